@@ -1,0 +1,31 @@
+# The project's jobs. Each makes .venv if it is missing, and installs again only when pyproject.toml has changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: search test lint bench clean
+.DELETE_ON_ERROR:
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+search: $(STAMP)  ## search on the shipped images, retrain the found network, test it, write the report
+	$(BIN)/xnas run --preset quick $(ARGS)
+
+test: $(STAMP)  ## every test that is not marked long
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)  ## format, style, types, direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)  ## speed and memory, as ratios measured in one run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

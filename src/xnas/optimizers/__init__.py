@@ -1,0 +1,1 @@
+"""How architecture weights are learned: XNAS, and one file for every rival."""

@@ -1,0 +1,1 @@
+"""What a run shows: cost, metrics, pictures, the page."""

@@ -1,0 +1,1 @@
+"""What can be searched: forecasters, operations, cells, genotypes and their networks."""
