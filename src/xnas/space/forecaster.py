@@ -1,0 +1,194 @@
+"""The forecaster: a module that predicts with a mixture of experts, p = sum_i u_i f_i(x) (equation 1).
+
+It works inside any model. Forecasters with equal (group, index) are replicas: they share the expert weights v,
+though each has experts with network weights of their own.
+
+E: indices of a group; R: replicas of each; K: experts alive; B: samples.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xnas.space.mix import mix
+
+
+class Forecaster(nn.Module):
+    """A choice between named experts, open until the search has decided it.
+
+    Between searches' updates it holds the mixture weights u of its experts, uniform at first; an architecture
+    optimizer sets them, and removes experts that were wiped out. All experts map the same input to outputs of the
+    same shape, samples first.
+
+    Raises ValueError without experts, for a name that torch cannot hold, or for a negative index.
+    """
+
+    mixture_K: Tensor
+
+    def __init__(self, experts: Mapping[str, nn.Module], *, group: str = "default", index: int = 0) -> None:
+        super().__init__()
+        if not experts:
+            raise ValueError(f"forecaster {group!r}[{index}] has no experts; give it at least one")
+        if index < 0:
+            raise ValueError(f"a forecaster's index must not be negative; got {index} in group {group!r}")
+        if bad := [name for name in experts if not name or "." in name]:
+            raise ValueError(f"an expert's name must be non-empty and without a dot; got {bad[0]!r}")
+        self.group = group
+        self.index = index
+        self._names = tuple(experts)
+        self.experts = nn.ModuleList(experts.values())
+        self.register_buffer("mixture_K", torch.full((len(experts),), 1 / len(experts)), persistent=False)
+        self._per_sample: bool | None = None
+        self._leaf: Tensor | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The experts alive, in the order of `experts` and of the mixture weights."""
+        return self._names
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x)."""
+        return mix(self._weights(inputs), [expert(inputs) for expert in self.experts])
+
+    def set_mixture(self, mixture_K: Tensor) -> None:
+        """Take over new mixture weights, one for each expert alive."""
+        if mixture_K.shape != self.mixture_K.shape:
+            raise ValueError(
+                f"forecaster {self.group!r}[{self.index}] has {len(self._names)} experts; "
+                f"got {tuple(mixture_K.shape)} mixture weights"
+            )
+        self.mixture_K.copy_(mixture_K)
+
+    def remove(self, name: str) -> nn.Module:
+        """Remove an expert and its network weights for good; returns its module. The others share its weight.
+
+        Raises ValueError if it is unknown here, or the last one.
+        """
+        if name not in self._names:
+            raise ValueError(
+                f"forecaster {self.group!r}[{self.index}] has no expert {name!r}; "
+                f"it has {', '.join(self._names)}"
+            )
+        if len(self._names) == 1:
+            raise ValueError(f"{name!r} is the last expert of forecaster {self.group!r}[{self.index}]")
+        gone = self._names.index(name)
+        module = self.experts[gone]
+        del self.experts[gone]
+        self._names = self._names[:gone] + self._names[gone + 1 :]
+        left_K = torch.cat([self.mixture_K[:gone], self.mixture_K[gone + 1 :]])
+        total = left_K.sum()
+        self.mixture_K = torch.where(total > 0, left_K / total, torch.full_like(left_K, 1 / len(left_K)))
+        return module
+
+    def extra_repr(self) -> str:
+        """Group, index and experts, for `print(model)`."""
+        return f"group={self.group!r}, index={self.index}, names={', '.join(self._names)}"
+
+    def _weights(self, inputs: Tensor) -> Tensor:
+        if self._per_sample is None:
+            return self.mixture_K
+        if self._leaf is None:
+            leaf = self.mixture_K.expand(len(inputs), -1) if self._per_sample else self.mixture_K
+            self._leaf = leaf.clone().requires_grad_()
+        return self._leaf  # one leaf for every call, so that a forecaster used twice in a pass adds its gradients
+
+    def _gradient(self) -> Tensor | None:
+        return None if self._leaf is None else self._leaf.grad
+
+
+@dataclass(frozen=True)
+class ForecasterGroup:
+    """Forecasters that learn with one rule: E indices with R replicas each, over the same experts."""
+
+    name: str
+    members_ER: tuple[tuple[Forecaster, ...], ...]
+
+    @property
+    def num_replicas(self) -> int:
+        """R"""
+        return len(self.members_ER[0])
+
+    def __iter__(self) -> Iterator[Forecaster]:
+        for members_R in self.members_ER:
+            yield from members_R
+
+
+def forecaster_groups(model: nn.Module) -> dict[str, ForecasterGroup]:
+    """The groups of the forecasters inside `model`, by name, in the order in which the model holds them.
+
+    Raises ValueError if there are none, an index is missing, or a group's members differ in their
+    experts or their number of replicas.
+    """
+    found: dict[str, dict[int, list[Forecaster]]] = {}
+    for module in model.modules():
+        if isinstance(module, Forecaster):
+            found.setdefault(module.group, {}).setdefault(module.index, []).append(module)
+    if not found:
+        raise ValueError(f"{type(model).__name__} holds no Forecaster; put one where the choice is open")
+    return {name: _grid(name, by_index) for name, by_index in found.items()}
+
+
+def _grid(name: str, by_index: dict[int, list[Forecaster]]) -> ForecasterGroup:
+    if sorted(by_index) != list(range(len(by_index))):
+        raise ValueError(
+            f"group {name!r} has the indices {sorted(by_index)}; number its forecasters 0, 1, 2, ..."
+        )
+    first = by_index[0]
+    for index, members in by_index.items():
+        if len(members) != len(first):
+            raise ValueError(
+                f"group {name!r} has {len(first)} replicas at index 0 but {len(members)} at index {index}; "
+                "put them into groups of their own"
+            )
+        for member in members:
+            # Replicas share the expert weights; the indices of a group only share the rule, which depends on N.
+            if member.names != first[0].names:
+                raise ValueError(
+                    f"group {name!r} chooses between {', '.join(first[0].names)} at index 0 but between "
+                    f"{', '.join(member.names)} at index {index}; put them into groups of their own"
+                )
+    return ForecasterGroup(name, tuple(tuple(by_index[index]) for index in sorted(by_index)))
+
+
+@contextmanager
+def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Iterator[None]:
+    """Within it, a pass through the model takes its mixture weights as free leaves and keeps their gradients.
+
+    The gradient of the loss by a leaf is minus the experts' reward: no gradient passes through the
+    normalisation of v (the difference between line 8 and equation 6). With `per_sample`, the leaves
+    have a sample axis, so that one backward pass of the summed loss leaves each sample's own gradient.
+    """
+    members = [member for group in groups.values() for member in group]
+    for member in members:
+        member._per_sample, member._leaf = per_sample, None
+    try:
+        yield
+    finally:
+        for member in members:
+            member._per_sample, member._leaf = None, None
+
+
+def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
+    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), B = 1 for batch feedback.
+
+    K counts all experts of the group; where `alive_EK` says that one is gone its gradient is zero.
+    A forecaster that the pass did not reach has zero gradients too.
+    """
+    reached = [gradient for member in group if (gradient := member._gradient()) is not None]
+    if not reached:
+        raise ValueError(
+            f"the loss does not depend on any forecaster of group {group.name!r}; run the model's forward "
+            "pass inside the closure and return its losses"
+        )
+    num_samples = reached[0].shape[0] if reached[0].dim() == 2 else 1
+    shape_RBEK = (group.num_replicas, num_samples, *alive_EK.shape)
+    gradients_RBEK = torch.zeros(shape_RBEK, dtype=torch.float64, device=alive_EK.device)
+    for e, members_R in enumerate(group.members_ER):
+        alive = alive_EK[e].nonzero().flatten()
+        for r, member in enumerate(members_R):
+            if (gradient := member._gradient()) is not None:
+                gradients_RBEK[r, :, e, alive] = gradient.reshape(num_samples, -1).double()
+    return gradients_RBEK

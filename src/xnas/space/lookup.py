@@ -1,0 +1,13 @@
+"""Finding a thing by a name that a person wrote: a name that fails is answered with its neighbours."""
+
+import difflib
+from collections.abc import Collection
+
+
+def lookup(kind: str, name: str, known: Collection[str]) -> str:
+    """`name`, if it is one of `known`. Raises ValueError with the nearest name and the list of all."""
+    if name in known:
+        return name
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")

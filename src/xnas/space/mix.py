@@ -1,0 +1,58 @@
+"""The mixture of the experts' outputs, p = sum_i u_i f_i, and its gradients (equation 1; algorithm 1, lines 5-8).
+
+B: samples; K: experts. The gradient by u_i is the projection of the loss gradient on expert i's output,
+whose negative is the expert's reward: with a sample axis on u, each sample's own.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def mix(weights: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+    """p = sum_i u_i f_i for outputs of one shape, samples first, and weights of shape (K,) or (B, K)."""
+    if len(outputs) == 1 and not weights.requires_grad:
+        return outputs[0]  # the weight of a lone expert is one
+    mixed: Tensor = _Mix.apply(weights, *outputs)  # type: ignore[no-untyped-call]
+    return mixed
+
+
+class _Mix(torch.autograd.Function):
+    """Written out so that a weight step keeps no outputs: only rewards need them."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, *outputs: Tensor) -> Tensor:
+        shares = _shares(weights, outputs[0])
+        mixed = outputs[0] * shares[0]
+        for output, share in zip(outputs[1:], shares[1:], strict=True):
+            mixed = mixed.addcmul_(output, share)
+        ctx.needs_rewards = ctx.needs_input_grad[0]
+        ctx.save_for_backward(weights, *(outputs if ctx.needs_rewards else ()))
+        return mixed
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        weights, *outputs = ctx.saved_tensors
+        shares = _shares(weights, gradient)
+        by_outputs = [
+            gradient * share if needed else None
+            for share, needed in zip(shares, ctx.needs_input_grad[1:], strict=True)
+        ]
+        if not ctx.needs_rewards:
+            return None, *by_outputs
+        kept = tuple(range(weights.dim() - 1))  # the sample axis, where the weights have one
+        summed = tuple(axis for axis in range(gradient.dim()) if axis not in kept)
+        by_weights = torch.stack([(gradient * output).sum(dim=summed) for output in outputs], dim=-1)
+        return by_weights.to(weights.dtype), *by_outputs
+
+
+def _shares(weights: Tensor, like: Tensor) -> tuple[Tensor, ...]:
+    """Each expert's weight, shaped to broadcast over an output: a scalar, or one value per sample."""
+    if weights.dim() == 1:
+        return weights.to(like.dtype).unbind()
+    per_sample = weights.to(like.dtype).view(len(weights), *([1] * (like.dim() - 1)), -1)
+    return per_sample.unbind(dim=-1)

@@ -1,0 +1,46 @@
+"""The discrete network of a genotype: any width, depth, number of classes, image channels and size (section 4.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from xnas.space.genotype import CellGenotype, Genotype
+from xnas.space.operations import NETWORK_STYLE, build_operation
+from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
+
+
+class Network(Stack):
+    """The network that retraining trains: every node sums two operations' outputs."""
+
+    def __init__(self, genotype: Genotype, plan: StackPlan) -> None:
+        def build_cell(place: CellPlace) -> nn.Module:
+            return NetworkCell(genotype.reduction if place.reduction else genotype.normal, place)
+
+        super().__init__(plan, style=NETWORK_STYLE, build_cell=build_cell)
+        self.genotype = genotype
+
+
+class NetworkCell(nn.Module):
+    """One cell of a discrete network."""
+
+    def __init__(self, cell: CellGenotype, place: CellPlace) -> None:
+        super().__init__()
+        self.cell = cell
+        self.inputs = CellInputs(place, style=NETWORK_STYLE)
+        self.operations = nn.ModuleList(
+            build_operation(
+                edge.operation,
+                place.channels,
+                stride=2 if place.reduction and edge.source < 2 else 1,
+                style=NETWORK_STYLE,
+            )
+            for edge in cell.edges
+        )
+        self.out_channels = len(cell.concat) * place.channels
+
+    def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
+        """The concatenation of the cell's output nodes, shape (B, out_channels, H, W)."""
+        nodes = self.inputs(before_last, last)
+        predictions = iter(zip(self.operations, self.cell.edges, strict=True))
+        for (first, first_edge), (second, second_edge) in zip(predictions, predictions, strict=True):
+            nodes.append(first(nodes[first_edge.source]) + second(nodes[second_edge.source]))
+        return torch.cat([nodes[node] for node in self.cell.concat], dim=1)

@@ -1,0 +1,165 @@
+"""The operations that experts and networks are made of (section 4.1; the cells of DARTS and NASNet).
+
+Separable convolution: two rounds of ReLU, depthwise, pointwise, norm. Dilated: one round, dilation 2.
+Average pooling does not count its padding. Skip at stride 2: two pointwise convolutions, on x and on x shifted by
+one pixel, concatenated. `none` gives zeros. All map (B, C, H, W) to (B, C, H / stride, W / stride), rounded up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.lookup import lookup
+
+EXPERTS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+"""Section 4.1's list of experts. The paper's own numbers come out with `none` counted as an eighth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormStyle:
+    """How the norms of a network are built.
+
+    A supernet's have no affine part and always use the batch's statistics: the mixture of experts that comes
+    next keeps changing, and running averages would lag behind it. Its pooling is followed by a norm too, so that
+    no expert wins by the scale of its output.
+    """
+
+    affine: bool
+    running: bool
+    after_pooling: bool
+
+    def norm(self, channels: int) -> nn.BatchNorm2d:
+        """A norm over `channels`, in this style."""
+        return nn.BatchNorm2d(channels, affine=self.affine, track_running_stats=self.running)
+
+
+SUPERNET_STYLE = NormStyle(affine=False, running=False, after_pooling=True)
+NETWORK_STYLE = NormStyle(affine=True, running=True, after_pooling=False)
+
+
+def build_operation(name: str, channels: int, *, stride: int, style: NormStyle) -> nn.Module:
+    """The operation of that name on `channels` channels. Raises ValueError for an unknown name, with the nearest."""
+    return _BUILDERS[lookup("operation", name, _BUILDERS)](channels, stride, style)
+
+
+class Zero(nn.Module):
+    """The expert `none`: zeros, whatever comes in."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Zeros of the size that the other operations give."""
+        return torch.zeros_like(inputs[:, :, :: self.stride, :: self.stride])
+
+
+class FactorizedReduce(nn.Module):
+    """Halves height and width: ReLU, pointwise convolutions of even and of odd pixels, concatenated, norm."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, style: NormStyle) -> None:
+        super().__init__()
+        self.even = nn.Conv2d(channels_in, channels_out // 2, 1, stride=2, bias=False)
+        self.odd = nn.Conv2d(channels_in, channels_out - channels_out // 2, 1, stride=2, bias=False)
+        self.norm = style.norm(channels_out)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, C_in, H, W) to (B, C_out, H / 2, W / 2), rounded up."""
+        active = F.relu(inputs)
+        height, width = inputs.shape[2:]
+        # An odd size has one even pixel more than odd ones: a row of zeros makes the halves equal.
+        shifted = F.pad(active[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
+        outputs: Tensor = self.norm(torch.cat([self.even(active), self.odd(shifted)], dim=1))
+        return outputs
+
+
+def relu_conv_norm(channels_in: int, channels_out: int, *, style: NormStyle) -> nn.Sequential:
+    """ReLU, pointwise convolution, norm: how a cell takes its inputs."""
+    return nn.Sequential(
+        nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), style.norm(channels_out)
+    )
+
+
+def _pool(pool: nn.Module, channels: int, style: NormStyle) -> nn.Module:
+    return nn.Sequential(pool, style.norm(channels)) if style.after_pooling else pool
+
+
+def _max_pool(channels: int, stride: int, style: NormStyle) -> nn.Module:
+    return _pool(nn.MaxPool2d(3, stride=stride, padding=1), channels, style)
+
+
+def _avg_pool(channels: int, stride: int, style: NormStyle) -> nn.Module:
+    return _pool(nn.AvgPool2d(3, stride=stride, padding=1, count_include_pad=False), channels, style)
+
+
+def _skip(channels: int, stride: int, style: NormStyle) -> nn.Module:
+    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, style=style)
+
+
+def _none(channels: int, stride: int, style: NormStyle) -> nn.Module:
+    del channels, style
+    return Zero(stride)
+
+
+def _separable(kernel_size: int) -> Callable[[int, int, NormStyle], nn.Module]:
+    def build(channels: int, stride: int, style: NormStyle) -> nn.Module:
+        first = _depthwise_round(channels, kernel_size, stride=stride, dilation=1, style=style)
+        second = _depthwise_round(channels, kernel_size, stride=1, dilation=1, style=style)
+        return nn.Sequential(*first, *second)
+
+    return build
+
+
+def _dilated(kernel_size: int) -> Callable[[int, int, NormStyle], nn.Module]:
+    def build(channels: int, stride: int, style: NormStyle) -> nn.Module:
+        return nn.Sequential(
+            *_depthwise_round(channels, kernel_size, stride=stride, dilation=2, style=style)
+        )
+
+    return build
+
+
+def _depthwise_round(
+    channels: int, kernel_size: int, *, stride: int, dilation: int, style: NormStyle
+) -> tuple[nn.Module, ...]:
+    return (
+        nn.ReLU(),
+        DepthwiseConv2d(channels, kernel_size, stride=stride, dilation=dilation),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        style.norm(channels),
+    )
+
+
+def _conv_7x1_1x7(channels: int, stride: int, style: NormStyle) -> nn.Module:
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3), bias=False),
+        nn.Conv2d(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0), bias=False),
+        style.norm(channels),
+    )
+
+
+_BUILDERS: dict[str, Callable[[int, int, NormStyle], nn.Module]] = {
+    "none": _none,
+    "max_pool_3x3": _max_pool,
+    "avg_pool_3x3": _avg_pool,
+    "skip_connect": _skip,
+    "sep_conv_3x3": _separable(3),
+    "sep_conv_5x5": _separable(5),
+    "sep_conv_7x7": _separable(7),
+    "dil_conv_3x3": _dilated(3),
+    "dil_conv_5x5": _dilated(5),
+    "conv_7x1_1x7": _conv_7x1_1x7,
+}

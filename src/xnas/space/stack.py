@@ -1,0 +1,187 @@
+"""A network of stacked cells: a stem, cells that read the two before them, a linear classifier (section 4.2).
+
+At each reduction cell height and width halve and the width in channels doubles. Supernets and discrete networks
+are both such stacks, of different cells.
+
+B: samples; C H W: channels, height, width; D: classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xnas.space.operations import FactorizedReduce, NormStyle, relu_conv_norm
+
+StemKind = Literal["cifar", "strided", "imagenet"]
+"""`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackPlan:
+    """The shape of a stack. Raises ValueError for a shape that cannot be built."""
+
+    image_channels: int
+    num_classes: int
+    channels: int
+    """C: channels of the first cells' nodes."""
+    cells: int
+    reductions: int = 2
+    """Reduction cells, evenly spread: two stand after a third and two thirds of the cells."""
+    stem: StemKind = "cifar"
+    stem_channels: int | None = None
+    """Channels that the stem gives out; None: three times C for small images, C for the imagenet stem."""
+    squeeze_excite: bool = False
+    """Squeeze-and-excitation after every cell up to two thirds of the depth, as in the published ImageNet network."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("image_channels", 1), ("num_classes", 2), ("channels", 1), ("cells", 1), ("reductions", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        if self.reductions > self.cells:
+            raise ValueError(
+                f"{self.reductions} reductions do not fit into {self.cells} cells; "
+                f"use at most {self.cells} reductions or more cells"
+            )
+
+    @property
+    def reduction_cells(self) -> tuple[int, ...]:
+        """Indices of the reduction cells: 6 and 13 of 20."""
+        return tuple(i * self.cells // (self.reductions + 1) for i in range(1, self.reductions + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPlace:
+    """Where a cell stands in the stack: what it reads and how wide it is."""
+
+    index: int
+    channels_before_last: int
+    channels_last: int
+    channels: int
+    reduction: bool
+    last_was_reduction: bool
+
+
+class CellInputs(nn.Module):
+    """Brings the outputs of the two cells before to one size and width."""
+
+    def __init__(self, place: CellPlace, *, style: NormStyle) -> None:
+        super().__init__()
+        before_last = FactorizedReduce if place.last_was_reduction else relu_conv_norm
+        self.before_last = before_last(place.channels_before_last, place.channels, style=style)
+        self.last = relu_conv_norm(place.channels_last, place.channels, style=style)
+
+    def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
+        """Nodes 0 and 1 of the cell."""
+        return [self.before_last(before_last), self.last(last)]
+
+
+class Stack(nn.Module):
+    """Stem, cells, global average, classifier; `build_cell` says what a cell is."""
+
+    def __init__(
+        self, plan: StackPlan, *, style: NormStyle, build_cell: Callable[[CellPlace], nn.Module]
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.stem = _STEMS[plan.stem](plan, style)
+        before_last, last = self.stem.out_channels
+        channels, last_was_reduction = plan.channels, plan.stem == "imagenet"
+        cells: list[nn.Module] = []
+        excitations: list[nn.Module] = []
+        for index in range(plan.cells):
+            reduction = index in plan.reduction_cells
+            channels = channels * 2 if reduction else channels
+            place = CellPlace(
+                index=index,
+                channels_before_last=before_last,
+                channels_last=last,
+                channels=channels,
+                reduction=reduction,
+                last_was_reduction=last_was_reduction,
+            )
+            cell = build_cell(place)
+            cells.append(cell)
+            before_last, last, last_was_reduction = last, int(cell.out_channels), reduction  # type: ignore[arg-type]
+            excited = plan.squeeze_excite and index <= 2 * plan.cells // 3
+            excitations.append(
+                SqueezeExcite(last, reduction=4 if channels == plan.channels else 8) if excited else nn.Identity()
+            )
+        self.cells = nn.ModuleList(cells)
+        self.excitations = nn.ModuleList(excitations)
+        self.classifier = nn.Linear(last, plan.num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of shape (B, D) for images of shape (B, C, H, W)."""
+        before_last, last = self.stem(images)
+        for cell, excitation in zip(self.cells, self.excitations, strict=True):
+            before_last, last = last, excitation(cell(before_last, last))
+        logits: Tensor = self.classifier(last.mean(dim=(2, 3)))
+        return logits
+
+
+class SmallStem(nn.Module):
+    """One 3x3 convolution and norm, for small images."""
+
+    def __init__(self, plan: StackPlan, style: NormStyle) -> None:
+        super().__init__()
+        channels = plan.stem_channels or 3 * plan.channels
+        stride = 2 if plan.stem == "strided" else 1
+        self.conv = nn.Conv2d(plan.image_channels, channels, 3, stride=stride, padding=1, bias=False)
+        # The stem is no forecaster: its norm has an affine part in the supernet too, as in DARTS.
+        self.norm = nn.BatchNorm2d(channels, track_running_stats=style.running)
+        self.out_channels = (channels, channels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same features twice: the first cell has only the stem before it."""
+        features = self.norm(self.conv(images))
+        return features, features
+
+
+class ImageNetStem(nn.Module):
+    """Two stem cells of convolutions, to a quarter and an eighth of the image's size (section 4.3)."""
+
+    def __init__(self, plan: StackPlan, style: NormStyle) -> None:
+        super().__init__()
+        channels = plan.stem_channels or plan.channels
+        self.first = nn.Sequential(
+            nn.Conv2d(plan.image_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+            style.norm(channels // 2),
+            nn.ReLU(),
+            nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),
+            style.norm(channels),
+        )
+        self.second = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1, bias=False),
+            style.norm(channels),
+        )
+        self.out_channels = (channels, channels)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features at a quarter and at an eighth of the size."""
+        quarter = self.first(images)
+        return quarter, self.second(quarter)
+
+
+class SqueezeExcite(nn.Module):
+    """Scales every channel by a gate computed from all channels' means (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, *, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W), each channel times its gate in (0, 1)."""
+        gates_BC = self.excite(F.relu(self.squeeze(features.mean(dim=(2, 3))))).sigmoid()
+        return features * gates_BC[:, :, None, None]
+
+
+_STEMS: dict[StemKind, type[SmallStem] | type[ImageNetStem]] = {
+    "cifar": SmallStem,
+    "strided": SmallStem,
+    "imagenet": ImageNetStem,
+}

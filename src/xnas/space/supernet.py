@@ -1,0 +1,66 @@
+"""The supernet: cells in which every node listens to all nodes before it, through forecasters (section 2.1).
+
+Normal cells make the group `normal`, reduction cells the group `reduction`; an index is an edge of the cell, and
+all cells of a type are replicas. Edges are numbered node by node: node 2 has the edges from 0 and 1, and so on.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from xnas.space.forecaster import Forecaster
+from xnas.space.operations import SUPERNET_STYLE, build_operation
+from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
+
+GROUPS = ("normal", "reduction")
+
+
+def cell_edges(num_nodes: int) -> tuple[tuple[int, int], ...]:
+    """(source, node) of every edge of a cell with `num_nodes` intermediate nodes, in the order of their indices."""
+    return tuple((source, node) for node in range(2, 2 + num_nodes) for source in range(node))
+
+
+class Supernet(Stack):
+    """All architectures of the space at once."""
+
+    def __init__(self, plan: StackPlan, *, num_nodes: int, experts: tuple[str, ...]) -> None:
+        def build_cell(place: CellPlace) -> nn.Module:
+            return SearchCell(place, num_nodes=num_nodes, experts=experts)
+
+        super().__init__(plan, style=SUPERNET_STYLE, build_cell=build_cell)
+
+
+class SearchCell(nn.Module):
+    """A cell with a forecaster on every edge; its output is the concatenation of all intermediate nodes."""
+
+    def __init__(self, place: CellPlace, *, num_nodes: int, experts: tuple[str, ...]) -> None:
+        super().__init__()
+        self.num_nodes = num_nodes
+        self.inputs = CellInputs(place, style=SUPERNET_STYLE)
+        self.forecasters = nn.ModuleList(
+            Forecaster(
+                {
+                    name: build_operation(
+                        name,
+                        place.channels,
+                        stride=2 if place.reduction and source < 2 else 1,
+                        style=SUPERNET_STYLE,
+                    )
+                    for name in experts
+                },
+                group=GROUPS[place.reduction],
+                index=index,
+            )
+            for index, (source, _) in enumerate(cell_edges(num_nodes))
+        )
+        self.out_channels = num_nodes * place.channels
+
+    def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
+        """The concatenation of the intermediate nodes, shape (B, out_channels, H, W)."""
+        nodes = self.inputs(before_last, last)
+        forecasters = iter(self.forecasters)
+        for _ in range(self.num_nodes):
+            node = next(forecasters)(nodes[0])
+            for source in nodes[1:]:
+                node = node + next(forecasters)(source)
+            nodes.append(node)
+        return torch.cat(nodes[2:], dim=1)
