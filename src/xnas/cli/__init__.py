@@ -1,1 +1,57 @@
-"""The command line, one file per verb."""
+"""The command line: one file per verb.
+
+Help and mistakes are answered without torch: a verb's file, and with it the engine, is imported when it runs.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "run": "search, retrain, test and report: the whole job",
+    "search": "search an architecture",
+    "retrain": "train the network of a found or published architecture from scratch, and test it",
+    "evaluate": "test the trained network of a run again, here or on other images",
+    "show": "look at an architecture: its cells, its cost, its text forms",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 2 a mistake in the input, 128 + n stopped by signal n."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"xnas {version('xnas')}")
+        return 0
+    verb, *rest = arguments
+    try:
+        from xnas.space.lookup import lookup
+
+        module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
+        return int(module.main(rest))
+    except ValueError as error:
+        # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
+        if os.environ.get("XNAS_TRACEBACK"):
+            raise
+        print(f"xnas: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def usage() -> str:
+    """What `xnas --help` prints."""
+    verbs = "\n".join(f"  {verb:<10}{what}" for verb, what in VERBS.items())
+    return (
+        "usage: xnas VERB [OPTIONS]\n\n"
+        "Neural architecture search with expert advice.\n\n"
+        f"{verbs}\n\n"
+        "xnas VERB --help lists the options of a verb.\n"
+        "The whole job on the images that ship with xnas: xnas run --preset quick"
+    )

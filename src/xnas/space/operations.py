@@ -49,6 +49,14 @@ SUPERNET_STYLE = NormStyle(affine=False, running=False, after_pooling=True)
 NETWORK_STYLE = NormStyle(affine=True, running=True, after_pooling=False)
 
 
+OPERATION_NAMES = (
+    "none",
+    *EXPERTS,
+    "sep_conv_7x7",
+    "conv_7x1_1x7",
+)
+
+
 def build_operation(name: str, channels: int, *, stride: int, style: NormStyle) -> nn.Module:
     """The operation of that name on `channels` channels. Raises ValueError for an unknown name, with the nearest."""
     return _BUILDERS[lookup("operation", name, _BUILDERS)](channels, stride, style)

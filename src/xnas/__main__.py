@@ -1,0 +1,5 @@
+"""`python -m xnas`."""
+
+from xnas.cli import main
+
+raise SystemExit(main())

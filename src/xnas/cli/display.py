@@ -1,0 +1,136 @@
+"""What long work shows: a live panel on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+
+def open_display() -> "Display":
+    """The display that suits where the output goes."""
+    console = Console(highlight=False)
+    return LiveDisplay(console) if console.is_terminal else Display(console)
+
+
+class Display:
+    """Plain lines: one for each epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.phase = ""
+        self.epochs = self.rounds = 0
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.started = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """A line worth keeping."""
+        self.console.print(line, markup=False, soft_wrap=True)
+
+    def start(self, phase: str, *, epochs: int, rounds: int) -> None:
+        """A phase begins."""
+        self.phase, self.epochs, self.rounds = phase, epochs, rounds
+        self.started = time.monotonic()
+        self.say(f"{phase}: {epochs} epochs of {rounds} rounds")
+
+    def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
+        """Plain lines come by the epoch."""
+
+    def epoch_done(self, row: Mapping[str, Any]) -> None:
+        """One line: losses, accuracies, experts alive, time."""
+        elapsed = time.monotonic() - self.started
+        left = elapsed / row["epoch"] * (self.epochs - row["epoch"])
+        self.say(f"{self.phase} {summary(row, self.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
+
+    def finish(self) -> None:
+        """Nothing stays open."""
+
+
+class LiveDisplay(Display):
+    """A panel that is redrawn in place: progress, time left, and the strongest expert of every edge."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self.live: Live | None = None
+        self.last: Mapping[str, Any] = {}
+
+    def start(self, phase: str, *, epochs: int, rounds: int) -> None:
+        """Open the panel."""
+        self.phase, self.epochs, self.rounds, self.last = phase, epochs, rounds, {}
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.task = self.progress.add_task(phase, total=epochs * rounds, values="")
+        self.live = Live(self._panel(), console=self.console, refresh_per_second=4)
+        self.live.start()
+
+    def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
+        """Move the bar on."""
+        said = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self.progress.update(
+            self.task,
+            completed=(epoch - 1) * self.rounds + round_in_epoch,
+            values=f"epoch {epoch}/{self.epochs}  {said}",
+        )
+
+    def epoch_done(self, row: Mapping[str, Any]) -> None:
+        """Renew what is known by the epoch."""
+        self.last = row
+        if self.live is not None:
+            self.live.update(self._panel())
+        self.say(f"{self.phase} {summary(row, self.epochs)}")
+
+    def finish(self) -> None:
+        """Close the panel, leaving the terminal as it was."""
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+
+    def _panel(self) -> Group:
+        parts: list[Any] = [self.progress]
+        groups = self.last.get("groups", {})
+        if groups and any(self.names):
+            parts.append(_leaders(groups, self.names))
+        return Group(*parts)
+
+    names: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+    """(edges, experts) of every group, to label the leaders with."""
+
+
+def summary(row: Mapping[str, Any], epochs: int) -> str:
+    """An epoch in one line."""
+    parts = [f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}"]
+    if row.get("val_loss") is not None:
+        parts.append(f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}")
+    for name, group in row.get("groups", {}).items():
+        alive = sum(map(sum, group["alive"]))
+        parts.append(f"{name} experts alive {alive}/{sum(map(len, group['alive']))}")
+    return ", ".join(parts)
+
+
+def _leaders(groups: Mapping[str, Any], names: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in groups:
+        table.add_column(name, no_wrap=True)
+    lines = []
+    for name, group in groups.items():
+        edges, experts = names[name]
+        column = []
+        for edge, weights, alive in zip(edges, group["u"], group["alive"], strict=True):
+            best = max(range(len(weights)), key=weights.__getitem__)
+            column.append(Text(f"{edge}  {experts[best]:<13} u = {weights[best]:.2f}  {sum(alive)} alive"))
+        lines.append(column)
+    for cells in zip(*lines, strict=True):
+        table.add_row(*cells)
+    return table

@@ -1,0 +1,301 @@
+"""The settings of a run: frozen dataclasses, read from TOML presets and files, overridden by single flags.
+
+This file imports nothing heavy, so that help and mistakes are answered at once.
+"""
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import dacite
+import tomli_w
+
+from xnas.space.lookup import lookup
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The labelled images."""
+
+    source: str = "fashion-mnist-small"
+    """A data set (fashion-mnist-small is shipped; fashion-mnist, cifar10) or a folder: train/CLASS/*.png and
+    test/CLASS/*, or CLASS/* to be split."""
+    root: Path | None = None
+    """Where the files of a named data set are, or are downloaded to."""
+    image_size: int | None = None
+    """Side in pixels to which the images of a folder are brought; by default their own or a middle size."""
+    test_fraction: float = 0.2
+    """Share of each class that becomes the test set, for a folder without one."""
+    download: bool = False
+    """Fetch a named data set whose files are missing."""
+    padding: int = 4
+    """Random crops: pixels of padding on every side."""
+    flip: bool = True
+    """Random horizontal flips."""
+    cutout: int = 0
+    """Side in pixels of the square that is cut out of every training image; 0 cuts nothing."""
+
+    def __post_init__(self) -> None:
+        _at_least("data.padding", self.padding, 0)
+        _at_least("data.cutout", self.cutout, 0)
+        if self.image_size is not None:
+            _at_least("data.image_size", self.image_size, 8)
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(f"data.test_fraction must lie in (0, 1); got {self.test_fraction}")
+
+
+Stem = Literal["cifar", "strided", "imagenet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceConfig:
+    """The space of architectures, and the supernet that holds them all (section 4.1)."""
+
+    nodes: int = 4
+    """Intermediate nodes of a cell."""
+    experts: tuple[str, ...] = (
+        "max_pool_3x3",
+        "avg_pool_3x3",
+        "skip_connect",
+        "sep_conv_3x3",
+        "sep_conv_5x5",
+        "dil_conv_3x3",
+        "dil_conv_5x5",
+    )
+    """Operations between which every edge chooses. The paper's numbers count `none` as an eighth."""
+    channels: int = 16
+    """Channels of the supernet's first cells."""
+    cells: int = 8
+    """Cells of the supernet."""
+    reductions: int = 2
+    """How many of them are reduction cells."""
+    stem: Stem = "cifar"
+    """Size of the features that the cells see: cifar the image's, strided a half, imagenet an eighth."""
+
+    def __post_init__(self) -> None:
+        _at_least("space.nodes", self.nodes, 1)
+        _check_stack("space", self.channels, self.cells, self.reductions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """The search (section 4.1)."""
+
+    epochs: int = 50
+    """Passes over both halves of the training set."""
+    batch_size: int = 96
+    """Images of a batch, of either half."""
+    validation_share: float = 0.5
+    """Share of the training set that rewards the experts; the rest trains the network weights."""
+    learning_rate: float = 0.025
+    """Of the network weights' SGD at the start; it follows a cosine."""
+    learning_rate_min: float = 0.001
+    """Where the cosine ends."""
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip_norm: float = 5.0
+    """The gradient of the network weights is scaled down to this norm."""
+    warmup_epochs: int = 0
+    """Epochs at the start that train only the network weights, so that convolutions can catch up with pooling."""
+    feedback: Literal["sample", "replica", "batch"] = "sample"
+    """One feedback is the reward of one validation sample in one replica, of a batch in one replica,
+    or of a batch over all replicas."""
+    reward_bound: float = 1.0
+    """L: rewards are clipped to [-L, L]."""
+    wipeout: bool = True
+    """Remove experts that can no longer win."""
+    zeta: float = 1.0
+    """Relaxation of the wipeout threshold, in (0, 1]; below 1 the regret bound no longer holds (section 3.2.1)."""
+    step_size: float | None = None
+    """eta of every group; by default each group's optimal one (equation 4)."""
+
+    def __post_init__(self) -> None:
+        _at_least("search.epochs", self.epochs, 1)
+        _at_least("search.batch_size", self.batch_size, 1)
+        if not 0 <= self.warmup_epochs < self.epochs:
+            raise ValueError(
+                f"search.warmup_epochs must lie between 0 and search.epochs - 1 = {self.epochs - 1}; "
+                f"got {self.warmup_epochs}"
+            )
+        if not 0 < self.validation_share < 1:
+            raise ValueError(f"search.validation_share must lie in (0, 1); got {self.validation_share}")
+        if not 0 < self.zeta <= 1:
+            raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
+        _positive("search.reward_bound", self.reward_bound)
+        if self.step_size is not None:
+            _positive("search.step_size", self.step_size)
+        _check_descent("search", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainConfig:
+    """The network of the found genotype, and its training from scratch (section 4.2)."""
+
+    channels: int = 36
+    """Channels of the network's first cells."""
+    cells: int = 20
+    reductions: int = 2
+    stem: Stem = "cifar"
+    """Size of the features that the cells see: cifar the image's, strided a half, imagenet an eighth."""
+    stem_channels: int | None = None
+    """Channels of the stem; by default three times `channels`, or `channels` for imagenet."""
+    squeeze_excite: bool = False
+    """Squeeze-and-excitation after the cells, as in the published ImageNet network."""
+    epochs: int = 600
+    batch_size: int = 96
+    learning_rate: float = 0.025
+    """Of SGD at the start; it follows a cosine."""
+    learning_rate_min: float = 0.0
+    """Where the cosine ends."""
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip_norm: float = 5.0
+    """The gradient is scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        _at_least("retrain.epochs", self.epochs, 1)
+        _at_least("retrain.batch_size", self.batch_size, 1)
+        _check_stack("retrain", self.channels, self.cells, self.reductions)
+        _check_descent("retrain", self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All settings of a run."""
+
+    seed: int = 0
+    """Of everything random: the split, the order and augmentation of images, the initial weights."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps, or auto: the fastest that is there."""
+    data: DataConfig = field(default_factory=DataConfig)
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+
+    def __post_init__(self) -> None:
+        _at_least("seed", self.seed, 0)
+
+    def to_toml(self) -> str:
+        """The settings as a file that `read_config` reads back as an equal value."""
+        return tomli_w.dumps(_plain(dataclasses.asdict(self)))
+
+
+def preset_names() -> tuple[str, ...]:
+    """The presets that ship with xnas."""
+    files = resources.files("xnas.engine").joinpath("presets").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def read_preset(name: str) -> Config:
+    """The settings of a preset. Raises ValueError for an unknown name, with the nearest."""
+    known = lookup("preset", name, preset_names())
+    text = resources.files("xnas.engine").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
+    return parse_config(text, where=f"preset {known}")
+
+
+def read_config(path: Path, *, base: Config | None = None) -> Config:
+    """The settings of a TOML file; what it leaves out is as in `base`.
+
+    Raises ValueError for a file that is missing, is not TOML, or has an unknown key or a wrong value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot read the settings {path}: {_reason(error)}") from error
+    return parse_config(text, where=str(path), base=base)
+
+
+def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:
+    """The settings in TOML text; errors name `where` it came from."""
+    try:
+        given = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"{where} is not valid TOML: {error}") from error
+    _check_keys(Config, given, where=where, prefix="")
+    merged = _merge(dataclasses.asdict(base or Config()), given)
+    try:
+        return dacite.from_dict(
+            Config, merged, config=dacite.Config(strict=True, cast=[tuple], type_hooks={Path: Path, float: _number})
+        )
+    except (dacite.DaciteError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) -> None:
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for key, value in given.items():
+        try:
+            lookup("setting", key, tuple(fields))
+        except ValueError as error:
+            raise ValueError(f"{where}: {f'in [{prefix}], ' if prefix else ''}{error}") from error
+        section = fields[key].type
+        if dataclasses.is_dataclass(section):
+            if not isinstance(value, dict):
+                raise ValueError(f"{where}: {key!r} is a section; write [{key}] and its settings below it")
+            _check_keys(section, value, where=where, prefix=key)
+
+
+def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _merge(value, given[key]) if isinstance(value, dict) and key in given else given.get(key, value)
+        for key, value in base.items()
+    }
+
+
+def _plain(tree: dict[str, Any]) -> dict[str, Any]:
+    """Without what TOML cannot say: None is left out, paths are text, tuples are lists."""
+    plain: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            plain[key] = _plain(value)
+        elif value is not None:
+            plain[key] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _check_stack(section: str, channels: int, cells: int, reductions: int) -> None:
+    _at_least(f"{section}.channels", channels, 1)
+    _at_least(f"{section}.cells", cells, 1)
+    _at_least(f"{section}.reductions", reductions, 0)
+    if reductions > cells:
+        raise ValueError(
+            f"{section}.reductions = {reductions} do not fit into {section}.cells = {cells}; "
+            "use fewer reductions or more cells"
+        )
+
+
+def _check_descent(section: str, config: SearchConfig | RetrainConfig) -> None:
+    _positive(f"{section}.learning_rate", config.learning_rate)
+    _positive(f"{section}.clip_norm", config.clip_norm)
+    if not 0 <= config.learning_rate_min <= config.learning_rate:
+        raise ValueError(
+            f"{section}.learning_rate_min must lie between 0 and the learning rate {config.learning_rate}; "
+            f"got {config.learning_rate_min}"
+        )
+    if not 0 <= config.momentum < 1:
+        raise ValueError(f"{section}.momentum must lie in [0, 1); got {config.momentum}")
+    if not config.weight_decay >= 0:
+        raise ValueError(f"{section}.weight_decay must not be negative; got {config.weight_decay}")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def _positive(name: str, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive and finite; got {value}")

@@ -1,0 +1,160 @@
+"""The folder of a run: it describes itself, and no file in it is ever half-written.
+
+config.toml (resolved settings), environment.json, metrics.jsonl, genotype.json, result.json, timing.json,
+checkpoints/, controls/, report.html, pictures/.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from xnas.engine.config import Config, read_config
+from xnas.space.genotype import Genotype
+
+CONFIG, ENVIRONMENT, METRICS, GENOTYPE = "config.toml", "environment.json", "metrics.jsonl", "genotype.json"
+RESULT, TIMING, WEIGHTS = "result.json", "timing.json", "checkpoints/network.safetensors"
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, runs: Path, name: str | None, *, stem: str, overwrite: bool = False) -> "RunFolder":
+        """A new folder `runs/name`; without a name, `stem` with the next free number.
+
+        Raises ValueError if it exists already and is not to be overwritten, or the name is no plain name.
+        """
+        if name is None:
+            number = 1
+            while (runs / f"{stem}-{number}").exists():
+                number += 1
+            name = f"{stem}-{number}"
+        if not re.fullmatch(r"[\w][\w.\-]*", name):
+            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
+        path = runs / name
+        if path.exists():
+            if not overwrite:
+                raise ValueError(f"the run folder {path} exists already; choose another --name, or --overwrite it")
+            if not (path / CONFIG).is_file() and any(path.iterdir()):
+                raise ValueError(f"{path} is not a run folder, so it is not overwritten; choose another --name")
+            shutil.rmtree(path)
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise ValueError(f"cannot make the run folder {path}: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The folder of an earlier run. Raises ValueError if it is none."""
+        if not (path / CONFIG).is_file():
+            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
+        return cls(path)
+
+    def child(self, *names: str) -> "RunFolder":
+        """A run folder inside this one, made if it is missing."""
+        path = self.path.joinpath(*names)
+        path.mkdir(parents=True, exist_ok=True)
+        return RunFolder(path)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
+        return (self.path / name).is_file()
+
+    def describe(self, config: Config, environment: Mapping[str, object]) -> None:
+        """Write the settings and the environment of the run."""
+        write_text(self.path / CONFIG, config.to_toml())
+        write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+
+    def config(self) -> Config:
+        """The settings of the run."""
+        return read_config(self.path / CONFIG)
+
+    def write_genotype(self, genotype: Genotype) -> None:
+        """Write the architecture that the run stands for."""
+        write_text(self.path / GENOTYPE, genotype.to_json())
+
+    def genotype(self) -> Genotype:
+        """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
+        path = self.path / GENOTYPE
+        if not path.is_file():
+            raise ValueError(f"{self.path} has no {GENOTYPE} yet; its search has not ended")
+        try:
+            return Genotype.from_json(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append a row to metrics.jsonl. Rows hold no times: the same run writes the same bytes."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def forget(self, *kinds: str) -> None:
+        """Take all rows of these kinds out of metrics.jsonl."""
+        path = self.path / METRICS
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            write_text(path, "".join(line for line in lines if json.loads(line)["kind"] not in kinds))
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write what the tested network reached."""
+        document = {"format": "xnas-result", "version": 1, **result}
+        write_text(self.path / RESULT, json.dumps(document, indent=2) + "\n")
+
+    def add_timing(self, phase: str, **values: float) -> None:
+        """Note the wall time of a phase, in seconds."""
+        path = self.path / TIMING
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_text(path, json.dumps({**known, phase: values}, indent=2) + "\n")
+
+    def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> Path:
+        """Write the trained network's weights, with a few words about them in the header."""
+        path = self.path / WEIGHTS
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        write_whole(path, lambda staged: save_file(tensors, staged, metadata=dict(about)))
+        return path
+
+    def weights(self) -> dict[str, Tensor]:
+        """The trained network's weights. Raises ValueError if there are none, or the file is damaged."""
+        path = self.path / WEIGHTS
+        if not path.is_file():
+            raise ValueError(f"{self.path} has no trained network yet; run: xnas retrain {self.path}")
+        try:
+            return load_file(path)
+        except Exception as error:  # the reader's own error type says nothing to the user
+            raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, or leave what was there."""
+    write_whole(path, lambda staged: staged.write_bytes(text.encode("utf-8")))
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file beside `path`, and put it in its place only when it is on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    staged = Path(name)
+    try:
+        write(staged)
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        staged.chmod(0o644)
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,83 @@
+"""Devices, threads and the environment: everything else asks this file."""
+
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("xnas", "torch", "torchvision", "torchmetrics", "numpy", "safetensors")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or for "auto" the fastest that is there. Raises ValueError if it is not there."""
+    if name == "auto":
+        return torch.device(_available()[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from error
+    available = _available()
+    if device.type not in available:
+        raise ValueError(f"device {name!r} is not there; this machine has {', '.join(available)}")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)")
+    return device
+
+
+def make_repeatable(seed: int) -> None:
+    """Seed torch and ask for the same result from the same operations, so that a run can be repeated bit for bit."""
+    # cuBLAS reads this when it starts; without it torch refuses deterministic matrix products.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.manual_seed(seed)
+
+
+def environment(device: torch.device) -> dict[str, object]:
+    """What a run ran on: versions, hardware, and the commit of the code if it is a checkout."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "commit": _commit(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+    }
+
+
+def _available() -> list[str]:
+    found = ["cpu"]
+    if torch.backends.mps.is_available():
+        found.insert(0, "mps")
+    if torch.cuda.is_available():
+        found.insert(0, "cuda")
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str | None:
+    checkout = Path(__file__).parents[3]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        described = subprocess.run(
+            ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip()

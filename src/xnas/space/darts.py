@@ -1,0 +1,111 @@
+"""The DARTS search space: what a search needs to know of it (section 2.1).
+
+It builds the supernet, names the edges of its groups, derives a genotype from expert weights, draws random
+genotypes, and builds the network of a genotype.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from xnas.space.discretise import INPUTS_PER_NODE, discretise_cell
+from xnas.space.genotype import CellGenotype, Edge, Genotype
+from xnas.space.lookup import lookup
+from xnas.space.network import Network
+from xnas.space.operations import EXPERTS, OPERATION_NAMES
+from xnas.space.stack import StackPlan
+from xnas.space.supernet import GROUPS, Supernet, cell_edges
+
+
+class SearchSpace(Protocol):
+    """What a search asks of a space. Groups are those of the supernet's forecasters."""
+
+    def supernet(self, plan: StackPlan) -> nn.Module:
+        """All architectures of the space at once, with forecasters where they differ."""
+        ...
+
+    def edge_labels(self, group: str) -> tuple[str, ...]:
+        """A label for each forecaster of a group, in the order of their indices."""
+        ...
+
+    def derive(self, log_v: Mapping[str, Tensor]) -> Genotype:
+        """The architecture that expert weights log v, (E, K) for each group, have chosen."""
+        ...
+
+    def random_genotype(self, seed: int) -> Genotype:
+        """An architecture drawn uniformly, the same for the same seed."""
+        ...
+
+    def network(self, genotype: Genotype, plan: StackPlan) -> nn.Module:
+        """The discrete network of an architecture."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DartsSpace:
+    """Normal and reduction cells of `num_nodes` nodes, every edge a choice between `experts`.
+
+    Raises ValueError for fewer than one node, a repeated or unknown expert, or nothing to choose but `none`.
+    """
+
+    num_nodes: int = 4
+    experts: tuple[str, ...] = EXPERTS
+
+    def __post_init__(self) -> None:
+        if self.num_nodes < 1:
+            raise ValueError(f"a cell needs at least 1 node; got {self.num_nodes}")
+        for name in self.experts:
+            lookup("operation", name, OPERATION_NAMES)
+            if self.experts.count(name) > 1:
+                raise ValueError(f"the operation {name!r} is listed twice among the experts")
+        if not self._choices:
+            raise ValueError(f"the experts must hold an operation other than 'none'; got {self.experts}")
+
+    @property
+    def _choices(self) -> tuple[str, ...]:
+        return tuple(name for name in self.experts if name != "none")
+
+    def supernet(self, plan: StackPlan) -> Supernet:
+        """All architectures at once. Raises ValueError for a plan without normal or without reduction cells."""
+        if not 1 <= plan.reductions < plan.cells:
+            raise ValueError(
+                f"a search needs normal and reduction cells; {plan.cells} cells with {plan.reductions} "
+                "reductions have only one kind"
+            )
+        return Supernet(plan, num_nodes=self.num_nodes, experts=self.experts)
+
+    def edge_labels(self, group: str) -> tuple[str, ...]:
+        """Source and node of each edge, the same for both groups."""
+        del group
+        return tuple(f"{source}→{node}" for source, node in cell_edges(self.num_nodes))
+
+    def derive(self, log_v: Mapping[str, Tensor]) -> Genotype:
+        """Two edges for each node and an operation for each edge, by the strength of evidence."""
+        normal, reduction = (
+            discretise_cell(log_v[group], experts=self.experts, num_nodes=self.num_nodes) for group in GROUPS
+        )
+        return Genotype(normal=normal, reduction=reduction)
+
+    def random_genotype(self, seed: int) -> Genotype:
+        """Each node takes two different predecessors and an operation for each, all uniformly at random."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw_cell() -> CellGenotype:
+            edges = []
+            for node in range(2, 2 + self.num_nodes):
+                sources = torch.randperm(node, generator=generator)[:INPUTS_PER_NODE].sort().values
+                picks = torch.randint(len(self._choices), (INPUTS_PER_NODE,), generator=generator)
+                edges += [
+                    Edge(self._choices[pick], source)
+                    for pick, source in zip(picks.tolist(), sources.tolist(), strict=True)
+                ]
+            return CellGenotype(edges=tuple(edges), concat=tuple(range(2, 2 + self.num_nodes)))
+
+        return Genotype(normal=draw_cell(), reduction=draw_cell())
+
+    def network(self, genotype: Genotype, plan: StackPlan) -> Network:
+        """The discrete network of a genotype."""
+        return Network(genotype, plan)

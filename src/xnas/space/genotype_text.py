@@ -1,0 +1,172 @@
+"""Genotypes in the text form of DARTS, as papers' code prints and keeps them: Genotype(normal=[...], ...).
+
+The text is Python, but it is never run: it is parsed into a syntax tree, and only the few kinds of nodes that a
+genotype is made of are read. Public code varies the form, and these variations are understood: a name in front
+(`PDARTS = `), a module (`genotypes.Genotype`), tuples for lists, `range(2, 6)` for the concatenation, arguments by
+position, the two edges of a node bracketed together, and unused arguments that are None.
+"""
+
+import ast
+import warnings
+from typing import Any
+
+from xnas.space.genotype import CellGenotype, Genotype, Space, check_length, named_cell, shown, unknown
+
+_ARGUMENTS = ("normal", "normal_concat", "reduce", "reduce_concat")
+_FORM = "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
+_MAX_DEPTH = 3  # a list of nodes of edges
+
+
+def to_darts_text(genotype: Genotype) -> str:
+    """The genotype in one line of DARTS text, which does not tell its space."""
+    normal, reduction = genotype.normal, genotype.reduction
+    return (
+        f"Genotype(normal={_edges_text(normal)}, normal_concat={list(normal.concat)}, "
+        f"reduce={_edges_text(reduction)}, reduce_concat={list(reduction.concat)})"
+    )
+
+
+def from_darts_text(text: str, *, space: Space | None = None) -> Genotype:
+    """The genotype in DARTS text. Without a space it is "darts", or "nasnet" if some node reads one node twice.
+
+    Raises ValueError for text that is not of this form, with line and column where it departs from it, for arguments
+    that are missing, unknown or given twice, and for whatever no genotype can hold.
+    """
+    source = _at_column_1(text)
+    arguments = _arguments(_genotype_call(_parsed(source), source), source)
+    normal, reduction = (
+        named_cell(
+            name,
+            edges=_without_brackets_per_node(arguments[key], cell=name),
+            concat=arguments[f"{key}_concat"],
+        )
+        for name, key in (("normal", "normal"), ("reduction", "reduce"))
+    )
+    if space is None:
+        space = "nasnet" if normal.repeating_nodes or reduction.repeating_nodes else "darts"
+    return Genotype(normal=normal, reduction=reduction, space=space)
+
+
+def read_genotype(text: str) -> Genotype:
+    """The genotype in a text of either form: JSON if it begins with a brace, DARTS text otherwise.
+
+    Raises ValueError as `Genotype.from_json` and `from_darts_text` do, and for text that is neither.
+    """
+    check_length(text)
+    content = text.removeprefix("\ufeff").lstrip()
+    if content.startswith("{"):
+        return Genotype.from_json(text)
+    if "Genotype" not in content:
+        raise ValueError(f"not a genotype: expected JSON or {_FORM}; got {shown(content)}")
+    return from_darts_text(text)
+
+
+def _edges_text(cell: CellGenotype) -> str:
+    return str([tuple(edge) for edge in cell.edges])
+
+
+def _at_column_1(text: str) -> str:
+    """The text without the indentation that a genotype copied out of a function has; its lines keep their numbers."""
+    check_length(text)
+    text = text.removeprefix("\ufeff")
+    content = text.lstrip()
+    return "\n" * text[: len(text) - len(content)].count("\n") + content
+
+
+def _parsed(source: str) -> list[ast.stmt]:
+    try:
+        with warnings.catch_warnings():
+            # Python warns of odd escapes and the like in what it parses; here the text is refused or it is fine.
+            warnings.simplefilter("ignore")
+            return ast.parse(source).body
+    except SyntaxError as error:
+        place = f"line {error.lineno}, column {error.offset}: " if error.lineno else ""
+        raise ValueError(f"not a genotype: {place}{error.msg}; expected {_FORM}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"not a genotype: the text is nested too deeply; expected {_FORM}") from None
+    except ValueError:
+        raise ValueError(
+            f"not a genotype: the text holds characters that no text has; expected {_FORM}"
+        ) from None
+
+
+def _refusal(node: ast.stmt | ast.expr, source: str, expected: str) -> ValueError:
+    found = shown(ast.get_source_segment(source, node))
+    return ValueError(
+        f"not a genotype: line {node.lineno}, column {node.col_offset + 1}: expected {expected}; got {found}"
+    )
+
+
+def _genotype_call(body: list[ast.stmt], source: str) -> ast.Call:
+    if not body:
+        raise ValueError(
+            f"not a genotype: the text is empty, or only comments ({shown(source)}); expected {_FORM}"
+        )
+    if len(body) > 1:
+        raise _refusal(body[1], source, "the end of the text, as it holds one genotype")
+    match body[0]:
+        case (
+            ast.Expr(value=ast.Call(func=ast.Name(id="Genotype") | ast.Attribute(attr="Genotype")) as call)
+            | ast.Assign(
+                targets=[ast.Name()],
+                value=ast.Call(func=ast.Name(id="Genotype") | ast.Attribute(attr="Genotype")) as call,
+            )
+        ):
+            return call
+    raise _refusal(body[0], source, _FORM)
+
+
+def _arguments(call: ast.Call, source: str) -> dict[str, Any]:
+    if len(call.args) > len(_ARGUMENTS):
+        raise _refusal(call.args[len(_ARGUMENTS)], source, f"only {len(_ARGUMENTS)} arguments")
+    given = dict(zip(_ARGUMENTS, call.args, strict=False))
+    for keyword in call.keywords:
+        if keyword.arg in given:
+            raise ValueError(
+                f"the argument {keyword.arg!r} is given twice, in line {keyword.lineno} again; keep one"
+            )
+        if keyword.arg in _ARGUMENTS:
+            given[keyword.arg] = keyword.value
+        # Some public lists carry fields of a common base, such as connects=None, that mean nothing for a cell.
+        elif not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None):
+            name = keyword.arg or "**"
+            raise ValueError(f"line {keyword.lineno}: {unknown('argument', name, _ARGUMENTS)}")
+    if missing := [name for name in _ARGUMENTS if name not in given]:
+        raise ValueError(
+            f"the argument {missing[0]!r} is missing (given: {', '.join(given) or 'none'}); add it"
+        )
+    return {name: _literal(given[name], source) for name in _ARGUMENTS}
+
+
+def _literal(node: ast.expr, source: str, depth: int = 0) -> object:
+    match node:
+        case ast.Constant(value=str() | int() | float() | None as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.List(elts=elements) | ast.Tuple(elts=elements) if depth < _MAX_DEPTH:
+            return [_literal(element, source, depth + 1) for element in elements]
+        case ast.Call(func=ast.Name(id="range"), args=arguments, keywords=[]):
+            return _range(node, [_literal(argument, source, _MAX_DEPTH) for argument in arguments], source)
+    raise _refusal(node, source, "a list of a genotype's operations and nodes")
+
+
+def _range(node: ast.expr, bounds: list[Any], source: str) -> range:
+    try:
+        return range(*bounds)
+    except (TypeError, ValueError):
+        raise _refusal(node, source, "range(first node, last node + 1)") from None
+
+
+def _without_brackets_per_node(edges: Any, *, cell: str) -> Any:
+    """The edges in one list, where they come as pairs of edges, one pair for every node."""
+    if not isinstance(edges, list) or not all(_is_list_of_lists(pair) for pair in edges):
+        return edges
+    for node, pair in enumerate(edges, start=2):
+        if len(pair) != 2:
+            raise ValueError(f"{cell} cell: node {node} has {len(pair)} edges; give every node two")
+    return [edge for pair in edges for edge in pair]
+
+
+def _is_list_of_lists(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(inner, list) for inner in value)

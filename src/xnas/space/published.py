@@ -1,0 +1,68 @@
+"""Cells that papers published, as genotypes under a name: to retrain, to compare with, and to test against.
+
+They are facts kept as data, in `published_cells.json` beside this file, with the place that each was copied from.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from xnas.space.genotype import Genotype, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedGenotype:
+    """A genotype, and where it was published."""
+
+    genotype: Genotype
+    source: str
+
+
+@cache
+def _read() -> Mapping[str, PublishedGenotype]:
+    text = resources.files("xnas.space").joinpath("published_cells.json").read_text(encoding="utf-8")
+    return {
+        name: PublishedGenotype(genotype=Genotype.from_dict(entry["genotype"]), source=entry["source"])
+        for name, entry in json.loads(text).items()
+    }
+
+
+class _Published(Mapping[str, PublishedGenotype]):
+    """The file's entries, read when first asked for: most commands never ask."""
+
+    def __getitem__(self, name: str) -> PublishedGenotype:
+        return _read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_read())
+
+    def __len__(self) -> int:
+        return len(_read())
+
+
+PUBLISHED: Mapping[str, PublishedGenotype] = _Published()
+"""All published genotypes by name: lower case, with underscores."""
+
+
+def published_names() -> tuple[str, ...]:
+    """The names of all published genotypes."""
+    return tuple(PUBLISHED)
+
+
+def published_genotype(name: str) -> Genotype:
+    """A published genotype. Its name may be in any case, with - for _; raises ValueError for one that is unknown."""
+    return _find(name).genotype
+
+
+def published_source(name: str) -> str:
+    """Where a published genotype comes from. Raises ValueError for a name that is unknown."""
+    return _find(name).source
+
+
+def _find(name: str) -> PublishedGenotype:
+    plain = name.strip().lower().replace("-", "_")
+    if plain not in PUBLISHED:
+        raise ValueError(unknown("published genotype", plain, PUBLISHED))
+    return PUBLISHED[plain]
