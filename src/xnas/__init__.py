@@ -1,1 +1,79 @@
-"""Neural architecture search with expert advice, for PyTorch."""
+"""Neural architecture search with expert advice, for PyTorch.
+
+The names below are the public ones; everything else may move without notice. Each is imported when it is first
+used, so that `import xnas` is quick and does not load torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xnas.data.images import DataSet as DataSet
+    from xnas.data.images import ImageSet as ImageSet
+    from xnas.data.load import load_data as load_data
+    from xnas.engine.config import Config as Config
+    from xnas.engine.config import read_config as read_config
+    from xnas.engine.config import read_preset as read_preset
+    from xnas.engine.evaluate import TrainedNetwork as TrainedNetwork
+    from xnas.engine.retrain import retrain as retrain
+    from xnas.engine.run_folder import RunFolder as RunFolder
+    from xnas.engine.search import Search as Search
+    from xnas.engine.search import search as search
+    from xnas.optimizers.xnas import XNAS as XNAS
+    from xnas.report.cell_picture import draw_genotype as draw_genotype
+    from xnas.report.cost import count_multiply_adds as count_multiply_adds
+    from xnas.report.cost import count_parameters as count_parameters
+    from xnas.report.page import write_report as write_report
+    from xnas.space.darts import DartsSpace as DartsSpace
+    from xnas.space.forecaster import Forecaster as Forecaster
+    from xnas.space.genotype import CellGenotype as CellGenotype
+    from xnas.space.genotype import Edge as Edge
+    from xnas.space.genotype import Genotype as Genotype
+    from xnas.space.genotype_text import read_genotype as read_genotype
+    from xnas.space.network import Network as Network
+    from xnas.space.published import published_genotype as published_genotype
+    from xnas.space.published import published_names as published_names
+    from xnas.space.stack import StackPlan as StackPlan
+
+_HOMES = {
+    "CellGenotype": "xnas.space.genotype",
+    "Config": "xnas.engine.config",
+    "DartsSpace": "xnas.space.darts",
+    "DataSet": "xnas.data.images",
+    "Edge": "xnas.space.genotype",
+    "Forecaster": "xnas.space.forecaster",
+    "Genotype": "xnas.space.genotype",
+    "ImageSet": "xnas.data.images",
+    "Network": "xnas.space.network",
+    "RunFolder": "xnas.engine.run_folder",
+    "Search": "xnas.engine.search",
+    "StackPlan": "xnas.space.stack",
+    "TrainedNetwork": "xnas.engine.evaluate",
+    "XNAS": "xnas.optimizers.xnas",
+    "count_multiply_adds": "xnas.report.cost",
+    "count_parameters": "xnas.report.cost",
+    "draw_genotype": "xnas.report.cell_picture",
+    "load_data": "xnas.data.load",
+    "published_genotype": "xnas.space.published",
+    "published_names": "xnas.space.published",
+    "read_config": "xnas.engine.config",
+    "read_genotype": "xnas.space.genotype_text",
+    "read_preset": "xnas.engine.config",
+    "retrain": "xnas.engine.retrain",
+    "search": "xnas.engine.search",
+    "write_report": "xnas.report.page",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'xnas' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -8,6 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from xnas.engine.interrupt import Interrupted
+from xnas.space.lookup import lookup
+
 VERBS = {
     "run": "search, retrain, test and report: the whole job",
     "search": "search an architecture",
@@ -30,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb, *rest = arguments
     try:
-        from xnas.space.lookup import lookup
-
         module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
         return int(module.main(rest))
     except ValueError as error:
@@ -40,6 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"xnas: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(f"xnas: {stop}; what was reached is in the run folder", file=sys.stderr)
+        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

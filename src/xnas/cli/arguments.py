@@ -4,10 +4,11 @@ import argparse
 import contextlib
 import dataclasses
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
@@ -21,8 +22,8 @@ Arguments = TypeVar("Arguments")
 class NewRun(Config):
     """Settings of a run, and the folder that it goes to."""
 
-    preset: str = QUICK
-    """Settings to start from; single flags and --config override them."""
+    preset: str | None = None
+    """Settings to start from, `quick` if none are named; single flags and --config override them."""
     config: Path | None = None
     """A TOML file of settings, such as a run folder's config.toml; it overrides the preset."""
     runs: Path = Path("runs")
@@ -35,13 +36,18 @@ class NewRun(Config):
 
 def settings_of(arguments: Config) -> Config:
     """The settings alone, without what says where they came from and where the run goes."""
-    return Config(**{item.name: getattr(arguments, item.name) for item in dataclasses.fields(Config)})
+    return Config(**fields_of(arguments))
 
 
-def start_from(argv: Sequence[str], *, base: Config | None = None) -> Config:
+def fields_of(config: Config) -> dict[str, Any]:
+    """The settings by the name of their section."""
+    return {item.name: getattr(config, item.name) for item in dataclasses.fields(Config)}
+
+
+def start_from(argv: Sequence[str]) -> Config:
     """The settings of the --preset and --config in `argv`, which single flags are then laid over.
 
-    `base` is what stands in for a preset where none is named. Raises ValueError if they cannot be read.
+    Raises ValueError if they cannot be read.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset")
@@ -50,29 +56,36 @@ def start_from(argv: Sequence[str], *, base: Config | None = None) -> Config:
         found, _ = finder.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
-    start = read_preset(found.preset or QUICK) if base is None or found.preset else base
+    start = read_preset(found.preset or QUICK)
     return read_config(found.config, base=start) if found.config else start
 
 
-def parse(kind: type[Arguments], argv: Sequence[str], *, verb: str, description: str, start: Config | None = None) -> Arguments:
-    """The arguments of a verb; settings not given are those of `start`.
+def parse(
+    kind: type[Arguments],
+    argv: Sequence[str],
+    *,
+    verb: str,
+    description: str,
+    start: Mapping[str, Any] | None = None,
+) -> Arguments:
+    """The arguments of a verb; those not given are as in `start`, or `kind`'s own.
 
     Raises ValueError, in one line, for an unknown flag or a wrong value. Prints the help and exits if asked to.
     """
     default: Arguments | None = None
     if start is not None:
-        values = {item.name: getattr(start, item.name) for item in dataclasses.fields(Config)}
-        own = {item.name: item for item in dataclasses.fields(kind) if item.name not in values}  # type: ignore[arg-type]
-        missing = [
-            name
-            for name, item in own.items()
+        required = {
+            item.name: tyro.MISSING
+            for item in dataclasses.fields(kind)  # type: ignore[arg-type]
             if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        ]
-        default = kind(**values, **{name: tyro.MISSING for name in missing})
+        }
+        default = kind(**{**required, **start})
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, args=list(argv), prog=f"xnas {verb}", description=description, default=default)
+            return tyro.cli(
+                kind, args=list(argv), prog=f"xnas {verb}", description=description, default=default
+            )
     except SystemExit as end:
         if not end.code:
             raise
@@ -80,9 +93,7 @@ def parse(kind: type[Arguments], argv: Sequence[str], *, verb: str, description:
 
 
 def _in_one_line(box: str) -> str:
-    """What tyro says inside its frame, up to the pointer to the help."""
+    """What tyro says inside its frame, without the rule and the pointer to the help that end it."""
     inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    ended = next((i for i, line in enumerate(inside) if line.startswith("─") and "helptext" in " ".join(inside[i:][:3])), len(inside))
-    said = [line for line in inside[:ended] if not line.startswith("─")]
+    said = itertools.takewhile(lambda line: not line.startswith("─"), inside)
     return " ".join(" ".join(said).split()) or "wrong arguments"
-

@@ -6,9 +6,18 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
+
+from xnas.engine.progress import GroupLabels
 
 
 def open_display() -> "Display":
@@ -24,15 +33,17 @@ class Display:
         self.console = console
         self.phase = ""
         self.epochs = self.rounds = 0
-        self.groups: dict[str, dict[str, Any]] = {}
         self.started = time.monotonic()
 
     def say(self, line: str) -> None:
         """A line worth keeping."""
         self.console.print(line, markup=False, soft_wrap=True)
 
-    def start(self, phase: str, *, epochs: int, rounds: int) -> None:
+    def start(
+        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+    ) -> None:
         """A phase begins."""
+        del labels  # leaders are for the live panel
         self.phase, self.epochs, self.rounds = phase, epochs, rounds
         self.started = time.monotonic()
         self.say(f"{phase}: {epochs} epochs of {rounds} rounds")
@@ -56,11 +67,15 @@ class LiveDisplay(Display):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.live: Live | None = None
+        self.labels: Mapping[str, GroupLabels] = {}
         self.last: Mapping[str, Any] = {}
 
-    def start(self, phase: str, *, epochs: int, rounds: int) -> None:
+    def start(
+        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+    ) -> None:
         """Open the panel."""
         self.phase, self.epochs, self.rounds, self.last = phase, epochs, rounds, {}
+        self.labels = labels or {}
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -100,17 +115,16 @@ class LiveDisplay(Display):
     def _panel(self) -> Group:
         parts: list[Any] = [self.progress]
         groups = self.last.get("groups", {})
-        if groups and any(self.names):
-            parts.append(_leaders(groups, self.names))
+        if groups:
+            parts.append(_leaders(groups, self.labels))
         return Group(*parts)
-
-    names: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-    """(edges, experts) of every group, to label the leaders with."""
 
 
 def summary(row: Mapping[str, Any], epochs: int) -> str:
     """An epoch in one line."""
-    parts = [f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}"]
+    parts = [
+        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}"
+    ]
     if row.get("val_loss") is not None:
         parts.append(f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}")
     for name, group in row.get("groups", {}).items():
@@ -119,13 +133,13 @@ def summary(row: Mapping[str, Any], epochs: int) -> str:
     return ", ".join(parts)
 
 
-def _leaders(groups: Mapping[str, Any], names: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]) -> Table:
+def _leaders(groups: Mapping[str, Any], labels: Mapping[str, GroupLabels]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in groups:
         table.add_column(name, no_wrap=True)
     lines = []
     for name, group in groups.items():
-        edges, experts = names[name]
+        edges, experts = labels[name]
         column = []
         for edge, weights, alive in zip(edges, group["u"], group["alive"], strict=True):
             best = max(range(len(weights)), key=weights.__getitem__)

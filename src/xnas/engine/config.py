@@ -14,6 +14,10 @@ import dacite
 import tomli_w
 
 from xnas.space.lookup import lookup
+from xnas.space.vocabulary import EXPERTS, SEARCHABLE, Stem
+
+CONFIG = "config.toml"
+"""The file of a run folder that holds its settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +51,13 @@ class DataConfig:
             raise ValueError(f"data.test_fraction must lie in (0, 1); got {self.test_fraction}")
 
 
-Stem = Literal["cifar", "strided", "imagenet"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class SpaceConfig:
     """The space of architectures, and the supernet that holds them all (section 4.1)."""
 
     nodes: int = 4
     """Intermediate nodes of a cell."""
-    experts: tuple[str, ...] = (
-        "max_pool_3x3",
-        "avg_pool_3x3",
-        "skip_connect",
-        "sep_conv_3x3",
-        "sep_conv_5x5",
-        "dil_conv_3x3",
-        "dil_conv_5x5",
-    )
+    experts: tuple[str, ...] = EXPERTS
     """Operations between which every edge chooses. The paper's numbers count `none` as an eighth."""
     channels: int = 16
     """Channels of the supernet's first cells."""
@@ -77,6 +70,8 @@ class SpaceConfig:
 
     def __post_init__(self) -> None:
         _at_least("space.nodes", self.nodes, 1)
+        for name in self.experts:
+            lookup("operation in space.experts", name, SEARCHABLE)
         _check_stack("space", self.channels, self.cells, self.reductions)
 
 
@@ -208,6 +203,13 @@ def read_config(path: Path, *, base: Config | None = None) -> Config:
     return parse_config(text, where=str(path), base=base)
 
 
+def read_run_config(run: Path) -> Config:
+    """The settings of an earlier run. Raises ValueError if the folder is none of a run, or they cannot be read."""
+    if not (run / CONFIG).is_file():
+        raise ValueError(f"{run} is not a run folder: it has no {CONFIG}")
+    return read_config(run / CONFIG)
+
+
 def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:
     """The settings in TOML text; errors name `where` it came from."""
     try:
@@ -218,7 +220,9 @@ def parse_config(text: str, *, where: str, base: Config | None = None) -> Config
     merged = _merge(dataclasses.asdict(base or Config()), given)
     try:
         return dacite.from_dict(
-            Config, merged, config=dacite.Config(strict=True, cast=[tuple], type_hooks={Path: Path, float: _number})
+            Config,
+            merged,
+            config=dacite.Config(strict=True, cast=[tuple], type_hooks={Path: Path, float: _number}),
         )
     except (dacite.DaciteError, TypeError) as error:
         raise ValueError(f"{where}: {error}") from error
@@ -254,7 +258,9 @@ def _plain(tree: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             plain[key] = _plain(value)
         elif value is not None:
-            plain[key] = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            plain[key] = (
+                str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            )
     return plain
 
 

@@ -31,7 +31,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def descend(
-    network: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, *, clip_norm: float, where: str, tally: "Tally"
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    *,
+    clip_norm: float,
+    where: str,
+    tally: "Tally",
 ) -> None:
     """One step of the network weights down the training loss (algorithm 1, line 4).
 

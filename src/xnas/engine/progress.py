@@ -1,7 +1,14 @@
 """What long work tells whoever watches it: the command line shows it, tests and libraries may ignore it."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+
+class GroupLabels(NamedTuple):
+    """What the indices and the experts of a group are called."""
+
+    edges: tuple[str, ...]
+    experts: tuple[str, ...]
 
 
 class Progress(Protocol):
@@ -11,8 +18,10 @@ class Progress(Protocol):
         """A line worth keeping."""
         ...
 
-    def start(self, phase: str, *, epochs: int, rounds: int) -> None:
-        """A phase begins: so many epochs of so many rounds each."""
+    def start(
+        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+    ) -> None:
+        """A phase begins: so many epochs of so many rounds each; `labels` of the groups that it searches."""
         ...
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
@@ -34,7 +43,9 @@ class Silent:
     def say(self, line: str) -> None:
         """Ignored."""
 
-    def start(self, phase: str, *, epochs: int, rounds: int) -> None:
+    def start(
+        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+    ) -> None:
         """Ignored."""
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:

@@ -9,31 +9,24 @@ from xnas.data.batches import Augmentation, batches, num_batches
 from xnas.data.images import DataSet, Normalisation
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
-from xnas.engine.evaluate import test_network
+from xnas.engine.evaluate import TrainedNetwork, network_plan
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Progress
+from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import make_repeatable
 from xnas.engine.schedule import cosine
 from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.genotype import Genotype
 from xnas.space.network import Network
-from xnas.space.stack import StackPlan
 
 
-def network_plan(config: Config, *, image_channels: int, num_classes: int) -> StackPlan:
-    """The shape of the network that retraining trains."""
-    settings = config.retrain
-    return StackPlan(
-        image_channels=image_channels,
-        num_classes=num_classes,
-        channels=settings.channels,
-        cells=settings.cells,
-        reductions=settings.reductions,
-        stem=settings.stem,
-        stem_channels=settings.stem_channels,
-        squeeze_excite=settings.squeeze_excite,
-    )
+def check_batches(config: Config, data: DataSet) -> None:
+    """Raises ValueError if retraining's batches do not fit the data."""
+    if config.retrain.batch_size > len(data.train):
+        raise ValueError(
+            f"retrain.batch_size {config.retrain.batch_size} is larger than the training set of "
+            f"{len(data.train)} images; use at most {len(data.train)}"
+        )
 
 
 def retrain(
@@ -44,8 +37,8 @@ def retrain(
     name: str,
     device: torch.device,
     folder: RunFolder,
-    progress: Progress,
-    interrupt: Interrupt,
+    progress: Progress | None = None,
+    interrupt: Interrupt | None = None,
 ) -> dict[str, object]:
     """Train the network of `genotype` from scratch, test it once at the end; write weights and result into `folder`.
 
@@ -53,31 +46,24 @@ def retrain(
     training breaks down, and Interrupted after a signal.
     """
     settings = config.retrain
-    if settings.batch_size > len(data.train):
-        raise ValueError(
-            f"retrain.batch_size {settings.batch_size} is larger than the training set of {len(data.train)} images; "
-            f"use at most {len(data.train)}"
-        )
+    check_batches(config, data)
     make_repeatable(config.seed)
-    plan = network_plan(config, image_channels=data.image_shape[0], num_classes=data.num_classes)
+    plan = network_plan(settings, image_channels=data.image_shape[0], num_classes=data.num_classes)
     network: nn.Module = Network(genotype, plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = count_parameters(network)
     multiply_adds = count_multiply_adds(network, data.image_shape)
     normalisation = Normalisation.of(data.train)
-    _train(network, config, data, normalisation, device, folder, progress, interrupt)
+    _train(
+        network, config, data, normalisation, device, folder, progress or Silent(), interrupt or Interrupt()
+    )
+    trained = TrainedNetwork(
+        network=network, genotype=genotype, classes=data.train.classes, normalisation=normalisation
+    )
+    trained.write(folder)
     started = time.perf_counter()
-    test = test_network(network, data.test, normalisation=normalisation, device=device)
+    test = trained.test(data.test, device=device)
     folder.add_timing("test", seconds=round(time.perf_counter() - started, 3))
     folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
-    folder.write_weights(
-        network.state_dict(),
-        about={
-            "genotype": genotype.to_json(),
-            "classes": "\n".join(data.train.classes),
-            "mean": " ".join(map(str, normalisation.mean_C.tolist())),
-            "std": " ".join(map(str, normalisation.std_C.tolist())),
-        },
-    )
     result: dict[str, object] = {
         "name": name,
         "test_accuracy": test.accuracy,
@@ -111,7 +97,10 @@ def _train(
     try:
         for epoch in range(1, settings.epochs + 1):
             rate = cosine(
-                epoch - 1, epochs=settings.epochs, start=settings.learning_rate, end=settings.learning_rate_min
+                epoch - 1,
+                epochs=settings.epochs,
+                start=settings.learning_rate,
+                end=settings.learning_rate_min,
             )
             set_learning_rate(optimizer, rate)
             network.train()

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from xnas.engine.config import Config, read_config
+from xnas.engine.config import CONFIG, Config, read_run_config
 from xnas.space.genotype import Genotype
 
-CONFIG, ENVIRONMENT, METRICS, GENOTYPE = "config.toml", "environment.json", "metrics.jsonl", "genotype.json"
+ENVIRONMENT, METRICS, GENOTYPE = "environment.json", "metrics.jsonl", "genotype.json"
 RESULT, TIMING, WEIGHTS = "result.json", "timing.json", "checkpoints/network.safetensors"
 
 
@@ -45,21 +46,18 @@ class RunFolder:
         path = runs / name
         if path.exists():
             if not overwrite:
-                raise ValueError(f"the run folder {path} exists already; choose another --name, or --overwrite it")
+                raise ValueError(
+                    f"the run folder {path} exists already; choose another --name, or --overwrite it"
+                )
             if not (path / CONFIG).is_file() and any(path.iterdir()):
-                raise ValueError(f"{path} is not a run folder, so it is not overwritten; choose another --name")
+                raise ValueError(
+                    f"{path} is not a run folder, so it is not overwritten; choose another --name"
+                )
             shutil.rmtree(path)
         try:
             path.mkdir(parents=True)
         except OSError as error:
             raise ValueError(f"cannot make the run folder {path}: {error.strerror}") from error
-        return cls(path)
-
-    @classmethod
-    def open(cls, path: Path) -> "RunFolder":
-        """The folder of an earlier run. Raises ValueError if it is none."""
-        if not (path / CONFIG).is_file():
-            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
         return cls(path)
 
     def child(self, *names: str) -> "RunFolder":
@@ -78,8 +76,8 @@ class RunFolder:
         write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def config(self) -> Config:
-        """The settings of the run."""
-        return read_config(self.path / CONFIG)
+        """The settings of the run. Raises ValueError if the folder is none of a run."""
+        return read_run_config(self.path)
 
     def write_genotype(self, genotype: Genotype) -> None:
         """Write the architecture that the run stands for."""
@@ -102,13 +100,6 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def forget(self, *kinds: str) -> None:
-        """Take all rows of these kinds out of metrics.jsonl."""
-        path = self.path / METRICS
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            write_text(path, "".join(line for line in lines if json.loads(line)["kind"] not in kinds))
-
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write what the tested network reached."""
         document = {"format": "xnas-result", "version": 1, **result}
@@ -127,15 +118,26 @@ class RunFolder:
         write_whole(path, lambda staged: save_file(tensors, staged, metadata=dict(about)))
         return path
 
-    def weights(self) -> dict[str, Tensor]:
-        """The trained network's weights. Raises ValueError if there are none, or the file is damaged."""
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
         path = self.path / WEIGHTS
         if not path.is_file():
             raise ValueError(f"{self.path} has no trained network yet; run: xnas retrain {self.path}")
         try:
-            return load_file(path)
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         except Exception as error:  # the reader's own error type says nothing to the user
             raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+
+    def drop_training(self) -> None:
+        """Take out what an earlier retraining left: its rows, its result and its weights."""
+        for name in (RESULT, WEIGHTS):
+            (self.path / name).unlink(missing_ok=True)
+        path = self.path / METRICS
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["kind"] not in ("retrain_epoch", "test")]
+            write_text(path, "".join(kept))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -24,7 +24,9 @@ def pick_device(name: str) -> torch.device:
     if device.type not in available:
         raise ValueError(f"device {name!r} is not there; this machine has {', '.join(available)}")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)")
+        raise ValueError(
+            f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA device(s)"
+        )
     return device
 
 

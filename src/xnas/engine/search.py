@@ -18,7 +18,7 @@ from xnas.data.order import mix_address, split
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally, build_sgd, descend, require_finite, set_learning_rate
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Progress
+from xnas.engine.progress import GroupLabels, Progress, Silent
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import make_repeatable
 from xnas.engine.schedule import cosine
@@ -74,7 +74,9 @@ class Halves:
 
     def rounds(self, batch_size: int) -> int:
         """Rounds of an epoch: whole batches of the smaller part."""
-        return min(num_batches(len(part), batch_size, drop_last=True) for part in (self.train, self.validation))
+        return min(
+            num_batches(len(part), batch_size, drop_last=True) for part in (self.train, self.validation)
+        )
 
 
 class Search:
@@ -104,6 +106,13 @@ class Search:
         self.normalisation = Normalisation.of(self.halves.train)
         self.num_classes = data.num_classes
         self.rounds = 0
+
+    def labels(self) -> dict[str, GroupLabels]:
+        """What the edges and experts of every group are called."""
+        return {
+            name: GroupLabels(edges=self.space.edge_labels(name), experts=self.experts.names(name))
+            for name in self.experts.groups
+        }
 
     def genotype(self) -> Genotype:
         """The architecture that would be derived now."""
@@ -135,7 +144,9 @@ class Search:
         """One round of algorithm 1; without `listen` it only trains the weights, as in a warm-up."""
         where = f"round {self.rounds + 1}"
         clip_norm = self.config.search.clip_norm
-        descend(self.supernet, self.weights, train, clip_norm=clip_norm, where=where, tally=train_tally)  # line 4
+        descend(
+            self.supernet, self.weights, train, clip_norm=clip_norm, where=where, tally=train_tally
+        )  # line 4
         wiped: list[Wipeout] = []
         if listen:
             self.measure_rewards(validation, where=where, tally=validation_tally)  # lines 5-8
@@ -158,29 +169,26 @@ class Search:
 
 
 def search(
-    config: Config,
-    data: DataSet,
-    *,
-    device: torch.device,
-    folder: RunFolder,
-    progress: Progress,
-    interrupt: Interrupt,
+    course: Search, *, folder: RunFolder, progress: Progress | None = None, interrupt: Interrupt | None = None
 ) -> Genotype:
-    """Search an architecture on the training images of `data`; write its course and result into `folder`.
+    """Go through a search from its start to its horizon; write its course and result into `folder`.
 
-    Raises ValueError for settings that do not fit the data, NonFinite where the search breaks down, and Interrupted
-    after a signal: then genotype.json holds the choice as it stood.
+    Raises NonFinite where the search breaks down, and Interrupted after a signal: then genotype.json holds the
+    choice as it stood.
     """
-    course = Search(config, data, device=device)
-    settings = config.search
+    progress, interrupt = progress or Silent(), interrupt or Interrupt()
+    settings, device = course.config.search, course.device
     _log_groups(course, folder, progress)
     folder.log(_epoch_row(course, epoch=0))
-    progress.start("search", epochs=settings.epochs, rounds=course.rounds_per_epoch)
+    progress.start("search", epochs=settings.epochs, rounds=course.rounds_per_epoch, labels=course.labels())
     started = time.perf_counter()
     try:
         for epoch in range(1, settings.epochs + 1):
             rate = cosine(
-                epoch - 1, epochs=settings.epochs, start=settings.learning_rate, end=settings.learning_rate_min
+                epoch - 1,
+                epochs=settings.epochs,
+                start=settings.learning_rate,
+                end=settings.learning_rate_min,
             )
             set_learning_rate(course.weights, rate)
             tallies = [Tally(course.num_classes, device) for _ in range(2)]
@@ -216,14 +224,15 @@ def search(
 
 
 def _log_groups(course: Search, folder: RunFolder, progress: Progress) -> None:
+    labels = course.labels()
     for name, group in course.experts.settings.items():
         progress.say(str(group))
         folder.log(
             {
                 "kind": "group",
                 "group": name,
-                "experts": list(course.experts.names(name)),
-                "edges": list(course.space.edge_labels(name)),
+                "experts": list(labels[name].experts),
+                "edges": list(labels[name].edges),
                 "replicas": group.num_replicas,
                 "feedback": group.feedback,
                 "horizon": group.rule.horizon,

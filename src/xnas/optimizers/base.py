@@ -98,10 +98,15 @@ class ArchitectureOptimizer(ABC):
                     f"got shape {tuple(losses_B.shape)}"
                 )
             if not losses_B.requires_grad:
-                raise ValueError("the losses do not depend on the forecasters; run the model inside the closure")
+                raise ValueError(
+                    "the losses do not depend on the forecasters; run the model inside the closure"
+                )
             (losses_B.sum() if per_sample else losses_B.mean()).backward()  # type: ignore[no-untyped-call]
-            for name, group in self.groups.items():
-                self._gradients[name].append(leaf_gradients(group, alive_EK=self.alive(name)))
+            measured = {
+                name: leaf_gradients(group, alive_EK=self.alive(name)) for name, group in self.groups.items()
+            }
+        for name, gradients_RBEK in measured.items():
+            self._gradients[name].append(gradients_RBEK)
         return losses_B.detach()
 
     def gradients(self, group: str) -> Tensor:
@@ -127,7 +132,11 @@ class ArchitectureOptimizer(ABC):
         for name, group in self.groups.items():
             alive_EK, mixture_EK = self.alive(name), self.mixture(name)
             for index, members_R in enumerate(group.members_ER):
-                kept = [expert for expert, stays in zip(self.names(name), alive_EK[index].tolist(), strict=True) if stays]
+                kept = [
+                    expert
+                    for expert, stays in zip(self.names(name), alive_EK[index].tolist(), strict=True)
+                    if stays
+                ]
                 for expert in [expert for expert in members_R[0].names if expert not in kept]:
                     removed.append((name, index, expert))
                     for member in members_R:

@@ -100,7 +100,7 @@ class XNAS(ArchitectureOptimizer):
         return tuple(self.names(group)[leader] for leader in leaders)
 
     def step(self) -> list[Wipeout]:
-        """Reward the experts for the gathered feedback, R = -dloss/du, and wipe out those that cannot win (lines 7-14)."""
+        """Reward the experts for the gathered feedback, R = -dloss/du; wipe out those that cannot win (lines 7-14)."""
         rewards_FEK = {name: -self.gradients(name) for name in self.groups}
         for name, rewards in rewards_FEK.items():
             self.states[name] = advance(self.states[name], rewards, rule=self.settings[name].rule)
@@ -126,7 +126,9 @@ class XNAS(ArchitectureOptimizer):
         come back, or a forecaster would be left without experts.
         """
         loaded = {name: _checked(name, own, state) for name, own in self.states.items()}
-        known = {f"{name}.{field}" for name in self.states for field in ("log_v_EK", "alive_EK", "num_feedbacks")}
+        known = {
+            f"{name}.{field}" for name in self.states for field in ("log_v_EK", "alive_EK", "num_feedbacks")
+        }
         if unknown := sorted(set(state) - known):
             raise ValueError(f"the state holds {unknown[0]!r}, which this search has no group for")
         self.states = loaded
@@ -148,7 +150,9 @@ def _checked(name: str, own: ExpertState, state: dict[str, Tensor]) -> ExpertSta
     if not alive_EK.any(dim=-1).all():
         raise ValueError(f"in the state a forecaster of group {name!r} has no expert alive")
     if (alive_EK & ~own.alive_EK.to(alive_EK.device)).any():
-        raise ValueError(f"an expert of group {name!r} was wiped out here but is alive in the state; build the model anew")
+        raise ValueError(
+            f"an expert of group {name!r} was wiped out here but is alive in the state; build the model anew"
+        )
     return replace(
         own,
         log_v_EK=log_v_EK.to(own.log_v_EK),

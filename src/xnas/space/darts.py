@@ -15,9 +15,9 @@ from xnas.space.discretise import INPUTS_PER_NODE, discretise_cell
 from xnas.space.genotype import CellGenotype, Edge, Genotype
 from xnas.space.lookup import lookup
 from xnas.space.network import Network
-from xnas.space.operations import EXPERTS, OPERATION_NAMES
 from xnas.space.stack import StackPlan
 from xnas.space.supernet import GROUPS, Supernet, cell_edges
+from xnas.space.vocabulary import EXPERTS, SEARCHABLE
 
 
 class SearchSpace(Protocol):
@@ -58,7 +58,7 @@ class DartsSpace:
         if self.num_nodes < 1:
             raise ValueError(f"a cell needs at least 1 node; got {self.num_nodes}")
         for name in self.experts:
-            lookup("operation", name, OPERATION_NAMES)
+            lookup("operation", name, SEARCHABLE)
             if self.experts.count(name) > 1:
                 raise ValueError(f"the operation {name!r} is listed twice among the experts")
         if not self._choices:

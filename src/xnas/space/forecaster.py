@@ -93,7 +93,9 @@ class Forecaster(nn.Module):
         if self._leaf is None:
             leaf = self.mixture_K.expand(len(inputs), -1) if self._per_sample else self.mixture_K
             self._leaf = leaf.clone().requires_grad_()
-        return self._leaf  # one leaf for every call, so that a forecaster used twice in a pass adds its gradients
+        return (
+            self._leaf
+        )  # one leaf for every call, so that a forecaster used twice in a pass adds its gradients
 
     def _gradient(self) -> Tensor | None:
         return None if self._leaf is None else self._leaf.grad

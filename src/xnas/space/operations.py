@@ -15,17 +15,6 @@ from torch.nn import functional as F
 from xnas.space.depthwise import DepthwiseConv2d
 from xnas.space.lookup import lookup
 
-EXPERTS = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-"""Section 4.1's list of experts. The paper's own numbers come out with `none` counted as an eighth."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class NormStyle:
@@ -47,14 +36,6 @@ class NormStyle:
 
 SUPERNET_STYLE = NormStyle(affine=False, running=False, after_pooling=True)
 NETWORK_STYLE = NormStyle(affine=True, running=True, after_pooling=False)
-
-
-OPERATION_NAMES = (
-    "none",
-    *EXPERTS,
-    "sep_conv_7x7",
-    "conv_7x1_1x7",
-)
 
 
 def build_operation(name: str, channels: int, *, stride: int, style: NormStyle) -> nn.Module:
@@ -132,9 +113,7 @@ def _separable(kernel_size: int) -> Callable[[int, int, NormStyle], nn.Module]:
 
 def _dilated(kernel_size: int) -> Callable[[int, int, NormStyle], nn.Module]:
     def build(channels: int, stride: int, style: NormStyle) -> nn.Module:
-        return nn.Sequential(
-            *_depthwise_round(channels, kernel_size, stride=stride, dilation=2, style=style)
-        )
+        return nn.Sequential(*_depthwise_round(channels, kernel_size, stride=stride, dilation=2, style=style))
 
     return build
 

@@ -8,15 +8,12 @@ B: samples; C H W: channels, height, width; D: classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.space.operations import FactorizedReduce, NormStyle, relu_conv_norm
-
-StemKind = Literal["cifar", "strided", "imagenet"]
-"""`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
+from xnas.space.vocabulary import Stem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +27,20 @@ class StackPlan:
     cells: int
     reductions: int = 2
     """Reduction cells, evenly spread: two stand after a third and two thirds of the cells."""
-    stem: StemKind = "cifar"
+    stem: Stem = "cifar"
     stem_channels: int | None = None
     """Channels that the stem gives out; None: three times C for small images, C for the imagenet stem."""
     squeeze_excite: bool = False
     """Squeeze-and-excitation after every cell up to two thirds of the depth, as in the published ImageNet network."""
 
     def __post_init__(self) -> None:
-        for name, least in (("image_channels", 1), ("num_classes", 2), ("channels", 1), ("cells", 1), ("reductions", 0)):
+        for name, least in (
+            ("image_channels", 1),
+            ("num_classes", 2),
+            ("channels", 1),
+            ("cells", 1),
+            ("reductions", 0),
+        ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
         if self.reductions > self.cells:
@@ -107,7 +110,9 @@ class Stack(nn.Module):
             before_last, last, last_was_reduction = last, int(cell.out_channels), reduction  # type: ignore[arg-type]
             excited = plan.squeeze_excite and index <= 2 * plan.cells // 3
             excitations.append(
-                SqueezeExcite(last, reduction=4 if channels == plan.channels else 8) if excited else nn.Identity()
+                SqueezeExcite(last, reduction=4 if channels == plan.channels else 8)
+                if excited
+                else nn.Identity()
             )
         self.cells = nn.ModuleList(cells)
         self.excitations = nn.ModuleList(excitations)
@@ -180,7 +185,7 @@ class SqueezeExcite(nn.Module):
         return features * gates_BC[:, :, None, None]
 
 
-_STEMS: dict[StemKind, type[SmallStem] | type[ImageNetStem]] = {
+_STEMS: dict[Stem, type[SmallStem] | type[ImageNetStem]] = {
     "cifar": SmallStem,
     "strided": SmallStem,
     "imagenet": ImageNetStem,

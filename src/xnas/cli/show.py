@@ -1,0 +1,106 @@
+"""xnas show: look at an architecture."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from xnas.cli.arguments import parse
+from xnas.engine.config import RetrainConfig, read_run_config
+from xnas.space.genotype import CellGenotype, Genotype
+from xnas.space.genotype_text import read_genotype, to_darts_text
+from xnas.space.published import published_names, published_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What to look at."""
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of a run: its architecture and its results."""
+    genotype: str | None = None
+    """Instead of RUN: a published architecture's name, or a file (JSON, or the text form of DARTS)."""
+    json: bool = False
+    """Print the genotype as JSON, and nothing else."""
+    picture: Path | None = None
+    """Draw both cells into this file, .svg or .png."""
+    cost: bool = False
+    """Count parameters and multiply-adds of the network that [retrain] describes, for these images:"""
+    image_shape: tuple[int, int, int] = (3, 32, 32)
+    """Channels, height and width of an image."""
+    classes: int = 10
+    retrain: RetrainConfig = field(default_factory=RetrainConfig)
+
+    def __post_init__(self) -> None:
+        if min(self.image_shape) < 1 or self.classes < 2:
+            raise ValueError(
+                f"cost needs a positive image_shape and at least 2 classes; got {self.image_shape} and {self.classes}"
+            )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code."""
+    arguments = _parse(argv)
+    if arguments.run is not None:
+        arguments = _parse(argv, {"run": arguments.run, "retrain": read_run_config(arguments.run).retrain})
+    if arguments.run is not None and arguments.genotype is not None:
+        raise ValueError("show: give either the folder of a run or --genotype, not both")
+    if arguments.run is None and arguments.genotype is None:
+        raise ValueError(
+            f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
+        )
+    genotype = read_genotype(str(arguments.run / "genotype.json" if arguments.run else arguments.genotype))
+    if arguments.json:
+        sys.stdout.write(genotype.to_json())
+        return 0
+    if arguments.genotype in published_names():
+        print(published_source(arguments.genotype))
+    print(_cell_lines("normal cell", genotype.normal))
+    print(_cell_lines("reduction cell", genotype.reduction))
+    print(to_darts_text(genotype))
+    if arguments.cost:
+        print(_cost(genotype, arguments))
+    if arguments.picture:
+        from xnas.report.cell_picture import draw_genotype
+
+        draw_genotype(genotype, arguments.picture)
+        print(f"picture: {arguments.picture}")
+    if arguments.run:
+        from xnas.report.table import format_table, result_table
+
+        if rows := result_table(arguments.run):
+            print(format_table(rows))
+    return 0
+
+
+def _parse(argv: Sequence[str], start: dict[str, object] | None = None) -> Arguments:
+    return parse(Arguments, argv, verb="show", description="Look at an architecture.", start=start)
+
+
+def _cell_lines(title: str, cell: CellGenotype) -> str:
+    lines = [f"{title}, output of nodes {', '.join(map(str, cell.concat))}"]
+    for node in cell.nodes:
+        inputs = "   ".join(f"{edge.operation:<12} of {edge.source}" for edge in cell.inputs_of(node))
+        lines.append(f"  node {node}:  {inputs}")
+    return "\n".join(lines)
+
+
+def _cost(genotype: Genotype, arguments: Arguments) -> str:
+    from xnas.engine.evaluate import network_plan
+    from xnas.report.cost import count_multiply_adds, count_parameters
+    from xnas.space.network import Network
+
+    plan = network_plan(
+        arguments.retrain, image_channels=arguments.image_shape[0], num_classes=arguments.classes
+    )
+    network = Network(genotype, plan)
+    multiply_adds = count_multiply_adds(network, arguments.image_shape)
+    shape = " x ".join(map(str, arguments.image_shape))
+    return (
+        f"{plan.cells} cells, {plan.channels} channels, {plan.num_classes} classes, images of {shape}: "
+        f"{count_parameters(network):,} parameters, {multiply_adds / 1e6:,.1f} M multiply-adds "
+        "in convolutions and the classifier"
+    )

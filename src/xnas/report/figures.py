@@ -1,0 +1,118 @@
+"""How figures are made and kept: one style, no display, and the same bytes for the same figure.
+
+Figures are drawn with matplotlib's Figure itself, never with pyplot, which keeps figures of its own and may open windows.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from xnas.report.palette import CARD, GRID, INK, MUTED, THEME
+from xnas.report.whole_file import write_whole
+
+DOTS_PER_INCH = 160
+"""Of PNG pictures."""
+
+_STYLE = {
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],  # it comes with matplotlib: the same picture everywhere
+    "font.size": 9.0,
+    "text.parse_math": False,  # a name with a dollar sign is a name
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9.0,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0.0,
+    "ytick.major.size": 0.0,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "figure.facecolor": CARD,
+    "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
+}
+
+_NOT_STYLE = ("backend", "interactive", "toolbar", "timezone", "webagg", "tk.", "date.epoch", "docstring", "savefig.dir")
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Within it figures look the same whatever the user's own matplotlib settings are."""
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(_NOT_STYLE)}
+    with matplotlib.rc_context({**defaults, **_STYLE}), warnings.catch_warnings():  # type: ignore[arg-type]
+        # A character that the font lacks becomes a box in the PNG; the SVG has it all the same.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+def svg_bytes(figure: Figure, *, name: str) -> bytes:
+    """The figure as an SVG file. `name` tells its identifiers from those of other figures."""
+    buffer = io.BytesIO()
+    with house_style(), matplotlib.rc_context({"svg.hashsalt": name}):
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    with house_style():
+        figure.set_dpi(DOTS_PER_INCH)
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+        figure.set_dpi(100)
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure as SVG or PNG, whichever the suffix says. Raises ValueError for another suffix."""
+    match path.suffix.lower():
+        case ".svg":
+            write_whole(path, svg_bytes(figure, name=path.stem))
+        case ".png":
+            write_whole(path, png_bytes(figure))
+        case other:
+            raise ValueError(f"pictures are .svg or .png; got {other!r} in {path}")
+
+
+def inline_svg(svg: bytes, *, name: str, description: str) -> str:
+    """An SVG file's picture as part of a page: no identifier of it is another picture's, and it takes the page's theme.
+
+    `description` is HTML already: what those hear who cannot see the picture.
+    """
+    text = svg.decode("utf-8")
+    text = text[text.index("<svg ") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    used = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', text))
+    names = {first or second for first, second in used}
+
+    def renamed(found: re.Match[str]) -> str:
+        return f' id="{name}-{found[1]}"' if found[1] in names else ""
+
+    text = re.sub(r' id="([^"]*)"', renamed, text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+) ', text)[1])  # type: ignore[index]
+    text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)
+    # An element of CSS in the page would reach other pictures, and fonts are the page's matter.
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"(font(?:-family)?:[^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--font)", text)
+    for colour, variable in THEME.items():
+        text = text.replace(colour, f"var(--{variable})")
+    head = f'<svg class="picture" style="--width: {width * 4 / 3:.0f}px" role="img" aria-label="{description}" '
+    return head + text.removeprefix("<svg ")

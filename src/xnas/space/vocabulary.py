@@ -1,0 +1,23 @@
+"""The names that settings, genotypes and operations share."""
+
+from typing import Literal
+
+EXPERTS = (
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+"""Section 4.1's list of experts. The paper's own numbers come out with `none` counted as an eighth."""
+
+OPERATIONS = (*EXPERTS, "sep_conv_7x7", "conv_7x1_1x7")
+"""What an edge of a genotype can be."""
+
+SEARCHABLE = ("none", *OPERATIONS)
+"""What an expert of a supernet can be."""
+
+Stem = Literal["cifar", "strided", "imagenet"]
+"""`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
