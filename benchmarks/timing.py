@@ -14,6 +14,7 @@ class Timing:
 
     @property
     def mean(self) -> float:
+        """In seconds."""
         return statistics.mean(self.seconds)
 
     def __str__(self) -> str:

@@ -1,6 +1,6 @@
 """What wipeout saves: parameters and time of a search round, as experts leave the supernet.
 
-A round is a reward pass and a weight step (DESIGN of algorithm 1, lines 4-8), on random images.
+A round is a reward pass and a weight step (algorithm 1, lines 4-8), on random images.
 """
 
 import torch
@@ -47,10 +47,10 @@ def main(n: int = 5) -> None:
     )
     searched = {alive: Searched(alive) for alive in (7, 5, 3, 2, 1)}
     timings = in_turn({str(alive): item.round for alive, item in searched.items()}, n=n)
-    whole = searched[7]
     for alive, item in searched.items():
-        parameters = count_parameters(item.model)
+        parameters, timing = count_parameters(item.model), timings[str(alive)]
+        share = parameters / count_parameters(searched[7].model)
         print(
-            f"{alive} of 7 experts alive: {parameters:>8,} parameters ({parameters / count_parameters(whole.model):4.0%}), "
-            f"round {timings[str(alive)]} ({timings[str(alive)].mean / timings['7'].mean:4.0%})"
+            f"{alive} of 7 experts alive: {parameters:>8,} parameters ({share:4.0%}), "
+            f"round {timing} ({timing.mean / timings['7'].mean:4.0%})"
         )

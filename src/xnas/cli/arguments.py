@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 import tyro
 
 from xnas.engine.config import Config, read_config, read_preset
+from xnas.space.genotype import Genotype
+from xnas.space.genotype_text import read_genotype
+from xnas.space.published import published_genotype, published_names
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")
@@ -84,7 +87,12 @@ def parse(
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(
-                kind, args=list(argv), prog=f"xnas {verb}", description=description, default=default
+                kind,
+                args=list(argv),
+                prog=f"xnas {verb}",
+                description=description,
+                default=default,
+                config=(tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
             )
     except SystemExit as end:
         if not end.code:
@@ -92,8 +100,26 @@ def parse(
         raise ValueError(f"{verb}: {_in_one_line(complaint.getvalue())}") from None
 
 
+def genotype_of(word: str) -> Genotype:
+    """The genotype that a person means: a file's, or the published one of that name. Raises ValueError if neither."""
+    path = Path(word)
+    if word in published_names():
+        return published_genotype(word)
+    if not path.is_file():
+        try:
+            return published_genotype(word)
+        except ValueError as error:
+            raise ValueError(f"no such file, and {error}") from error
+    try:
+        return read_genotype(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def _in_one_line(box: str) -> str:
-    """What tyro says inside its frame, without the rule and the pointer to the help that end it."""
+    """What tyro says inside its frame, up to the first rule, and the flags that it thinks were meant."""
     inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    said = itertools.takewhile(lambda line: not line.startswith("─"), inside)
-    return " ".join(" ".join(said).split()) or "wrong arguments"
+    said = " ".join(itertools.takewhile(lambda line: not line.startswith("─"), inside))
+    near = list(dict.fromkeys(line.split()[0].rstrip(",") for line in inside if line.startswith("--")))
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return (" ".join(said.split()) or "wrong arguments") + hint

@@ -8,10 +8,11 @@ import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import dacite
 import tomli_w
+import tyro
 
 from xnas.space.lookup import lookup
 from xnas.space.vocabulary import EXPERTS, SEARCHABLE, Stem
@@ -24,9 +25,9 @@ CONFIG = "config.toml"
 class DataConfig:
     """The labelled images."""
 
-    source: str = "fashion-mnist-small"
+    source: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "fashion-mnist-small"
     """A data set (fashion-mnist-small is shipped; fashion-mnist, cifar10) or a folder: train/CLASS/*.png and
-    test/CLASS/*, or CLASS/* to be split."""
+    test/CLASS/*.png, or CLASS/*.png to be split."""
     root: Path | None = None
     """Where the files of a named data set are, or are downloaded to."""
     image_size: int | None = None

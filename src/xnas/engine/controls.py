@@ -1,7 +1,7 @@
 """Controls: architectures that no search has chosen, retrained with exactly the settings of the one that was found."""
 
 from xnas.engine.config import Config
-from xnas.engine.search import build_space
+from xnas.engine.plans import build_space
 from xnas.space.genotype import Genotype
 from xnas.space.published import published_genotype
 
@@ -15,7 +15,7 @@ def control_genotypes(config: Config, *, count: int) -> dict[str, Genotype]:
     """
     if count < 1:
         return {}
-    space = build_space(config)
+    space = build_space(config.space)
     seeds = range(100 * config.seed + 1, 100 * config.seed + count + 1)
     return {
         PUBLISHED: published_genotype(PUBLISHED),

@@ -9,12 +9,11 @@ from torch.nn import functional as F
 
 from xnas.data.batches import batches
 from xnas.data.images import ImageSet, Normalisation
-from xnas.engine.config import RetrainConfig
 from xnas.engine.descent import Tally
+from xnas.engine.plans import network_plan
 from xnas.engine.run_folder import RunFolder
 from xnas.space.genotype import Genotype
 from xnas.space.network import Network
-from xnas.space.stack import StackPlan
 
 BATCH_SIZE = 250
 """Images tested at once: memory, not the result, depends on it."""
@@ -42,20 +41,6 @@ def test_network(
         logits_BD = network(batch.images_BCHW)
         tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
     return TestResult(accuracy=tally.accuracy, loss=tally.loss, samples=len(images))
-
-
-def network_plan(settings: RetrainConfig, *, image_channels: int, num_classes: int) -> StackPlan:
-    """The shape of the network that the settings ask for."""
-    return StackPlan(
-        image_channels=image_channels,
-        num_classes=num_classes,
-        channels=settings.channels,
-        cells=settings.cells,
-        reductions=settings.reductions,
-        stem=settings.stem,
-        stem_channels=settings.stem_channels,
-        squeeze_excite=settings.squeeze_excite,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from xnas.data.batches import Augmentation, batches, num_batches
 from xnas.data.images import DataSet, Normalisation
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
-from xnas.engine.evaluate import TrainedNetwork, network_plan
+from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.interrupt import Interrupt
+from xnas.engine.plans import network_plan
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import make_repeatable

@@ -18,6 +18,7 @@ from xnas.data.order import mix_address, split
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally, build_sgd, descend, require_finite, set_learning_rate
 from xnas.engine.interrupt import Interrupt
+from xnas.engine.plans import build_space, supernet_plan
 from xnas.engine.progress import GroupLabels, Progress, Silent
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import make_repeatable
@@ -25,29 +26,11 @@ from xnas.engine.schedule import cosine
 from xnas.optimizers.base import Wipeout
 from xnas.optimizers.xnas import XNAS
 from xnas.report.cost import count_parameters
-from xnas.space.darts import DartsSpace, SearchSpace
+from xnas.space.darts import SearchSpace
 from xnas.space.genotype import Genotype
-from xnas.space.stack import StackPlan
 
 TRAIN, VALIDATION = 0, 1
 """Addresses of the two halves' randomness."""
-
-
-def build_space(config: Config) -> DartsSpace:
-    """The search space of the settings."""
-    return DartsSpace(num_nodes=config.space.nodes, experts=config.space.experts)
-
-
-def supernet_plan(config: Config, data: DataSet) -> StackPlan:
-    """The shape of the supernet for these images."""
-    return StackPlan(
-        image_channels=data.image_shape[0],
-        num_classes=data.num_classes,
-        channels=config.space.channels,
-        cells=config.space.cells,
-        reductions=config.space.reductions,
-        stem=config.space.stem,
-    )
 
 
 @dataclass(frozen=True)
@@ -87,9 +70,11 @@ class Search:
         self.device = device
         self.halves = Halves.of(config, data.train)
         self.rounds_per_epoch = self.halves.rounds(config.search.batch_size)
-        self.space: SearchSpace = build_space(config)
+        self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
-        supernet = self.space.supernet(supernet_plan(config, data))
+        supernet = self.space.supernet(
+            supernet_plan(config.space, image_channels=data.image_shape[0], num_classes=data.num_classes)
+        )
         self.supernet: nn.Module = supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weights = build_sgd(self.supernet, config.search)
         settings = config.search

@@ -18,7 +18,7 @@ from xnas.space.genotype import CellGenotype
 OPERATION_HEIGHT, OPERATION_PITCH = 0.235, 0.31
 _NODE_HEIGHT = 0.86
 _LANE_HEIGHT = 0.2
-_SWEEPS = 24
+_SWEEPS = 60
 OUTPUT = -1
 """Stands for the cell's output where a node is asked for."""
 
@@ -86,7 +86,7 @@ def depths(cell: CellGenotype) -> dict[int, int]:
 def lay_out(cell: CellGenotype) -> Layout:
     """The layout of a cell's picture; the same cell is laid out the same."""
     items, lines = _graph(cell)
-    best = min((_arranged(start, lines) for start in _starts(items, lines)), key=lambda found: found[0])
+    best = min((_arranged(start, lines) for start in _starts(items)), key=lambda found: found[0])
     _, layers, swapped = best
     layout = Layout(layers=layers, y={}, lines=tuple(lines), swapped=swapped)
     _straighten(layout)
@@ -125,9 +125,8 @@ def _graph(cell: CellGenotype) -> tuple[list[list[Item]], list[Line]]:
 Arrangement = tuple[float, tuple[tuple[Item, ...], ...], frozenset[int]]
 
 
-def _starts(items: list[list[Item]], lines: list[Line]) -> list[list[list[Item]]]:
+def _starts(items: list[list[Item]]) -> list[list[list[Item]]]:
     """Orders to begin from: as built, upside down, lanes outside, and lanes between."""
-    del lines
     flat = [list(layer) for layer in items]
     outside = [[*layer[1::2][::-1], *layer[0::2]] for layer in items]
     lanes_first = [sorted(layer, key=lambda item: item.net is None) for layer in items]
@@ -208,15 +207,23 @@ def _straighten(layout: Layout) -> None:
     for _ in range(_SWEEPS):
         for number in (*sweep, *sweep[::-1]):
             layer = layout.layers[number]
-            wanted = []
-            for item in layer:
-                pulls = [layout.end_y(line) for line in layout.lines if line.start == item]
-                for line in layout.lines:
-                    if line.end == item:
-                        pulls.append(layout.y[line.start] - (layout.end_y(line) - layout.y[item]))
-                wanted.append(sum(pulls) / len(pulls) if pulls else layout.y[item])
+            wanted = [_pulled(layout, item) for item in layer]
             for item, height in zip(layer, _spread(wanted, [item.height for item in layer]), strict=True):
                 layout.y[item] = height
+
+
+def _pulled(layout: Layout, item: Item) -> float:
+    """Where its lines would have the item: what goes to the output pulls less."""
+    pulls = []
+    for line in layout.lines:
+        weight = 1.0 if line.net[1] else 3.0
+        if line.start == item:
+            pulls.append((layout.end_y(line), weight))
+        if line.end == item:
+            pulls.append((layout.y[line.start] + layout.y[item] - layout.end_y(line), weight))
+    if not pulls:
+        return layout.y[item]
+    return sum(y * weight for y, weight in pulls) / sum(weight for _, weight in pulls)
 
 
 def _spread(wanted: list[float], heights: list[float]) -> list[float]:
@@ -230,7 +237,8 @@ def _spread(wanted: list[float], heights: list[float]) -> list[float]:
     for place, offset in zip(wanted, offsets, strict=True):
         pools.append([place - offset])
         while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
-            pools[-2] += pools.pop()
+            lower = pools.pop()
+            pools[-1] += lower
     levels = [_mean(pool) for pool in pools for _ in pool]
     return [level + offset for level, offset in zip(levels, offsets, strict=True)]
 

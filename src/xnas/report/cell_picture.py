@@ -4,6 +4,7 @@ From left to right: the two cells before (c_{k-2} is node 0, c_{k-1} node 1), th
 before it, and the output. Thick lines carry features to operations; thin ones are concatenated to the output.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -25,54 +26,85 @@ _TITLE = 0.36
 _INPUT_NAMES = {0: "cₖ₋₂", 1: "cₖ₋₁"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """A picture's measures, in inches; y grows downwards."""
+
+    cell: CellGenotype
+    title: str
+    layout: Layout
+    operation_width: float
+    columns: list[tuple[float, float]]
+    """Where each layer begins, and where the centres of its nodes are."""
+    width: float
+    top: float
+    bottom: float
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    @classmethod
+    def of(cls, cell: CellGenotype, title: str) -> "_Plan":
+        layout = lay_out(cell)
+        labels = {operation_style(edge.operation).label for edge in cell.edges}
+        operation_width = max(map(_text_width, labels)) + 0.17
+        columns = _columns(layout, operation_width)
+        return cls(
+            cell=cell,
+            title=title,
+            layout=layout,
+            operation_width=operation_width,
+            columns=columns,
+            width=max(columns[-1][1] + RADIUS, 1.3 * _text_width(title)) + _MARGIN,
+            top=min(y - item.height / 2 for item, y in layout.y.items()) - _TITLE,
+            bottom=max(y + item.height / 2 for item, y in layout.y.items()) + 0.04,
+        )
+
+
 def draw_cell(cell: CellGenotype, *, title: str) -> Figure:
     """A figure of one cell, as large as it needs to be."""
-    with house_style():
-        layout = lay_out(cell)
-        operation_width = max(_text_width(operation_style(edge.operation).label) for edge in cell.edges) + 0.17
-        columns = _columns(layout, operation_width)
-        top = min(y - item.height / 2 for item, y in layout.y.items()) - _TITLE
-        bottom = max(y + item.height / 2 for item, y in layout.y.items()) + 0.04
-        width = columns[-1][1] + RADIUS + _MARGIN
-        figure = Figure(figsize=(max(width, _text_width(title) * 1.3 + 0.4), bottom - top))
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set_xlim(0, figure.get_figwidth())
-        axes.set_ylim(bottom, top)
-        axes.text(_MARGIN, top + 0.2, title, fontsize=10.5, weight="bold", va="center")
-        for line in sorted(layout.lines, key=lambda line: not line.net[1]):
-            _draw_line(axes, layout, line, columns)
-        for layer in layout.layers:
-            for item in layer:
-                _draw_item(axes, layout, item, columns[item.layer], cell, operation_width)
-        return figure
+    return _draw([(cell, title)])
+
+
+def draw_cells(genotype: Genotype) -> Figure:
+    """A figure of both cells, one above the other."""
+    return _draw([(genotype.normal, "Normal cell"), (genotype.reduction, "Reduction cell")])
 
 
 def draw_genotype(genotype: Genotype, path: Path) -> None:
-    """Write a picture of both cells, one above the other, as SVG or PNG by the suffix of `path`.
+    """Write a picture of both cells, as SVG or PNG by the suffix of `path`.
 
     Raises ValueError for another suffix, or a place that cannot be written to.
     """
+    save_figure(draw_cells(genotype), path)
+
+
+def _draw(cells: list[tuple[CellGenotype, str]]) -> Figure:
     with house_style():
-        figures = [
-            draw_cell(cell, title=title)
-            for cell, title in ((genotype.normal, "Normal cell"), (genotype.reduction, "Reduction cell"))
-        ]
-        width = max(figure.get_figwidth() for figure in figures)
-        height = sum(figure.get_figheight() for figure in figures)
-        both = Figure(figsize=(width, height))
+        plans = [_Plan.of(cell, title) for cell, title in cells]
+        width, height = max(plan.width for plan in plans), sum(plan.height for plan in plans)
+        figure = Figure(figsize=(width, height))
         top = height
-        for figure in figures:
-            part_width, part_height = figure.get_size_inches()
-            top -= part_height
-            # An Axes belongs to one figure for good: the parts are drawn anew in the common one.
-            axes = figure.axes[0]
-            axes.remove()
-            axes.figure = None  # type: ignore[assignment]
-            axes.set_figure(both)
-            both.add_axes(axes)
-            axes.set_position((0, top / height, part_width / width, part_height / height))
-        save_figure(both, path)
+        for plan in plans:
+            top -= plan.height
+            axes = figure.add_axes((0, top / height, plan.width / width, plan.height / height))
+            _paint(axes, plan)
+        return figure
+
+
+def _paint(axes: Axes, plan: _Plan) -> None:
+    axes.set_axis_off()
+    axes.set_xlim(0, plan.width)
+    axes.set_ylim(plan.bottom, plan.top)
+    axes.text(_MARGIN, plan.top + 0.2, plan.title, fontsize=10.5, weight="bold", va="center")
+    nets = sorted({line.net for line in plan.layout.lines}, key=lambda net: (not net[1], net))
+    for order, net in enumerate(nets):
+        for line in plan.layout.lines:
+            if line.net == net:
+                _draw_line(axes, plan, line, order=1 + order / 100)
+    for item in plan.layout.y:
+        _draw_item(axes, plan, item)
 
 
 def _columns(layout: Layout, operation_width: float) -> list[tuple[float, float]]:
@@ -88,7 +120,8 @@ def _columns(layout: Layout, operation_width: float) -> list[tuple[float, float]
     return columns
 
 
-def _draw_line(axes: Axes, layout: Layout, line: Line, columns: list[tuple[float, float]]) -> None:
+def _draw_line(axes: Axes, plan: _Plan, line: Line, *, order: float) -> None:
+    layout, columns = plan.layout, plan.columns
     start, end = layout.y[line.start], layout.end_y(line)
     left, right = columns[line.start.layer][1], columns[line.end.layer][0]
     bend_from = left + RADIUS
@@ -98,38 +131,24 @@ def _draw_line(axes: Axes, layout: Layout, line: Line, columns: list[tuple[float
     if line.end.net is not None:
         points.append((columns[line.end.layer][1], end))
         codes.append(Curve.LINETO)
-    to_output = line.net[1]
-    _add_curve(axes, points, codes, thin=to_output)
-
-
-def _add_curve(axes: Axes, points: list[tuple[float, float]], codes: list[int], *, thin: bool = False) -> None:
     curve = Curve(points, codes)  # type: ignore[arg-type]
-    order = 1 if thin else 2
-    # A rim in the background's colour keeps lines apart where they cross.
-    axes.add_patch(PathPatch(curve, fill=False, edgecolor=CARD, lw=3.6, zorder=order, capstyle="butt"))
+    # A rim in the background's colour, below all lines of the same net, keeps nets apart where they cross.
+    axes.add_patch(PathPatch(curve, fill=False, edgecolor=CARD, lw=4, zorder=order, capstyle="butt"))
+    thin = {"lw": 0.8, "linestyle": (0, (1.5, 2.0))} if line.net[1] else {"lw": 1.25}
     axes.add_patch(
-        PathPatch(
-            curve, fill=False, edgecolor=MUTED, lw=0.7 if thin else 1.25, zorder=order,
-            linestyle=(0, (1.5, 2.0)) if thin else "-", capstyle="butt",
-        )
-    )  # fmt: skip
+        PathPatch(curve, fill=False, edgecolor=MUTED, zorder=order + 0.005, capstyle="butt", **thin)
+    )
 
 
-def _draw_item(
-    axes: Axes,
-    layout: Layout,
-    item: Item,
-    column: tuple[float, float],
-    cell: CellGenotype,
-    operation_width: float,
-) -> None:
+def _draw_item(axes: Axes, plan: _Plan, item: Item) -> None:
     if item.node is None:
         return
-    begin, centre = column
-    y = layout.y[item]
+    begin, centre = plan.columns[item.layer]
+    y = plan.layout.y[item]
     if item.node >= 2:
-        for port, edge in enumerate(cell.inputs_of(item.node)):
-            _draw_operation(axes, edge.operation, begin, layout.port_y(item, port), operation_width, (centre, y))
+        for port, edge in enumerate(plan.cell.inputs_of(item.node)):
+            port_y = plan.layout.port_y(item, port)
+            _draw_operation(axes, edge.operation, begin, port_y, plan.operation_width, (centre, y))
     label = "cₖ" if item.node == OUTPUT else _INPUT_NAMES.get(item.node, str(item.node))
     if item.node in _INPUT_NAMES:
         box = FancyBboxPatch(
@@ -137,14 +156,14 @@ def _draw_item(
             facecolor=CARD, edgecolor=INK, lw=1.1, zorder=4,
         )  # fmt: skip
         axes.add_patch(box)
-        axes.text(centre - (0.24 - RADIUS) / 2, y, label, fontsize=_FONT, ha="center", va="center_baseline", zorder=5)
+        axes.text(centre - (0.24 - RADIUS) / 2, y, label, fontsize=10, ha="center", va="center_baseline", zorder=5)
         axes.text(
             centre - (0.24 - RADIUS) / 2, y + 0.235, f"node {item.node}",
             fontsize=6.5, color=MUTED, ha="center", va="center", zorder=5,
         )  # fmt: skip
         return
     axes.add_patch(Circle((centre, y), RADIUS, facecolor=CARD, edgecolor=INK, lw=1.1, zorder=4))
-    axes.text(centre, y, label, fontsize=_FONT, ha="center", va="center_baseline", zorder=5)
+    axes.text(centre, y, label, fontsize=10, ha="center", va="center_baseline", zorder=5)
 
 
 def _draw_operation(
@@ -153,11 +172,9 @@ def _draw_operation(
     style = operation_style(operation)
     end = begin + width
     middle = end + _FAN / 2
-    _add_curve(
-        axes,
-        [(end, y), (middle, y), (middle, node[1]), (node[0] - RADIUS, node[1])],
-        [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4],
-    )
+    points = [(end, y), (middle, y), (middle, node[1]), (node[0] - RADIUS, node[1])]
+    curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])  # type: ignore[arg-type]
+    axes.add_patch(PathPatch(curve, fill=False, edgecolor=MUTED, lw=1.25, zorder=3))
     axes.add_patch(
         FancyBboxPatch(
             (begin, y - OPERATION_HEIGHT / 2), width, OPERATION_HEIGHT,

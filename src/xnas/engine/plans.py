@@ -1,0 +1,36 @@
+"""From settings to what they ask for: the search space, and the shapes of supernet and network."""
+
+from xnas.engine.config import RetrainConfig, SpaceConfig
+from xnas.space.darts import DartsSpace
+from xnas.space.stack import StackPlan
+
+
+def build_space(settings: SpaceConfig) -> DartsSpace:
+    """The search space."""
+    return DartsSpace(num_nodes=settings.nodes, experts=settings.experts)
+
+
+def supernet_plan(settings: SpaceConfig, *, image_channels: int, num_classes: int) -> StackPlan:
+    """The shape of the supernet that the search trains."""
+    return StackPlan(
+        image_channels=image_channels,
+        num_classes=num_classes,
+        channels=settings.channels,
+        cells=settings.cells,
+        reductions=settings.reductions,
+        stem=settings.stem,
+    )
+
+
+def network_plan(settings: RetrainConfig, *, image_channels: int, num_classes: int) -> StackPlan:
+    """The shape of the network that retraining trains."""
+    return StackPlan(
+        image_channels=image_channels,
+        num_classes=num_classes,
+        channels=settings.channels,
+        cells=settings.cells,
+        reductions=settings.reductions,
+        stem=settings.stem,
+        stem_channels=settings.stem_channels,
+        squeeze_excite=settings.squeeze_excite,
+    )
