@@ -2,8 +2,8 @@
 
 Nodes stand in the layer of their depth. Each has its two operations before it, one above the other, in places of
 their own, so that no label can meet another. A line that passes a layer gets a lane there, also a place of its own:
-lines cross only lines, and only between layers. All lines from one node to operations share their lanes, and so do all to
-the output.
+lines cross only lines, and only between layers. All lines from one node to operations share their lanes; those to the
+output have lanes of their own.
 
 The order in the layers comes from a search by exchange for few crossings and short ways; then heights are the
 least-squares fit to straight lines that keeps order and distances. Units are inches, y grows downwards.

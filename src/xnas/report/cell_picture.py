@@ -112,7 +112,9 @@ def _columns(layout: Layout, operation_width: float) -> list[tuple[float, float]
     columns = [(_MARGIN, _MARGIN + 0.24)]
     for layer in range(1, len(layout.layers)):
         climbs = [
-            abs(layout.y[line.start] - layout.end_y(line)) for line in layout.lines if line.start.layer == layer - 1
+            abs(layout.y[line.start] - layout.end_y(line))
+            for line in layout.lines
+            if line.start.layer == layer - 1
         ]
         begin = columns[-1][1] + RADIUS + min(1.0, 0.36 + 0.2 * max(climbs, default=0.0))
         is_output = layer == len(layout.layers) - 1
@@ -131,7 +133,7 @@ def _draw_line(axes: Axes, plan: _Plan, line: Line, *, order: float) -> None:
     if line.end.net is not None:
         points.append((columns[line.end.layer][1], end))
         codes.append(Curve.LINETO)
-    curve = Curve(points, codes)  # type: ignore[arg-type]
+    curve = Curve(points, codes)
     # A rim in the background's colour, below all lines of the same net, keeps nets apart where they cross.
     axes.add_patch(PathPatch(curve, fill=False, edgecolor=CARD, lw=4, zorder=order, capstyle="butt"))
     thin = {"lw": 0.8, "linestyle": (0, (1.5, 2.0))} if line.net[1] else {"lw": 1.25}
@@ -156,7 +158,9 @@ def _draw_item(axes: Axes, plan: _Plan, item: Item) -> None:
             facecolor=CARD, edgecolor=INK, lw=1.1, zorder=4,
         )  # fmt: skip
         axes.add_patch(box)
-        axes.text(centre - (0.24 - RADIUS) / 2, y, label, fontsize=10, ha="center", va="center_baseline", zorder=5)
+        axes.text(
+            centre - (0.24 - RADIUS) / 2, y, label, fontsize=10, ha="center", va="center_baseline", zorder=5
+        )
         axes.text(
             centre - (0.24 - RADIUS) / 2, y + 0.235, f"node {item.node}",
             fontsize=6.5, color=MUTED, ha="center", va="center", zorder=5,
@@ -173,7 +177,7 @@ def _draw_operation(
     end = begin + width
     middle = end + _FAN / 2
     points = [(end, y), (middle, y), (middle, node[1]), (node[0] - RADIUS, node[1])]
-    curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])  # type: ignore[arg-type]
+    curve = Curve(points, [Curve.MOVETO, Curve.CURVE4, Curve.CURVE4, Curve.CURVE4])
     axes.add_patch(PathPatch(curve, fill=False, edgecolor=MUTED, lw=1.25, zorder=3))
     axes.add_patch(
         FancyBboxPatch(
@@ -182,7 +186,14 @@ def _draw_operation(
         )
     )  # fmt: skip
     axes.text(
-        begin + width / 2, y, style.label, color="#ffffff", fontsize=_FONT, ha="center", va="center_baseline", zorder=5
+        begin + width / 2,
+        y,
+        style.label,
+        color="#ffffff",
+        fontsize=_FONT,
+        ha="center",
+        va="center_baseline",
+        zorder=5,
     )
 
 

@@ -41,7 +41,7 @@ class Fields:
 
     def number(self, key: str) -> float:
         """A finite number. Raises ValueError for anything else."""
-        return self._checked(key, _is_number, "a finite number")
+        return float(self._checked(key, _is_number, "a finite number"))
 
     def optional_number(self, key: str) -> float | None:
         """A finite number, or None where the key is missing or null."""
@@ -49,11 +49,11 @@ class Fields:
 
     def integer(self, key: str) -> int:
         """A whole number that is not negative. Raises ValueError for anything else."""
-        return self._checked(key, _is_count, "a whole number, not negative")
+        return int(self._checked(key, _is_count, "a whole number, not negative"))
 
     def text(self, key: str) -> str:
         """A string. Raises ValueError for anything else."""
-        return self._checked(key, lambda value: isinstance(value, str), "a string")
+        return str(self._checked(key, lambda value: isinstance(value, str), "a string"))
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings. Raises ValueError for anything else."""
@@ -61,17 +61,19 @@ class Fields:
 
     def numbers_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
         """E lists of K finite numbers. Raises ValueError for anything else."""
-        return self._table(key, shape, _is_number, "numbers")
+        rows = self._table(key, shape, _is_number, "numbers")
+        return tuple(tuple(map(float, row)) for row in rows)
 
     def flags_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[bool, ...], ...]:
         """E lists of K truth values. Raises ValueError for anything else."""
-        return self._table(key, shape, lambda value: isinstance(value, bool), "true or false")
+        rows = self._table(key, shape, lambda value: isinstance(value, bool), "true or false")
+        return tuple(tuple(map(bool, row)) for row in rows)
 
     def inner(self, key: str) -> "Fields":
         """An object inside this one. Raises ValueError for anything else."""
         return Fields.of(self._value(key), where=f"{self.where}: {key!r}")
 
-    def _table(self, key: str, shape: tuple[int, int], fits: Any, what: str) -> Any:
+    def _table(self, key: str, shape: tuple[int, int], fits: Any, what: str) -> list[list[Any]]:
         num_rows, num_columns = shape
 
         def is_table(value: object) -> bool:
@@ -83,8 +85,7 @@ class Fields:
                 )
             )
 
-        rows = self._checked(key, is_table, f"{num_rows} lists of {num_columns} {what}")
-        return tuple(tuple(row) for row in rows)
+        return list(self._checked(key, is_table, f"{num_rows} lists of {num_columns} {what}"))
 
     def _checked(self, key: str, fits: Any, what: str) -> Any:
         value = self._value(key)

@@ -1,6 +1,6 @@
 """How figures are made and kept: one style, no display, and the same bytes for the same figure.
 
-Figures are drawn with matplotlib's Figure itself, never with pyplot, which keeps figures of its own and may open windows.
+Figures are drawn with matplotlib's Figure itself, never with pyplot, which keeps figures and may open windows.
 """
 
 import io
@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,14 +49,27 @@ _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
 }
 
-_NOT_STYLE = ("backend", "interactive", "toolbar", "timezone", "webagg", "tk.", "date.epoch", "docstring", "savefig.dir")
+_NOT_STYLE = (
+    "backend",
+    "interactive",
+    "toolbar",
+    "timezone",
+    "webagg",
+    "tk.",
+    "date.epoch",
+    "docstring",
+    "savefig.dir",
+)
 
 
 @contextmanager
 def house_style() -> Iterator[None]:
     """Within it figures look the same whatever the user's own matplotlib settings are."""
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(_NOT_STYLE)}
-    with matplotlib.rc_context({**defaults, **_STYLE}), warnings.catch_warnings():  # type: ignore[arg-type]
+    defaults: dict[str, Any] = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if not key.startswith(_NOT_STYLE)
+    }
+    style: Any = {**defaults, **_STYLE}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         # A character that the font lacks becomes a box in the PNG; the SVG has it all the same.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
@@ -65,7 +79,7 @@ def svg_bytes(figure: Figure, *, name: str) -> bytes:
     """The figure as an SVG file. `name` tells its identifiers from those of other figures."""
     buffer = io.BytesIO()
     with house_style(), matplotlib.rc_context({"svg.hashsalt": name}):
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
@@ -74,7 +88,7 @@ def png_bytes(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with house_style():
         figure.set_dpi(DOTS_PER_INCH)
-        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
         figure.set_dpi(100)
     return buffer.getvalue()
 
@@ -114,5 +128,7 @@ def inline_svg(svg: bytes, *, name: str, description: str) -> str:
     text = re.sub(r"(font(?:-family)?:[^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--font)", text)
     for colour, variable in THEME.items():
         text = text.replace(colour, f"var(--{variable})")
-    head = f'<svg class="picture" style="--width: {width * 4 / 3:.0f}px" role="img" aria-label="{description}" '
+    head = (
+        f'<svg class="picture" style="--width: {width * 4 / 3:.0f}px" role="img" aria-label="{description}" '
+    )
     return head + text.removeprefix("<svg ")

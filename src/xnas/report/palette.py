@@ -1,16 +1,29 @@
-"""The colours of pictures and page: one for each family of operations, and four that change with the page's theme.
+"""The colours of pictures and page: one for each family of operations, and a few that change with the page's theme.
 
 Operations keep their colour in every picture. Within a family the larger kernel is lighter and dashed, so that no
 two operations differ by hue alone.
 """
+
+# ruff: noqa: RUF001
 
 from dataclasses import dataclass
 
 INK, MUTED, GRID, CARD = "#1b1f24", "#5d6670", "#dde1e6", "#fffffe"
 """Text and lines, lesser text and lines, hairlines, background. No other colour of a picture equals one of them."""
 
-THEME = {INK: "ink", MUTED: "muted", GRID: "grid", CARD: "card"}
-"""The page's names for them, which its dark form gives other values."""
+THEME = {
+    INK: "ink",
+    MUTED: "muted",
+    GRID: "grid",
+    CARD: "card",
+    "#2a6fc9": "blue",
+    "#4fa8e0": "sky",
+    "#d4622a": "orange",
+    "#15916f": "green",
+    "#8e44bd": "purple",
+    "#cf7fd6": "pink",
+}
+"""Colours that the page names, so that its dark form can give them other values."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class RunRecord:
     result: Result | None
     controls: Mapping[str, Result]
     """Results of the controls that have one, by name."""
+    untested: tuple[str, ...]
+    """Names of the controls that have no result yet."""
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
@@ -54,6 +56,7 @@ class RunRecord:
         config_text = _text(folder / "config.toml")
         timing = _object(folder / "timing.json")
         environment = _object(folder / "environment.json")
+        controls = read_controls(folder)
         return cls(
             name=folder.resolve().name,
             config_text=config_text,
@@ -63,7 +66,8 @@ class RunRecord:
             course=read_course(folder),
             genotype=_genotype(folder / "genotype.json"),
             result=read_result(folder),
-            controls=read_controls(folder),
+            controls=controls,
+            untested=tuple(place.name for place in _control_folders(folder) if place.name not in controls),
         )
 
     def setting(self, section: str, key: str) -> Any:
@@ -79,9 +83,11 @@ def read_result(folder: Path) -> Result | None:
     if fields is None:
         return None
     if fields.values.get("format") != "xnas-result":
-        raise ValueError(f"{path} is not a result: it lacks \"format\": \"xnas-result\"")
+        raise ValueError(f'{path} is not a result: it lacks "format": "xnas-result"')
     if fields.integer("version") > 1:
-        raise ValueError(f"{path} has version {fields.integer('version')}; this xnas reads up to 1: upgrade xnas")
+        raise ValueError(
+            f"{path} has version {fields.integer('version')}; this xnas reads up to 1: upgrade xnas"
+        )
     accuracy = fields.number("test_accuracy")
     if not 0 <= accuracy <= 1:
         raise ValueError(f"{path}: 'test_accuracy' must lie in [0, 1]; got {accuracy}")
@@ -99,12 +105,13 @@ def read_result(folder: Path) -> Result | None:
 
 def read_controls(folder: Path) -> dict[str, Result]:
     """The results of the controls of the run in `folder`, by name; those not trained yet are left out."""
+    results = {place.name: read_result(place) for place in _control_folders(folder)}
+    return {name: result for name, result in results.items() if result is not None}
+
+
+def _control_folders(folder: Path) -> list[Path]:
     place = folder / "controls"
-    found = {}
-    for control in sorted(place.iterdir()) if place.is_dir() else ():
-        if control.is_dir() and (result := read_result(control)):
-            found[control.name] = result
-    return found
+    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 
 def _text(path: Path) -> str | None:

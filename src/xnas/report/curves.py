@@ -1,0 +1,170 @@
+"""Losses and accuracies by epoch, the experts that survive, and the size of the supernet."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from xnas.report.figures import house_style
+from xnas.report.metrics import Course, SearchEpoch
+from xnas.report.palette import GROUPS, INK, PHASES
+
+_SIZE = (5.2, 2.9)
+_PLACE = (0.11, 0.155, 0.73, 0.71)
+"""Room on the right for the names of the lines."""
+
+Points = Sequence[tuple[float, float]]
+
+
+def draw_search_loss(course: Course) -> Figure:
+    """Cross-entropy of both halves in the search."""
+    return _draw_lines("Search: loss (nats)", _search_lines(course, "loss"), PHASES)
+
+
+def draw_search_accuracy(course: Course) -> Figure:
+    """Accuracy of both halves in the search."""
+    return _draw_lines("Search: accuracy", _search_lines(course, "accuracy"), PHASES, percent=True)
+
+
+def draw_retrain_loss(course: Course) -> Figure:
+    """Cross-entropy of the training from scratch."""
+    points = [(row.epoch, row.train_loss) for row in course.retrain]
+    return _draw_lines("Training from scratch: loss (nats)", {"train": points}, PHASES)
+
+
+def draw_retrain_accuracy(course: Course, *, test_accuracy: float | None) -> Figure:
+    """Accuracy of the training from scratch, and the one test at its end."""
+    points = [(row.epoch, row.train_accuracy) for row in course.retrain]
+    lines = {"train": points}
+    if test_accuracy is not None:
+        lines["test"] = [(points[-1][0], test_accuracy)]
+    colours = {**PHASES, "test": INK}
+    return _draw_lines("Training from scratch: accuracy", lines, colours, percent=True)
+
+
+def draw_survivors(course: Course) -> Figure:
+    """The share of each group's experts that are alive, stepping down at every wipeout."""
+    rounds_per_epoch = rounds_of_epoch(course.search)
+    last = course.search[-1].epoch
+    lines = {}
+    for name, group in course.groups.items():
+        total = len(group.edges) * len(group.experts)
+        alive = total
+        points = [(0.0, 1.0)]
+        for gone in sorted(course.wipeouts, key=lambda gone: gone.round):
+            if gone.group == name and total:
+                alive -= 1
+                points.append((wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch), alive / total))
+        lines[name] = [*points, (float(last), points[-1][1])]
+    figure = _draw_lines(
+        "Experts alive", lines, dict(zip(lines, _cycle(len(lines)), strict=True)), percent=True, steps=True
+    )
+    figure.axes[0].set_ylim(0, 1.04)
+    return figure
+
+
+def draw_supernet_size(course: Course) -> Figure:
+    """Parameters of the supernet: what wipeouts have saved."""
+    points = [(row.epoch, row.parameters / 1e6) for row in course.search]
+    figure = _draw_lines("Supernet: parameters (millions)", {"supernet": points}, {"supernet": GROUPS[2]})
+    figure.axes[0].set_ylim(0, max(1e-6, *(size for _, size in points)) * 1.08)
+    return figure
+
+
+def rounds_of_epoch(search: Sequence[SearchEpoch]) -> float:
+    """Rounds that one epoch of the search has; at least 1."""
+    return max(1.0, *(row.rounds / row.epoch for row in search if row.epoch), 0.0)
+
+
+def wipeout_epoch(epoch: int, round_number: int, rounds_per_epoch: float) -> float:
+    """When in the search, in epochs, a wipeout came; it lies within its epoch."""
+    return min(float(epoch), max(epoch - 1.0, round_number / rounds_per_epoch))
+
+
+def _search_lines(course: Course, what: str) -> dict[str, Points]:
+    def points(part: str) -> Points:
+        values = [(row.epoch, getattr(row, f"{part}_{what}")) for row in course.search]
+        return [(epoch, value) for epoch, value in values if value is not None]
+
+    lines = {"train": points("train"), "validation": points("val")}
+    return {name: line for name, line in lines.items() if line}
+
+
+def _draw_lines(
+    title: str,
+    lines: Mapping[str, Points],
+    colours: Mapping[str, str],
+    *,
+    percent: bool = False,
+    steps: bool = False,
+) -> Figure:
+    with house_style():
+        figure = Figure(figsize=_SIZE)
+        axes = figure.add_axes(_PLACE)
+        for name, points in lines.items():
+            epochs, values = zip(*points, strict=True)
+            axes.plot(
+                epochs,
+                values,
+                color=colours[name],
+                drawstyle="steps-post" if steps else "default",
+                # Few points are shown as points: one alone would be no line at all.
+                marker=("D" if len(points) == 1 else "o") if len(points) <= 12 and not steps else "",
+                markersize=4.5 if len(points) == 1 else 3.5,
+                clip_on=False,
+            )
+        style_axes(axes, title=title, percent=percent)
+        name_ends(
+            axes, {name: (points[-1], colours[name]) for name, points in lines.items()}, percent=percent
+        )
+        return figure
+
+
+def style_axes(axes: Axes, *, title: str, percent: bool) -> None:
+    """Title to the left, hairlines across, whole epochs below."""
+    axes.set_title(title, loc="left", weight="bold", color=INK, pad=9, x=-0.115)
+    axes.set_xlabel("epoch", loc="right", fontsize=8)
+    axes.grid(axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    axes.margins(x=0.02, y=0.08)
+    low, high = axes.get_xlim()
+    if high - low < 1:
+        axes.set_xlim(low - 0.5, high + 0.5)
+    if percent:
+        bottom, top = axes.get_ylim()
+        decimals = 0 if top - bottom > 0.04 else 1
+        axes.yaxis.set_major_formatter(_percent(decimals))
+
+
+def name_ends(
+    axes: Axes, ends: Mapping[str, tuple[tuple[float, float], str]], *, percent: bool = False
+) -> None:
+    """Write each line's name and last value beside its end, apart from each other."""
+    bottom, top = axes.get_ylim()
+    least = (top - bottom) * 0.17
+    order = sorted(ends, key=lambda name: ends[name][0][1])
+    places = [ends[name][0][1] for name in order]
+    for _ in range(60):  # push neighbours apart until they fit
+        for i in range(len(places) - 1):
+            if (missing := least - (places[i + 1] - places[i])) > 0:
+                places[i] -= missing / 2
+                places[i + 1] += missing / 2
+    for name, place in zip(order, places, strict=True):
+        value = ends[name][0][1]
+        said = f"{value:.1%}" if percent else f"{value:.3g}"
+        axes.annotate(
+            f"{name}\n{said}", (1.03, place), xycoords=("axes fraction", "data"), color=ends[name][1],
+            va="center", fontsize=8, annotation_clip=False, linespacing=1.15,
+        )  # fmt: skip
+
+
+def _percent(decimals: int) -> FuncFormatter:
+    shown: Callable[[float, int | None], str] = lambda value, _: f"{value:.{decimals}%}"  # noqa: E731
+    return FuncFormatter(shown)
+
+
+def _cycle(count: int) -> list[str]:
+    return [GROUPS[i % len(GROUPS)] for i in range(count)]

@@ -1,0 +1,56 @@
+"""The report of a run: one HTML page that needs nothing else, and its pictures as files.
+
+It is a function of the run folder: the same folder gives the same bytes. Whatever a run does not have yet is left out.
+"""
+
+from pathlib import Path
+
+from xnas.report import page_sections as sections
+from xnas.report.figures import inline_svg, png_bytes, svg_bytes
+from xnas.report.markup import escape
+from xnas.report.page_style import STYLE
+from xnas.report.pictures import pictures_of
+from xnas.report.record import RunRecord
+from xnas.report.table import rows_of
+from xnas.report.whole_file import write_whole
+
+PAGE, PICTURES = "report.html", "pictures"
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html and pictures/ into the run folder, and return the page's path.
+
+    Raises ValueError, in one line that names the file, if something in the folder is damaged or cannot be written.
+    """
+    run = RunRecord.read(folder)
+    inlined: dict[str, list[str]] = {}
+    for picture in pictures_of(run):
+        svg = svg_bytes(picture.figure, name=picture.name)
+        write_whole(folder / PICTURES / f"{picture.name}.svg", svg)
+        write_whole(folder / PICTURES / f"{picture.name}.png", png_bytes(picture.figure))
+        html = inline_svg(svg, name=picture.name, description=escape(picture.description))
+        inlined.setdefault(picture.section, []).append(html)
+    path = folder / PAGE
+    write_whole(path, render_page(run, inlined).encode("utf-8"))
+    return path
+
+
+def render_page(run: RunRecord, pictures: dict[str, list[str]]) -> str:
+    """The page's HTML. `pictures` are SVG elements by section."""
+    rows = rows_of(run.result, run.controls)
+    parts = (
+        sections.header(run, rows),
+        sections.cells(pictures.get("cells", [])),
+        sections.results(rows),
+        sections.curves(pictures.get("curves", [])),
+        sections.experts(run, pictures.get("experts", []), pictures.get("survivors", [])),
+        sections.groups(run),
+        sections.particulars(run),
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(run.name)}: xnas</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )

@@ -1,0 +1,251 @@
+"""The parts of the report, from the answer to the particulars. Each takes values and gives HTML, or nothing."""
+
+import shlex
+
+from xnas.report.markup import escape, figure, folded, section, table
+from xnas.report.record import RunRecord, pretty
+from xnas.report.table import Row, accuracy_text, count_text, interval_text, verdict
+from xnas.space.genotype_text import to_darts_text
+
+_WIPEOUTS_SHOWN = 8
+
+
+def header(run: RunRecord, rows: list[Row]) -> str:
+    """The answer first: accuracy, cost, data, seed, time; then what is missing, and who is ahead."""
+    found = next((row for row in rows if row.kind == "found"), None)
+    source = run.setting("data", "source")
+    seed = run.config.get("seed", run.result.seed if run.result else None)
+    tiles = []
+    if found and run.result:
+        interval = interval_text(found)
+        sure = f"95 % interval {interval}, n = {run.result.test_samples:,} test images, one training"
+        tiles += [
+            ("first", "Test accuracy", accuracy_text(found), sure),
+            ("", "Parameters", count_text(found.parameters), f"{run.result.parameters:,}"),
+            ("", "Multiply-adds", count_text(found.multiply_adds), "for one image"),
+        ]
+    if source is not None:
+        tiles.append(("", "Data set", str(source), ""))
+    if seed is not None:
+        tiles.append(("", "Seed", str(seed), ""))
+    if timing := _timing(run):
+        total = sum(seconds for _, seconds in timing)
+        detail = ", ".join(f"{phase} {duration(seconds)}" for phase, seconds in timing)
+        tiles.append(("", "Time", duration(total), detail))
+    answer = "".join(
+        f'<div class="{kind}"><dt>{escape(name)}</dt><dd>{escape(value)}'
+        f"{f'<small>{escape(detail)}</small>' if detail else ''}</dd></div>\n"
+        for kind, name, value, detail in tiles
+    )
+    device = run.environment.get("device_name") or run.environment.get("device")
+    lesser = "Architecture search with expert advice" + (f", on {device}" if device else "")
+    notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in _missing(run))
+    said = f'<p class="verdict">{escape(verdict(rows))}</p>\n' if rows else ""
+    tiles_html = f'<dl class="answer">\n{answer}</dl>\n' if tiles else ""
+    return (
+        f'<header>\n<h1>{escape(run.name)}</h1>\n<p class="lesser">{escape(lesser)}</p>\n'
+        f"{tiles_html}{notes}{said}</header>"
+    )
+
+
+def cells(pictures: list[str]) -> str:
+    """Both cells."""
+    if not pictures:
+        return ""
+    caption = (
+        '<p class="lesser">Each node sums two operations on earlier nodes. Node 0 is the output of the cell before '
+        "the last, node 1 that of the last; dotted lines are concatenated to the cell's output.</p>"
+    )
+    shown = "".join(figure(picture, scroll=True) for picture in pictures)
+    return section("The cells", f'{caption}<div class="cells">{shown}</div>')
+
+
+def results(rows: list[Row]) -> str:
+    """The table of the found cell and its controls."""
+    if not rows:
+        return ""
+    classes = {"found": "found", "random mean": "mean", "random": "random", "other": "other"}
+    lines = [
+        (
+            classes[row.kind],
+            (
+                escape(row.name),
+                escape(accuracy_text(row)),
+                escape(interval_text(row)) or "",
+                escape(count_text(row.parameters)),
+                escape(count_text(row.multiply_adds)),
+                escape(row.notes),
+            ),
+        )
+        for row in rows
+    ]
+    head = ("network", "test accuracy", "95 % interval", "parameters", "multiply-adds", "")
+    note = (
+        '<p class="lesser">Every network was trained once, from scratch, and tested once. The interval (Wilson) is '
+        "the chance of the test images alone; sd is the sample standard deviation over the random cells.</p>"
+    )
+    return section("Result and controls", table(head, lines, left=(5,)) + note)
+
+
+def curves(pictures: list[str]) -> str:
+    """Losses and accuracies."""
+    return section("Training", _pairs(pictures))
+
+
+def experts(run: RunRecord, weights: list[str], survivors: list[str]) -> str:
+    """Expert weights, survivors and wipeouts."""
+    if not weights:
+        return ""
+    note = (
+        '<p class="lesser">u is the share that an expert has in its edge\'s mixture, written down at the end of '
+        "every epoch. A cross shows when an expert was wiped out, at its last weight on record.</p>"
+    )
+    return section(
+        "What the experts did",
+        note
+        + "".join(figure(picture, scroll=True) for picture in weights)
+        + _pairs(survivors)
+        + _wipeouts(run),
+    )
+
+
+def groups(run: RunRecord) -> str:
+    """What the search of each group was fixed by."""
+    found = run.course.groups.values()
+    lines = [
+        (
+            "",
+            (
+                escape(group.name),
+                str(len(group.edges)),
+                str(len(group.experts)),
+                str(group.replicas),
+                escape(group.feedback),
+                f"{group.horizon:,}",
+                f"{group.step_size:.3g}",
+                f"{group.reward_bound:g}",
+                "no wipeout" if group.zeta is None else f"{group.zeta:g}",
+            ),
+        )
+        for group in found
+    ]
+    if not lines:
+        return ""
+    head = (
+        "group",
+        "edges",
+        "experts<br>N",
+        "replicas<br>r",
+        "one feedback<br>is from one",
+        "horizon T<br>(feedbacks)",
+        "step size<br>η",
+        "reward<br>bound L",
+        "wipeout<br>ζ",
+    )
+    note = (
+        '<p class="lesser">The cells that share a group\'s weights are its replicas. T counts the feedbacks that every '
+        "expert gets in the whole search. Rewards (loss per unit of mixture weight, in nats) are clipped to -L to L. "
+        "An expert goes when its log-weight falls more than 2 η L (T - t) ζ below its edge's best, t feedbacks into "
+        "the search; with ζ = 1 only those go that could not win any more.</p>"
+    )
+    return section("Settings of the groups", table(head, lines) + note)
+
+
+def particulars(run: RunRecord) -> str:
+    """How to do it again, and the files that say how it was done."""
+    parts = []
+    if commands := _commands(run):
+        parts.append(f'<pre class="wrap">{escape(commands)}</pre>')
+    if run.config_text is not None:
+        parts.append(folded("Settings (config.toml)", run.config_text))
+    if run.genotype is not None:
+        parts.append(folded("Architecture (genotype.json)", run.genotype.to_json()))
+        parts.append(folded("Architecture as DARTS text", to_darts_text(run.genotype), wrap=True))
+    if run.environment:
+        parts.append(folded("Environment (environment.json)", pretty(dict(run.environment)), wrap=True))
+    return section("To do it again", "\n".join(parts))
+
+
+def duration(seconds: float) -> str:
+    """Such as 12.3 s, 4 min 10 s, 3 h 5 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _timing(run: RunRecord) -> list[tuple[str, float]]:
+    names = {"retrain": "training"}
+    found = [(names.get(phase, phase), values.get("seconds")) for phase, values in run.timing.items()]
+    return [(phase, float(value)) for phase, value in found if isinstance(value, int | float)]
+
+
+def _missing(run: RunRecord) -> list[str]:
+    """What an unfinished run lacks, in sentences."""
+    notes = []
+    for what, section_name, rows in (
+        ("search", "search", [row.epoch for row in run.course.search]),
+        ("training from scratch", "retrain", [row.epoch for row in run.course.retrain]),
+    ):
+        planned = run.setting(section_name, "epochs")
+        if rows and isinstance(planned, int) and rows[-1] < planned:
+            tail = _standing_of_cells(run) if section_name == "search" and run.genotype else ""
+            notes.append(f"The {what} has not ended: {rows[-1]} of {planned} epochs are on record{tail}.")
+    if run.result is None and not run.course.retrain:
+        notes.append("No network has been trained from scratch and tested yet.")
+    if run.untested:
+        notes.append(f"Controls without a result yet: {', '.join(run.untested)}.")
+    return notes
+
+
+def _standing_of_cells(run: RunRecord) -> str:
+    heard = any(weights.feedbacks for row in run.course.search for weights in row.groups.values())
+    if heard:
+        return "; the cells below are its choice as it stood then"
+    return "; by then no expert had been rewarded, so the cells below may mean nothing"
+
+
+def _wipeouts(run: RunRecord) -> str:
+    gone = run.course.wipeouts
+    if not gone:
+        return "<p>No expert was wiped out.</p>"
+    total = sum(len(group.edges) * len(group.experts) for group in run.course.groups.values())
+    lines = [
+        (
+            "",
+            (
+                escape(wipeout.group),
+                escape(run.course.groups[wipeout.group].edges[wipeout.edge]),
+                escape(wipeout.expert),
+                str(wipeout.epoch),
+                f"{wipeout.round:,}",
+                f"{wipeout.feedbacks:,} of {run.course.groups[wipeout.group].horizon:,}",
+            ),
+        )
+        for wipeout in gone[:_WIPEOUTS_SHOWN]
+    ]
+    some = f"; the first {_WIPEOUTS_SHOWN}:" if len(gone) > _WIPEOUTS_SHOWN else ":"
+    head = ("group", "edge", "expert", "epoch", "round", "feedbacks t of T")
+    return f"<h3>Wipeouts</h3><p>{len(gone)} of {total} experts were wiped out{some}</p>" + table(
+        head, lines, left=(1, 2)
+    )
+
+
+def _pairs(pictures: list[str]) -> str:
+    return f'<div class="pair">{"".join(map(figure, pictures))}</div>' if pictures else ""
+
+
+def _commands(run: RunRecord) -> str:
+    given = run.environment.get("command")
+    words = [str(word) for word in given] if isinstance(given, list) else []
+    lines = []
+    if words:
+        lines += ["# as it was called", shlex.join(words)]
+    if run.config_text is not None and words[1:2] in (["run"], ["search"]):
+        again = ["xnas", words[1], "--config", f"{run.name}/config.toml"]
+        if randoms := sum(name.startswith("random-") for name in run.controls):
+            again += ["--controls", str(randoms)]
+        lines += ["# from this folder's settings", shlex.join(again)]
+    return "\n".join(lines)

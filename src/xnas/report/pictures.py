@@ -1,0 +1,86 @@
+"""The pictures of a run: those that its record has something to show for, under the names of their files."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from xnas.report.cell_picture import draw_cell
+from xnas.report.curves import (
+    draw_retrain_accuracy,
+    draw_retrain_loss,
+    draw_search_accuracy,
+    draw_search_loss,
+    draw_supernet_size,
+    draw_survivors,
+)
+from xnas.report.expert_curves import draw_expert_weights
+from xnas.report.record import RunRecord
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, the name of its files, and what those are told who cannot see it."""
+
+    name: str
+    section: str
+    description: str
+    figure: Figure
+
+
+def pictures_of(run: RunRecord) -> Iterator[Picture]:
+    """The pictures, in the order of the page."""
+    if run.genotype is not None:
+        for kind, cell in (("normal", run.genotype.normal), ("reduction", run.genotype.reduction)):
+            edges = ", ".join(
+                f"node {node} reads {' and '.join(f'{e.operation} of {e.source}' for e in cell.inputs_of(node))}"
+                for node in cell.nodes
+            )
+            title = f"{kind.capitalize()} cell"
+            yield Picture(f"cell-{kind}", "cells", f"{title}: {edges}", draw_cell(cell, title=title))
+    yield from _curves(run)
+    yield from _experts(run)
+
+
+def _curves(run: RunRecord) -> Iterator[Picture]:
+    course = run.course
+    if any(row.train_loss is not None for row in course.search):
+        yield Picture("search-loss", "curves", "Losses of the search by epoch", draw_search_loss(course))
+    if any(row.train_accuracy is not None for row in course.search):
+        yield Picture(
+            "search-accuracy", "curves", "Accuracies of the search by epoch", draw_search_accuracy(course)
+        )
+    if course.retrain:
+        yield Picture("retrain-loss", "curves", "Loss of the training by epoch", draw_retrain_loss(course))
+        test_accuracy = run.result.test_accuracy if run.result else None
+        yield Picture(
+            "retrain-accuracy",
+            "curves",
+            "Accuracy of the training by epoch",
+            draw_retrain_accuracy(course, test_accuracy=test_accuracy),
+        )
+
+
+def _experts(run: RunRecord) -> Iterator[Picture]:
+    course = run.course
+    if not any(row.epoch for row in course.search):
+        return  # epoch 0 alone: uniform weights, and nothing lost
+    for number, (name, group) in enumerate(course.groups.items(), start=1):
+        if not group.edges or not group.experts or not any(name in row.groups for row in course.search):
+            continue
+        chosen = None
+        if run.genotype is not None:
+            chosen = {"normal": run.genotype.normal, "reduction": run.genotype.reduction}.get(name)
+        # A group of a user's own model may have any name, a file not.
+        plain = name if re.fullmatch(r"[a-z0-9_-]{1,40}", name) else f"group-{number}"
+        yield Picture(
+            f"experts-{plain}",
+            "experts",
+            f"Expert weights of group {name} by epoch, a panel for each edge",
+            draw_expert_weights(course, group, chosen=chosen),
+        )
+    yield Picture("survivors", "survivors", "Share of experts alive by epoch", draw_survivors(course))
+    yield Picture(
+        "supernet-size", "survivors", "Parameters of the supernet by epoch", draw_supernet_size(course)
+    )

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from xnas.report.metrics import read_course
+
+from .run_builder import build_run, search_rows, write, write_rows
+
+
+def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
+    course = read_course(build_run(tmp_path / "run"))
+    assert list(course.groups) == ["normal", "reduction"]
+    assert course.groups["normal"].replicas == 6
+    assert [row.epoch for row in course.search] == [0, 1, 2, 3, 4, 5]
+    assert course.search[0].train_loss is None
+    assert len(course.retrain) == 10
+    assert course.wipeouts
+
+
+def test_a_folder_without_metrics_has_an_empty_course(tmp_path: Path) -> None:
+    assert read_course(tmp_path).search == ()
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "retrain_epo', '{"kind": "é'.encode()[:-1], b"{", b'"'])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
+    folder = build_run(tmp_path / "run")
+    whole = read_course(folder)
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(torn)
+    assert read_course(folder) == whole
+
+
+@pytest.mark.parametrize("damage", ['{"kind": ', "[1]", '{"kind": "retrain_epoch", "epoch": NaN}', "\ufffd"])
+def test_a_damaged_line_before_the_last_names_file_and_line(tmp_path: Path, damage: str) -> None:
+    folder = build_run(tmp_path / "run")
+    path = folder / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[2] = damage
+    write(path, "\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 3"):
+        read_course(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (
+            {"groups": {"normal": {"feedbacks": 0, "u": [[1.0]], "log_v": [], "alive": []}}},
+            "'u' must be 14 lists",
+        ),
+        ({"groups": {"other": {}}}, "'other' has no row"),
+        ({"epoch": -1}, "'epoch' must be a whole number"),
+        ({"train_loss": "low"}, "'train_loss' must be a finite number"),
+    ],
+)
+def test_a_row_that_does_not_fit_names_its_line_and_key(
+    tmp_path: Path, change: dict[str, object], word: str
+) -> None:
+    rows = search_rows(epochs=0)
+    rows[-1] |= change
+    write_rows(tmp_path, rows)
+    with pytest.raises(ValueError, match=rf"line 3.*{word}"):
+        read_course(tmp_path)
+
+
+def test_rows_of_an_unknown_kind_are_passed_over_and_an_epoch_done_again_counts_once(tmp_path: Path) -> None:
+    rows = search_rows(epochs=1)
+    again = json.loads(json.dumps(rows[-1])) | {"train_loss": 9.0}
+    write_rows(tmp_path, [{"kind": "of tomorrow"}, *rows, again])
+    course = read_course(tmp_path)
+    assert [row.epoch for row in course.search] == [0, 1]
+    assert course.search[1].train_loss == 9.0
+
+
+def test_warm_up_epochs_have_no_validation(tmp_path: Path) -> None:
+    course = read_course(build_run(tmp_path / "run", warmup_epochs=2))
+    assert [row.val_loss is None for row in course.search] == [True, True, True, False, False, False]
