@@ -86,7 +86,7 @@ def parse(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
+            arguments: Arguments = tyro.cli(  # type: ignore[assignment]
                 kind,
                 args=list(argv),
                 prog=f"xnas {verb}",
@@ -94,6 +94,7 @@ def parse(
                 default=default,
                 config=(tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
             )
+            return arguments
     except SystemExit as end:
         if not end.code:
             raise

@@ -13,7 +13,7 @@ from xnas.data.load import load_data
 from xnas.engine.config import Config, DataConfig
 from xnas.engine.interrupt import Interrupt, Interrupted, interruptible
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import environment, pick_device
+from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
 from xnas.report.page import write_report
 
 
@@ -31,6 +31,10 @@ class Session:
         """Find the device, load the images. Raises ValueError if either is not there."""
         display = open_display()
         device = pick_device(config.device)
+        use_threads(config.threads)
+        if device.type == "cpu" and (busy := busy_cores()) > 0.5 and config.threads is None:
+            # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
+            display.say(f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended")
         return cls(
             config=config,
             data=open_data(config.data, seed=config.seed, display=display),

@@ -166,6 +166,8 @@ class Config:
     """Of everything random: the split, the order and augmentation of images, the initial weights."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps, or auto: the fastest that is there."""
+    threads: int | None = None
+    """CPU threads; by default one for each core. Give 1 where other work keeps the cores busy."""
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -173,6 +175,8 @@ class Config:
 
     def __post_init__(self) -> None:
         _at_least("seed", self.seed, 0)
+        if self.threads is not None:
+            _at_least("threads", self.threads, 1)
 
     def to_toml(self) -> str:
         """The settings as a file that `read_config` reads back as an equal value."""
@@ -243,6 +247,8 @@ def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) ->
             if not isinstance(value, dict):
                 raise ValueError(f"{where}: {key!r} is a section; write [{key}] and its settings below it")
             _check_keys(section, value, where=where, prefix=key)
+        elif isinstance(value, bool) and section is not bool:  # True is an int to Python
+            raise ValueError(f"{where}: {prefix}.{key} is not a switch; got {str(value).lower()}")
 
 
 def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

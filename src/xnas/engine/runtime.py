@@ -30,6 +30,17 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def use_threads(count: int | None) -> None:
+    """Work with so many CPU threads; None leaves torch's choice, one for each core."""
+    if count is not None:
+        torch.set_num_threads(count)
+
+
+def busy_cores() -> float:
+    """Cores that other work keeps busy, on average over the last minute; 0 where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
 def make_repeatable(seed: int) -> None:
     """Seed torch and ask for the same result from the same operations, so that a run can be repeated bit for bit."""
     # cuBLAS reads this when it starts; without it torch refuses deterministic matrix products.
@@ -43,7 +54,7 @@ def environment(device: torch.device) -> dict[str, object]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": {name: metadata.version(name) for name in PACKAGES} | {"torch": torch.__version__},
         "commit": _commit(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),

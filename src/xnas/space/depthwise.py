@@ -42,7 +42,7 @@ class DepthwiseConv2d(nn.Conv2d):
             padding = (padding[0] // dilation, padding[1] // dilation)
             step = dilation = 1
         if step == 1 and inputs.device.type == "cpu":
-            outputs: Tensor = _Depthwise.apply(inputs, self.weight, padding, dilation)  # type: ignore[no-untyped-call]
+            outputs: Tensor = _Depthwise.apply(inputs, self.weight, padding, dilation)
             return outputs
         return F.conv2d(inputs, self.weight, None, step, padding, dilation, self.groups)
 
@@ -55,7 +55,7 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(inputs, weight, padding=padding, dilation=dilation, groups=len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         inputs, weight = ctx.saved_tensors
         by_inputs = by_weight = None

@@ -16,7 +16,7 @@ def mix(weights: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     """p = sum_i u_i f_i for outputs of one shape, samples first, and weights of shape (K,) or (B, K)."""
     if len(outputs) == 1 and not weights.requires_grad:
         return outputs[0]  # the weight of a lone expert is one
-    mixed: Tensor = _Mix.apply(weights, *outputs)  # type: ignore[no-untyped-call]
+    mixed: Tensor = _Mix.apply(weights, *outputs)
     return mixed
 
 
@@ -34,7 +34,7 @@ class _Mix(torch.autograd.Function):
         return mixed
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         weights, *outputs = ctx.saved_tensors
         shares = _shares(weights, gradient)

@@ -181,7 +181,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W), each channel times its gate in (0, 1)."""
-        gates_BC = self.excite(F.relu(self.squeeze(features.mean(dim=(2, 3))))).sigmoid()
+        gates_BC: Tensor = self.excite(F.relu(self.squeeze(features.mean(dim=(2, 3))))).sigmoid()
         return features * gates_BC[:, :, None, None]
 
 

@@ -1,0 +1,129 @@
+"""A set of images as a stream of normalised batches; the same stream for the same (seed, epoch), on any device.
+
+N: images of the set; B: of a batch; C H W: channels, height, width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xnas.data.augment import augment, cutout
+from xnas.data.images import ImageSet, Normalisation
+from xnas.data.order import epoch_order
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images on their way into a network, all three on one device."""
+
+    images_BCHW: Tensor
+    """float32, normalised."""
+    labels_B: Tensor
+    """int64."""
+    ids_B: Tensor
+    """int64, where in its set each image is."""
+
+    def __len__(self) -> int:
+        return len(self.labels_B)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How training images are varied."""
+
+    padding: int = 4
+    """Pixels on every side out of which crops are taken."""
+    flip: bool = True
+    """Mirror half of the images."""
+    cutout: int = 0
+    """Side in pixels of a square that is blanked; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name in ("padding", "cutout"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name} must be at least 0; got {getattr(self, name)}")
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raises ValueError if images of this (C, H, W) could come out empty."""
+        side = min(image_shape[1:])
+        if self.padding >= side:
+            raise ValueError(
+                f"data.padding {self.padding} can push images of {image_shape[1]} x {image_shape[2]} pixels "
+                f"out of sight; use less than {side}"
+            )
+        if self.cutout > side:
+            raise ValueError(
+                f"data.cutout {self.cutout} is larger than images of {image_shape[1]} x {image_shape[2]} pixels; "
+                f"use at most {side}"
+            )
+
+
+def num_batches(n: int, batch_size: int, *, drop_last: bool = False) -> int:
+    """Batches of an epoch over n images. Raises ValueError if there are none."""
+    if batch_size < 1:
+        raise ValueError(f"the batch size must be at least 1; got {batch_size}")
+    if drop_last and batch_size > n:
+        raise ValueError(f"the batch size {batch_size} is larger than the set of {n} images; use at most {n}")
+    return n // batch_size if drop_last else -(-n // batch_size)
+
+
+def batches(
+    images: ImageSet,
+    *,
+    batch_size: int,
+    normalisation: Normalisation,
+    device: torch.device,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = False,
+    augmentation: Augmentation | None = None,
+    drop_last: bool = False,
+    channels_last: bool = True,
+) -> Iterator[Batch]:
+    """One epoch over a set: shuffled by (seed, epoch), augmented by (seed, epoch, index of the image).
+
+    Raises ValueError, at once, for a batch size or an augmentation that does not fit the set, or a normalisation of
+    another number of channels.
+    """
+    count = num_batches(len(images), batch_size, drop_last=drop_last)
+    if len(normalisation.mean_C) != images.image_shape[0]:
+        raise ValueError(
+            f"the normalisation is for images of {len(normalisation.mean_C)} channel(s), "
+            f"but these have {images.image_shape[0]}"
+        )
+    if augmentation is not None:
+        augmentation.check(images.image_shape)
+    order_N = epoch_order(len(images), seed=seed, epoch=epoch) if shuffle else torch.arange(len(images))
+    normalise = normalisation.to(device)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+
+    def draw(ids_B: Tensor) -> Batch:
+        pixels_BCHW = _move(images.pixels(ids_B), device)
+        if augmentation is not None:
+            pixels_BCHW = augment(
+                pixels_BCHW,
+                ids_B,
+                seed=seed,
+                epoch=epoch,
+                padding=augmentation.padding,
+                flip=augmentation.flip,
+            )
+        images_BCHW = normalise(pixels_BCHW)
+        if augmentation is not None:
+            images_BCHW = cutout(images_BCHW, ids_B, seed=seed, epoch=epoch, size=augmentation.cutout)
+        return Batch(
+            images_BCHW=images_BCHW.contiguous(memory_format=layout),
+            labels_B=_move(images.labels_N[ids_B], device),
+            ids_B=_move(ids_B, device),
+        )
+
+    return (draw(order_N[batch_size * i : batch_size * (i + 1)]) for i in range(count))
+
+
+def _move(values: Tensor, device: torch.device) -> Tensor:
+    """To the device; from pinned memory to CUDA, so that the copy does not wait for the work before it."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)

@@ -1,0 +1,52 @@
+"""Files brought from the internet: announced, checked by their md5, and never written outside their folder."""
+
+import tarfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+Say = Callable[[str], object]
+"""Takes a line that the user should see."""
+
+
+def fetch(url: str, folder: Path, *, md5: str, num_bytes: int, say: Say) -> Path:
+    """The file of a URL in `folder`, downloaded unless it is there already.
+
+    Raises ValueError, naming the file to bring and the place for it, where it cannot be had whole.
+    """
+    from torchvision.datasets.utils import check_integrity, download_url  # takes a while to import
+
+    path = folder / url.rpartition("/")[2]
+    if check_integrity(path, md5):
+        return path
+    say(f"downloading {url} ({num_bytes / 1e6:,.1f} MB) into {folder}")
+    try:
+        download_url(url, folder, filename=path.name, md5=md5)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"cannot download {url}: {reason}; bring the file ({num_bytes:,} bytes, md5 {md5}) to {path} "
+            "and run again"
+        ) from error
+    return path
+
+
+def unpack(archive: Path, folder: Path, *, members: Collection[str]) -> None:
+    """Write these members of a tar archive, plain files all, into `folder` under their last names, and nothing else.
+
+    Raises ValueError if the archive cannot be read or a member is missing or no plain file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tarfile.open(archive) as tar:
+            for name in members:
+                member = tar.getmember(name)
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is None:
+                    raise ValueError(f"{name} in {archive} is no plain file; bring the original archive")
+                staged = folder / f".{Path(name).name}.part"
+                staged.write_bytes(content.read())
+                staged.replace(folder / Path(name).name)
+    except KeyError as error:
+        raise ValueError(f"{archive} holds no {name}; bring the original archive") from error
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise ValueError(f"cannot unpack {archive} into {folder}: {error}; bring the archive anew") from error

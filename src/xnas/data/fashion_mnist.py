@@ -1,0 +1,88 @@
+"""Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 28 x 28 grey images of ten kinds of clothing.
+
+The whole set, 60,000 + 10,000 images, is read from its IDX files; 10,000 + 2,000 of them are shipped with xnas.
+"""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+
+from xnas.data.download import Say, fetch
+from xnas.data.idx import read_idx
+from xnas.data.images import DataSet, ImageSet
+
+CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+TRAIN, TEST = "train", "t10k"
+"""How the names of the two sets' files begin."""
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package dataset-fashion-mnist puts the files."""
+MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+FILES = {
+    "train-images-idx3-ubyte.gz": (26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train-labels-idx1-ubyte.gz": (29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+    "t10k-images-idx3-ubyte.gz": (4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
+    "t10k-labels-idx1-ubyte.gz": (5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
+}
+"""Bytes and md5 of the published files."""
+
+
+def read_shipped() -> DataSet:
+    """The 10,000 + 2,000 images that come with xnas: the first 1,000 + 200 of every class."""
+    with resources.as_file(resources.files("xnas.data").joinpath("fashion_mnist")) as folder:
+        train, test = (
+            _read_set(folder / f"{prefix}-images-idx3-ubyte.xz", folder / f"{prefix}-labels-idx1-ubyte.xz")
+            for prefix in (TRAIN, TEST)
+        )
+    return DataSet(name="fashion-mnist-small", train=train, test=test)
+
+
+def read_fashion_mnist(root: Path | None, *, download: bool, say: Say) -> DataSet:
+    """The whole set, from `root`, `root`/FashionMNIST/raw (as torchvision keeps it), or Debian's package.
+
+    With `download` the files are brought to `root`, by default the folder data, if they are nowhere. Raises
+    ValueError, saying what to do, if they cannot be had, or are damaged.
+    """
+    home = Path("data") if root is None else root
+    raw = home / "FashionMNIST" / "raw"
+    places = (raw, home, DEBIAN)
+    for place in places:
+        if all(_find(place, name) for name in FILES):
+            return _read_whole(place)
+    if not download:
+        missing = next(name for name in FILES if not _find(raw, name))
+        raise ValueError(
+            f"fashion-mnist: there is no {missing} in {', '.join(map(str, places))}; point --data.root to the IDX "
+            "files, install Debian's dataset-fashion-mnist, or add --data.download (31 MB)"
+        )
+    for name, (num_bytes, md5) in FILES.items():
+        fetch(MIRROR + name, raw, md5=md5, num_bytes=num_bytes, say=say)
+    return _read_whole(raw)
+
+
+def _read_whole(folder: Path) -> DataSet:
+    paths = [_find(folder, name) for name in FILES]
+    train_images, train_labels, test_images, test_labels = (path for path in paths if path is not None)
+    train, test = _read_set(train_images, train_labels), _read_set(test_images, test_labels)
+    return DataSet(name="fashion-mnist", train=train, test=test)
+
+
+def _read_set(images_path: Path, labels_path: Path) -> ImageSet:
+    images_NHW, labels_N = read_idx(images_path), read_idx(labels_path)
+    if images_NHW.ndim != 3 or labels_N.ndim != 1:
+        raise ValueError(
+            f"{images_path} and {labels_path} must have 3 dimensions and 1; got {images_NHW.ndim} and {labels_N.ndim}; "
+            "bring the original files"
+        )
+    try:
+        return ImageSet(images_NCHW=images_NHW[:, None], labels_N=labels_N.to(torch.int64), classes=CLASSES)
+    except ValueError as error:
+        raise ValueError(f"{images_path} and {labels_path.name}: {error}") from error
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """A file by its published name, packed or not."""
+    paths = (folder / name.removesuffix(".gz"), folder / name)
+    return next((path for path in paths if path.is_file()), None)

@@ -1,0 +1,77 @@
+"""Data sets by name, or from a folder of images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xnas.data.cifar import read_cifar10
+from xnas.data.download import Say
+from xnas.data.fashion_mnist import read_fashion_mnist, read_shipped
+from xnas.data.folder import LEAST_SIZE, read_folder
+from xnas.data.images import CHUNK, DataSet, ImageSet
+from xnas.space.lookup import lookup
+
+SHIPPED = "fashion-mnist-small"
+READERS: dict[str, Callable[..., DataSet]] = {"fashion-mnist": read_fashion_mnist, "cifar10": read_cifar10}
+NAMES = (SHIPPED, *READERS)
+"""The data sets that are known by name."""
+
+
+def load_data(
+    source: str,
+    *,
+    root: Path | None = None,
+    image_size: int | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    download: bool = False,
+    say: Say = print,
+) -> DataSet:
+    """The data set of a name, or of a folder of images.
+
+    root: where the files of a named set are, by default the folder data; `download` brings them there.
+    image_size: the side in pixels to which images are brought, at least 8; by default they stay as they are, and in a
+    folder of several sizes get a middle one. test_fraction, seed: the share of each class that becomes the test set,
+    and how it is drawn, for a folder without one. say: takes lines that the user should see.
+
+    Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
+    """
+    if source not in NAMES and _is_path(source):
+        folder = Path(source).expanduser()
+        return read_folder(folder, image_size=image_size, test_fraction=test_fraction, seed=seed, say=say)
+    try:
+        name = lookup("data set", source, NAMES)
+    except ValueError as error:
+        raise ValueError(f"{error}; or give the path of a folder of images") from error
+    data = read_shipped() if name == SHIPPED else READERS[name](root, download=download, say=say)
+    return data if image_size is None else _resize(data, image_size)
+
+
+def _is_path(source: str) -> bool:
+    """Whether a path is meant rather than a name: it is there, or is written with a slash."""
+    path = Path(source).expanduser()
+    return bool(source) and (path.exists() or source != path.name)
+
+
+def _resize(data: DataSet, image_size: int) -> DataSet:
+    if image_size < LEAST_SIZE:
+        raise ValueError(f"data.image_size must be at least {LEAST_SIZE}; got {image_size}")
+    if data.image_shape[1:] == (image_size, image_size):
+        return data
+    return DataSet(
+        name=data.name, train=_resize_set(data.train, image_size), test=_resize_set(data.test, image_size)
+    )
+
+
+def _resize_set(images: ImageSet, image_size: int) -> ImageSet:
+    from torchvision.transforms.v2 import functional  # takes a while to import
+
+    resized_NCHW: Tensor = torch.cat(
+        [
+            functional.resize(chunk_BCHW, [image_size, image_size], antialias=True)
+            for chunk_BCHW in torch.split(images.images_NCHW, CHUNK)
+        ]
+    )
+    return ImageSet(images_NCHW=resized_NCHW, labels_N=images.labels_N, classes=images.classes)

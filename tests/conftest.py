@@ -1,0 +1,86 @@
+"""Small images and settings that a whole search takes seconds with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xnas import Config
+from xnas.data.images import DataSet, ImageSet
+from xnas.engine.config import parse_config
+
+TINY = """
+[data]
+padding = 1
+[space]
+nodes = 2
+channels = 4
+cells = 3
+[search]
+epochs = 2
+batch_size = 12
+[retrain]
+channels = 4
+cells = 3
+epochs = 2
+batch_size = 12
+"""
+"""A whole job in seconds."""
+
+COLOURS = {"blue": (30, 40, 200), "green": (20, 180, 60), "red": (210, 30, 40)}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    # Tiny tensors gain nothing from more, and runs side by side would wait for each other.
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> Config:
+    return parse_config(TINY, where="the tests")
+
+
+@pytest.fixture
+def tiny_toml(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def coloured(colour: tuple[int, int, int], *, seed: int, size: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(-30, 30, (size, size, 3))
+    pixels: np.ndarray = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+    return pixels
+
+
+@pytest.fixture
+def data() -> DataSet:
+    def images(per_class: int, seed: int) -> ImageSet:
+        pixels = [
+            coloured(colour, seed=1000 * seed + 100 * label + i, size=8)
+            for label, colour in enumerate(COLOURS.values())
+            for i in range(per_class)
+        ]
+        return ImageSet(
+            images_NCHW=torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(),
+            labels_N=torch.arange(3).repeat_interleave(per_class),
+            classes=tuple(COLOURS),
+        )
+
+    return DataSet(name="colours", train=images(20, 0), test=images(6, 1))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """train/CLASS/*.png and test/CLASS/*.png of 16 x 16 pixels."""
+    root = tmp_path / "images"
+    for part, count in (("train", 20), ("test", 4)):
+        for label, (name, colour) in enumerate(COLOURS.items()):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = coloured(colour, seed=100 * label + i + (7 if part == "test" else 0) * 1000, size=16)
+                Image.fromarray(pixels).save(root / part / name / f"{i:03}.png")
+    return root

@@ -1,0 +1,138 @@
+"""The command line: its flags are a promise, its mistakes end in one line with exit code 2, its help is quick."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xnas.cli import VERBS, main
+from xnas.cli import evaluate as evaluate_verb
+from xnas.cli import retrain as retrain_verb
+from xnas.cli import run as run_verb
+from xnas.cli import show as show_verb
+from xnas.cli.arguments import NewRun
+
+SETTINGS = """
+data.cutout data.download data.flip data.image-size data.padding data.root data.source data.test-fraction device
+retrain.batch-size retrain.cells retrain.channels retrain.clip-norm retrain.epochs retrain.learning-rate
+retrain.learning-rate-min retrain.momentum retrain.reductions retrain.squeeze-excite retrain.stem
+retrain.stem-channels retrain.weight-decay search.batch-size search.clip-norm search.epochs search.feedback
+search.learning-rate search.learning-rate-min search.momentum search.reward-bound search.step-size
+search.validation-share search.warmup-epochs search.weight-decay search.wipeout search.zeta seed space.cells threads
+space.channels space.experts space.nodes space.reductions space.stem
+""".split()
+PLACE = ["config", "name", "overwrite", "preset", "runs"]
+DATA = [flag for flag in SETTINGS if flag.startswith("data.")]
+RETRAIN = [flag for flag in SETTINGS if flag.startswith("retrain.")]
+
+
+def flags(kind: type, prefix: str = "") -> list[str]:
+    found = []
+    for item in dataclasses.fields(kind):
+        name = prefix + item.name.replace("_", "-")
+        inner = item.type
+        found += flags(inner, f"{name}.") if dataclasses.is_dataclass(inner) else [name]  # type: ignore[arg-type]
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (NewRun, SETTINGS + PLACE),
+        (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
+        (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
+        (evaluate_verb.Arguments, [*DATA, "device", "run"]),
+        (
+            show_verb.Arguments,
+            [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],
+        ),
+    ],
+)
+def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
+    assert flags(kind) == sorted(expected)
+
+
+def test_the_verbs_are_these() -> None:
+    assert list(VERBS) == ["run", "search", "retrain", "evaluate", "show"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["show", "--help"], ["--version"], []])
+def test_help_is_answered_without_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom xnas.cli import main\n"
+        f"try:\n    code = main({arguments!r})\nexcept SystemExit as end:\n    code = end.code\n"
+        "sys.exit(code or ('torch' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "xnas" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            "shwo",
+            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, evaluate, show",
+        ),
+        ("run --preset quik", "xnas: unknown preset 'quik'; did you mean 'quick'?"),
+        ("run --search.epoch 3", "did you mean --search.epochs"),
+        ("run --search.epochs 0", "search.epochs must be at least 1; got 0"),
+        ("run --search.epochs many", "--search.epochs"),
+        ("run --space.stem cifarr", "invalid choice 'cifarr'"),
+        ("run --controls -1", "controls must not be negative; got -1"),
+        ("run --space.cells 2 --space.reductions 3", "space.reductions = 3 do not fit into space.cells = 2"),
+        ("search --config none.toml", "cannot read the settings none.toml: No such file or directory"),
+        ("search --device cuda:99", "device 'cuda:99' is not there; this machine has"),
+        ("search --data no/such/folder", "no/such/folder"),
+        ("retrain", "give either the folder of a search, or --genotype with a name or a file"),
+        ("retrain no/run", "no/run is not a run folder: it has no config.toml"),
+        ("retrain --genotype xnass", "no such file, and unknown published genotype 'xnass'"),
+        ("evaluate no/run", "no/run is not a run folder: it has no config.toml"),
+        ("evaluate", "required"),
+        ("show", "give the folder of a run, or --genotype with a file or one of xnas"),
+        ("show --genotype xnass", "did you mean 'xnas'?"),
+        ("show --genotype xnas --cost --classes 1", "at least 2 classes"),
+        ("show --genotype xnas --picture cells.gif", ".svg"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_with_exit_code_2(
+    arguments: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []  # nothing was written
+
+
+def test_a_genotype_file_that_is_not_one_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "cells.json"
+    path.write_text('{"format": "recipe"}')
+    assert main(["show", "--genotype", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_shown_genotype_can_be_shown_again(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["show", "--genotype", "xnas", "--json"]) == 0
+    first = capsys.readouterr().out
+    (tmp_path / "mine.json").write_text(first)
+    assert main(["show", "--genotype", str(tmp_path / "mine.json"), "--json"]) == 0
+    assert capsys.readouterr().out == first
+
+
+def test_the_cost_of_the_published_network_is_printed_exactly(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "--genotype", "xnas", "--cost"]) == 0
+    assert "3,793,438 parameters, 595.5 M multiply-adds" in capsys.readouterr().out
+
+
+def test_both_cells_are_drawn_into_a_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["show", "--genotype", "darts_v2", "--picture", str(tmp_path / "cells.svg")]) == 0
+    assert (tmp_path / "cells.svg").read_text().lstrip().startswith("<?xml")
+    del capsys

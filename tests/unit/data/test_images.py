@@ -1,0 +1,148 @@
+"""Image sets refuse what does not fit together, and are normalised by their own mean and deviation."""
+
+import re
+
+import pytest
+import torch
+
+from xnas.data.images import CHUNK, DataSet, ImageSet, Normalisation
+
+CLASSES = ("cat", "dog")
+
+
+def image_set(*, count: int = 4, shape: tuple[int, int, int] = (3, 5, 6), classes=CLASSES) -> ImageSet:
+    images = torch.randint(0, 256, (count, *shape), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    return ImageSet(images_NCHW=images, labels_N=torch.arange(count) % len(classes), classes=classes)
+
+
+def test_an_image_set_knows_its_size_and_shape():
+    images = image_set()
+    assert len(images) == 4
+    assert images.image_shape == (3, 5, 6)
+    assert images.pixels(torch.tensor([2, 0])).equal(images.images_NCHW[[2, 0]])
+
+
+def test_a_subset_keeps_the_order_asked_for_and_may_lack_a_class():
+    images = image_set()
+    part = images.subset(torch.tensor([2, 0]))
+    assert part.labels_N.tolist() == [0, 0]
+    assert part.images_NCHW.equal(images.images_NCHW[[2, 0]])
+    assert part.classes == CLASSES
+
+
+PIXELS = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
+LABELS = torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "labels", "classes", "message"),
+    [
+        (
+            PIXELS.float(),
+            LABELS,
+            CLASSES,
+            r"uint8 of shape \(N, C, H, W\); got torch.float32 of shape \(2, 1, 4, 4\)",
+        ),
+        (PIXELS[0], LABELS, CLASSES, r"uint8 of shape \(N, C, H, W\); got torch.uint8 of shape \(1, 4, 4\)"),
+        (PIXELS, LABELS.int(), CLASSES, r"labels must be int64 of shape \(N,\); got torch.int32"),
+        (PIXELS, LABELS[:1], CLASSES, r"2 images have 1 labels; give every image one label"),
+        (
+            PIXELS[:0],
+            LABELS[:0],
+            CLASSES,
+            r"the set of images is empty: its shape is \(0, 1, 4, 4\); give it images",
+        ),
+        (PIXELS[..., :0], LABELS, CLASSES, r"the set of images is empty: its shape is \(2, 1, 4, 0\)"),
+        (PIXELS, LABELS, ("cat",), r"at least 2 classes to tell apart; got 1: \['cat'\]"),
+        (PIXELS, LABELS, ("cat", "cat"), r"the class 'cat' is named twice; give every class its own name"),
+        (
+            PIXELS,
+            torch.tensor([0, 2]),
+            CLASSES,
+            r"label 2 of image 1 is no class; with 2 classes .* from 0 to 1",
+        ),
+        (PIXELS, torch.tensor([-1, 2]), CLASSES, r"label -1 of image 0 is no class"),
+        (
+            PIXELS,
+            torch.tensor([1, 1]),
+            CLASSES,
+            r"the class 'cat' has 0 images; add some, or leave the class out",
+        ),
+    ],
+)
+def test_a_set_that_does_not_fit_together_is_an_error(pixels, labels, classes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        ImageSet(images_NCHW=pixels, labels_N=labels, classes=classes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_set_knows_its_classes_and_shape():
+    data = DataSet(name="pets", train=image_set(), test=image_set(count=2))
+    assert data.num_classes == 2
+    assert data.image_shape == (3, 5, 6)
+
+
+def test_training_and_test_classes_must_be_the_same():
+    with pytest.raises(
+        ValueError, match=r"pets: .*missing from the test images: dog; .*the training images: cow"
+    ):
+        DataSet(name="pets", train=image_set(), test=image_set(classes=("cat", "cow")))
+    with pytest.raises(ValueError, match=r"pets: .*same order; got \['cat', 'dog'\] and \['dog', 'cat'\]"):
+        DataSet(name="pets", train=image_set(), test=image_set(classes=("dog", "cat")))
+
+
+def test_training_and_test_images_must_have_the_same_shape():
+    message = re.escape(
+        "pets: training images have the shape (C, H, W) = (3, 5, 6), test images (1, 5, 6); bring"
+    )
+    with pytest.raises(ValueError, match=message):
+        DataSet(name="pets", train=image_set(), test=image_set(shape=(1, 5, 6)))
+
+
+def test_normalised_images_have_mean_0_and_deviation_1():
+    images = image_set(count=CHUNK + 10)
+    normalised = Normalisation.of(images)(images.images_NCHW)
+    assert normalised.dtype == torch.float32
+    torch.testing.assert_close(normalised.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(normalised.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
+
+
+def test_normalisation_is_x_less_mean_over_deviation_of_pixels_in_0_to_1():
+    images = image_set(count=6)
+    pixels = images.images_NCHW.double() / 255
+    normalise = Normalisation.of(images)
+    mean, std = pixels.mean((0, 2, 3)), pixels.std((0, 2, 3), correction=0)
+    torch.testing.assert_close(normalise.mean_C.double(), mean, atol=1e-6, rtol=0)
+    torch.testing.assert_close(normalise.std_C.double(), std, atol=1e-6, rtol=0)
+    expected = (pixels - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(normalise(images.images_NCHW).double(), expected, atol=1e-5, rtol=0)
+
+
+def test_a_constant_channel_becomes_zero_and_not_infinite():
+    images = ImageSet(
+        images_NCHW=torch.full((2, 1, 4, 4), 77, dtype=torch.uint8), labels_N=LABELS, classes=CLASSES
+    )
+    normalise = Normalisation.of(images)
+    assert normalise.std_C.item() == pytest.approx(1 / 255)
+    assert normalise(images.images_NCHW).abs().max() < 1e-4
+
+
+def test_normalisation_keeps_channels_last_memory():
+    images = image_set()
+    pixels = images.images_NCHW.contiguous(memory_format=torch.channels_last)
+    assert Normalisation.of(images)(pixels).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [
+        ([0.5, 0.5], [0.1], r"one number a channel; got \(2,\) and \(1,\)"),
+        ([0.5], [0.0], r"std positive; got \[0.5\] and \[0.0\]"),
+        ([float("nan")], [1.0], r"must be finite .*got \[nan\] and \[1.0\]"),
+    ],
+)
+def test_a_normalisation_that_cannot_be_is_an_error(mean, std, message):
+    with pytest.raises(ValueError, match=message):
+        Normalisation(mean_C=torch.tensor(mean), std_C=torch.tensor(std))

@@ -1,0 +1,56 @@
+"""Data sets by name or path."""
+
+import pytest
+from PIL import Image
+
+from xnas.data.load import NAMES, load_data
+from xnas.engine.config import DataConfig
+
+
+def test_the_default_of_the_settings_is_shipped_and_loads_without_a_word():
+    data = load_data(DataConfig().source, say=pytest.fail)
+    assert data.name == DataConfig().source
+    assert (len(data.train), len(data.test), data.image_shape) == (10_000, 2_000, (1, 28, 28))
+
+
+def test_a_named_set_can_be_brought_to_another_size():
+    data = load_data("fashion-mnist-small", image_size=8, say=pytest.fail)
+    assert data.image_shape == (1, 8, 8)
+    assert len(data.test) == 2000
+    with pytest.raises(ValueError, match=r"data.image_size must be at least 8; got 4"):
+        load_data("fashion-mnist-small", image_size=4)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "cifar",
+            r"unknown data set 'cifar'; did you mean 'cifar10'\? Known: .*; or give the path of a folder",
+        ),
+        ("zebra", r"unknown data set 'zebra'\. Known: fashion-mnist-small, fashion-mnist, cifar10; or give"),
+        ("", r"unknown data set ''\. Known"),
+        ("./zebra", r"the folder of images zebra does not exist"),
+        ("zebra/", r"the folder of images zebra does not exist"),
+    ],
+)
+def test_an_unknown_source_is_answered_with_what_there_is(tmp_path, monkeypatch, source, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        load_data(source)
+
+
+def test_a_folder_is_read_by_its_plain_name(tmp_path, monkeypatch):
+    for name in ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png"):
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9), 3).save(tmp_path / "pets" / name)
+    monkeypatch.chdir(tmp_path)
+    data = load_data("pets", test_fraction=0.5, say=lambda line: None)
+    assert (data.name, len(data.train), len(data.test)) == ("pets", 2, 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_explained_in_the_settings(name):
+    import inspect
+
+    assert name in inspect.getsource(DataConfig)

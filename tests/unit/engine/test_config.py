@@ -1,0 +1,113 @@
+"""Settings: what a file says is what a run does, and a misspelt word is never ignored."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xnas.engine.config import Config, parse_config, preset_names, read_config, read_preset, read_run_config
+
+
+def test_a_file_written_from_settings_reads_back_as_equal_settings() -> None:
+    config = parse_config(
+        'seed = 3\ndevice = "cpu"\n[data]\nsource = "x"\nroot = "some/where"\nimage_size = 32\n'
+        '[space]\nexperts = ["none", "sep_conv_3x3"]\n[search]\nstep_size = 1e-3\nzeta = 1\n[retrain]\nstem = "imagenet"\n',
+        where="a test",
+    )
+    assert config.data.root == Path("some/where")
+    assert config.search.zeta == 1.0
+    assert parse_config(config.to_toml(), where="the file") == config
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_reads_and_writes(name: str) -> None:
+    config = read_preset(name)
+    assert parse_config(config.to_toml(), where=name) == config
+
+
+def test_the_papers_preset_has_eight_experts_with_none_first() -> None:
+    config = read_preset("paper-search-cifar10")
+    assert len(config.space.experts) == 8
+    assert config.space.experts[0] == "none"
+    assert (config.search.feedback, config.search.reward_bound) == ("sample", 1.0)
+    assert (config.search.batch_size, config.search.epochs, config.space.cells, config.space.channels) == (
+        96,
+        50,
+        8,
+        16,
+    )
+
+
+def test_what_a_file_leaves_out_is_as_in_its_base() -> None:
+    base = read_preset("quick")
+    config = parse_config("[search]\nepochs = 9\n", where="a test", base=base)
+    assert config == dataclasses.replace(base, search=dataclasses.replace(base.search, epochs=9))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("epocs = 3", "bad.toml: unknown setting 'epocs'"),
+        ("[serach]\nepochs = 3", "bad.toml: unknown setting 'serach'; did you mean 'search'?"),
+        ("[search]\nepocs = 3", "bad.toml: in [search], unknown setting 'epocs'; did you mean 'epochs'?"),
+        ("search = 3", "bad.toml: 'search' is a section; write [search] and its settings below it"),
+        ("[search]\nepochs = 0", "bad.toml: search.epochs must be at least 1; got 0"),
+        ('[search]\nepochs = "many"', 'bad.toml: wrong value type for field "search.epochs"'),
+        ("[search]\nepochs = true", "bad.toml: search.epochs is not a switch; got true"),
+        (
+            "[search]\nwarmup_epochs = 50",
+            "search.warmup_epochs must lie between 0 and search.epochs - 1 = 49; got 50",
+        ),
+        ("[search]\nzeta = 0", "search.zeta must lie in (0, 1]; got 0"),
+        ("[search]\nbatch_size = 0", "search.batch_size must be at least 1; got 0"),
+        ("[search]\nvalidation_share = 1.0", "search.validation_share must lie in (0, 1); got 1.0"),
+        ("[search]\nreward_bound = 0.0", "search.reward_bound must be positive and finite; got 0.0"),
+        ("[search]\nlearning_rate = -1.0", "search.learning_rate must be positive and finite; got -1.0"),
+        ("[search]\nmomentum = 1.0", "search.momentum must lie in [0, 1); got 1.0"),
+        ('[search]\nfeedback = "epoch"', "bad.toml: "),
+        (
+            "[space]\ncells = 2\nreductions = 3",
+            "space.reductions = 3 do not fit into space.cells = 2; use fewer",
+        ),
+        ("[retrain]\ncells = 0", "retrain.cells must be at least 1; got 0"),
+        ("[retrain]\nepochs = 0", "retrain.epochs must be at least 1; got 0"),
+        (
+            '[space]\nexperts = ["sep_conv_3x4"]',
+            "unknown operation in space.experts 'sep_conv_3x4'; did you mean",
+        ),
+        ("[space]\nnodes = 0", "space.nodes must be at least 1; got 0"),
+        ('[space]\nstem = "cifarr"', "bad.toml: "),
+        ("[data]\ntest_fraction = 2.0", "data.test_fraction must lie in (0, 1); got 2.0"),
+        ("seed = -1", "seed must be at least 0; got -1"),
+        ("[search", "bad.toml is not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_named_with_the_file_in_one_line(text: str, line: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError) as refused:
+        read_config(path)
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot read the settings .*none.toml: No such file"):
+        read_config(tmp_path / "none.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match=r"cannot read the settings .*binary.toml"):
+        read_config(tmp_path / "binary.toml")
+    with pytest.raises(ValueError, match=r"is not a run folder: it has no config.toml"):
+        read_run_config(tmp_path)
+
+
+def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown preset 'quik'; did you mean 'quick'"):
+        read_preset("quik")
+
+
+def test_settings_are_read_without_importing_torch() -> None:
+    code = "import sys, xnas.engine.config as c; c.read_preset('quick'); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,38 @@
+"""Signals."""
+
+import os
+import signal
+
+import pytest
+
+from xnas.engine.interrupt import Interrupt, Interrupted, interruptible
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_waits_for_the_next_check_and_ends_with_128_plus_n(
+    number: signal.Signals, code: int
+) -> None:
+    with interruptible() as interrupt:
+        interrupt.check()
+        os.kill(os.getpid(), number)
+        with pytest.raises(Interrupted) as stopped:
+            interrupt.check()
+    assert stopped.value.exit_code == code
+    assert number.name in str(stopped.value)
+
+
+def test_a_second_signal_acts_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_listened_to_signals_before_listens_again_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_a_signal_nothing_happens() -> None:
+    Interrupt().check()

@@ -1,0 +1,32 @@
+"""Devices and the environment."""
+
+import pytest
+import torch
+
+from xnas.engine.runtime import environment, make_repeatable, pick_device
+
+
+def test_auto_picks_a_device_that_works() -> None:
+    assert torch.ones(2, device=pick_device("auto")).sum().item() == 2
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "xpu"])
+def test_a_device_that_is_not_there_is_named_with_what_there_is(name: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"device '{name}'( is not there; this machine has|; use auto, cpu)"
+    ):
+        pick_device(name)
+
+
+def test_the_environment_says_versions_hardware_and_device() -> None:
+    described = environment(torch.device("cpu"))
+    assert described["versions"]["torch"] == torch.__version__  # type: ignore[index]
+    assert described["device_name"]
+    assert described["cores"]
+
+
+def test_the_same_seed_gives_the_same_numbers() -> None:
+    make_repeatable(5)
+    first = torch.randn(3)
+    make_repeatable(5)
+    assert torch.equal(first, torch.randn(3))

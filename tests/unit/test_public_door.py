@@ -1,0 +1,57 @@
+"""What users import, and what they do not have to wait for."""
+
+import subprocess
+import sys
+
+import pytest
+
+import xnas
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(xnas.__all__) == [
+        "CellGenotype",
+        "Config",
+        "DartsSpace",
+        "DataSet",
+        "Edge",
+        "Forecaster",
+        "Genotype",
+        "ImageSet",
+        "Network",
+        "RunFolder",
+        "Search",
+        "StackPlan",
+        "TrainedNetwork",
+        "XNAS",
+        "count_multiply_adds",
+        "count_parameters",
+        "draw_genotype",
+        "load_data",
+        "published_genotype",
+        "published_names",
+        "read_config",
+        "read_genotype",
+        "read_preset",
+        "retrain",
+        "search",
+        "write_report",
+    ]
+    assert dir(xnas) == sorted(xnas.__all__)
+
+
+@pytest.mark.parametrize("name", xnas.__all__)
+def test_every_public_name_is_there_and_says_what_it_is(name: str) -> None:
+    value = getattr(xnas, name)
+    assert value.__name__ == name
+    assert value.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error_as_usual() -> None:
+    with pytest.raises(AttributeError, match="module 'xnas' has no attribute 'Forcaster'"):
+        xnas.Forcaster  # noqa: B018
+
+
+def test_import_xnas_does_not_import_torch() -> None:
+    code = "import sys, xnas; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
