@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import io
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +119,14 @@ def genotype_of(word: str) -> Genotype:
 
 
 def _in_one_line(box: str) -> str:
-    """What tyro says inside its frame, up to the first rule, and the flags that it thinks were meant."""
-    inside = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
-    said = " ".join(itertools.takewhile(lambda line: not line.startswith("─"), inside))
-    near = list(dict.fromkeys(line.split()[0].rstrip(",") for line in inside if line.startswith("--")))
+    """What tyro says below its title, up to the first rule, and the flags that it thinks were meant."""
+    lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
+
+    def is_rule(line: str) -> bool:
+        return bool(line) and set(line) <= {"─", "-"}
+
+    # Where the output takes no box characters there is no frame, and a rule below the title.
+    said = itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines))
+    near = list(dict.fromkeys(line.split()[0].rstrip(",") for line in lines if re.match("--[a-z]", line)))
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return (" ".join(said.split()) or "wrong arguments") + hint
+    return (" ".join(" ".join(said).split()) or "wrong arguments") + hint

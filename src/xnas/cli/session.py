@@ -34,7 +34,9 @@ class Session:
         use_threads(config.threads)
         if device.type == "cpu" and (busy := busy_cores()) > 0.5 and config.threads is None:
             # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
-            display.say(f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended")
+            display.say(
+                f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
+            )
         return cls(
             config=config,
             data=open_data(config.data, seed=config.seed, display=display),

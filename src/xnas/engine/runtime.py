@@ -46,6 +46,8 @@ def make_repeatable(seed: int) -> None:
     # cuBLAS reads this when it starts; without it torch refuses deterministic matrix products.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # It would fill every new tensor too, which only shows bugs of kernels; a search spends a tenth of its time on it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
 
 

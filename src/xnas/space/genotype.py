@@ -4,29 +4,18 @@ A cell has nodes. Nodes 0 and 1 are its inputs, the outputs of the two cells bef
 operations, each applied to an earlier node: edges 2(i - 2) and 2(i - 2) + 1 of the cell. The cell's output is the
 concatenation, over channels, of the nodes that `concat` names.
 
-Values are validated when they are built, so that whoever holds a genotype can build its network. As a file they are
+Values are checked when they are built, so that whoever holds a genotype can build its network. As a file they are
 JSON with a format version; `genotype_text.py` reads and writes the form that DARTS made customary.
 """
 
-import difflib
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, get_args
 
-OPERATIONS: tuple[str, ...] = (
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "sep_conv_7x7",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "conv_7x1_1x7",
-)
-"""The operations that a genotype may hold: those of DARTS, and two more for the published cells of NASNet's space."""
+from xnas.space.lookup import lookup
+from xnas.space.vocabulary import OPERATIONS as OPERATIONS
 
 MAX_NODES = 32
 """Published cells have 4 or 5 nodes. The cap keeps a hostile file from asking for a network without end."""
@@ -38,7 +27,6 @@ FORMAT = "xnas-genotype"
 VERSION = 1
 
 Space = Literal["darts", "nasnet"]
-_SPACES: tuple[Space, ...] = ("darts", "nasnet")
 
 
 class Edge(NamedTuple):
@@ -52,9 +40,9 @@ class Edge(NamedTuple):
 class CellGenotype:
     """One cell: two edges for every node from 2 on, in the order of the nodes, and the nodes that make the output.
 
-    Lists are taken too, and become tuples. Raises ValueError, naming the node, for an unknown operation or `none`,
-    a number of edges that is zero, odd or above 2 * MAX_NODES, an edge that does not come from an earlier node,
-    and for a concat that is empty or names a node twice, an input, or a node that does not exist.
+    Lists are taken too, and become tuples. Raises ValueError for an unknown operation or `none`, a number of edges
+    that is zero, odd or above 2 * MAX_NODES, an edge that does not come from an earlier node, and for a concat that
+    is empty or names a node twice, an input, or a node that does not exist.
     """
 
     edges: tuple[Edge, ...]
@@ -62,7 +50,7 @@ class CellGenotype:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edges", _checked_edges(self.edges))
-        object.__setattr__(self, "concat", _checked_concat(self.concat, last_node=self.nodes[-1]))
+        object.__setattr__(self, "concat", _checked_concat(self.concat, self.nodes))
 
     @property
     def num_nodes(self) -> int:
@@ -102,57 +90,57 @@ class Genotype:
     space: Space = "darts"
 
     def __post_init__(self) -> None:
-        if self.space not in _SPACES:
-            raise ValueError(unknown("space", self.space, _SPACES))
+        check_name("space", self.space, get_args(Space))
         for name, cell in (("normal", self.normal), ("reduction", self.reduction)):
             if not isinstance(cell, CellGenotype):
                 raise ValueError(f"the {name} cell must be a CellGenotype; got {shown(cell)}")
             if self.space == "darts" and cell.repeating_nodes:
                 node = cell.repeating_nodes[0]
                 raise ValueError(
-                    f"{name} cell: node {node} reads node {cell.inputs_of(node)[0].source} twice; in the space 'darts' "
-                    f"the two must differ: change one, or set space to 'nasnet', where they may be equal"
+                    f"{name} cell: node {node} reads node {cell.inputs_of(node)[0].source} twice; change one, "
+                    "or set space to 'nasnet', where they may be equal"
                 )
 
     def to_json(self) -> str:
         """The genotype as a file, one node per line, ending in a newline. The same value gives the same text."""
-        return "\n".join(
-            (
-                "{",
-                f'  "format": "{FORMAT}",',
-                f'  "version": {VERSION},',
-                f'  "space": "{self.space}",',
-                f'  "normal": {_cell_json(self.normal)},',
-                f'  "reduction": {_cell_json(self.reduction)}',
-                "}\n",
-            )
+        return (
+            f'{{\n  "format": "{FORMAT}",\n  "version": {VERSION},\n  "space": "{self.space}",\n'
+            f'  "normal": {_cell_json(self.normal)},\n  "reduction": {_cell_json(self.reduction)}\n}}\n'
         )
 
     @classmethod
-    def from_json(cls, text: str) -> "Genotype":
+    def from_json(cls, text: str | bytes) -> "Genotype":
         """The genotype that `to_json` wrote.
 
         Raises ValueError for text that is no JSON or too long, for keys that are missing, unknown or given twice, for
-        values of a wrong type, for another format or a newer version, and for whatever no genotype can hold.
+        values of a wrong type, for another format or version, and for whatever no genotype can hold.
         """
-        return cls.from_dict(_parsed(text))
+        try:
+            fields = _DECODER.decode(plain_text(text))
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, column {error.colno}"
+            raise ValueError(f"not a genotype: {place} is not JSON ({error.msg}); mend it there") from None
+        except RecursionError:
+            raise ValueError("not a genotype: the JSON is nested too deeply; it has 4 levels") from None
+        return cls.from_dict(fields)
 
     @classmethod
     def from_dict(cls, fields: object) -> "Genotype":
         """The genotype in JSON that is parsed already. Raises ValueError as `from_json` does."""
-        if not isinstance(fields, dict) or "format" not in fields:
-            raise ValueError(f'not a genotype: it lacks "format": "{FORMAT}"; got {shown(fields)}')
-        if fields["format"] != FORMAT:
-            raise ValueError(f"not a genotype: its format is {shown(fields['format'])}; expected {FORMAT!r}")
-        _check_version(fields)
-        _check_keys("the genotype", fields, ("format", "version", "space", "normal", "reduction"))
-        for name in ("normal", "reduction"):
-            _check_keys(f"the {name} cell", fields[name], ("edges", "concat"))
-        return cls(
-            normal=named_cell("normal", **fields["normal"]),
-            reduction=named_cell("reduction", **fields["reduction"]),
-            space=fields["space"],
+        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+            raise ValueError(
+                f'not a genotype: expected an object with "format": "{FORMAT}"; got {shown(fields)}'
+            )
+        checked = _with_keys("the genotype", fields, ("format", "version", "space", "normal", "reduction"))
+        version = checked["version"]
+        if type(version) is not int or version != VERSION:
+            what = f"the genotype has version {shown(version)}; this xnas reads version {VERSION}"
+            raise ValueError(f"{what}: upgrade xnas if the file is newer")
+        normal, reduction = (
+            named_cell(name, **_with_keys(f"the {name} cell", checked[name], ("edges", "concat")))
+            for name in ("normal", "reduction")
         )
+        return cls(normal=normal, reduction=reduction, space=checked["space"])
 
 
 def named_cell(name: str, *, edges: Any, concat: Any) -> CellGenotype:
@@ -163,51 +151,48 @@ def named_cell(name: str, *, edges: Any, concat: Any) -> CellGenotype:
         raise ValueError(f"{name} cell: {error}") from None
 
 
-def unknown(thing: str, name: object, known: Iterable[str]) -> str:
-    """The line that refuses a name: it names the nearest one, and all."""
-    known = tuple(known)
-    close = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else []
-    hint = f", did you mean {close[0]!r}?" if close else ";"
-    return f"unknown {thing} {shown(name)}{hint} known: {', '.join(known)}"
+def plain_text(source: str | bytes) -> str:
+    """What a text file holds, less the byte order mark of some editors.
+
+    Raises ValueError before anything parses it, if it is no text or too long to be a genotype.
+    """
+    try:
+        text = source.decode() if isinstance(source, bytes) else source
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not a genotype: no UTF-8 text ({error}); save it as UTF-8") from None
+    if not isinstance(text, str):
+        raise ValueError(f"not a genotype: expected text; got {shown(text)}")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"not a genotype: {len(text):,} characters; it has {MAX_CHARACTERS:,} at most")
+    return text.removeprefix("\ufeff")
 
 
-class _Short(reprlib.Repr):
-    """Values from a file, short enough for one line of an error."""
-
-    maxstring = 60
-
-    def repr_int(self, x: int, level: int) -> str:
-        # Python refuses to write integers of more than 4,300 digits, and nobody would read them.
-        return repr(x) if x.bit_length() <= 64 else f"an integer of {x.bit_length():,} bits"
+def check_name(kind: str, name: object, known: Collection[str]) -> None:
+    """Raises ValueError, with the nearest name, if `name` is none of `known`: it may be anything, of any length."""
+    if not isinstance(name, str) or len(name) > 60:
+        raise ValueError(f"the {kind} must be one of {', '.join(known)}; got {shown(name)}")
+    lookup(kind, name, known)
 
 
 def shown(value: object) -> str:
-    """A value as an error line shows it, shortened."""
-    return _Short().repr(value)
-
-
-def check_length(text: str) -> None:
-    """Raises ValueError for a text too long to be a genotype, before anything parses it."""
-    if len(text) > MAX_CHARACTERS:
-        raise ValueError(
-            f"not a genotype: the text has {len(text):,} characters; give a genotype's file, "
-            f"which has {MAX_CHARACTERS:,} at most"
-        )
+    """A value as an error line shows it: shortened, in one line."""
+    short = reprlib.Repr()
+    short.maxstring = 60
+    try:
+        return short.repr(value).replace("\n", " ")
+    except ValueError:  # Python refuses to write integers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _span(nodes: range) -> str:
-    return f"{nodes[0]} to {nodes[-1]}" if len(nodes) > 1 else f"{nodes[0]}"
+    return f"{nodes[0]} to {nodes[-1]}"
 
 
 def _checked_edges(edges: object) -> tuple[Edge, ...]:
     if not isinstance(edges, list | tuple):
         raise ValueError(f"edges must be a list of pairs (operation, source); got {shown(edges)}")
-    if not edges or len(edges) % 2:
-        raise ValueError(
-            f"the number of edges is {len(edges)}; give two for every node, and at least one node"
-        )
-    if len(edges) > 2 * MAX_NODES:
-        raise ValueError(f"the number of nodes is {len(edges) // 2}; at most {MAX_NODES} are allowed")
+    if len(edges) not in range(2, 2 * MAX_NODES + 1, 2):
+        raise ValueError(f"there are {len(edges)} edges; give two for every node, for 1 to {MAX_NODES} nodes")
     return tuple(_checked_edge(edge, node=2 + k // 2) for k, edge in enumerate(edges))
 
 
@@ -217,45 +202,24 @@ def _checked_edge(edge: object, *, node: int) -> Edge:
     operation, source = edge
     if operation == "none":
         raise ValueError(f"node {node}: operation 'none' is no choice; give the edge the best of the others")
-    if not isinstance(operation, str) or operation not in OPERATIONS:
-        raise ValueError(f"node {node}: {unknown('operation', operation, OPERATIONS)}")
+    check_name(f"operation of node {node}", operation, OPERATIONS)
     # True is an int to Python, and would pass for node 1.
-    if type(source) is not int:
-        raise ValueError(f"node {node}: a source must be a whole number; got {shown(source)}")
-    if not 0 <= source < node:
-        which = (
-            "itself"
-            if source == node
-            else f"{'a later' if source > node else 'a negative'} node, {shown(source)}"
-        )
-        raise ValueError(f"node {node} reads {which}; give an earlier node, {_span(range(node))}")
+    if type(source) is not int or not 0 <= source < node:
+        raise ValueError(f"node {node} cannot read {shown(source)}; give an earlier node, 0 to {node - 1}")
     return Edge(operation, source)
 
 
-def _checked_concat(concat: object, *, last_node: int) -> tuple[int, ...]:
-    existing = range(2, last_node + 1)
-    if not isinstance(concat, list | tuple | range):
-        raise ValueError(f"concat must be a list of nodes; got {shown(concat)}")
-    if not concat:
-        raise ValueError(
-            f"concat is empty ({shown(concat)}); name the nodes of the output, of {_span(existing)}"
-        )
+def _checked_concat(concat: object, nodes: range) -> tuple[int, ...]:
+    if not isinstance(concat, list | tuple | range) or not concat:
+        raise ValueError(f"concat must be a list of nodes, of {_span(nodes)}; got {shown(concat)}")
     # More entries than nodes must hold a wrong one among the first: a range without end is never walked through.
-    nodes = tuple(concat[: len(existing) + 1])
-    for position, node in enumerate(nodes):
-        if type(node) is not int:
-            raise ValueError(f"concat must hold whole numbers; got {shown(node)}")
-        if node in (0, 1):
-            raise ValueError(
-                f"concat names {node}, an input of the cell; name only its nodes, {_span(existing)}"
-            )
-        if node not in existing:
-            raise ValueError(
-                f"concat names node {shown(node)}, which does not exist; give of {_span(existing)}"
-            )
-        if node in nodes[:position]:
+    chosen = tuple(concat[: len(nodes) + 1])
+    for position, node in enumerate(chosen):
+        if type(node) is not int or node not in nodes:
+            raise ValueError(f"concat cannot hold {shown(node)}; give nodes of {_span(nodes)}")
+        if node in chosen[:position]:
             raise ValueError(f"concat names node {node} twice; name every node once at most")
-    return nodes
+    return chosen
 
 
 def _cell_json(cell: CellGenotype) -> str:
@@ -263,24 +227,6 @@ def _cell_json(cell: CellGenotype) -> str:
         "      " + ", ".join(json.dumps(edge) for edge in cell.inputs_of(node)) for node in cell.nodes
     )
     return f'{{\n    "edges": [\n{lines}\n    ],\n    "concat": {json.dumps(cell.concat)}\n  }}'
-
-
-def _parsed(text: str) -> object:
-    check_length(text)
-    try:
-        return json.loads(
-            # Some editors put a byte order mark in front of a file that they save.
-            text.removeprefix("\ufeff"),
-            object_pairs_hook=_without_duplicates,
-            parse_int=_short_int,
-            parse_constant=_refuse_constant,
-        )
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"not a genotype: line {error.lineno}, column {error.colno} is not JSON ({error.msg}); mend it there"
-        ) from None
-    except RecursionError:
-        raise ValueError("not a genotype: the JSON is nested too deeply; a genotype's has 4 levels") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -292,34 +238,24 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return fields
 
 
-def _short_int(digits: str) -> int:
-    if len(digits) > 18:
-        raise ValueError(f"a number of {len(digits):,} digits, {digits[:6]}...; a genotype's have one or two")
+def _whole_number(digits: str) -> int:
+    if not digits.removeprefix("-").isdecimal() or len(digits) > 20:
+        raise ValueError(
+            f"{shown(digits)} is not a number that a genotype can hold; give a small whole number"
+        )
     return int(digits)
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a number that a genotype can hold; give a whole number")
-
-
-def _check_version(fields: dict[str, Any]) -> None:
-    version = fields.get("version", None)
-    if type(version) is not int or version < 1:
-        said = f"its version is {shown(version)}" if "version" in fields else "it lacks 'version'"
-        raise ValueError(
-            f"the genotype's version is not known: {said}; expected a whole number, {VERSION} for this xnas"
-        )
-    if version > VERSION:
-        raise ValueError(f"this file has version {version}; this xnas reads up to {VERSION}: upgrade xnas")
-
-
-def _check_keys(thing: str, fields: object, expected: tuple[str, ...]) -> None:
+def _with_keys(thing: str, fields: object, keys: tuple[str, ...]) -> dict[str, Any]:
     if not isinstance(fields, dict):
-        raise ValueError(f"{thing} must be an object with {', '.join(expected)}; got {shown(fields)}")
-    # First what is missing: a misspelt key is both, and the missing one says what the file needs.
-    strange = [key for key in cast("dict[str, object]", fields) if key not in expected]
-    if missing := [key for key in expected if key not in fields]:
-        found = f"; it has the unknown key {shown(strange[0])}" if strange else ""
-        raise ValueError(f"{thing} lacks {missing[0]!r}{found}; it must have {', '.join(expected)}")
-    if strange:
-        raise ValueError(f"{thing} has an {unknown('key', strange[0], expected)}")
+        raise ValueError(f"{thing} must be an object with {', '.join(keys)}; got {shown(fields)}")
+    for key in fields:
+        check_name(f"key of {thing}", key, keys)
+    if missing := [key for key in keys if key not in fields]:
+        raise ValueError(f"{thing} lacks {missing[0]!r}; it must have {', '.join(keys)}")
+    return fields
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_without_duplicates, parse_int=_whole_number, parse_constant=_whole_number
+)

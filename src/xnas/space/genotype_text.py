@@ -7,10 +7,24 @@ position, the two edges of a node bracketed together, and unused arguments that 
 """
 
 import ast
+import os.path
+import re
 import warnings
+from pathlib import Path
 from typing import Any
 
-from xnas.space.genotype import CellGenotype, Genotype, Space, check_length, named_cell, shown, unknown
+from xnas.space.genotype import (
+    MAX_CHARACTERS,
+    MAX_NODES,
+    CellGenotype,
+    Genotype,
+    Space,
+    check_name,
+    named_cell,
+    plain_text,
+    shown,
+)
+from xnas.space.published import PUBLISHED, published_genotype
 
 _ARGUMENTS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _FORM = "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
@@ -47,18 +61,39 @@ def from_darts_text(text: str, *, space: Space | None = None) -> Genotype:
     return Genotype(normal=normal, reduction=reduction, space=space)
 
 
-def read_genotype(text: str) -> Genotype:
-    """The genotype in a text of either form: JSON if it begins with a brace, DARTS text otherwise.
+def read_genotype(source: str | Path) -> Genotype:
+    """The genotype that a person means: a file's, the published one of that name, or that in the text itself.
 
-    Raises ValueError as `Genotype.from_json` and `from_darts_text` do, and for text that is neither.
+    File and text may be in either form, JSON or DARTS text. A name goes before a file; a Path is always a file.
+    Raises ValueError as `Genotype.from_json` and `from_darts_text` do, naming the file, for a file that cannot be
+    read, and for what is none of these.
     """
-    check_length(text)
-    content = text.removeprefix("\ufeff").lstrip()
-    if content.startswith("{"):
-        return Genotype.from_json(text)
-    if "Genotype" not in content:
-        raise ValueError(f"not a genotype: expected JSON or {_FORM}; got {shown(content)}")
-    return from_darts_text(text)
+    if isinstance(source, Path):
+        return _read_file(source)
+    text = plain_text(source).strip()
+    if text.startswith("{"):
+        return Genotype.from_json(source)
+    if re.search(r"Genotype\s*\(", text):
+        return from_darts_text(source)
+    if text not in PUBLISHED and os.path.isfile(source):
+        return _read_file(Path(source))
+    try:
+        return published_genotype(text)
+    except ValueError as error:
+        raise ValueError(f"not a genotype: neither JSON nor {_FORM}, no such file, and {error}") from None
+
+
+def _read_file(path: Path) -> Genotype:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+        return Genotype.from_json(text) if text.lstrip().startswith("{") else from_darts_text(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a genotype: no UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _edges_text(cell: CellGenotype) -> str:
@@ -67,8 +102,7 @@ def _edges_text(cell: CellGenotype) -> str:
 
 def _at_column_1(text: str) -> str:
     """The text without the indentation that a genotype copied out of a function has; its lines keep their numbers."""
-    check_length(text)
-    text = text.removeprefix("\ufeff")
+    text = plain_text(text)
     content = text.lstrip()
     return "\n" * text[: len(text) - len(content)].count("\n") + content
 
@@ -129,8 +163,7 @@ def _arguments(call: ast.Call, source: str) -> dict[str, Any]:
             given[keyword.arg] = keyword.value
         # Some public lists carry fields of a common base, such as connects=None, that mean nothing for a cell.
         elif not (isinstance(keyword.value, ast.Constant) and keyword.value.value is None):
-            name = keyword.arg or "**"
-            raise ValueError(f"line {keyword.lineno}: {unknown('argument', name, _ARGUMENTS)}")
+            check_name(f"argument in line {keyword.lineno}", keyword.arg or "**", _ARGUMENTS)
     if missing := [name for name in _ARGUMENTS if name not in given]:
         raise ValueError(
             f"the argument {missing[0]!r} is missing (given: {', '.join(given) or 'none'}); add it"
@@ -151,9 +184,10 @@ def _literal(node: ast.expr, source: str, depth: int = 0) -> object:
     raise _refusal(node, source, "a list of a genotype's operations and nodes")
 
 
-def _range(node: ast.expr, bounds: list[Any], source: str) -> range:
+def _range(node: ast.expr, bounds: list[Any], source: str) -> list[int]:
     try:
-        return range(*bounds)
+        # More numbers than nodes are wrong however many they are, and are not counted out.
+        return list(range(*bounds)[: MAX_NODES + 1])
     except (TypeError, ValueError):
         raise _refusal(node, source, "range(first node, last node + 1)") from None
 

@@ -4,12 +4,11 @@ They are facts kept as data, in `published_cells.json` beside this file, with th
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 
-from xnas.space.genotype import Genotype, unknown
+from xnas.space.genotype import Genotype, check_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +19,7 @@ class PublishedGenotype:
     source: str
 
 
-@cache
-def _read() -> Mapping[str, PublishedGenotype]:
+def _read() -> dict[str, PublishedGenotype]:
     text = resources.files("xnas.space").joinpath("published_cells.json").read_text(encoding="utf-8")
     return {
         name: PublishedGenotype(genotype=Genotype.from_dict(entry["genotype"]), source=entry["source"])
@@ -29,20 +27,7 @@ def _read() -> Mapping[str, PublishedGenotype]:
     }
 
 
-class _Published(Mapping[str, PublishedGenotype]):
-    """The file's entries, read when first asked for: most commands never ask."""
-
-    def __getitem__(self, name: str) -> PublishedGenotype:
-        return _read()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_read())
-
-    def __len__(self) -> int:
-        return len(_read())
-
-
-PUBLISHED: Mapping[str, PublishedGenotype] = _Published()
+PUBLISHED: Mapping[str, PublishedGenotype] = _read()
 """All published genotypes by name: lower case, with underscores."""
 
 
@@ -63,6 +48,5 @@ def published_source(name: str) -> str:
 
 def _find(name: str) -> PublishedGenotype:
     plain = name.strip().lower().replace("-", "_")
-    if plain not in PUBLISHED:
-        raise ValueError(unknown("published genotype", plain, PUBLISHED))
+    check_name("published genotype", plain, PUBLISHED)
     return PUBLISHED[plain]

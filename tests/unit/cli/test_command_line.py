@@ -14,15 +14,52 @@ from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
 from xnas.cli.arguments import NewRun
 
-SETTINGS = """
-data.cutout data.download data.flip data.image-size data.padding data.root data.source data.test-fraction device
-retrain.batch-size retrain.cells retrain.channels retrain.clip-norm retrain.epochs retrain.learning-rate
-retrain.learning-rate-min retrain.momentum retrain.reductions retrain.squeeze-excite retrain.stem
-retrain.stem-channels retrain.weight-decay search.batch-size search.clip-norm search.epochs search.feedback
-search.learning-rate search.learning-rate-min search.momentum search.reward-bound search.step-size
-search.validation-share search.warmup-epochs search.weight-decay search.wipeout search.zeta seed space.cells threads
-space.channels space.experts space.nodes space.reductions space.stem
-""".split()
+SETTINGS = [
+    "data.cutout",
+    "data.download",
+    "data.flip",
+    "data.image-size",
+    "data.padding",
+    "data.root",
+    "data.source",
+    "data.test-fraction",
+    "device",
+    "retrain.batch-size",
+    "retrain.cells",
+    "retrain.channels",
+    "retrain.clip-norm",
+    "retrain.epochs",
+    "retrain.learning-rate",
+    "retrain.learning-rate-min",
+    "retrain.momentum",
+    "retrain.reductions",
+    "retrain.squeeze-excite",
+    "retrain.stem",
+    "retrain.stem-channels",
+    "retrain.weight-decay",
+    "search.batch-size",
+    "search.clip-norm",
+    "search.epochs",
+    "search.feedback",
+    "search.learning-rate",
+    "search.learning-rate-min",
+    "search.momentum",
+    "search.reward-bound",
+    "search.step-size",
+    "search.validation-share",
+    "search.warmup-epochs",
+    "search.weight-decay",
+    "search.wipeout",
+    "search.zeta",
+    "seed",
+    "space.cells",
+    "threads",
+    "space.channels",
+    "space.experts",
+    "space.nodes",
+    "space.reductions",
+    "space.stem",
+]
 PLACE = ["config", "name", "overwrite", "preset", "runs"]
 DATA = [flag for flag in SETTINGS if flag.startswith("data.")]
 RETRAIN = [flag for flag in SETTINGS if flag.startswith("retrain.")]

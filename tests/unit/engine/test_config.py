@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from xnas.engine.config import Config, parse_config, preset_names, read_config, read_preset, read_run_config
+from xnas.engine.config import parse_config, preset_names, read_config, read_preset, read_run_config
 
 
 def test_a_file_written_from_settings_reads_back_as_equal_settings() -> None:
     config = parse_config(
         'seed = 3\ndevice = "cpu"\n[data]\nsource = "x"\nroot = "some/where"\nimage_size = 32\n'
-        '[space]\nexperts = ["none", "sep_conv_3x3"]\n[search]\nstep_size = 1e-3\nzeta = 1\n[retrain]\nstem = "imagenet"\n',
+        '[space]\nexperts = ["none", "sep_conv_3x3"]\n[search]\nstep_size = 1e-3\nzeta = 1\n'
+        '[retrain]\nstem = "imagenet"\n',
         where="a test",
     )
     assert config.data.root == Path("some/where")

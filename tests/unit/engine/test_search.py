@@ -1,0 +1,161 @@
+"""The search as a whole, on small images."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from xnas import Config, DataSet, RunFolder, Search, count_parameters, search
+from xnas.engine.descent import NonFinite
+from xnas.engine.interrupt import Interrupt, Interrupted
+from xnas.engine.progress import GroupLabels, Silent
+
+CPU = torch.device("cpu")
+
+
+def rows(folder: RunFolder, kind: str) -> list[dict[str, object]]:
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def with_search(config: Config, **settings: object) -> Config:
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, **settings))  # type: ignore[arg-type]
+
+
+def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    course = Search(tiny, data, device=CPU)
+    before = count_parameters(course.supernet)
+    genotype = search(course, folder=folder)
+    assert folder.genotype() == genotype
+    epochs = rows(folder, "search_epoch")
+    assert [row["epoch"] for row in epochs] == [0, 1, 2]
+    assert epochs[0]["parameters"] == before
+    wiped = rows(folder, "wipeout")
+    assert wiped
+    assert epochs[2]["parameters"] == count_parameters(course.supernet) < before
+    alive = [sum(map(sum, group["alive"])) for group in epochs[2]["groups"].values()]  # type: ignore[attr-defined]
+    assert sum(alive) == 2 * 5 * 7 - len(wiped)
+    assert all(
+        state.num_feedbacks == course.experts.settings[name].rule.horizon
+        for name, state in course.experts.states.items()
+    )
+
+
+def test_the_same_seed_gives_the_same_metrics_file_bit_for_bit(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    files, genotypes = [], []
+    for name in ("first", "second"):
+        folder = RunFolder.create(tmp_path, name, stem="tiny")
+        genotypes.append(search(Search(tiny, data, device=CPU), folder=folder))
+        files.append((folder.path / "metrics.jsonl").read_bytes())
+    assert files[0] == files[1]
+    assert genotypes[0] == genotypes[1]
+    other = RunFolder.create(tmp_path, "third", stem="tiny")
+    search(Search(dataclasses.replace(tiny, seed=1), data, device=CPU), folder=other)
+    assert (other.path / "metrics.jsonl").read_bytes() != files[0]
+
+
+@pytest.mark.parametrize(
+    ("feedback", "horizon"), [("sample", (24 * 2, 48 * 2)), ("replica", (4, 8)), ("batch", (4, 4))]
+)
+def test_horizons_count_in_the_unit_of_the_feedback(
+    tiny: Config, data: DataSet, feedback: str, horizon: tuple[int, int]
+) -> None:
+    # 30 validation images make 2 rounds of 12 in each of 2 epochs; 1 normal cell and 2 reduction cells.
+    course = Search(with_search(tiny, feedback=feedback), data, device=CPU)
+    settings = course.experts.settings
+    assert (settings["normal"].rule.horizon, settings["reduction"].rule.horizon) == horizon
+
+
+def test_the_halves_are_disjoint_and_hold_every_class_in_equal_parts(tiny: Config, data: DataSet) -> None:
+    halves = Search(tiny, data, device=CPU).halves
+    assert len(halves.train) == len(halves.validation) == 30
+    for part in (halves.train, halves.validation):
+        assert torch.bincount(part.labels_N).tolist() == [10, 10, 10]
+    pixels = torch.cat([halves.train.images_NCHW, halves.validation.images_NCHW]).flatten(1)
+    assert len(torch.unique(pixels, dim=0)) == 60
+
+
+def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    search(Search(with_search(tiny, warmup_epochs=1), data, device=CPU), folder=folder)
+    epochs = rows(folder, "search_epoch")
+    assert epochs[1]["groups"] == epochs[0]["groups"]
+    assert epochs[1]["val_loss"] is None
+    assert epochs[2]["groups"] != epochs[0]["groups"]
+
+
+def test_without_wipeout_every_expert_stays(tiny: Config, data: DataSet, tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    course = Search(with_search(tiny, wipeout=False), data, device=CPU)
+    search(course, folder=folder)
+    assert rows(folder, "wipeout") == []
+    assert all(state.alive_EK.all() for state in course.experts.states.values())
+
+
+def test_a_batch_larger_than_a_half_is_refused_by_name_and_value(tiny: Config, data: DataSet) -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"search.batch_size 31 is larger than the training part of 30 images; use at most 30",
+    ):
+        Search(with_search(tiny, batch_size=31), data, device=CPU)
+
+
+def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    course = Search(tiny, data, device=CPU)
+    with torch.no_grad():
+        course.supernet.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
+    before = {name: value.clone() for name, value in course.supernet.named_parameters()}
+    with pytest.raises(
+        NonFinite, match=r"the loss is nan at round 1; no update was made; lower the learning rate"
+    ):
+        search(course, folder=folder)
+    after = dict(course.supernet.named_parameters())
+    assert all(torch.equal(after[name].nan_to_num(7), before[name].nan_to_num(7)) for name in before)
+
+
+class _StopsAfter(Silent):
+    """Asks for the end after some rounds, as a signal would."""
+
+    def __init__(self, interrupt: Interrupt, rounds: int) -> None:
+        self.interrupt, self.left, self.finished = interrupt, rounds, False
+        self.labels: dict[str, GroupLabels] = {}
+
+    def start(self, phase: str, *, epochs: int, rounds: int, labels=None) -> None:  # type: ignore[no-untyped-def]
+        del phase, epochs, rounds
+        self.labels = dict(labels or {})
+
+    def round_done(self, **values: object) -> None:
+        del values
+        self.left -= 1
+        if self.left == 0:
+            self.interrupt.number = 2
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    course, interrupt = Search(tiny, data, device=CPU), Interrupt()
+    progress = _StopsAfter(interrupt, rounds=3)
+    with pytest.raises(Interrupted):
+        search(course, folder=folder, progress=progress, interrupt=interrupt)
+    assert course.rounds == 3
+    assert progress.finished
+    assert folder.genotype() == course.genotype()
+    assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0, 1]
+    assert progress.labels["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")
