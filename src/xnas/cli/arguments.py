@@ -14,9 +14,6 @@ from typing import Any, TypeVar
 import tyro
 
 from xnas.engine.config import Config, read_config, read_preset
-from xnas.space.genotype import Genotype
-from xnas.space.genotype_text import read_genotype
-from xnas.space.published import published_genotype, published_names
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")
@@ -100,22 +97,6 @@ def parse(
         if not end.code:
             raise
         raise ValueError(f"{verb}: {_in_one_line(complaint.getvalue())}") from None
-
-
-def genotype_of(word: str) -> Genotype:
-    """The genotype that a person means: a file's, or the published one of that name. Raises ValueError if neither."""
-    path = Path(word)
-    if word in published_names():
-        return published_genotype(word)
-    if not path.is_file():
-        try:
-            return published_genotype(word)
-        except ValueError as error:
-            raise ValueError(f"no such file, and {error}") from error
-    try:
-        return read_genotype(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _in_one_line(box: str) -> str:

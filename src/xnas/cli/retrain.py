@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import NewRun, fields_of, genotype_of, parse, settings_of, start_from
+from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.engine.config import Config, read_run_config
 
 
@@ -35,9 +35,10 @@ def main(argv: Sequence[str]) -> int:
     from xnas.engine.run_folder import RESULT, RunFolder
     from xnas.engine.runtime import environment
     from xnas.report.table import format_table, result_table
+    from xnas.space.genotype_text import read_genotype
 
     folder = RunFolder(arguments.run) if arguments.run else None
-    genotype = folder.genotype() if folder else genotype_of(str(arguments.genotype))
+    genotype = folder.genotype() if folder else read_genotype(str(arguments.genotype))
     if folder and folder.has(RESULT) and not arguments.overwrite:
         raise ValueError(
             f"{folder.path} has been retrained already; --overwrite replaces its network and result"

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import genotype_of, parse
+from xnas.cli.arguments import parse
 from xnas.engine.config import RetrainConfig, read_run_config
 from xnas.space.genotype import CellGenotype, Genotype
-from xnas.space.genotype_text import to_darts_text
+from xnas.space.genotype_text import read_genotype, to_darts_text
 from xnas.space.published import published_names, published_source
 
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(
             f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
         )
-    genotype = genotype_of(str(arguments.run / "genotype.json" if arguments.run else arguments.genotype))
+    genotype = read_genotype(arguments.run / "genotype.json" if arguments.run else str(arguments.genotype))
     if arguments.json:
         sys.stdout.write(genotype.to_json())
         return 0

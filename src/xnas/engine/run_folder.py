@@ -8,16 +8,16 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from xnas.engine.config import CONFIG, Config, read_run_config
+from xnas.report.whole_file import write_whole
 from xnas.space.genotype import Genotype
 
 ENVIRONMENT, METRICS, GENOTYPE = "environment.json", "metrics.jsonl", "genotype.json"
@@ -72,8 +72,8 @@ class RunFolder:
 
     def describe(self, config: Config, environment: Mapping[str, object]) -> None:
         """Write the settings and the environment of the run."""
-        write_text(self.path / CONFIG, config.to_toml())
-        write_text(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        self._write(CONFIG, config.to_toml())
+        self._write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def config(self) -> Config:
         """The settings of the run. Raises ValueError if the folder is none of a run."""
@@ -81,7 +81,7 @@ class RunFolder:
 
     def write_genotype(self, genotype: Genotype) -> None:
         """Write the architecture that the run stands for."""
-        write_text(self.path / GENOTYPE, genotype.to_json())
+        self._write(GENOTYPE, genotype.to_json())
 
     def genotype(self) -> Genotype:
         """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
@@ -103,20 +103,18 @@ class RunFolder:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write what the tested network reached."""
         document = {"format": "xnas-result", "version": 1, **result}
-        write_text(self.path / RESULT, json.dumps(document, indent=2) + "\n")
+        self._write(RESULT, json.dumps(document, indent=2) + "\n")
 
     def add_timing(self, phase: str, **values: float) -> None:
         """Note the wall time of a phase, in seconds."""
         path = self.path / TIMING
         known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_text(path, json.dumps({**known, phase: values}, indent=2) + "\n")
+        self._write(TIMING, json.dumps({**known, phase: values}, indent=2) + "\n")
 
-    def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> Path:
+    def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""
-        path = self.path / WEIGHTS
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        write_whole(path, lambda staged: save_file(tensors, staged, metadata=dict(about)))
-        return path
+        write_whole(self.path / WEIGHTS, save(tensors, metadata=dict(about)))
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
@@ -137,26 +135,7 @@ class RunFolder:
         if path.is_file():
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if json.loads(line)["kind"] not in ("retrain_epoch", "test")]
-            write_text(path, "".join(kept))
+            self._write(METRICS, "".join(kept))
 
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole, or leave what was there."""
-    write_whole(path, lambda staged: staged.write_bytes(text.encode("utf-8")))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, and put it in its place only when it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    staged = Path(name)
-    try:
-        write(staged)
-        with staged.open("rb") as file:
-            os.fsync(file.fileno())
-        staged.chmod(0o644)
-        staged.replace(path)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
+    def _write(self, name: str, text: str) -> None:
+        write_whole(self.path / name, text.encode("utf-8"))

@@ -103,8 +103,9 @@ def _edges_text(cell: CellGenotype) -> str:
 def _at_column_1(text: str) -> str:
     """The text without the indentation that a genotype copied out of a function has; its lines keep their numbers."""
     text = plain_text(text)
-    content = text.lstrip()
-    return "\n" * text[: len(text) - len(content)].count("\n") + content
+    start = re.match(r"(?:[^\S\n]*(?:#[^\n]*)?\n)*[^\S\n]*", text)  # blank lines and comments, then blanks
+    skipped = start[0] if start else ""
+    return "\n" * skipped.count("\n") + text[len(skipped) :]
 
 
 def _parsed(source: str) -> list[ast.stmt]:

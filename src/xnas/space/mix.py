@@ -46,7 +46,9 @@ class _Mix(torch.autograd.Function):
             return None, *by_outputs
         kept = tuple(range(weights.dim() - 1))  # the sample axis, where the weights have one
         summed = tuple(axis for axis in range(gradient.dim()) if axis not in kept)
-        by_weights = torch.stack([(gradient * output).sum(dim=summed) for output in outputs], dim=-1)
+        products = [gradient * output for output in outputs]
+        # One number per sample leaves nothing to sum, and torch would take an empty list of axes for all of them.
+        by_weights = torch.stack([p.sum(dim=summed) if summed else p for p in products], dim=-1)
         return by_weights.to(weights.dtype), *by_outputs
 
 

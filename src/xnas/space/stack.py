@@ -8,10 +8,12 @@ B: samples; C H W: channels, height, width; D: classes.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.space.lookup import lookup
 from xnas.space.operations import FactorizedReduce, NormStyle, relu_conv_norm
 from xnas.space.vocabulary import Stem
 
@@ -37,12 +39,18 @@ class StackPlan:
         for name, least in (
             ("image_channels", 1),
             ("num_classes", 2),
-            ("channels", 1),
             ("cells", 1),
             ("reductions", 0),
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        lookup("stem", self.stem, get_args(Stem))
+        # The imagenet stem, and the cell after it, work on halves of their channels.
+        least = 2 if self.stem == "imagenet" else 1
+        for name in ("channels", "stem_channels"):
+            given = getattr(self, name)
+            if given is not None and given < least:
+                raise ValueError(f"{name} must be at least {least} for the stem {self.stem!r}; got {given}")
         if self.reductions > self.cells:
             raise ValueError(
                 f"{self.reductions} reductions do not fit into {self.cells} cells; "
@@ -176,8 +184,9 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int, *, reduction: int) -> None:
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
-        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+        squeezed = max(1, channels // reduction)
+        self.squeeze = nn.Linear(channels, squeezed, bias=False)
+        self.excite = nn.Linear(squeezed, channels, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W), each channel times its gate in (0, 1)."""

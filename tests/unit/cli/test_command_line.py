@@ -125,7 +125,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("search --data no/such/folder", "no/such/folder"),
         ("retrain", "give either the folder of a search, or --genotype with a name or a file"),
         ("retrain no/run", "no/run is not a run folder: it has no config.toml"),
-        ("retrain --genotype xnass", "no such file, and unknown published genotype 'xnass'"),
+        ("retrain --genotype xnass", "unknown published genotype 'xnass'"),
         ("evaluate no/run", "no/run is not a run folder: it has no config.toml"),
         ("evaluate", "required"),
         ("show", "give the folder of a run, or --genotype with a file or one of xnas"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xnas import Config, published_genotype
-from xnas.engine.run_folder import RunFolder, write_whole
+from xnas.engine.run_folder import RunFolder
 
 
 def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
@@ -57,20 +57,6 @@ def test_settings_genotype_and_weights_come_back_as_they_went_in(tmp_path: Path)
     read, about = folder.weights()
     assert about == {"classes": "x"}
     assert all(torch.equal(read[name], weights[name]) for name in weights)
-
-
-def test_a_file_that_fails_to_be_written_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(staged: Path) -> None:
-        staged.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        write_whole(path, fail)
-    assert [item.name for item in tmp_path.iterdir()] == ["file"]
-    assert path.read_text() == "old"
 
 
 def test_what_is_missing_or_damaged_is_named_with_the_remedy(tmp_path: Path) -> None:

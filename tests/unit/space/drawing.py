@@ -1,5 +1,8 @@
 """Genotypes for hypothesis to draw: any that the two spaces allow."""
 
+from collections.abc import Callable
+from typing import Any
+
 from hypothesis import strategies as st
 
 from xnas.space.genotype import OPERATIONS, CellGenotype, Edge, Genotype, Space
@@ -51,3 +54,15 @@ def corrupted(draw: st.DrawFn, text: str) -> str:
         piece = draw(st.sampled_from(words) | st.text(max_size=3) | st.just(text[other : other + 15]))
         text = text[:start] + piece + text[end:]
     return text
+
+
+def check_read_or_refused_in_one_line(read: Callable[[Any], Genotype], source: object) -> None:
+    try:
+        outcome: Genotype | str = read(source)
+    except ValueError as error:
+        outcome = str(error)
+    if isinstance(outcome, str):
+        assert outcome
+        assert "\n" not in outcome
+    else:
+        assert Genotype.from_json(outcome.to_json()) == outcome

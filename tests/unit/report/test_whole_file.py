@@ -1,0 +1,32 @@
+"""Files are written whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from xnas.report.whole_file import write_whole
+
+
+def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_whole(path, b"old")
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
+
+
+def test_a_file_that_fails_to_be_written_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(ValueError, match=r"cannot write .*file: No space left on device; make room"):
+        write_whole(path, b"half")
+    assert [item.name for item in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"

@@ -1,0 +1,302 @@
+"""Forecasters: mixtures in any model, replicas, rewards of single samples, and experts that leave.
+
+E: indices of a group; R: replicas; K: experts; B: samples.
+"""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
+
+NAMES = ("plain", "wide", "bent")
+
+
+def experts(width: int = 3) -> dict[str, nn.Module]:
+    return {
+        "plain": nn.Linear(width, width),
+        "wide": nn.Sequential(nn.Linear(width, 2 * width), nn.Tanh(), nn.Linear(2 * width, width)),
+        "bent": nn.Tanh(),
+    }
+
+
+class Model(nn.Module):
+    """Two indices of one group with two replicas each, and another group deep inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    "first": Forecaster(experts(), group="stage", index=0),
+                    "second": nn.Sequential(nn.Tanh(), Forecaster(experts(), group="stage", index=1)),
+                }
+            )
+            for _ in range(2)
+        )
+        self.head = Forecaster({"one": nn.Linear(3, 2), "two": nn.Linear(3, 2)}, group="head")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        for stage in self.stages:
+            assert isinstance(stage, nn.ModuleDict)
+            inputs = inputs + stage["second"](stage["first"](inputs))
+        outputs: Tensor = self.head(inputs)
+        return outputs
+
+
+@pytest.fixture
+def model() -> Model:
+    torch.manual_seed(0)
+    model = Model().double()
+    for group in forecaster_groups(model).values():
+        for members_R in group.members_ER:
+            mixture_K = torch.rand(len(members_R[0].names), dtype=torch.float64)
+            for member in members_R:
+                member.set_mixture(mixture_K / mixture_K.sum())
+    return model
+
+
+def test_a_forecaster_predicts_with_the_mixture_of_its_experts() -> None:
+    forecaster = Forecaster(experts()).double()
+    inputs = torch.randn(4, 3, dtype=torch.float64)
+    assert forecaster.names == NAMES
+    torch.testing.assert_close(forecaster.mixture_K, torch.full((3,), 1 / 3, dtype=torch.float64))
+    mixture_K = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
+    forecaster.set_mixture(mixture_K)
+    expected = sum(u * expert(inputs) for u, expert in zip(mixture_K, forecaster.experts, strict=True))
+    torch.testing.assert_close(forecaster(inputs), expected)
+
+
+def test_groups_are_found_wherever_the_model_holds_them(model: Model) -> None:
+    groups = forecaster_groups(model)
+    assert list(groups) == ["stage", "head"]
+    assert groups["stage"].num_replicas == 2
+    assert [[member.index for member in members] for members in groups["stage"].members_ER] == [
+        [0, 0],
+        [1, 1],
+    ]
+    assert len(list(groups["stage"])) == 4
+    assert groups["head"].num_replicas == 1
+
+
+def test_replicas_have_network_weights_of_their_own(model: Model) -> None:
+    for members_R in forecaster_groups(model)["stage"].members_ER:
+        first, second = (list(member.parameters()) for member in members_R)
+        assert not {id(parameter) for parameter in first} & {id(parameter) for parameter in second}
+
+
+def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits, labels, reduction="none")
+
+
+def test_one_backward_pass_leaves_the_gradient_of_every_sample(model: Model) -> None:
+    inputs, labels = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
+    groups = forecaster_groups(model)
+    alive = {
+        name: torch.ones(len(group.members_ER), len(group.members_ER[0][0].names), dtype=torch.bool)
+        for name, group in groups.items()
+    }
+    with listening(groups, per_sample=True):
+        loss_of(model(inputs), labels).sum().backward()
+        found = {name: leaf_gradients(group, alive_EK=alive[name]) for name, group in groups.items()}
+    assert {name: tuple(gradients.shape) for name, gradients in found.items()} == {
+        "stage": (2, 5, 2, 3),
+        "head": (1, 5, 1, 2),
+    }
+    for sample in range(5):
+        with listening(groups, per_sample=False):
+            loss_of(model(inputs[sample : sample + 1]), labels[sample : sample + 1]).sum().backward()
+            for name, group in groups.items():
+                alone_RBEK = leaf_gradients(group, alive_EK=alive[name])
+                torch.testing.assert_close(alone_RBEK[:, 0], found[name][:, sample], rtol=1e-9, atol=1e-9)
+
+
+def test_a_reward_is_the_loss_gradient_projected_on_an_expert() -> None:
+    forecaster = Forecaster(experts()).double()
+    groups = forecaster_groups(forecaster)
+    inputs = torch.randn(4, 3, dtype=torch.float64)
+    with listening(groups, per_sample=True):
+        prediction = forecaster(inputs)
+        prediction.retain_grad()
+        prediction.square().sum().backward()
+        found_BK = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 3, dtype=torch.bool))[0, :, 0]
+    expected_BK = torch.stack(
+        [(prediction.grad * expert(inputs)).sum(dim=1) for expert in forecaster.experts], dim=1
+    )
+    torch.testing.assert_close(found_BK, expected_BK)
+
+
+def test_no_gradient_passes_through_the_normalisation() -> None:
+    # With equal experts the gradient of a softmax would be zero; that of a free leaf is not.
+    forecaster = Forecaster({"a": nn.Identity(), "b": nn.Identity()})
+    groups = forecaster_groups(forecaster)
+    with listening(groups, per_sample=False):
+        forecaster(torch.ones(2, 3)).sum().backward()
+        found = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+    assert found.tolist() == [[[[6.0, 6.0]]]]
+
+
+def test_a_forecaster_that_is_used_twice_in_a_pass_adds_its_gradients() -> None:
+    forecaster = Forecaster({"a": nn.Identity(), "b": nn.Tanh()})
+    groups = forecaster_groups(forecaster)
+    with listening(groups, per_sample=True):
+        (forecaster(torch.ones(2, 3)) + forecaster(torch.ones(2, 3))).sum().backward()
+        found = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+    torch.testing.assert_close(found[0, :, 0, 0], torch.full((2,), 6.0, dtype=torch.float64))
+
+
+def test_a_replica_that_the_pass_did_not_reach_has_zero_gradients() -> None:
+    reached, idle = (Forecaster({"a": nn.Identity(), "b": nn.Tanh()}) for _ in range(2))
+    groups = forecaster_groups(nn.ModuleList([reached, idle]))
+    with listening(groups, per_sample=True):
+        reached(torch.ones(2, 3)).sum().backward()
+        found_RBEK = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+    assert found_RBEK.shape == (2, 2, 1, 2)
+    assert found_RBEK[0].all()
+    assert not found_RBEK[1].any()
+
+
+def test_a_loss_without_forecasters_is_refused(model: Model) -> None:
+    groups = forecaster_groups(model)
+    with (
+        listening(groups, per_sample=True),
+        pytest.raises(ValueError, match="the loss does not depend on any forecaster of group 'stage'"),
+    ):
+        leaf_gradients(groups["stage"], alive_EK=torch.ones(2, 3, dtype=torch.bool))
+
+
+def test_listening_ends_with_its_block_even_after_an_error(model: Model) -> None:
+    groups = forecaster_groups(model)
+    inputs = torch.randn(2, 3, dtype=torch.float64)
+    before = model(inputs)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), listening(groups, per_sample=True):
+        model(torch.zeros(2, 4, dtype=torch.float64))
+    assert all(member._leaf is None and member._per_sample is None for member in groups["stage"])
+    assert torch.equal(model(inputs), before)
+
+
+def test_listening_does_not_change_the_prediction(model: Model) -> None:
+    inputs = torch.randn(2, 3, dtype=torch.float64)
+    outside = model(inputs)
+    for per_sample in (True, False):
+        with listening(forecaster_groups(model), per_sample=per_sample):
+            torch.testing.assert_close(model(inputs), outside)
+
+
+def test_a_removed_expert_takes_its_parameters_along_and_its_weight_is_shared_out() -> None:
+    forecaster = Forecaster(experts()).double()
+    forecaster.set_mixture(torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64))
+    module = forecaster.experts[1]
+    parameters = {id(parameter) for parameter in module.parameters()}
+    before = len(list(forecaster.parameters()))
+    assert forecaster.remove("wide") is module
+    assert forecaster.names == ("plain", "bent")
+    assert len(list(forecaster.parameters())) == before - len(parameters)
+    assert not parameters & {id(parameter) for parameter in forecaster.parameters()}
+    assert module not in set(forecaster.modules())
+    torch.testing.assert_close(forecaster.mixture_K, torch.tensor([0.4, 0.6], dtype=torch.float64))
+    inputs = torch.randn(4, 3, dtype=torch.float64)
+    plain, bent = forecaster.experts
+    torch.testing.assert_close(forecaster(inputs), 0.4 * plain(inputs) + 0.6 * bent(inputs))
+
+
+def test_the_last_expert_speaks_alone_whatever_its_weight_was() -> None:
+    forecaster = Forecaster(experts())
+    forecaster.set_mixture(torch.tensor([0.0, 1.0, 0.0]))
+    forecaster.remove("wide")
+    assert forecaster.mixture_K.tolist() == [0.5, 0.5]  # nothing was left to share out in proportion
+    forecaster.remove("plain")
+    assert forecaster.mixture_K.tolist() == [1.0]
+    inputs = torch.randn(2, 3)
+    assert torch.equal(forecaster(inputs), inputs.tanh())
+
+
+def test_a_removed_expert_has_zero_gradient_in_its_old_place() -> None:
+    forecaster = Forecaster(experts())
+    forecaster.remove("wide")
+    groups = forecaster_groups(forecaster)
+    alive_EK = torch.tensor([[True, False, True]])
+    with listening(groups, per_sample=True):
+        forecaster(torch.ones(2, 3)).sum().backward()
+        found_BK = leaf_gradients(groups["default"], alive_EK=alive_EK)[0, :, 0]
+    assert not found_BK[:, 1].any()
+    assert found_BK[:, [0, 2]].all()
+
+
+@pytest.mark.parametrize("name", ["training", "forward", "0", "mixture_K", "a b", "ä"])
+def test_an_expert_may_have_any_name_without_a_dot(name: str) -> None:
+    forecaster = Forecaster({name: nn.Identity(), "other": nn.Tanh()})
+    assert forecaster(torch.ones(2, 2)).shape == (2, 2)
+    forecaster.remove(name)
+    assert forecaster.names == ("other",)
+
+
+def test_a_forecaster_inside_an_expert_of_another_is_found_and_leaves_with_it() -> None:
+    inner = Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="inner")
+    outer = Forecaster({"nest": nn.Sequential(nn.Linear(2, 2), inner), "rest": nn.Identity()}, group="outer")
+    assert list(forecaster_groups(outer)) == ["outer", "inner"]
+    with listening(groups := forecaster_groups(outer), per_sample=True):
+        outer(torch.ones(3, 2)).sum().backward()
+        for group in groups.values():
+            assert leaf_gradients(group, alive_EK=torch.ones(1, 2, dtype=torch.bool)).shape == (1, 3, 1, 2)
+    outer.remove("nest")
+    assert list(forecaster_groups(outer)) == ["outer"]
+
+
+def test_the_mixture_moves_with_the_model_but_is_not_saved_with_it(model: Model) -> None:
+    assert all(member.mixture_K.dtype == torch.float64 for member in forecaster_groups(model)["stage"])
+    assert not [name for name in model.state_dict() if "mixture" in name]
+
+
+def test_a_forecaster_prints_what_it_chooses_between() -> None:
+    assert "group='default', index=0, names=plain, wide, bent" in repr(Forecaster(experts()))
+
+
+def test_a_forecaster_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^forecaster 'g'\[2\] has no experts; give it at least one$"):
+        Forecaster({}, group="g", index=2)
+    with pytest.raises(ValueError, match=r"^a forecaster's index must not be negative; got -1 in group 'g'$"):
+        Forecaster(experts(), group="g", index=-1)
+    for name in ("a.b", ""):
+        with pytest.raises(ValueError, match=f"must be non-empty and without a dot; got {name!r}"):
+            Forecaster({name: nn.Identity()})
+
+
+def test_what_a_forecaster_does_not_have_cannot_be_removed() -> None:
+    forecaster = Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="g", index=1)
+    with pytest.raises(ValueError, match=r"^forecaster 'g'\[1\] has no expert 'c'; it has a, b$"):
+        forecaster.remove("c")
+    forecaster.remove("a")
+    with pytest.raises(ValueError, match=r"^'b' is the last expert of forecaster 'g'\[1\]$"):
+        forecaster.remove("b")
+    with pytest.raises(ValueError, match=r"^forecaster 'g'\[1\] has 1 experts; got \(2,\) mixture weights$"):
+        forecaster.set_mixture(torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("members", "line"),
+    [
+        ([], "ModuleList holds no Forecaster; put one where the choice is open"),
+        ([(NAMES, 1)], r"group 'g' has the indices \[1\]; number its forecasters 0, 1, 2"),
+        ([(NAMES, 0), (NAMES, 2)], r"group 'g' has the indices \[0, 2\]"),
+        ([(NAMES, 0), (NAMES, 0), (NAMES, 1)], "group 'g' has 2 replicas at index 0 but 1 at index 1"),
+        (
+            [(("a", "b"), 0), (("a", "c"), 1)],
+            "group 'g' chooses between a, b at index 0 but between a, c at index 1",
+        ),
+        (
+            [(("a", "b"), 0), (("b", "a"), 0)],
+            "group 'g' chooses between a, b at index 0 but between b, a at index 0",
+        ),
+    ],
+    ids=range(6),
+)
+def test_forecasters_that_make_no_group_are_refused(
+    members: list[tuple[tuple[str, ...], int]], line: str
+) -> None:
+    model = nn.ModuleList(
+        Forecaster({name: nn.Identity() for name in names}, group="g", index=index)
+        for names, index in members
+    )
+    with pytest.raises(ValueError, match=f"^{line}"):
+        forecaster_groups(model)
