@@ -49,4 +49,5 @@ def unpack(archive: Path, folder: Path, *, members: Collection[str]) -> None:
     except KeyError as error:
         raise ValueError(f"{archive} holds no {name}; bring the original archive") from error
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise ValueError(f"cannot unpack {archive} into {folder}: {error}; bring the archive anew") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"cannot unpack {archive} into {folder}: {reason}; bring the archive anew") from error

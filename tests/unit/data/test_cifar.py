@@ -1,7 +1,10 @@
 """CIFAR-10's binary version, whole, damaged, and in its archive; downloads that fail say what to bring."""
 
+import functools
 import hashlib
 import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ from xnas.data import cifar
 from xnas.data.cifar import FOLDER, NAMES, TEST, TRAIN, read_cifar10
 from xnas.data.download import fetch, unpack
 
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 def write_set(folder: Path) -> None:
@@ -82,14 +85,31 @@ def test_missing_files_are_named_with_what_to_do(tmp_path):
         read_cifar10(tmp_path, download=False, say=pytest.fail)
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *values):
+        del values
+
+
 @pytest.fixture
-def published(tmp_path, monkeypatch):
-    """A tiny archive in the place of the published one, to be had from a file URL."""
+def web(tmp_path, monkeypatch):
+    """The address of a server on this machine, for files in `web`."""
+    (tmp_path / "web").mkdir()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    handler = functools.partial(_Quiet, directory=tmp_path / "web")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def published(tmp_path, web, monkeypatch):
+    """A tiny archive in the place of the published one."""
     write_set(tmp_path / "web" / FOLDER)
     archive = tmp_path / "web" / "cifar-10-binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "web" / FOLDER, arcname=FOLDER)
-    monkeypatch.setattr(cifar, "URL", archive.as_uri())
+    monkeypatch.setattr(cifar, "URL", f"{web}/{archive.name}")
     monkeypatch.setattr(cifar, "MD5", hashlib.md5(archive.read_bytes()).hexdigest())
     return archive
 
@@ -99,7 +119,7 @@ def test_a_download_is_announced_unpacked_and_not_repeated(tmp_path, published):
     data = read_cifar10(tmp_path / "root", download=True, say=said.append)
     assert len(data.train) == 50
     assert len(said) == 1
-    assert published.as_uri() in said[0]
+    assert cifar.URL in said[0]
     assert "170.1 MB" in said[0]
     published.unlink()
     assert len(read_cifar10(tmp_path / "root", download=True, say=pytest.fail).train) == 50
@@ -120,9 +140,10 @@ def test_without_a_network_the_file_to_bring_and_its_place_are_named(tmp_path, p
         read_cifar10(tmp_path / "root", download=True, say=lambda line: None)
 
 
-def test_a_download_with_another_md5_is_refused(tmp_path, published):
+@pytest.mark.usefixtures("published")
+def test_a_download_with_another_md5_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"corrupted.*bring the file \(9 bytes, md5 0123\)"):
-        fetch(published.as_uri(), tmp_path / "root", md5="0123", num_bytes=9, say=lambda line: None)
+        fetch(cifar.URL, tmp_path / "root", md5="0123", num_bytes=9, say=lambda line: None)
 
 
 def archive_of(path: Path, **members: str | None) -> Path:

@@ -232,7 +232,7 @@ UNFIT = {
     ),
     "a truncated jpeg": (
         lambda root: truncate(noisy_jpeg(root / "train/cat/2.jpg")),
-        r"cannot read the image .*train/cat/2.jpg: .*truncated.*; replace it",
+        r"cannot read the image .*train/cat/2.jpg: .*[Tt]runcated.*; replace it",
     ),
     "fractions for pixels": (
         lambda root: Image.new("F", (12, 10), 0.5).save(root / "train/cat/2.tif"),
@@ -247,7 +247,7 @@ UNFIT = {
         r"train/cat/3.png is a link to .*elsewhere.png, outside of .*pets; put the file itself there",
     ),
     "a class that is a link that leads out": (
-        lambda root: (root / "train/cow").symlink_to((root.parent / "cows")),
+        lambda root: (root / "train/cow").symlink_to(root.parent / "cows"),
         r"train/cow is a link to .*cows, outside of .*pets",
     ),
 }
