@@ -21,7 +21,7 @@ class Searched:
         torch.manual_seed(0)
         self.model = DartsSpace().supernet(PLAN).to(memory_format=torch.channels_last)
         self.weights = torch.optim.SGD(self.model.parameters(), lr=0.01)
-        # Pooling and skip connections leave first, the separable convolutions last: the least that wipeout saves.
+        # In the order of the list: poolings, skip connections, separable, then dilated convolutions leave.
         for forecaster in [module for module in self.model.modules() if isinstance(module, Forecaster)]:
             for name in forecaster.names[: len(forecaster.names) - alive]:
                 forecaster.remove(name)
