@@ -11,6 +11,7 @@ from xnas.cli.display import Display, open_display
 from xnas.data.images import DataSet
 from xnas.data.load import load_data
 from xnas.engine.config import Config, DataConfig
+from xnas.engine.descent import NonFinite
 from xnas.engine.interrupt import Interrupt, Interrupted, interruptible
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
@@ -55,11 +56,11 @@ class Session:
 
     @contextmanager
     def recording(self, folder: RunFolder) -> Iterator[Interrupt]:
-        """Within it a signal waits for the end of the round; the report of what there is follows in any case."""
+        """Within it a signal waits for the end of the round; the report of what there is follows, also after a breakdown."""
         try:
             with interruptible() as interrupt:
                 yield interrupt
-        except Interrupted:
+        except (Interrupted, NonFinite):
             self._report(folder)
             raise
         self._report(folder)

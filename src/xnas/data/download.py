@@ -50,4 +50,6 @@ def unpack(archive: Path, folder: Path, *, members: Collection[str]) -> None:
         raise ValueError(f"{archive} holds no {name}; bring the original archive") from error
     except (OSError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"cannot unpack {archive} into {folder}: {reason}; bring the archive anew") from error
+        raise ValueError(
+            f"cannot unpack {archive} into {folder}: {reason}; bring the archive anew"
+        ) from error

@@ -57,19 +57,17 @@ def draw_survivors(course: Course) -> Figure:
                 alive -= 1
                 points.append((wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch), alive / total))
         lines[name] = [*points, (float(last), points[-1][1])]
-    figure = _draw_lines(
-        "Experts alive", lines, dict(zip(lines, _cycle(len(lines)), strict=True)), percent=True, steps=True
-    )
-    figure.axes[0].set_ylim(0, 1.04)
-    return figure
+    colours = dict(zip(lines, _cycle(len(lines)), strict=True))
+    return _draw_lines("Experts alive", lines, colours, percent=True, steps=True, top=1.04)
 
 
 def draw_supernet_size(course: Course) -> Figure:
     """Parameters of the supernet: what wipeouts have saved."""
     points = [(row.epoch, row.parameters / 1e6) for row in course.search]
-    figure = _draw_lines("Supernet: parameters (millions)", {"supernet": points}, {"supernet": GROUPS[2]})
-    figure.axes[0].set_ylim(0, max(1e-6, *(size for _, size in points)) * 1.08)
-    return figure
+    top = max(1e-6, *(size for _, size in points)) * 1.08
+    return _draw_lines(
+        "Supernet: parameters (millions)", {"supernet": points}, {"supernet": GROUPS[2]}, top=top
+    )
 
 
 def rounds_of_epoch(search: Sequence[SearchEpoch]) -> float:
@@ -98,7 +96,9 @@ def _draw_lines(
     *,
     percent: bool = False,
     steps: bool = False,
+    top: float | None = None,
 ) -> Figure:
+    """Lines over epochs. With `top` the axis goes from 0 to it."""
     with house_style():
         figure = Figure(figsize=_SIZE)
         axes = figure.add_axes(_PLACE)
@@ -115,6 +115,8 @@ def _draw_lines(
                 clip_on=False,
             )
         style_axes(axes, title=title, percent=percent)
+        if top is not None:
+            axes.set_ylim(0, top)  # before the ends are named: their distance depends on it
         name_ends(
             axes, {name: (points[-1], colours[name]) for name, points in lines.items()}, percent=percent
         )
