@@ -56,7 +56,7 @@ class Session:
 
     @contextmanager
     def recording(self, folder: RunFolder) -> Iterator[Interrupt]:
-        """Within it a signal waits for the end of the round; the report of what there is follows, also after a breakdown."""
+        """Within it a signal waits for the end of the round; the report of what there is follows in any case."""
         try:
             with interruptible() as interrupt:
                 yield interrupt
