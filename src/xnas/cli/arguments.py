@@ -24,9 +24,9 @@ class NewRun(Config):
     """Settings of a run, and the folder that it goes to."""
 
     preset: str | None = None
-    """Settings to start from, `quick` if none are named; single flags and --config override them."""
+    """Settings to start from, `quick` if there is no --config either; --config and single flags override them."""
     config: Path | None = None
-    """A TOML file of settings, such as a run folder's config.toml; it overrides the preset."""
+    """A TOML file of settings, such as a run folder's config.toml."""
     runs: Path = Path("runs")
     """Folder of the run folders."""
     name: str | None = None
@@ -57,7 +57,8 @@ def start_from(argv: Sequence[str]) -> Config:
         found, _ = finder.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
-    start = read_preset(found.preset or QUICK)
+    # What a file leaves out is the default, not quick's: a run's own file then starts the same run again.
+    start = read_preset(found.preset or QUICK) if found.preset or not found.config else Config()
     return read_config(found.config, base=start) if found.config else start
 
 

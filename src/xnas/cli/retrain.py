@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
         arguments = _parse(argv, searched)
         _refuse_what_run_decides(arguments, searched)
     from xnas.cli.session import Session
-    from xnas.engine.retrain import check_batches, retrain
+    from xnas.engine.retrain import check_fit, retrain
     from xnas.engine.run_folder import RESULT, RunFolder
     from xnas.engine.runtime import environment
     from xnas.report.table import format_table, result_table
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
             f"{folder.path} has been retrained already; --overwrite replaces its network and result"
         )
     session = Session.open(settings_of(arguments))
-    check_batches(session.config, session.data)
+    check_fit(session.config, session.data)
     if folder:
         folder.drop_training()
         folder.describe(session.config, environment(session.device))

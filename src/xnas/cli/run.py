@@ -28,14 +28,14 @@ def main(argv: Sequence[str]) -> int:
     # Imported once the arguments are known to be right: help and mistakes do not wait for torch.
     from xnas.cli.session import Session
     from xnas.engine.controls import control_genotypes
-    from xnas.engine.retrain import check_batches, retrain
+    from xnas.engine.retrain import check_fit, retrain
     from xnas.engine.runtime import environment
     from xnas.engine.search import Search, search
     from xnas.report.table import format_table, result_table
 
     session = Session.open(settings_of(arguments))
     config, data, device, display = session.config, session.data, session.device, session.display
-    check_batches(config, data)
+    check_fit(config, data)
     course = Search(config, data, device=device)
     folder = session.new_folder(arguments)
     with session.recording(folder) as interrupt:

@@ -1,8 +1,16 @@
-"""From settings to what they ask for: the search space, and the shapes of supernet and network."""
+"""From settings to what they ask for: augmentation, search space, and the shapes of supernet and network."""
 
-from xnas.engine.config import RetrainConfig, SpaceConfig
+from xnas.data.batches import Augmentation
+from xnas.engine.config import DataConfig, RetrainConfig, SpaceConfig
 from xnas.space.darts import DartsSpace
 from xnas.space.stack import StackPlan
+
+
+def augmentation_of(settings: DataConfig, image_shape: tuple[int, int, int]) -> Augmentation:
+    """How training images of this (C, H, W) are varied. Raises ValueError if they could come out empty."""
+    augmentation = Augmentation(padding=settings.padding, flip=settings.flip, cutout=settings.cutout)
+    augmentation.check(image_shape)
+    return augmentation
 
 
 def build_space(settings: SpaceConfig) -> DartsSpace:

@@ -5,13 +5,13 @@ import time
 import torch
 from torch import nn
 
-from xnas.data.batches import Augmentation, batches, num_batches
+from xnas.data.batches import batches, num_batches
 from xnas.data.images import DataSet, Normalisation
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.plans import network_plan
+from xnas.engine.plans import augmentation_of, network_plan
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import make_repeatable
@@ -21,8 +21,9 @@ from xnas.space.genotype import Genotype
 from xnas.space.network import Network
 
 
-def check_batches(config: Config, data: DataSet) -> None:
-    """Raises ValueError if retraining's batches do not fit the data."""
+def check_fit(config: Config, data: DataSet) -> None:
+    """Raises ValueError if retraining's batches or augmentation do not fit the data."""
+    augmentation_of(config.data, data.image_shape)
     if config.retrain.batch_size > len(data.train):
         raise ValueError(
             f"retrain.batch_size {config.retrain.batch_size} is larger than the training set of "
@@ -47,7 +48,7 @@ def retrain(
     training breaks down, and Interrupted after a signal.
     """
     settings = config.retrain
-    check_batches(config, data)
+    check_fit(config, data)
     make_repeatable(config.seed)
     plan = network_plan(settings, image_channels=data.image_shape[0], num_classes=data.num_classes)
     network: nn.Module = Network(genotype, plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -91,7 +92,7 @@ def _train(
 ) -> None:
     settings = config.retrain
     optimizer = build_sgd(network, settings)
-    augmentation = Augmentation(padding=config.data.padding, flip=config.data.flip, cutout=config.data.cutout)
+    augmentation = augmentation_of(config.data, data.image_shape)
     rounds = num_batches(len(data.train), settings.batch_size, drop_last=True)
     progress.start("retrain", epochs=settings.epochs, rounds=rounds)
     started = time.perf_counter()

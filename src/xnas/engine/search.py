@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.data.batches import Augmentation, Batch, batches, num_batches
+from xnas.data.batches import Batch, batches, num_batches
 from xnas.data.images import DataSet, ImageSet, Normalisation
 from xnas.data.order import mix_address, split
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally, build_sgd, descend, require_finite, set_learning_rate
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.plans import build_space, supernet_plan
+from xnas.engine.plans import augmentation_of, build_space, supernet_plan
 from xnas.engine.progress import GroupLabels, Progress, Silent
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import make_repeatable
@@ -70,6 +70,7 @@ class Search:
         self.device = device
         self.halves = Halves.of(config, data.train)
         self.rounds_per_epoch = self.halves.rounds(config.search.batch_size)
+        self.augmentation = augmentation_of(config.data, data.image_shape)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = self.space.supernet(
@@ -105,8 +106,6 @@ class Search:
 
     def epoch_batches(self, epoch: int) -> Iterator[tuple[Batch, Batch]]:
         """A training and a validation batch for each round of an epoch, counted from 1."""
-        data = self.config.data
-        augmentation = Augmentation(padding=data.padding, flip=data.flip, cutout=data.cutout)
         streams = [
             batches(
                 part,
@@ -115,7 +114,7 @@ class Search:
                 seed=mix_address(self.config.seed, address),
                 epoch=epoch,
                 shuffle=True,
-                augmentation=augmentation,
+                augmentation=self.augmentation,
                 drop_last=True,
                 device=self.device,
             )
