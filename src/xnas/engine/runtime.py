@@ -62,8 +62,13 @@ def environment(device: torch.device) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [_program(), *sys.argv[1:]],
     }
+
+
+def _program() -> str:
+    name = Path(sys.argv[0]).name
+    return "xnas" if name == "__main__.py" else name  # python -m xnas
 
 
 def _available() -> list[str]:

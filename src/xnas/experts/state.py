@@ -50,14 +50,12 @@ class ExpertState:
     """t"""
 
     @classmethod
-    def initial(
-        cls, num_forecasters: int, num_experts: int, *, device: torch.device | None = None
-    ) -> "ExpertState":
+    def initial(cls, num_forecasters: int, num_experts: int) -> "ExpertState":
         """All experts alive and equal, v = 1 (line 2)."""
         shape = (num_forecasters, num_experts)
         return cls(
-            log_v_EK=torch.zeros(shape, dtype=torch.float64, device=device),
-            alive_EK=torch.ones(shape, dtype=torch.bool, device=device),
+            log_v_EK=torch.zeros(shape, dtype=torch.float64),
+            alive_EK=torch.ones(shape, dtype=torch.bool),
         )
 
     @property

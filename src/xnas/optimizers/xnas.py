@@ -2,7 +2,8 @@
 
 Every group c of forecasters has its own horizon, T_c = validation samples x epochs x replicas when each sample's
 reward counts as one feedback, and with it its own step size, eta_c* (section 3.1, "Multiple Learning Rates").
-No weight decay and no momentum: the theory has no place for them (section 3.2.2).
+No weight decay and no momentum: the theory has no place for them (section 3.2.2). The experts' weights are a few
+hundred numbers in float64; they stay on the CPU, whatever device the network is on.
 
 E: indices of a group; K: experts of each; F: feedbacks of a round.
 """
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 from xnas.experts.state import ExpertRule, ExpertState, advance
 from xnas.experts.step_size import Feedback, feedbacks_per_round, optimal_step_size
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
-from xnas.space.forecaster import ForecasterGroup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class XNAS(ArchitectureOptimizer):
                 feedback=feedback,
                 rule=ExpertRule(step_size=eta, reward_bound=reward_bound, horizon=horizon, zeta=zeta),
             )
-            self.states[name] = ExpertState.initial(len(group.members_ER), num_experts, device=_device(group))
+            self.states[name] = ExpertState.initial(len(group.members_ER), num_experts)
 
     def alive(self, group: str) -> Tensor:
         """Which experts of a group are still in the search: bool, shape (E, K)."""
@@ -159,7 +159,3 @@ def _checked(name: str, own: ExpertState, state: dict[str, Tensor]) -> ExpertSta
         alive_EK=alive_EK.to(own.alive_EK.device),
         num_feedbacks=int(state[f"{name}.num_feedbacks"]),
     )
-
-
-def _device(group: ForecasterGroup) -> torch.device:
-    return group.members_ER[0][0].mixture_K.device

@@ -60,7 +60,7 @@ class Forecaster(nn.Module):
                 f"forecaster {self.group!r}[{self.index}] has {len(self._names)} experts; "
                 f"got {tuple(mixture_K.shape)} mixture weights"
             )
-        self.mixture_K.copy_(mixture_K)
+        self.mixture_K.copy_(mixture_K.to(self.mixture_K.dtype))
 
     def remove(self, name: str) -> nn.Module:
         """Remove an expert and its network weights for good; returns its module. The others share its weight.
@@ -174,9 +174,9 @@ def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Ite
 
 
 def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
-    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), B = 1 for batch feedback.
+    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), float64, on the CPU.
 
-    K counts all experts of the group; where `alive_EK` says that one is gone its gradient is zero.
+    B is 1 for batch feedback. K counts all experts of the group; where `alive_EK` says that one is gone its gradient is zero.
     A forecaster that the pass did not reach has zero gradients too.
     """
     reached = [gradient for member in group if (gradient := member._gradient()) is not None]
@@ -187,10 +187,11 @@ def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
         )
     num_samples = reached[0].shape[0] if reached[0].dim() == 2 else 1
     shape_RBEK = (group.num_replicas, num_samples, *alive_EK.shape)
-    gradients_RBEK = torch.zeros(shape_RBEK, dtype=torch.float64, device=alive_EK.device)
+    gradients_RBEK = reached[0].new_zeros(shape_RBEK)
     for e, members_R in enumerate(group.members_ER):
         alive = alive_EK[e].nonzero().flatten()
         for r, member in enumerate(members_R):
             if (gradient := member._gradient()) is not None:
-                gradients_RBEK[r, :, e, alive] = gradient.reshape(num_samples, -1).double()
-    return gradients_RBEK
+                gradients_RBEK[r, :, e, alive] = gradient.reshape(num_samples, -1)
+    # In one piece to where the experts' weights are; some devices have no float64.
+    return gradients_RBEK.cpu().double()
