@@ -176,8 +176,8 @@ def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Ite
 def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
     """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), float64, on the CPU.
 
-    B is 1 for batch feedback. K counts all experts of the group; where `alive_EK` says that one is gone its gradient is zero.
-    A forecaster that the pass did not reach has zero gradients too.
+    B is 1 for batch feedback. K counts all experts of the group; where `alive_EK` says that one is gone its
+    gradient is zero. A forecaster that the pass did not reach has zero gradients too.
     """
     reached = [gradient for member in group if (gradient := member._gradient()) is not None]
     if not reached:
