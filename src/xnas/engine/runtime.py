@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -36,9 +37,25 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def busy_cores() -> float:
-    """Cores that other work keeps busy, on average over the last minute; 0 where the system does not say."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+def busy_cores(seconds: float = 0.25) -> float:
+    """Cores that other work keeps busy while this process waits; 0 where the system does not say (only Linux does)."""
+    before = _core_times()
+    time.sleep(seconds)
+    after = _core_times()
+    if before is None or after is None or after[1] <= before[1]:
+        return 0.0
+    idle, total = after[0] - before[0], after[1] - before[1]
+    return (os.cpu_count() or 1) * (1 - idle / total)
+
+
+def _core_times() -> tuple[int, int] | None:
+    """(idle, all) time of all cores together, in clock ticks."""
+    try:
+        words = Path("/proc/stat").read_text().splitlines()[0].split()
+    except OSError:
+        return None
+    ticks = [int(word) for word in words[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def make_repeatable(seed: int) -> None:

@@ -1,9 +1,11 @@
 """Devices and the environment."""
 
+import os
+
 import pytest
 import torch
 
-from xnas.engine.runtime import environment, make_repeatable, pick_device
+from xnas.engine.runtime import busy_cores, environment, make_repeatable, pick_device
 
 
 def test_auto_picks_a_device_that_works() -> None:
@@ -30,3 +32,7 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     first = torch.randn(3)
     make_repeatable(5)
     assert torch.equal(first, torch.randn(3))
+
+
+def test_busy_cores_are_between_none_and_all() -> None:
+    assert 0 <= busy_cores(0.05) <= (os.cpu_count() or 1)
