@@ -93,6 +93,11 @@ class Forecaster(nn.Module):
         if self._leaf is None:
             leaf = self.mixture_K.expand(len(inputs), -1) if self._per_sample else self.mixture_K
             self._leaf = leaf.clone().requires_grad_()
+        elif self._per_sample and len(self._leaf) != len(inputs):
+            raise ValueError(
+                f"forecaster {self.group!r}[{self.index}] was called with {len(self._leaf)} and then with {len(inputs)} "
+                "samples in one pass, so their rewards belong to different samples; use feedback='batch'"
+            )
         return (
             self._leaf
         )  # one leaf for every call, so that a forecaster used twice in a pass adds its gradients

@@ -300,3 +300,18 @@ def test_forecasters_that_make_no_group_are_refused(
     )
     with pytest.raises(ValueError, match=f"^{line}"):
         forecaster_groups(model)
+
+
+def test_a_forecaster_that_sees_other_samples_in_the_same_pass_is_refused_for_sample_feedback() -> None:
+    forecaster = Forecaster({"a": nn.Linear(2, 2), "b": nn.Identity()})
+    groups = forecaster_groups(forecaster)
+    with listening(groups, per_sample=True):
+        forecaster(torch.ones(3, 2))
+        forecaster(torch.ones(3, 2))
+        with pytest.raises(
+            ValueError, match=r"called with 3 and then with 4 samples in one pass.*feedback='batch'"
+        ):
+            forecaster(torch.ones(4, 2))
+    with listening(groups, per_sample=False):
+        forecaster(torch.ones(3, 2))
+        forecaster(torch.ones(4, 2))
