@@ -95,12 +95,11 @@ class Forecaster(nn.Module):
             self._leaf = leaf.clone().requires_grad_()
         elif self._per_sample and len(self._leaf) != len(inputs):
             raise ValueError(
-                f"forecaster {self.group!r}[{self.index}] was called with {len(self._leaf)} and then with {len(inputs)} "
-                "samples in one pass, so their rewards belong to different samples; use feedback='batch'"
+                f"forecaster {self.group!r}[{self.index}] was called with {len(self._leaf)} and then with "
+                f"{len(inputs)} samples in one pass: their rewards cannot be told apart; use feedback='batch'"
             )
-        return (
-            self._leaf
-        )  # one leaf for every call, so that a forecaster used twice in a pass adds its gradients
+        # One leaf for every call, so that a forecaster used twice in a pass adds its gradients.
+        return self._leaf
 
     def _gradient(self) -> Tensor | None:
         return None if self._leaf is None else self._leaf.grad
