@@ -30,7 +30,7 @@ class NewRun(Config):
     runs: Path = Path("runs")
     """Folder of the run folders."""
     name: str | None = None
-    """Name of this run's folder; by default the preset's name and the next free number."""
+    """Name of this run's folder; by default the name of the preset or file, and the next free number."""
     overwrite: bool = False
     """Replace a run folder of that name."""
 

@@ -47,9 +47,8 @@ class Session:
 
     def new_folder(self, arguments: NewRun) -> RunFolder:
         """The run folder that was asked for, describing itself."""
-        folder = RunFolder.create(
-            arguments.runs, arguments.name, stem=arguments.preset or QUICK, overwrite=arguments.overwrite
-        )
+        stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
+        folder = RunFolder.create(arguments.runs, arguments.name, stem=stem, overwrite=arguments.overwrite)
         folder.describe(self.config, environment(self.device))
         self.display.say(f"run folder: {folder.path}")
         return folder

@@ -19,16 +19,18 @@ from xnas.engine.schedule import cosine
 from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.genotype import Genotype
 from xnas.space.network import Network
+from xnas.space.stack import StackPlan
 
 
-def check_fit(config: Config, data: DataSet) -> None:
-    """Raises ValueError if retraining's batches or augmentation do not fit the data."""
+def check_fit(config: Config, data: DataSet) -> StackPlan:
+    """The shape of the network for these images. Raises ValueError if the settings of retraining do not fit them."""
     augmentation_of(config.data, data.image_shape)
     if config.retrain.batch_size > len(data.train):
         raise ValueError(
             f"retrain.batch_size {config.retrain.batch_size} is larger than the training set of "
             f"{len(data.train)} images; use at most {len(data.train)}"
         )
+    return network_plan(config.retrain, image_channels=data.image_shape[0], num_classes=data.num_classes)
 
 
 def retrain(
@@ -48,9 +50,8 @@ def retrain(
     training breaks down, and Interrupted after a signal.
     """
     settings = config.retrain
-    check_fit(config, data)
+    plan = check_fit(config, data)
     make_repeatable(config.seed)
-    plan = network_plan(settings, image_channels=data.image_shape[0], num_classes=data.num_classes)
     network: nn.Module = Network(genotype, plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     parameters = count_parameters(network)
     multiply_adds = count_multiply_adds(network, data.image_shape)

@@ -90,6 +90,9 @@ def test_a_run_folder_that_exists_is_refused_and_kept(
     assert "search.batch_size 4000 is larger than the training part of 30 images" in capsys.readouterr().err
     assert main(["run", *words, "--overwrite", "--retrain.batch-size", "4000"]) == 2
     assert "retrain.batch_size 4000 is larger than the training set of 60 images" in capsys.readouterr().err
+    narrow = ["--retrain.stem", "imagenet", "--retrain.channels", "1"]
+    assert main(["run", *words, "--overwrite", *narrow]) == 2
+    assert "channels must be at least 2 for the stem 'imagenet'; got 1" in capsys.readouterr().err
     assert main(["search", *words, "--overwrite", "--data.padding", "16"]) == 2
     assert "data.padding 16 can push images of 16 x 16 pixels out of sight" in capsys.readouterr().err
     assert (tmp_path / "runs" / "mine" / "metrics.jsonl").read_bytes() == before
