@@ -181,3 +181,14 @@ def test_a_signal_ends_a_run_cleanly_and_leaves_a_folder_that_can_be_used(
     assert "report: " in out
     assert names(run) == FILES
     assert main(["retrain", str(run)]) == 0
+
+
+def test_a_terminal_that_knows_ascii_alone_shows_the_table_all_the_same(
+    words: list[str], tmp_path: Path
+) -> None:
+    assert main(["run", *words, "--controls", "2"]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "xnas", "show", str(tmp_path / "runs" / "mine")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "random cells, mean ? sd" in done.stdout
