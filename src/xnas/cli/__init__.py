@@ -9,20 +9,26 @@ import os
 import sys
 from collections.abc import Sequence
 
-from xnas.engine.interrupt import Interrupted
+from xnas.engine.stops import Interrupted, OutOfMemory
+from xnas.report.whole_file import CannotWrite
 from xnas.space.lookup import lookup
 
 VERBS = {
     "run": "search, retrain, test and report: the whole job",
     "search": "search an architecture",
     "retrain": "train the network of a found or published architecture from scratch, and test it",
+    "resume": "go on with a run that was broken off, exactly from where it was",
     "evaluate": "test the trained network of a run again, here or on other images",
     "show": "look at an architecture: its cells, its cost, its text forms",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 2 a mistake in the input, 128 + n stopped by signal n."""
+    """Run the command line; returns the exit code.
+
+    0: done. 2: a mistake in the input, or numbers that are not finite. 3: out of memory. 4: the disk takes nothing.
+    128 + n: stopped by signal n.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ± must not end a run
@@ -39,12 +45,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
         return int(module.main(rest))
-    except ValueError as error:
-        # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
-        if os.environ.get("XNAS_TRACEBACK"):
-            raise
-        print(f"xnas: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
     except Interrupted as stop:
         print(f"xnas: {stop}; what was reached is in the run folder", file=sys.stderr)
         return stop.exit_code
@@ -53,6 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (ValueError, OutOfMemory, OSError) as error:
+        # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
+        if os.environ.get("XNAS_TRACEBACK"):
+            raise
+        print(f"xnas: {' '.join(str(error).split())}", file=sys.stderr)
+        return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """The code with which the program ends after an error."""
+    if isinstance(error, OutOfMemory):
+        return 3
+    return 4 if isinstance(error, CannotWrite | OSError) else 2
 
 
 def usage() -> str:

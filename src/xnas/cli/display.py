@@ -32,7 +32,9 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.phase = ""
-        self.epochs = self.rounds = 0
+        self.epochs = 0
+        self.epochs_before = 0.0
+        """What a process before has done."""
         self.started = time.monotonic()
 
     def say(self, line: str) -> None:
@@ -40,11 +42,17 @@ class Display:
         self.console.print(line, markup=False, soft_wrap=True)
 
     def start(
-        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+        self,
+        phase: str,
+        *,
+        epochs: int,
+        rounds: int,
+        done: int = 0,
+        labels: Mapping[str, GroupLabels] | None = None,
     ) -> None:
         """A phase begins."""
         del labels  # leaders are for the live panel
-        self.phase, self.epochs, self.rounds = phase, epochs, rounds
+        self.phase, self.epochs, self.epochs_before = phase, epochs, done / rounds
         self.started = time.monotonic()
         self.say(f"{phase}: {epochs} epochs of {rounds} rounds")
 
@@ -54,7 +62,7 @@ class Display:
     def epoch_done(self, row: Mapping[str, Any]) -> None:
         """One line: losses, accuracies, experts alive, time."""
         elapsed = time.monotonic() - self.started
-        left = elapsed / row["epoch"] * (self.epochs - row["epoch"])
+        left = elapsed / (row["epoch"] - self.epochs_before) * (self.epochs - row["epoch"])
         self.say(f"{self.phase} {summary(row, self.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
 
     def finish(self) -> None:
@@ -71,7 +79,13 @@ class LiveDisplay(Display):
         self.last: Mapping[str, Any] = {}
 
     def start(
-        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+        self,
+        phase: str,
+        *,
+        epochs: int,
+        rounds: int,
+        done: int = 0,
+        labels: Mapping[str, GroupLabels] | None = None,
     ) -> None:
         """Open the panel."""
         self.phase, self.epochs, self.rounds, self.last = phase, epochs, rounds, {}
@@ -86,7 +100,7 @@ class LiveDisplay(Display):
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.task = self.progress.add_task(phase, total=epochs * rounds, values="")
+        self.task = self.progress.add_task(phase, total=epochs * rounds, completed=done, values="")
         self.live = Live(self._panel(), console=self.console, refresh_per_second=4)
         self.live.start()
 

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
-from xnas.engine.config import Config, read_run_config
+from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config, read_run_config
+
+if TYPE_CHECKING:
+    from xnas.cli.session import Request
+    from xnas.space.genotype import Genotype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,36 +31,61 @@ def main(argv: Sequence[str]) -> int:
     if (arguments.run is None) == (arguments.genotype is None):
         raise ValueError("retrain: give either the folder of a search, or --genotype with a name or a file")
     if arguments.run is not None:
-        searched = read_run_config(arguments.run)
+        run, searched = arguments.run, read_run_config(arguments.run)
         arguments = _parse(argv, searched)
         _refuse_what_run_decides(arguments, searched)
-    from xnas.cli.session import Session
-    from xnas.engine.retrain import check_fit, retrain
-    from xnas.engine.run_folder import RESULT, RunFolder
-    from xnas.engine.runtime import environment
-    from xnas.report.table import format_table, result_table
+        return _retrain_run(run, settings_of(arguments), overwrite=arguments.overwrite)
+    from xnas.cli.session import Request, place_of
+    from xnas.engine.run_folder import Job
     from xnas.space.genotype_text import read_genotype
 
-    folder = RunFolder(arguments.run) if arguments.run else None
-    genotype = folder.genotype() if folder else read_genotype(str(arguments.genotype))
-    if folder and folder.has(RESULT) and not arguments.overwrite:
+    source = str(arguments.genotype)
+    genotype = read_genotype(source)
+    request = Request(
+        job=Job(verb="retrain", network=Path(source).stem),
+        config=settings_of(arguments),
+        place=place_of(arguments),
+        fixed=(*RETRAIN_SECTIONS, *LAST_BITS),
+    )
+    earlier = request.earlier()
+    if earlier is not None and earlier.genotype() != genotype:
         raise ValueError(
-            f"{folder.path} has been retrained already; --overwrite replaces its network and result"
+            f"{earlier.path} was begun with another architecture; choose another --name, or start anew with --overwrite"
         )
-    session = Session.open(settings_of(arguments))
-    check_fit(session.config, session.data)
-    if folder:
-        folder.drop_training()
-        folder.describe(session.config, environment(session.device))
-    else:
-        folder = session.new_folder(arguments)
-        folder.write_genotype(genotype)
-    with session.recording(folder) as interrupt:
+    return carry_out(request, genotype)
+
+
+def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
+    """Retrain what a search has found, in its own folder."""
+    from xnas.cli.session import Request
+    from xnas.engine.run_folder import RETRAIN, Place, RunFolder
+
+    folder = RunFolder(run)
+    genotype = folder.genotype()
+    # Before its first round, the settings of retraining are still open.
+    begun = folder.has_begun(RETRAIN) and not overwrite
+    fixed = (*RETRAIN_SECTIONS, *LAST_BITS) if begun else ()
+    folder.check_same(config, sections=fixed)
+    request = Request(job=folder.job(), config=config, place=Place.of(run), fixed=fixed)
+    return carry_out(request, genotype, anew=overwrite)
+
+
+def carry_out(request: "Request", genotype: "Genotype", *, anew: bool = False) -> int:
+    """Begin a retraining or go on with it; returns the exit code. With `anew` what was trained before is dropped."""
+    from xnas.cli.session import Session
+    from xnas.engine.retrain import check_fit, retrain
+    from xnas.report.table import format_table, result_table
+
+    session = Session.open(request)
+    check_fit(request.config, session.data)
+    with session.recording(genotype=genotype) as (folder, interrupt):
+        if anew:
+            folder.drop_training()
         retrain(
             genotype,
-            session.config,
+            request.config,
             session.data,
-            name="found" if arguments.run else Path(str(arguments.genotype)).stem,
+            name=request.job.network,
             device=session.device,
             folder=folder,
             progress=session.display,
@@ -68,7 +97,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _parse(argv: Sequence[str], start: Config) -> Arguments:
     description = (
-        "Train the network of an architecture from scratch on the whole training set, and test it once."
+        "Train the network of an architecture from scratch on the whole training set, and test it once. The same "
+        "command again goes on with it after an interruption."
     )
     return parse(Arguments, argv, verb="retrain", description=description, start=fields_of(start))
 

@@ -2,8 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
+from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
+
+if TYPE_CHECKING:
+    from xnas.cli.session import Request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,42 +27,52 @@ class Arguments(NewRun):
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     description = (
-        "Search an architecture, train its network from scratch, test it once, and write the report."
+        "Search an architecture, train its network from scratch, test it once, and write the report. The same command "
+        "with the same --name goes on with it after an interruption."
     )
     arguments = parse(Arguments, argv, verb="run", description=description, start=fields_of(start_from(argv)))
     # Imported once the arguments are known to be right: help and mistakes do not wait for torch.
+    from xnas.cli.session import Request, place_of
+    from xnas.engine.run_folder import Job
+
+    return carry_out(
+        Request(
+            job=Job(verb="run", controls=arguments.controls),
+            config=settings_of(arguments),
+            place=place_of(arguments),
+            fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS),
+        )
+    )
+
+
+def carry_out(request: "Request") -> int:
+    """Begin the whole job or go on with it; returns the exit code. What has ended is not done again."""
     from xnas.cli.session import Session
     from xnas.engine.controls import control_genotypes
     from xnas.engine.retrain import check_fit, retrain
-    from xnas.engine.runtime import environment
+    from xnas.engine.run_folder import GENOTYPE
     from xnas.engine.search import Search, search
     from xnas.report.table import format_table, result_table
 
-    session = Session.open(settings_of(arguments))
-    config, data, device, display = session.config, session.data, session.device, session.display
+    earlier = request.earlier()
+    session = Session.open(request)
+    config, data, device, display = request.config, session.data, session.device, session.display
     check_fit(config, data)
-    course = Search(config, data, device=device)
-    folder = session.new_folder(arguments)
-    with session.recording(folder) as interrupt:
-        genotype = search(course, folder=folder, progress=display, interrupt=interrupt)
-        del course  # retraining needs the memory
-        retrain(
-            genotype,
-            config,
-            data,
-            name="found",
-            device=device,
-            folder=folder,
-            progress=display,
-            interrupt=interrupt,
-        )
-        for name, control in control_genotypes(config, count=arguments.controls).items():
-            display.say(f"control: {name}")
-            place = folder.child("controls", name)
-            place.describe(config, environment(device))
-            place.write_genotype(control)
+    searched = earlier is not None and earlier.has(GENOTYPE)
+    course = None if searched else Search(config, data, device=device)
+    with session.recording() as (folder, interrupt):
+        if course is not None:
+            search(course, folder=folder, progress=display, interrupt=interrupt)
+            course = None  # retraining needs the memory
+        places = {"found": (folder, folder.genotype())}
+        for name, control in control_genotypes(config, count=request.job.controls).items():
+            places[name] = (folder.child("controls", name), control)
+        for name, (place, genotype) in places.items():
+            if place is not folder:
+                display.say(f"control: {name}")
+                place.write_genotype(genotype)
             retrain(
-                control,
+                genotype,
                 config,
                 data,
                 name=name,

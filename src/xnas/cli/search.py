@@ -1,23 +1,51 @@
 """xnas search: search an architecture."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
+from xnas.engine.config import LAST_BITS, SEARCH_SECTIONS
+
+if TYPE_CHECKING:
+    from xnas.cli.session import Request
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    description = "Search an architecture; `xnas retrain RUN` goes on from its folder."
+    description = (
+        "Search an architecture; the same command with the same --name goes on with it after an interruption, and "
+        "`xnas retrain RUN` trains what it found."
+    )
     arguments = parse(NewRun, argv, verb="search", description=description, start=fields_of(start_from(argv)))
+    from xnas.cli.session import Request, place_of
+    from xnas.engine.run_folder import Job
+
+    return carry_out(
+        Request(
+            job=Job(verb="search"),
+            config=settings_of(arguments),
+            place=place_of(arguments),
+            fixed=(*SEARCH_SECTIONS, *LAST_BITS),
+        )
+    )
+
+
+def carry_out(request: "Request") -> int:
+    """Begin a search or go on with it; returns the exit code."""
     from xnas.cli.session import Session
+    from xnas.engine.run_folder import GENOTYPE
     from xnas.engine.search import Search, search
     from xnas.space.genotype_text import to_darts_text
 
-    session = Session.open(settings_of(arguments))
-    course = Search(session.config, session.data, device=session.device)
-    folder = session.new_folder(arguments)
-    with session.recording(folder) as interrupt:
-        genotype = search(course, folder=folder, progress=session.display, interrupt=interrupt)
-    session.display.say(to_darts_text(genotype))
-    session.display.say(f"train its network with: xnas retrain {folder.path}")
+    earlier = request.earlier()
+    if earlier is not None and earlier.has(GENOTYPE):
+        print(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
+        genotype, folder = earlier.genotype(), earlier
+    else:
+        session = Session.open(request)
+        course = Search(session.request.config, session.data, device=session.device)
+        with session.recording() as (folder, interrupt):
+            genotype = search(course, folder=folder, progress=session.display, interrupt=interrupt)
+    print(to_darts_text(genotype))
+    print(f"train its network with: xnas retrain {folder.path}")
     return 0

@@ -1,8 +1,9 @@
 """What the verbs that train share: data and device before anything is written, and a report whatever happens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -10,62 +11,134 @@ from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
 from xnas.data.images import DataSet
 from xnas.data.load import load_data
-from xnas.engine.config import Config, DataConfig
-from xnas.engine.descent import NonFinite
-from xnas.engine.interrupt import Interrupt, Interrupted, interruptible
-from xnas.engine.run_folder import RunFolder
+from xnas.engine.config import CONFIG, Config, DataConfig
+from xnas.engine.interrupt import Interrupt, interruptible
+from xnas.engine.lock import locked
+from xnas.engine.run_folder import Job, Place, RunFolder
 from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
+from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.report.page import write_report
+from xnas.space.genotype import Genotype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be done, with which settings, where."""
+
+    job: Job
+    config: Config
+    place: Place
+    fixed: tuple[str, ...]
+    """The settings in which it must agree with a run that it continues."""
+
+    def earlier(self) -> RunFolder | None:
+        """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
+        folder = self.place.earlier()
+        if folder is not None:
+            self.check(folder)
+        return folder
+
+    def check(self, folder: RunFolder) -> None:
+        """Raises ValueError, naming the differences, if a run is not the one that is asked for."""
+        begun = folder.job()
+        for name in ("verb", "network"):
+            before, now = getattr(begun, name), getattr(self.job, name)
+            if before != now:
+                raise ValueError(
+                    f"{folder.path} was begun with other settings: its {name} was {before!r}, is {now!r}; choose "
+                    "another --name, or start anew with --overwrite"
+                )
+        folder.check_same(self.config, sections=self.fixed)
+
+
+def place_of(arguments: NewRun) -> Place:
+    """Where the arguments want the run to go."""
+    stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
+    return Place(runs=arguments.runs, name=arguments.name, stem=stem, overwrite=arguments.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """What a run works with."""
 
-    config: Config
+    request: Request
     data: DataSet
     device: torch.device
     display: Display
 
     @classmethod
-    def open(cls, config: Config) -> "Session":
+    def open(cls, request: Request) -> "Session":
         """Find the device, load the images. Raises ValueError if either is not there."""
-        display = open_display()
+        display, config = open_display(), request.config
         device = pick_device(config.device)
         use_threads(config.threads)
-        if device.type == "cpu" and (busy := busy_cores()) > 0.5 and config.threads is None:
+        if device.type == "cpu" and config.threads is None and (busy := busy_cores()) > 0.5:
             # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
             display.say(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
         return cls(
-            config=config,
+            request=request,
             data=open_data(config.data, seed=config.seed, display=display),
             device=device,
             display=display,
         )
 
-    def new_folder(self, arguments: NewRun) -> RunFolder:
-        """The run folder that was asked for, describing itself."""
-        stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
-        folder = RunFolder.create(arguments.runs, arguments.name, stem=stem, overwrite=arguments.overwrite)
-        folder.describe(self.config, environment(self.device))
-        self.display.say(f"run folder: {folder.path}")
-        return folder
-
     @contextmanager
-    def recording(self, folder: RunFolder) -> Iterator[Interrupt]:
-        """Within it a signal waits for the end of the round; the report of what there is follows in any case."""
-        try:
-            with interruptible() as interrupt:
-                yield interrupt
-        except (Interrupted, NonFinite):
-            self._report(folder)
-            raise
-        self._report(folder)
+    def recording(self, *, genotype: Genotype | None = None) -> Iterator[tuple[RunFolder, Interrupt]]:
+        """The run folder, begun (with `genotype`, where it does not come from a search) or continued.
 
-    def _report(self, folder: RunFolder) -> None:
+        Within it no other process works there, a signal waits for the end of the round, and the report of what there
+        is follows in any case.
+        """
+        path = self.request.place.claim()
+        with locked(path):
+            folder = RunFolder(path)
+            if folder.has(CONFIG):
+                self.request.check(folder)
+                self._come_back(folder)
+            else:
+                folder.write_job(self.request.job)
+                if genotype is not None:
+                    folder.write_genotype(genotype)
+                folder.describe(self.request.config, environment(self.device))
+            self.display.say(f"run folder: {path}")
+            try:
+                with interruptible() as interrupt:
+                    yield folder, interrupt
+            except (Interrupted, NonFinite, OutOfMemory):
+                self.report(folder)
+                raise
+            self.report(folder)
+
+    def report(self, folder: RunFolder) -> None:
+        """Write the report of what there is."""
         self.display.say(f"report: {write_report(folder.path)}")
+
+    def _come_back(self, folder: RunFolder) -> None:
+        """Note what has changed around a run that goes on."""
+        before, now = folder.environment(), environment(self.device)
+        changed = _changes(before, now)
+        if changed:
+            self.display.say(
+                f"warning: {'; '.join(changed)}: results may differ in the last bits from those of a run that went on "
+                "as it began"
+            )
+            now["earlier"] = [*before.pop("earlier", []), before]
+            folder.describe(self.request.config, now)
+        if folder.config() != self.request.config:
+            folder.describe(self.request.config, folder.environment())
+        if folder.job() != self.request.job:
+            folder.write_job(self.request.job)
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two environments, of what the last bits of a result depend on."""
+    pairs = [(name, before.get(name), now[name]) for name in ("device_name", "threads")]
+    versions = before.get("versions")
+    if isinstance(versions, dict):
+        pairs += [(name, versions.get(name), now["versions"][name]) for name in ("torch", "xnas")]
+    return [f"{name} was {old}, is {new}" for name, old, new in pairs if old is not None and old != new]
 
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:

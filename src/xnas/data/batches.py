@@ -77,6 +77,7 @@ def batches(
     device: torch.device,
     seed: int = 0,
     epoch: int = 0,
+    start: int = 0,
     shuffle: bool = False,
     augmentation: Augmentation | None = None,
     drop_last: bool = False,
@@ -119,7 +120,7 @@ def batches(
             ids_B=_move(ids_B, device),
         )
 
-    return (draw(order_N[batch_size * i : batch_size * (i + 1)]) for i in range(count))
+    return (draw(order_N[batch_size * i : batch_size * (i + 1)]) for i in range(start, count))
 
 
 def _move(values: Tensor, device: torch.device) -> Tensor:

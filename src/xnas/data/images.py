@@ -4,6 +4,7 @@ N: images of a set; B: of a batch; C H W: channels, height, width. Pixels are ui
 (x / 255 - mean) / std for each channel, with mean and std of the training images.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -97,6 +98,16 @@ class DataSet:
                 f"{self.name}: training images have the shape (C, H, W) = {self.train.image_shape}, test images "
                 f"{self.test.image_shape}; bring both to the same"
             )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the two sets hold."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update(repr((part.classes, part.image_shape)).encode())
+            digest.update(part.labels_N.numpy().tobytes())
+            for chunk in torch.split(part.images_NCHW, CHUNK):
+                digest.update(chunk.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def num_classes(self) -> int:

@@ -5,6 +5,7 @@ This file imports nothing heavy, so that help and mistakes are answered at once.
 
 import dataclasses
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,15 @@ from xnas.space.vocabulary import EXPERTS, SEARCHABLE, Stem
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
+
+SEARCH_SECTIONS = ("seed", "data", "space", "search")
+"""The settings that decide what a search finds."""
+RETRAIN_SECTIONS = ("seed", "data", "retrain")
+"""The settings that decide what a retraining gives."""
+LAST_BITS = ("device", "threads")
+"""The settings that decide the last bits of both."""
+FREE = ("data.root", "data.download", "data.workers")
+"""Settings inside of these that decide nothing: where the images are, and who reads them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +169,25 @@ class RetrainConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When a run is saved. None of these changes a result, so they may differ when a run is continued."""
+
+    minutes: float = 1.0
+    """Minutes between checkpoints. A signal and the end of a phase are saved in any case."""
+    rounds: int | None = None
+    """Rounds between checkpoints, where that comes sooner."""
+    keep: int = 2
+    """Checkpoints of a phase that are kept, the newest; at least 2, so that one may be damaged."""
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ValueError(f"checkpoint.minutes must be positive; got {self.minutes}")
+        if self.rounds is not None:
+            _at_least("checkpoint.rounds", self.rounds, 1)
+        _at_least("checkpoint.keep", self.keep, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of a run."""
 
@@ -172,6 +201,7 @@ class Config:
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
         _at_least("seed", self.seed, 0)
@@ -181,6 +211,23 @@ class Config:
     def to_toml(self) -> str:
         """The settings as a file that `read_config` reads back as an equal value."""
         return tomli_w.dumps(_plain(dataclasses.asdict(self)))
+
+
+def differences(before: Config, now: Config, *, sections: Collection[str]) -> list[str]:
+    """What changed between two settings, of those `sections` that decide a result: "search.epochs was 50, is 60"."""
+    old, new = (_flat(_plain(dataclasses.asdict(config))) for config in (before, now))
+    return [
+        f"{name} was {old.get(name, 'unset')}, is {new.get(name, 'unset')}"
+        for name in sorted({*old, *new})
+        if name.partition(".")[0] in sections and name not in FREE and old.get(name) != new.get(name)
+    ]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def preset_names() -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """One step of a network's weights, and the running means of an epoch, shared by search and retraining."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,11 +9,12 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from xnas.data.batches import Batch
+from xnas.data.images import ImageSet
 from xnas.engine.config import RetrainConfig, SearchConfig
+from xnas.engine.stops import NonFinite
 
-
-class NonFinite(ValueError):
-    """A loss, gradient or reward is not a finite number. Nothing was updated by it."""
+SHOWN = 8
+"""Samples named in a message."""
 
 
 def build_sgd(network: nn.Module, config: SearchConfig | RetrainConfig) -> torch.optim.SGD:
@@ -35,45 +38,82 @@ def descend(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
+    images: ImageSet,
     clip_norm: float,
     where: str,
     tally: "Tally",
 ) -> None:
     """One step of the network weights down the training loss (algorithm 1, line 4).
 
-    Raises NonFinite, before anything is updated, if the loss or the gradient is not finite; `where` says at which step.
+    Raises NonFinite, before anything is updated, if the loss or the gradient is not finite; `where` says at which
+    step, `images` is the set that the batch is of.
     """
     optimizer.zero_grad(set_to_none=True)
     logits = network(batch.images_BCHW)
     loss = F.cross_entropy(logits, batch.labels_B)
+    if not loss.isfinite():
+        with torch.no_grad():
+            losses_B = F.cross_entropy(logits, batch.labels_B, reduction="none")
+        require_finite({"loss": losses_B, "mean loss": loss}, batch=batch, images=images, where=where)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    require_finite({"loss": loss.detach(), "gradient norm": norm}, where=where)
+    require_finite({"gradient norm": norm}, batch=batch, images=images, where=where)
     optimizer.step()
     tally.add(loss.detach(), logits.detach(), batch.labels_B)
 
 
-def require_finite(values: dict[str, Tensor], *, where: str) -> None:
-    """Raises NonFinite naming the first value that is not finite."""
+def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: ImageSet, where: str) -> None:
+    """Raises NonFinite naming the first value that is not finite, and the images that it comes from.
+
+    A value with one number for each sample tells which; another may come from any in the batch.
+    """
     for name, value in values.items():
-        if not torch.isfinite(value).all():
-            raise NonFinite(
-                f"the {name} is {value.flatten()[~value.flatten().isfinite()][0].item()} at {where}; no update was "
-                "made; lower the learning rate, or look at the data"
-            )
+        finite = value.isfinite()
+        if finite.all():
+            continue
+        bad = value[~finite].flatten()[0].item()
+        ids_M = batch.ids_B[~finite] if value.shape == batch.ids_B.shape else batch.ids_B
+        raise NonFinite(
+            f"the {name} is {bad} at {where}, with {_listed(ids_M.tolist(), images)}; nothing was updated by it; lower "
+            "the learning rate, or look at the data"
+        )
+
+
+def _listed(ids: list[int], images: ImageSet) -> str:
+    del images
+    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
+    return f"the samples {', '.join(map(str, ids[:SHOWN]))}{more}"
 
 
 class Tally:
     """Running mean of loss and accuracy over the samples of an epoch."""
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
-        self._loss = MeanMetric().to(device)
-        self._accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False).to(device)
+        self._device = device
+        self._loss = MeanMetric()
+        self._accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self._metrics = nn.ModuleDict({"loss": self._loss, "accuracy": self._accuracy}).to(device)
+        for metric in (self._loss, self._accuracy):
+            metric.persistent(True)  # so that its sums are in the state
 
     def add(self, losses: Tensor, logits_BD: Tensor, labels_B: Tensor) -> None:
         """Count a batch: its mean loss or its samples' losses."""
         self._loss.update(losses.mean(), weight=len(labels_B))
         self._accuracy.update(logits_BD, labels_B)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._loss.reset()
+        self._accuracy.reset()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums so far."""
+        return self._metrics.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state_dict`. Raises RuntimeError if it is none."""
+        # The metrics take the tensors as they are.
+        self._metrics.load_state_dict({name: value.to(self._device) for name, value in state.items()})
 
     @property
     def loss(self) -> float:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from xnas.data.batches import batches
 from xnas.data.images import ImageSet, Normalisation
 from xnas.engine.descent import Tally
+from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import network_plan
 from xnas.engine.run_folder import RunFolder
 from xnas.space.genotype import Genotype
@@ -32,14 +33,20 @@ class TestResult:
 
 @torch.no_grad()
 def test_network(
-    network: nn.Module, images: ImageSet, *, normalisation: Normalisation, device: torch.device
+    network: nn.Module,
+    images: ImageSet,
+    *,
+    normalisation: Normalisation,
+    device: torch.device,
+    interrupt: Interrupt,
 ) -> TestResult:
-    """Test a network on images that are neither shuffled nor augmented."""
+    """Test a network on images that are neither shuffled nor augmented. Raises Interrupted after a signal."""
     network.eval()
     tally = Tally(len(images.classes), device)
     for batch in batches(images, batch_size=BATCH_SIZE, normalisation=normalisation, device=device):
         logits_BD = network(batch.images_BCHW)
         tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
+        interrupt.check()
     return TestResult(accuracy=tally.accuracy, loss=tally.loss, samples=len(images))
 
 
@@ -86,7 +93,9 @@ class TrainedNetwork:
             normalisation=Normalisation(mean_C=mean_C, std_C=std_C),
         )
 
-    def test(self, images: ImageSet, *, device: torch.device) -> TestResult:
+    def test(
+        self, images: ImageSet, *, device: torch.device, interrupt: Interrupt | None = None
+    ) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training."""
         if images.classes != self.classes:
             raise ValueError(
@@ -98,4 +107,10 @@ class TrainedNetwork:
                 f"the network takes images of {len(self.normalisation.mean_C)} channel(s), "
                 f"but these have {images.image_shape[0]}"
             )
-        return test_network(self.network, images, normalisation=self.normalisation, device=device)
+        return test_network(
+            self.network,
+            images,
+            normalisation=self.normalisation,
+            device=device,
+            interrupt=interrupt or Interrupt(),
+        )

@@ -1,19 +1,16 @@
-"""Ctrl-C and termination: the round that is running ends, what was reached is kept, the program exits with 128 + n."""
+"""Ctrl-C and termination: the round that is running ends, the state is saved, the program exits with 128 + n."""
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from xnas.engine.stops import Interrupted
 
-
-class Interrupted(Exception):
-    """A signal asked for the end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)
+)
+"""Batch systems send SIGUSR1 ahead of the end of an allocation, terminals SIGHUP when they are closed."""
 
 
 class Interrupt:
@@ -39,7 +36,9 @@ def interruptible() -> Iterator[Interrupt]:
         for name, handler in previous.items():
             signal.signal(name, handler)
 
-    previous = {name: signal.signal(name, remember) for name in SIGNALS}
+    # What whoever started the program wants ignored, as nohup does, stays ignored.
+    heard = [name for name in SIGNALS if signal.getsignal(name) != signal.SIG_IGN]
+    previous = {name: signal.signal(name, remember) for name in heard}
     try:
         yield interrupt
     finally:

@@ -19,9 +19,18 @@ class Progress(Protocol):
         ...
 
     def start(
-        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+        self,
+        phase: str,
+        *,
+        epochs: int,
+        rounds: int,
+        done: int = 0,
+        labels: Mapping[str, GroupLabels] | None = None,
     ) -> None:
-        """A phase begins: so many epochs of so many rounds each; `labels` of the groups that it searches."""
+        """A phase begins: so many epochs of so many rounds each, of which `done` rounds were done by a process before.
+
+        `labels` are those of the groups that it searches.
+        """
         ...
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
@@ -44,7 +53,13 @@ class Silent:
         """Ignored."""
 
     def start(
-        self, phase: str, *, epochs: int, rounds: int, labels: Mapping[str, GroupLabels] | None = None
+        self,
+        phase: str,
+        *,
+        epochs: int,
+        rounds: int,
+        done: int = 0,
+        labels: Mapping[str, GroupLabels] | None = None,
     ) -> None:
         """Ignored."""
 

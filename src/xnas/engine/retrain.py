@@ -1,21 +1,22 @@
 """Retraining: the network of a genotype, from scratch on the whole training set (section 4.2)."""
 
 import time
+from collections.abc import Iterator
 
 import torch
-from torch import nn
 
-from xnas.data.batches import batches, num_batches
+from xnas.data.batches import Batch, batches, num_batches
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine.config import Config
-from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
+from xnas.engine.config import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
+from xnas.engine.course import Course, Row
+from xnas.engine.descent import Tally, descend
 from xnas.engine.evaluate import TrainedNetwork
+from xnas.engine.follow import Origin, follow
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, network_plan
 from xnas.engine.progress import Progress, Silent
-from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import make_repeatable
-from xnas.engine.schedule import cosine
+from xnas.engine.run_folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
+from xnas.engine.runtime import environment, make_repeatable
 from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.genotype import Genotype
 from xnas.space.network import Network
@@ -33,6 +34,70 @@ def check_fit(config: Config, data: DataSet) -> StackPlan:
     return network_plan(config.retrain, image_channels=data.image_shape[0], num_classes=data.num_classes)
 
 
+class Retraining(Course):
+    """The training of a network at some point of its course."""
+
+    phase = RETRAIN
+    row_kinds = TRAINING_ROWS
+    settings: RetrainConfig
+
+    def __init__(self, genotype: Genotype, config: Config, data: DataSet, *, device: torch.device) -> None:
+        plan = check_fit(config, data)
+        self.config, self.data = config, data
+        self.augmentation = augmentation_of(config.data, data.image_shape)
+        self.normalisation = Normalisation.of(data.train)
+        make_repeatable(config.seed)
+        super().__init__(
+            Network(genotype, plan).to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            config.retrain,
+            rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
+            tallies={"train": Tally(data.num_classes, device)},
+            device=device,
+        )
+        self.network.train()
+
+    def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
+        """A training batch for each round of an epoch, counted from 1, from round `start` on."""
+        stream = batches(
+            self.data.train,
+            batch_size=self.settings.batch_size,
+            normalisation=self.normalisation,
+            seed=self.config.seed,
+            epoch=epoch,
+            start=start,
+            shuffle=True,
+            augmentation=self.augmentation,
+            drop_last=True,
+            device=self.device,
+        )
+        return ((batch,) for batch in stream)
+
+    def round(self, *batches: Batch) -> list[Row]:
+        """One step of the weights."""
+        (batch,) = batches
+        descend(
+            self.network,
+            self.weights,
+            batch,
+            images=self.data.train,
+            clip_norm=self.settings.clip_norm,
+            where=self.where,
+            tally=self.tallies["train"],
+        )
+        self.rounds += 1
+        return []
+
+    def epoch_row(self) -> Row:
+        """Loss and accuracy of the epoch."""
+        return {
+            "kind": "retrain_epoch",
+            "epoch": self.epochs_done,
+            "learning_rate": self.weights.param_groups[0]["lr"],
+            "train_loss": self.tallies["train"].loss,
+            "train_accuracy": self.tallies["train"].accuracy,
+        }
+
+
 def retrain(
     genotype: Genotype,
     config: Config,
@@ -44,27 +109,33 @@ def retrain(
     progress: Progress | None = None,
     interrupt: Interrupt | None = None,
 ) -> dict[str, object]:
-    """Train the network of `genotype` from scratch, test it once at the end; write weights and result into `folder`.
+    """Train the network of `genotype` from scratch, or from where `folder` knows it to be; test it once at the end.
 
-    Returns the result, as in result.json. Raises ValueError for settings that do not fit the data, NonFinite where
+    Weights and result go into `folder`; returns the result, as in result.json. A retraining that has ended there
+    already is not done again. Raises ValueError for settings that do not fit the data or the folder, NonFinite where
     training breaks down, and Interrupted after a signal.
     """
-    settings = config.retrain
-    plan = check_fit(config, data)
-    make_repeatable(config.seed)
-    network: nn.Module = Network(genotype, plan).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parameters = count_parameters(network)
-    multiply_adds = count_multiply_adds(network, data.image_shape)
-    normalisation = Normalisation.of(data.train)
-    _train(
-        network, config, data, normalisation, device, folder, progress or Silent(), interrupt or Interrupt()
-    )
+    progress, interrupt = progress or Silent(), interrupt or Interrupt()
+    if not folder.has(CONFIG):
+        folder.describe(config, environment(device))
+    folder.check_same(config, sections=RETRAIN_SECTIONS)
+    if folder.has(RESULT):
+        return folder.result()
+    course = Retraining(genotype, config, data, device=device)
+    parameters = count_parameters(course.network)
+    multiply_adds = count_multiply_adds(course.network, data.image_shape)
+    facts = {"the architecture": genotype.to_json(), "the images": data.fingerprint()}
+    origin = Origin(config=config, sections=RETRAIN_SECTIONS, facts=facts)
+    follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
-        network=network, genotype=genotype, classes=data.train.classes, normalisation=normalisation
+        network=course.network,
+        genotype=genotype,
+        classes=data.train.classes,
+        normalisation=course.normalisation,
     )
     trained.write(folder)
     started = time.perf_counter()
-    test = trained.test(data.test, device=device)
+    test = trained.test(data.test, device=device, interrupt=interrupt)
     folder.add_timing("test", seconds=round(time.perf_counter() - started, 3))
     folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
     result: dict[str, object] = {
@@ -74,65 +145,8 @@ def retrain(
         "test_samples": test.samples,
         "parameters": parameters,
         "multiply_adds": multiply_adds,
-        "epochs": settings.epochs,
+        "epochs": config.retrain.epochs,
         "seed": config.seed,
     }
     folder.write_result(result)
     return result
-
-
-def _train(
-    network: nn.Module,
-    config: Config,
-    data: DataSet,
-    normalisation: Normalisation,
-    device: torch.device,
-    folder: RunFolder,
-    progress: Progress,
-    interrupt: Interrupt,
-) -> None:
-    settings = config.retrain
-    optimizer = build_sgd(network, settings)
-    augmentation = augmentation_of(config.data, data.image_shape)
-    rounds = num_batches(len(data.train), settings.batch_size, drop_last=True)
-    progress.start("retrain", epochs=settings.epochs, rounds=rounds)
-    started = time.perf_counter()
-    try:
-        for epoch in range(1, settings.epochs + 1):
-            rate = cosine(
-                epoch - 1,
-                epochs=settings.epochs,
-                start=settings.learning_rate,
-                end=settings.learning_rate_min,
-            )
-            set_learning_rate(optimizer, rate)
-            network.train()
-            tally = Tally(data.num_classes, device)
-            stream = batches(
-                data.train,
-                batch_size=settings.batch_size,
-                normalisation=normalisation,
-                seed=config.seed,
-                epoch=epoch,
-                shuffle=True,
-                augmentation=augmentation,
-                drop_last=True,
-                device=device,
-            )
-            for number, batch in enumerate(stream, start=1):
-                where = f"round {number} of retraining epoch {epoch}"
-                descend(network, optimizer, batch, clip_norm=settings.clip_norm, where=where, tally=tally)
-                progress.round_done(epoch=epoch, round_in_epoch=number, values={"train loss": tally.loss})
-                interrupt.check()
-            row = {
-                "kind": "retrain_epoch",
-                "epoch": epoch,
-                "learning_rate": rate,
-                "train_loss": tally.loss,
-                "train_accuracy": tally.accuracy,
-            }
-            folder.log(row)
-            progress.epoch_done(row)
-    finally:
-        progress.finish()
-    folder.add_timing("retrain", seconds=round(time.perf_counter() - started, 3), epochs=settings.epochs)

@@ -1,14 +1,16 @@
 """The folder of a run: it describes itself, and no file in it is ever half-written.
 
-config.toml (resolved settings), environment.json, metrics.jsonl, genotype.json, result.json, timing.json,
-checkpoints/, controls/, report.html, pictures/.
+job.json (what was asked for), config.toml (resolved settings), environment.json, metrics.jsonl, genotype.json,
+result.json, timing.json, checkpoints/, controls/, report.html, pictures/.
 """
 
+import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,101 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from xnas.engine.config import CONFIG, Config, read_run_config
-from xnas.report.whole_file import write_whole
+from xnas.engine.checkpoint import Checkpoints
+from xnas.engine.config import CONFIG, Config, differences, read_run_config
+from xnas.engine.lock import LOCK, locked
+from xnas.engine.metrics_log import MetricsLog
+from xnas.report.fields import parse_object
+from xnas.report.whole_file import sync_folder, write_whole
 from xnas.space.genotype import Genotype
 
-ENVIRONMENT, METRICS, GENOTYPE = "environment.json", "metrics.jsonl", "genotype.json"
-RESULT, TIMING, WEIGHTS = "result.json", "timing.json", "checkpoints/network.safetensors"
+JOB, ENVIRONMENT, METRICS, GENOTYPE = "job.json", "environment.json", "metrics.jsonl", "genotype.json"
+GENOTYPE_SO_FAR = "genotype-so-far.json"
+"""The choice of a search that was broken off; genotype.json is that of one which has ended."""
+RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
+WEIGHTS = f"{CHECKPOINTS}/network.safetensors"
+SEARCH, RETRAIN = "search", "retrain"
+"""The phases of a run, each with checkpoints of its own."""
+TRAINING_ROWS = ("retrain_epoch", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What was asked for, beside the settings."""
+
+    verb: str
+    controls: int = 0
+    network: str = "found"
+    """What the retrained network is called in tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run goes: the folder `runs/name`, or without a name `runs/stem-` and the next free number."""
+
+    runs: Path
+    name: str | None
+    stem: str = ""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not re.fullmatch(r"[\w][\w.\-]*", self.name):
+            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {self.name!r}")
+
+    @classmethod
+    def of(cls, folder: Path) -> "Place":
+        """The place of a run folder that is there."""
+        return cls(runs=folder.parent, name=folder.name or folder.resolve().name)
+
+    def earlier(self) -> "RunFolder | None":
+        """The run that is there and is to be continued. Raises ValueError if something else is there."""
+        if self.name is None or not (self.runs / self.name).exists():
+            return None
+        path = self.runs / self.name
+        if (path / CONFIG).is_file():
+            return None if self.overwrite else RunFolder(path)
+        # A process that ended while it made the folder: the settings are written last.
+        if path.is_dir() and {item.name for item in path.iterdir()} <= UNBORN:
+            return None
+        raise ValueError(f"{path} is there and is not a run folder; choose another --name")
+
+    def claim(self) -> Path:
+        """The folder, made if it is missing, empty if it is to be overwritten.
+
+        Raises ValueError if it is in use, or cannot be made.
+        """
+        path = self.runs / (self.name or "")
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            if self.name is None:
+                path = self._next_free()
+            elif self.overwrite and path.exists():
+                gone = path.with_name(f".{path.name}.discarded")
+                with locked(path):
+                    shutil.rmtree(gone, ignore_errors=True)
+                    os.rename(
+                        path, gone
+                    )  # in one step out of the way: there is never half a run of that name
+                shutil.rmtree(gone, ignore_errors=True)
+            path.mkdir(exist_ok=True)
+            sync_folder(self.runs)
+        except OSError as error:
+            raise ValueError(f"cannot make the run folder {path}: {error.strerror}") from error
+        return path
+
+    def _next_free(self) -> Path:
+        for number in itertools.count(1):
+            path = self.runs / f"{self.stem}-{number}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+        raise AssertionError
+
+
+UNBORN = {LOCK, *(name for file in (JOB, ENVIRONMENT, GENOTYPE, CONFIG) for name in (file, f".{file}.part"))}
+"""What may be in a folder whose run has not begun."""
 
 
 class RunFolder:
@@ -29,36 +120,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @classmethod
-    def create(cls, runs: Path, name: str | None, *, stem: str, overwrite: bool = False) -> "RunFolder":
-        """A new folder `runs/name`; without a name, `stem` with the next free number.
-
-        Raises ValueError if it exists already and is not to be overwritten, or the name is no plain name.
-        """
-        if name is None:
-            number = 1
-            while (runs / f"{stem}-{number}").exists():
-                number += 1
-            name = f"{stem}-{number}"
-        if not re.fullmatch(r"[\w][\w.\-]*", name):
-            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
-        path = runs / name
-        if path.exists():
-            if not overwrite:
-                raise ValueError(
-                    f"the run folder {path} exists already; choose another --name, or --overwrite it"
-                )
-            if not (path / CONFIG).is_file() and any(path.iterdir()):
-                raise ValueError(
-                    f"{path} is not a run folder, so it is not overwritten; choose another --name"
-                )
-            shutil.rmtree(path)
-        try:
-            path.mkdir(parents=True)
-        except OSError as error:
-            raise ValueError(f"cannot make the run folder {path}: {error.strerror}") from error
-        return cls(path)
+        self.metrics = MetricsLog(path / METRICS)
 
     def child(self, *names: str) -> "RunFolder":
         """A run folder inside this one, made if it is missing."""
@@ -70,46 +132,101 @@ class RunFolder:
         """Whether a file is there."""
         return (self.path / name).is_file()
 
+    def write_job(self, job: Job) -> None:
+        """Write what was asked for."""
+        self._write_json(JOB, {"format": "xnas-job", "version": 1, **asdict(job)})
+
+    def job(self) -> Job:
+        """What was asked for. Raises ValueError if the folder does not say."""
+        if not self.has(JOB):
+            raise ValueError(
+                f"{self.path} has no {JOB}, so it cannot be continued; start anew under another name"
+            )
+        path = self.path / JOB
+        fields = parse_object(path.read_text(encoding="utf-8"), where=str(path))
+        job = Job(
+            verb=fields.text("verb"), controls=fields.integer("controls"), network=fields.text("network")
+        )
+        if job.verb not in ("run", SEARCH, RETRAIN):
+            raise ValueError(f"{path}: 'verb' must be run, search or retrain; got {job.verb!r}")
+        return job
+
+    def environment(self) -> dict[str, Any]:
+        """What the run ran on; empty if the folder does not say. Raises ValueError if the file is damaged."""
+        path = self.path / ENVIRONMENT
+        return (
+            dict(parse_object(path.read_text(encoding="utf-8"), where=str(path)).values)
+            if path.is_file()
+            else {}
+        )
+
     def describe(self, config: Config, environment: Mapping[str, object]) -> None:
-        """Write the settings and the environment of the run."""
+        """Write the environment and the settings of the run, these last: a folder that has them is a run's."""
+        self._write_json(ENVIRONMENT, environment)
         self._write(CONFIG, config.to_toml())
-        self._write(ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def config(self) -> Config:
         """The settings of the run. Raises ValueError if the folder is none of a run."""
         return read_run_config(self.path)
 
+    def check_same(self, config: Config, *, sections: Collection[str]) -> None:
+        """Raises ValueError, naming every difference, if the run was begun with other settings."""
+        if changed := differences(self.config(), config, sections=sections):
+            raise ValueError(
+                f"{self.path} was begun with other settings: {'; '.join(changed)}; give it the same, choose another "
+                "--name, or start anew with --overwrite"
+            )
+
+    def checkpoints(self, phase: str, *, keep: int = 2) -> Checkpoints:
+        """The checkpoints of a phase."""
+        return Checkpoints(self.path / CHECKPOINTS, phase, keep=keep)
+
+    def has_begun(self, phase: str) -> bool:
+        """Whether a phase has been saved at least once, or has left its result."""
+        return bool(self.checkpoints(phase).found()) or (phase == RETRAIN and self.has(RESULT))
+
     def write_genotype(self, genotype: Genotype) -> None:
-        """Write the architecture that the run stands for."""
+        """Write the architecture that the run stands for: its search has ended."""
         self._write(GENOTYPE, genotype.to_json())
+        (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
+
+    def write_genotype_so_far(self, genotype: Genotype) -> None:
+        """Write the architecture that a search would choose where it was broken off."""
+        self._write(GENOTYPE_SO_FAR, genotype.to_json())
 
     def genotype(self) -> Genotype:
         """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
         path = self.path / GENOTYPE
         if not path.is_file():
-            raise ValueError(f"{self.path} has no {GENOTYPE} yet; its search has not ended")
+            raise ValueError(
+                f"{self.path} has no {GENOTYPE} yet: its search has not ended; go on with: xnas resume {self.path}"
+            )
         try:
             return Genotype.from_json(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append a row to metrics.jsonl. Rows hold no times: the same run writes the same bytes."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Append a row to metrics.jsonl. Raises CannotWrite; the row then waits for the next attempt."""
+        self.metrics.append(row)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write what the tested network reached."""
-        document = {"format": "xnas-result", "version": 1, **result}
-        self._write(RESULT, json.dumps(document, indent=2) + "\n")
+        self._write_json(RESULT, {"format": "xnas-result", "version": 1, **result})
+
+    def result(self) -> dict[str, Any]:
+        """What the tested network reached. Raises ValueError if the file is damaged."""
+        path = self.path / RESULT
+        values = dict(parse_object(path.read_text(encoding="utf-8"), where=str(path)).values)
+        return {name: value for name, value in values.items() if name not in ("format", "version")}
 
     def add_timing(self, phase: str, **values: float) -> None:
         """Note the wall time of a phase, in seconds."""
         path = self.path / TIMING
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        self._write(TIMING, json.dumps({**known, phase: values}, indent=2) + "\n")
+        known = (
+            parse_object(path.read_text(encoding="utf-8"), where=str(path)).values if path.is_file() else {}
+        )
+        self._write_json(TIMING, {**known, phase: values})
 
     def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""
@@ -128,14 +245,20 @@ class RunFolder:
             raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
 
     def drop_training(self) -> None:
-        """Take out what an earlier retraining left: its rows, its result and its weights."""
-        for name in (RESULT, WEIGHTS):
-            (self.path / name).unlink(missing_ok=True)
+        """Take out what an earlier retraining left: its result, its rows, its checkpoints and its weights."""
+        (self.path / RESULT).unlink(missing_ok=True)
         path = self.path / METRICS
         if path.is_file():
+            self.metrics.flush()  # a row that a crash has torn goes first
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["kind"] not in ("retrain_epoch", "test")]
+            kept = [line for line in lines if json.loads(line)["kind"] not in TRAINING_ROWS]
             self._write(METRICS, "".join(kept))
+            self.metrics = MetricsLog(path)
+        self.checkpoints(RETRAIN).drop()
+        (self.path / WEIGHTS).unlink(missing_ok=True)
+
+    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self._write(name, json.dumps(values, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.path / name, text.encode("utf-8"))

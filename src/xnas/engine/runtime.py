@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -66,6 +67,43 @@ def make_repeatable(seed: int) -> None:
     # It would fill every new tensor too, which only shows bugs of kernels; a search spends a tenth of its time on it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
+
+
+def random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """The states of torch's random generators, on the CPU and on `device`: uint8."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states[device.type] = torch.get_device_module(device).get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.device) -> None:
+    """Go on from `random_states`; a device that they are not of keeps its own. Raises RuntimeError if they are none."""
+    torch.set_rng_state(states["cpu"])
+    if device.type in states and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(states[device.type])
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has held at most: of the device, or of the machine if that is a CPU; 0 if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an operation failed for want of memory. On the CPU torch has no error of its own for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in said or "MPS backend out of memory" in said
+    )
 
 
 def environment(device: torch.device) -> dict[str, object]:

@@ -4,28 +4,30 @@ One round: descend the weights on a training batch; forecast and reward on a val
 exponentiated-gradient step; wipeout. First-order approximation; the training set is split in two halves.
 """
 
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from xnas.data.batches import Batch, batches, num_batches
 from xnas.data.images import DataSet, ImageSet, Normalisation
 from xnas.data.order import mix_address, split
-from xnas.engine.config import Config
-from xnas.engine.descent import Tally, build_sgd, descend, require_finite, set_learning_rate
+from xnas.engine.config import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
+from xnas.engine.course import Course, Row
+from xnas.engine.descent import Tally, descend, require_finite
+from xnas.engine.follow import Origin, follow
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, supernet_plan
 from xnas.engine.progress import GroupLabels, Progress, Silent
-from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import make_repeatable
-from xnas.engine.schedule import cosine
+from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
+from xnas.engine.runtime import environment, make_repeatable
 from xnas.optimizers.base import Wipeout
 from xnas.optimizers.xnas import XNAS
 from xnas.report.cost import count_parameters
+from xnas.report.whole_file import CannotWrite
 from xnas.space.darts import SearchSpace
 from xnas.space.genotype import Genotype
 
@@ -62,25 +64,34 @@ class Halves:
         )
 
 
-class Search:
+class Search(Course):
     """A search at some point of its course, and the steps that move it on."""
 
+    phase = SEARCH
+    row_kinds = ("group", "search_epoch", "wipeout")
+    settings: SearchConfig
+
     def __init__(self, config: Config, data: DataSet, *, device: torch.device) -> None:
+        settings = config.search
         self.config = config
-        self.device = device
+        self.images = data.fingerprint()
         self.halves = Halves.of(config, data.train)
-        self.rounds_per_epoch = self.halves.rounds(config.search.batch_size)
         self.augmentation = augmentation_of(config.data, data.image_shape)
+        self.normalisation = Normalisation.of(self.halves.train)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = self.space.supernet(
             supernet_plan(config.space, image_channels=data.image_shape[0], num_classes=data.num_classes)
         )
-        self.supernet: nn.Module = supernet.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.weights = build_sgd(self.supernet, config.search)
-        settings = config.search
+        super().__init__(
+            supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            settings,
+            rounds_per_epoch=self.halves.rounds(settings.batch_size),
+            tallies={part: Tally(data.num_classes, device) for part in ("train", "validation")},
+            device=device,
+        )
         self.experts = XNAS(
-            self.supernet,
+            self.network,
             rounds=self.rounds_per_epoch * (settings.epochs - settings.warmup_epochs),
             batch_size=settings.batch_size,
             feedback=settings.feedback,
@@ -89,9 +100,6 @@ class Search:
             step_size=settings.step_size,
             weight_optimizer=self.weights,
         )
-        self.normalisation = Normalisation.of(self.halves.train)
-        self.num_classes = data.num_classes
-        self.rounds = 0
 
     def labels(self) -> dict[str, GroupLabels]:
         """What the edges and experts of every group are called."""
@@ -104,15 +112,16 @@ class Search:
         """The architecture that would be derived now."""
         return self.space.derive({name: state.log_v_EK for name, state in self.experts.states.items()})
 
-    def epoch_batches(self, epoch: int) -> Iterator[tuple[Batch, Batch]]:
-        """A training and a validation batch for each round of an epoch, counted from 1."""
+    def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
+        """A training and a validation batch for each round of an epoch, counted from 1, from round `start` on."""
         streams = [
             batches(
                 part,
-                batch_size=self.config.search.batch_size,
+                batch_size=self.settings.batch_size,
                 normalisation=self.normalisation,
                 seed=mix_address(self.config.seed, address),
                 epoch=epoch,
+                start=start,
                 shuffle=True,
                 augmentation=self.augmentation,
                 drop_last=True,
@@ -122,117 +131,123 @@ class Search:
         ]
         return zip(*streams, strict=False)  # the larger part waits for the next epoch
 
-    def round(
-        self, train: Batch, validation: Batch, *, listen: bool, train_tally: Tally, validation_tally: Tally
-    ) -> list[Wipeout]:
-        """One round of algorithm 1; without `listen` it only trains the weights, as in a warm-up."""
-        where = f"round {self.rounds + 1}"
-        clip_norm = self.config.search.clip_norm
-        descend(
-            self.supernet, self.weights, train, clip_norm=clip_norm, where=where, tally=train_tally
-        )  # line 4
+    def round(self, *batches: Batch) -> list[Row]:
+        """One round of algorithm 1; a warm-up's only trains the weights. Returns a row for each expert wiped out."""
+        train, validation = batches
+        descend(  # line 4
+            self.network,
+            self.weights,
+            train,
+            images=self.halves.train,
+            clip_norm=self.settings.clip_norm,
+            where=self.where,
+            tally=self.tallies["train"],
+        )
         wiped: list[Wipeout] = []
-        if listen:
-            self.measure_rewards(validation, where=where, tally=validation_tally)  # lines 5-8
+        if self.epochs_done >= self.settings.warmup_epochs:
+            self.measure_rewards(validation)  # lines 5-8
             wiped = self.experts.step()  # lines 9-13
+        epoch = self.epochs_done + 1
         self.rounds += 1
-        return wiped
+        return [_wipeout_row(gone, epoch=epoch, round_number=self.rounds) for gone in wiped]
 
-    def measure_rewards(self, validation: Batch, *, where: str, tally: Tally) -> None:
+    def measure_rewards(self, validation: Batch) -> None:
         """Forecast a validation batch and keep the gradients by the mixture weights (lines 5-8)."""
 
         def forecast() -> Tensor:
-            logits_BD = self.supernet(validation.images_BCHW)
+            logits_BD = self.network(validation.images_BCHW)
             losses_B = F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
-            tally.add(losses_B.detach(), logits_BD.detach(), validation.labels_B)
+            self.tallies["validation"].add(losses_B.detach(), logits_BD.detach(), validation.labels_B)
             return losses_B
 
         losses_B = self.experts.measure(forecast)
         rewards = {f"reward in group {name!r}": self.experts.gradients(name) for name in self.experts.groups}
-        require_finite({"validation loss": losses_B, **rewards}, where=where)
+        require_finite(
+            {"validation loss": losses_B, **rewards},
+            batch=validation,
+            images=self.halves.validation,
+            where=self.where,
+        )
+
+    def opening_rows(self) -> list[Row]:
+        """What every group is fixed by, and where the experts start."""
+        return [*(_group_row(self, name) for name in self.experts.groups), _state_row(self)]
+
+    def epoch_row(self) -> Row:
+        """Losses, accuracies and expert weights at the end of an epoch."""
+        train, validation = self.tallies["train"], self.tallies["validation"]
+        heard = self.epochs_done > self.settings.warmup_epochs
+        return _state_row(self) | {
+            "learning_rate": self.weights.param_groups[0]["lr"],
+            "train_loss": train.loss,
+            "train_accuracy": train.accuracy,
+            "val_loss": validation.loss if heard else None,
+            "val_accuracy": validation.accuracy if heard else None,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a later process needs to go on bit for bit, the experts' weights and survivors too."""
+        experts = {f"experts/{name}": value for name, value in self.experts.state_dict().items()}
+        return super().tensors() | experts
+
+    def _load_parts(self, states: dict[str, dict[str, Tensor]]) -> None:
+        # First of all: experts that were wiped out leave the network, so that the rest fits.
+        self.experts.load_state_dict(states["experts"])
+        super()._load_parts(states)
 
 
 def search(
     course: Search, *, folder: RunFolder, progress: Progress | None = None, interrupt: Interrupt | None = None
 ) -> Genotype:
-    """Go through a search from its start to its horizon; write its course and result into `folder`.
+    """Go through a search to its horizon, from where `folder` knows it to be; write its course and result there.
 
-    Raises NonFinite where the search breaks down, and Interrupted after a signal: then genotype.json holds the
-    choice as it stood.
+    A search that has ended there already is not done again. Raises ValueError if the folder is of other settings or
+    its checkpoints are damaged, NonFinite where the search breaks down, and Interrupted after a signal: then
+    genotype-so-far.json holds the choice as it stood.
     """
     progress, interrupt = progress or Silent(), interrupt or Interrupt()
-    settings, device = course.config.search, course.device
-    _log_groups(course, folder, progress)
-    folder.log(_epoch_row(course, epoch=0))
-    progress.start("search", epochs=settings.epochs, rounds=course.rounds_per_epoch, labels=course.labels())
-    started = time.perf_counter()
-    try:
-        for epoch in range(1, settings.epochs + 1):
-            rate = cosine(
-                epoch - 1,
-                epochs=settings.epochs,
-                start=settings.learning_rate,
-                end=settings.learning_rate_min,
-            )
-            set_learning_rate(course.weights, rate)
-            tallies = [Tally(course.num_classes, device) for _ in range(2)]
-            for number, (train, validation) in enumerate(course.epoch_batches(epoch), start=1):
-                wiped = course.round(
-                    train,
-                    validation,
-                    listen=epoch > settings.warmup_epochs,
-                    train_tally=tallies[TRAIN],
-                    validation_tally=tallies[VALIDATION],
-                )
-                for gone in wiped:
-                    folder.log(_wipeout_row(gone, epoch=epoch, round_number=course.rounds))
-                progress.round_done(
-                    epoch=epoch, round_in_epoch=number, values={"train loss": tallies[TRAIN].loss}
-                )
-                interrupt.check()
-            heard = epoch > settings.warmup_epochs
-            row = _epoch_row(course, epoch=epoch) | {
-                "learning_rate": rate,
-                "train_loss": tallies[TRAIN].loss,
-                "train_accuracy": tallies[TRAIN].accuracy,
-                "val_loss": tallies[VALIDATION].loss if heard else None,
-                "val_accuracy": tallies[VALIDATION].accuracy if heard else None,
-            }
-            folder.log(row)
-            progress.epoch_done(row)
-    finally:
-        progress.finish()
-        folder.write_genotype(course.genotype())
-        folder.add_timing("search", seconds=round(time.perf_counter() - started, 3), rounds=course.rounds)
-    return course.genotype()
-
-
-def _log_groups(course: Search, folder: RunFolder, progress: Progress) -> None:
-    labels = course.labels()
-    for name, group in course.experts.settings.items():
+    config = course.config
+    if not folder.has(CONFIG):
+        folder.describe(config, environment(course.device))
+    folder.check_same(config, sections=SEARCH_SECTIONS)
+    if folder.has(GENOTYPE):
+        return folder.genotype()
+    origin = Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
+    for group in course.experts.settings.values():
         progress.say(str(group))
-        folder.log(
-            {
-                "kind": "group",
-                "group": name,
-                "experts": list(labels[name].experts),
-                "edges": list(labels[name].edges),
-                "replicas": group.num_replicas,
-                "feedback": group.feedback,
-                "horizon": group.rule.horizon,
-                "step_size": group.rule.step_size,
-                "reward_bound": group.rule.reward_bound,
-                "zeta": group.rule.zeta,
-            }
-        )
+    try:
+        follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+    except BaseException:
+        with suppress(CannotWrite):
+            folder.write_genotype_so_far(course.genotype())
+        raise
+    genotype = course.genotype()
+    folder.write_genotype(genotype)
+    return genotype
 
 
-def _epoch_row(course: Search, *, epoch: int) -> dict[str, object]:
+def _group_row(course: Search, name: str) -> Row:
+    group, labels = course.experts.settings[name], course.labels()[name]
+    return {
+        "kind": "group",
+        "group": name,
+        "experts": list(labels.experts),
+        "edges": list(labels.edges),
+        "replicas": group.num_replicas,
+        "feedback": group.feedback,
+        "horizon": group.rule.horizon,
+        "step_size": group.rule.step_size,
+        "reward_bound": group.rule.reward_bound,
+        "zeta": group.rule.zeta,
+    }
+
+
+def _state_row(course: Search) -> Row:
     return {
         "kind": "search_epoch",
-        "epoch": epoch,
+        "epoch": course.epochs_done,
         "rounds": course.rounds,
-        "parameters": count_parameters(course.supernet),
+        "parameters": count_parameters(course.network),
         "groups": {
             name: {
                 "feedbacks": state.num_feedbacks,

@@ -1,0 +1,54 @@
+"""xnas resume: go on with a run that was broken off."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from xnas.cli.arguments import parse
+from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, read_run_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What to go on with."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+    device: str | None = None
+    """Another device than the run began on: the result is then not bit for bit that of a run that stayed."""
+    threads: int | None = None
+    """Another number of CPU threads, with the same reservation."""
+    root: Path | None = None
+    """Where the files of a named data set are, if they have moved."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code."""
+    description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
+    arguments = parse(Arguments, argv, verb="resume", description=description)
+    config = read_run_config(arguments.run)
+    for name in ("device", "threads"):
+        if (value := getattr(arguments, name)) is not None:
+            config = dataclasses.replace(config, **{name: value})
+    if arguments.root is not None:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
+    from xnas.cli import retrain, run, search
+    from xnas.cli.session import Request
+    from xnas.engine.run_folder import GENOTYPE, RETRAIN, Place, RunFolder
+
+    folder = RunFolder(arguments.run)
+    request = Request(
+        job=folder.job(),
+        config=config,
+        place=Place.of(arguments.run),
+        fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS),
+    )
+    if request.job.verb == "run":
+        return run.carry_out(request)
+    if request.job.verb == "retrain" or (folder.has(GENOTYPE) and folder.has_begun(RETRAIN)):
+        return retrain.carry_out(request, folder.genotype())
+    return search.carry_out(request)

@@ -1,0 +1,193 @@
+"""Checkpoints: the state of a run between two rounds, on the disk whole or not at all.
+
+A checkpoint is a folder PHASE-ROUNDS with tensors.safetensors, state.json, and a manifest of both files' size and
+SHA-256. It is made in a staging folder: every file is forced to the disk, the manifest last, then the folder is moved
+into place and its parent forced to the disk. A folder of that name is therefore whole, unless it was damaged later;
+then its manifest says so, and the one before it is taken.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from xnas.report.whole_file import sync_folder, write_synced
+
+FORMAT, VERSION = "xnas-checkpoint", 1
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+STAGING, DISCARDED, DAMAGED = ".staging-", ".discarded-", "damaged-"
+MOST_BYTES_OF_JSON = 2**20
+
+Say = Callable[[str], object]
+
+
+class Damaged(ValueError):
+    """A checkpoint is not what was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A state as named tensors and plain values."""
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+    """What JSON can say."""
+
+
+class Checkpoints:
+    """The checkpoints of one phase of a run, in the folder `home`; the newest `keep` stay."""
+
+    def __init__(self, home: Path, phase: str, *, keep: int = 2) -> None:
+        assert keep >= 2, keep
+        self.home, self.phase, self.keep = home, phase, keep
+
+    def found(self) -> list[Path]:
+        """The checkpoints that are there, the newest first."""
+        name = re.compile(re.escape(self.phase) + r"-(\d{10,18})")
+        if not self.home.is_dir():
+            return []
+        return sorted((path for path in self.home.iterdir() if name.fullmatch(path.name)), reverse=True)
+
+    def save(self, snapshot: Snapshot, *, rounds: int) -> Path:
+        """Add a checkpoint, and drop those that are too many. Raises OSError, with the old ones as they were."""
+        name = f"{self.phase}-{rounds:010}"
+        place, staging = self.home / name, self.home / f"{STAGING}{name}"
+        if place.exists():
+            return place  # a course comes to the same state again
+        self.home.mkdir(exist_ok=True)
+        self.tidy()
+        try:
+            staging.mkdir()
+            contents = {TENSORS: _packed(snapshot.tensors), STATE: _json(snapshot.values)}
+            for file, content in contents.items():
+                write_synced(staging / file, content)
+            write_synced(staging / MANIFEST, _manifest(contents))
+            sync_folder(staging)
+            os.rename(staging, place)
+            sync_folder(self.home)
+        except OSError:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        for old in self.found()[self.keep :]:
+            self._discard(old)
+        return place
+
+    def newest(self, *, say: Say) -> tuple[Path, Snapshot] | None:
+        """The newest checkpoint that is as it was written, or None if there never was one.
+
+        Damaged ones are set aside, with a warning that names the bad file. Raises Damaged if there is no other.
+        """
+        found, unfit = self.found(), []
+        for path in found:
+            try:
+                snapshot = read_checkpoint(path)
+            except Damaged as error:
+                unfit.append((path, error))
+                continue
+            for bad, reason in unfit:
+                say(f"warning: {reason}; going on from {path.name} instead")
+                _set_aside(bad)
+            return path, snapshot
+        if unfit:
+            reasons = "; ".join(str(reason) for _, reason in unfit)
+            raise Damaged(
+                f"no checkpoint of the {self.phase} in {self.home} can be used: {reasons}; restore one from a copy, or "
+                "start anew with --overwrite"
+            )
+        return None
+
+    def tidy(self) -> None:
+        """Take away what a process that died had not finished. Raises OSError."""
+        if self.home.is_dir():
+            for path in self.home.iterdir():
+                if path.name.startswith((STAGING, DISCARDED)):
+                    shutil.rmtree(path)
+
+    def drop(self) -> None:
+        """Take all checkpoints of the phase away. Raises OSError."""
+        for path in self.found():
+            self._discard(path)
+
+    def _discard(self, path: Path) -> None:
+        # Renamed first: a folder of a checkpoint's name is never half of one.
+        gone = path.with_name(DISCARDED + path.name)
+        os.rename(path, gone)
+        shutil.rmtree(gone)
+
+
+def read_checkpoint(path: Path) -> Snapshot:
+    """The state in a checkpoint's folder. Raises Damaged, naming the file, if it is not as it was written."""
+    manifest = _read(path / MANIFEST, most=MOST_BYTES_OF_JSON)
+    _check_version(path / MANIFEST, manifest)
+    contents = {
+        TENSORS: _read(path / TENSORS, most=None),
+        STATE: _read(path / STATE, most=MOST_BYTES_OF_JSON),
+    }
+    if manifest != _manifest(contents):
+        # The manifest is made anew from the files and compared byte by byte, so that nothing in it goes unnoticed.
+        for name, content in contents.items():
+            if json.dumps(_entry(content)).encode() not in manifest:
+                raise Damaged(f"{path / name} has changed since it was written")
+        raise Damaged(f"{path / MANIFEST} has changed since it was written")
+    try:
+        tensors, values = load(contents[TENSORS]), json.loads(contents[STATE])
+    except Exception as error:  # a stranger may have made a manifest to go with anything
+        raise Damaged(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise Damaged(f"{path / STATE} holds no object")
+    return Snapshot(tensors=tensors, values=values)
+
+
+def _check_version(path: Path, manifest: bytes) -> None:
+    try:
+        fields = json.loads(manifest)
+        form, version = fields["format"], fields["version"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        raise Damaged(f"{path} is no manifest of a checkpoint") from None
+    if form != FORMAT or version != VERSION:
+        raise Damaged(f"{path} is of another format or version than this xnas reads, {FORMAT} {VERSION}")
+
+
+def _read(path: Path, *, most: int | None) -> bytes:
+    if path.is_symlink() or not path.is_file():
+        raise Damaged(f"{path} is missing")
+    try:
+        if most is not None and path.stat().st_size > most:
+            raise Damaged(f"{path} is larger than the {most:,} bytes that such a file may have")
+        return path.read_bytes()
+    except OSError as error:
+        raise Damaged(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _packed(tensors: Mapping[str, Tensor]) -> bytes:
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _manifest(contents: Mapping[str, bytes]) -> bytes:
+    entries = ",\n".join(f'    "{name}": {json.dumps(_entry(content))}' for name, content in contents.items())
+    return (
+        f'{{\n  "format": "{FORMAT}",\n  "version": {VERSION},\n  "files": {{\n{entries}\n  }}\n}}\n'.encode()
+    )
+
+
+def _entry(content: bytes) -> dict[str, object]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _set_aside(path: Path) -> None:
+    aside = path.with_name(DAMAGED + path.name)
+    if aside.exists():
+        shutil.rmtree(aside)
+    os.rename(path, aside)

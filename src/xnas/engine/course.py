@@ -1,0 +1,158 @@
+"""A phase of a run at some point of its way: what moves on with every round, and how it is stored and brought back.
+
+Searching and retraining are courses. `follow` goes along one, and saves it between rounds.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from xnas.data.batches import Batch
+from xnas.engine.config import RetrainConfig, SearchConfig
+from xnas.engine.descent import Tally, build_sgd, set_learning_rate
+from xnas.engine.progress import GroupLabels
+from xnas.engine.runtime import random_states, set_random_states
+from xnas.engine.schedule import cosine
+
+Row = dict[str, Any]
+"""A line of metrics.jsonl."""
+
+
+class Course(ABC):
+    """A network, its optimizer and the running means of an epoch, after `rounds` of all rounds."""
+
+    phase: ClassVar[str]
+    """The first word of its checkpoints' names, and of what is shown."""
+    row_kinds: ClassVar[tuple[str, ...]]
+    """The kinds of rows that it adds to metrics.jsonl."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: SearchConfig | RetrainConfig,
+        *,
+        rounds_per_epoch: int,
+        tallies: Mapping[str, Tally],
+        device: torch.device,
+    ) -> None:
+        self.network = network
+        self.weights = build_sgd(network, settings)
+        self.settings = settings
+        self.rounds_per_epoch = rounds_per_epoch
+        self.tallies = tallies
+        self.device = device
+        self.rounds = 0
+
+    @property
+    def total_rounds(self) -> int:
+        """Rounds from the start to the end."""
+        return self.settings.epochs * self.rounds_per_epoch
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs behind it."""
+        return self.rounds // self.rounds_per_epoch
+
+    @property
+    def round_in_epoch(self) -> int:
+        """Rounds of the running epoch behind it."""
+        return self.rounds % self.rounds_per_epoch
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the network weights in the running epoch."""
+        return cosine(
+            self.epochs_done,
+            epochs=self.settings.epochs,
+            start=self.settings.learning_rate,
+            end=self.settings.learning_rate_min,
+        )
+
+    @property
+    def where(self) -> str:
+        """The round that comes next, in words."""
+        return f"round {self.round_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
+
+    def labels(self) -> dict[str, GroupLabels]:
+        """What the edges and experts of the groups that it searches are called."""
+        return {}
+
+    def opening_rows(self) -> list[Row]:
+        """What metrics.jsonl says before the first round."""
+        return []
+
+    @abstractmethod
+    def epoch_batches(self, epoch: int, *, start: int) -> Iterator[tuple[Batch, ...]]:
+        """The batches of each round of an epoch, counted from 1, without the first `start` rounds."""
+
+    @abstractmethod
+    def round(self, *batches: Batch) -> list[Row]:
+        """One round; returns the rows that it adds to metrics.jsonl. Raises NonFinite before it updates anything."""
+
+    @abstractmethod
+    def epoch_row(self) -> Row:
+        """What metrics.jsonl says of the epoch that has just ended."""
+
+    def batches_left(self) -> Iterator[tuple[Batch, ...]]:
+        """The batches of every round to come; `round` is expected to be called with each before the next is taken."""
+        while self.rounds < self.total_rounds:
+            start = self.round_in_epoch
+            if start == 0:
+                for tally in self.tallies.values():
+                    tally.reset()
+            set_learning_rate(self.weights, self.learning_rate)
+            stream = self.epoch_batches(self.epochs_done + 1, start=start)
+            yield from islice(stream, self.rounds_per_epoch - start)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that a later process needs to go on bit for bit, but for `rounds`."""
+        states = {
+            "network": self.network.state_dict(),
+            "random": random_states(self.device),
+            **{f"tally.{name}": tally.state_dict() for name, tally in self.tallies.items()},
+        }
+        parameters = {id(parameter): name for name, parameter in self.network.named_parameters()}
+        for parameter, values in self.weights.state.items():
+            for key, value in values.items():
+                if value is not None:
+                    states.setdefault(f"optimizer.{key}", {})[parameters[id(parameter)]] = value
+        return {f"{part}/{name}": value for part, state in states.items() for name, value in state.items()}
+
+    def load(self, tensors: Mapping[str, Tensor], *, rounds: int) -> None:
+        """Go on from what `tensors` gave after `rounds`. Raises ValueError if they do not fit."""
+        if not 0 <= rounds <= self.total_rounds:
+            raise ValueError(
+                f"{rounds:,} rounds are not among the {self.total_rounds:,} of this {self.phase}"
+            )
+        states: dict[str, dict[str, Tensor]] = {}
+        for address, value in tensors.items():
+            part, _, name = address.partition("/")
+            states.setdefault(part, {})[name] = value
+        try:
+            self._load_parts(states)
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise ValueError(f"the state does not fit this {self.phase}: {_in_one_line(error)}") from error
+        self.rounds = rounds
+
+    def _load_parts(self, states: dict[str, dict[str, Tensor]]) -> None:
+        self.network.load_state_dict(states["network"])
+        set_random_states(states["random"], device=self.device)
+        for name, tally in self.tallies.items():
+            tally.load_state_dict(states[f"tally.{name}"])
+        parameters = dict(self.network.named_parameters())
+        self.weights.state.clear()
+        for part, values in states.items():
+            kind, _, key = part.partition(".")
+            if kind == "optimizer":
+                for name, value in values.items():
+                    # In the memory layout of the parameter, on its device.
+                    stored = torch.empty_like(parameters[name]).copy_(value) if value.dim() else value.clone()
+                    self.weights.state[parameters[name]][key] = stored
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

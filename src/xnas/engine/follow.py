@@ -1,0 +1,233 @@
+"""Going along a course to its end, so that it can be broken off anywhere and taken up again bit for bit.
+
+Between rounds it saves: every few minutes or rounds, after a signal, and at the end. What a process that is killed had
+done since its last checkpoint is done again, in the same way.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from xnas.engine.checkpoint import Checkpoints, Snapshot
+from xnas.engine.config import CheckpointConfig, Config, differences, parse_config
+from xnas.engine.course import Course, Row
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.progress import Progress
+from xnas.engine.run_folder import RunFolder
+from xnas.engine.runtime import is_out_of_memory, peak_memory
+from xnas.engine.stops import NonFinite, OutOfMemory
+from xnas.report.fields import Fields
+from xnas.report.whole_file import CannotWrite
+
+MOST_FAILURES = 3
+"""Times in a row that a run goes on without a checkpoint."""
+ROOM = 3
+"""Checkpoints that must have room before a phase begins: two that are kept, and one being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a course must have been begun with, to be continued."""
+
+    config: Config
+    sections: tuple[str, ...]
+    """The settings that decide its result."""
+    facts: Mapping[str, str]
+    """What else decides it, by name: the images, the architecture."""
+
+    def as_values(self) -> dict[str, Any]:
+        """As a checkpoint keeps it."""
+        return {"config": self.config.to_toml(), "facts": dict(self.facts)}
+
+    def check(self, values: Fields) -> None:
+        """Raises ValueError, naming every difference, if a checkpoint has another origin."""
+        before = parse_config(values.text("config"), where=f"{values.where}: config")
+        changed = differences(before, self.config, sections=self.sections)
+        facts = values.inner("facts")
+        changed += [f"{name} changed" for name, value in self.facts.items() if facts.text(name) != value]
+        if changed:
+            raise ValueError(
+                f"{values.where} was begun otherwise: {'; '.join(changed)}; give it the same, choose another --name, "
+                "or start anew with --overwrite"
+            )
+
+
+def follow(
+    course: Course, *, origin: Origin, folder: RunFolder, progress: Progress, interrupt: Interrupt
+) -> None:
+    """Go from the newest checkpoint in `folder`, or the start, to the end.
+
+    Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
+    where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint.
+    """
+    keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
+    keeper.begin()
+    try:
+        progress.start(
+            course.phase,
+            epochs=course.settings.epochs,
+            rounds=course.rounds_per_epoch,
+            done=course.rounds,
+            labels=course.labels(),
+        )
+        for batches in course.batches_left():
+            epoch = course.epochs_done + 1
+            keeper.log(course.round(*batches))
+            progress.round_done(
+                epoch=epoch,
+                round_in_epoch=course.round_in_epoch or course.rounds_per_epoch,
+                values={"train loss": course.tallies["train"].loss},
+            )
+            if course.round_in_epoch == 0:
+                row = course.epoch_row()
+                keeper.log([row])
+                progress.epoch_done(row)
+            ending = interrupt.number is not None
+            keeper.after_round(ending=ending)
+            if ending:
+                interrupt.check()
+    except NonFinite as error:
+        raise NonFinite(f"{error}; last good checkpoint: {keeper.last}") from error
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"out of memory at {course.where}, with batches of {course.settings.batch_size} images and a peak of "
+            f"{peak_memory(course.device) / 2**30:.1f} GiB; start a new run with a smaller "
+            f"--{course.phase}.batch-size or fewer channels, or continue this one where there is more memory; last "
+            f"good checkpoint: {keeper.last}"
+        ) from error
+    else:
+        keeper.end()
+    finally:
+        progress.finish()
+        with suppress(CannotWrite):  # a note; what matters has been saved, or has failed already
+            folder.add_timing(course.phase, seconds=keeper.seconds(), rounds=course.rounds)
+
+
+class Keeper:
+    """Decides when a course is saved, and what happens where the disk does not take it."""
+
+    def __init__(
+        self,
+        course: Course,
+        *,
+        origin: Origin,
+        folder: RunFolder,
+        say: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.course, self.origin, self.folder, self.say, self.clock = course, origin, folder, say, clock
+        self.settings: CheckpointConfig = origin.config.checkpoint
+        self.store: Checkpoints = folder.checkpoints(course.phase, keep=self.settings.keep)
+        self.last: Path | None = None
+        """The newest good checkpoint."""
+        self.failures = 0
+        self._rounds_tried = 0
+        self._started = self._time_tried = clock()
+        self._seconds_before = 0.0
+
+    def begin(self) -> None:
+        """Bring the course to its newest checkpoint; without one, write the first.
+
+        Raises ValueError for checkpoints of another origin or damaged ones, or a disk without room.
+        """
+        try:
+            self.store.tidy()
+        except OSError as error:
+            raise CannotWrite(f"cannot write into {self.store.home}: {error.strerror}") from error
+        found = self.store.newest(say=self.say)
+        if found is None:
+            if lost := [kind for kind in self.folder.metrics.kinds() if kind in self.course.row_kinds]:
+                raise ValueError(
+                    f"{self.folder.metrics.path} has rows of kind {lost[0]!r}, but {self.store.home} has no checkpoint "
+                    f"of the {self.course.phase}; restore it from a copy, or start anew with --overwrite"
+                )
+            self._check_room()
+            self._save()
+        else:
+            path, snapshot = found
+            values = Fields.of(snapshot.values, where=str(path))
+            self.origin.check(values)
+            self.course.load(snapshot.tensors, rounds=values.integer("rounds"))
+            self.folder.metrics.cut(values.integer("metrics_bytes"))
+            self._seconds_before = values.number("seconds")
+            self.last, self._rounds_tried = path, self.course.rounds
+            self.say(f"{self.course.phase}: going on from {path}")
+        if self.course.rounds == 0:
+            self.log(self.course.opening_rows())
+
+    def log(self, rows: list[Row]) -> None:
+        """Write rows into metrics.jsonl; those that the disk does not take now wait for the next checkpoint."""
+        for row in rows:
+            try:
+                self.folder.log(row)
+            except CannotWrite as error:
+                self.say(f"warning: {error}; trying again")
+
+    def after_round(self, *, ending: bool) -> None:
+        """Save if it is time to, or the run is ending. Raises CannotWrite after three failures in a row."""
+        rounds = self.course.rounds
+        due = self.clock() - self._time_tried >= 60 * self.settings.minutes
+        if self.settings.rounds is not None:
+            due = due or rounds - self._rounds_tried >= self.settings.rounds
+        if not (due or ending):
+            return
+        try:
+            self._save()
+        except CannotWrite as error:
+            self.failures += 1
+            if self.failures >= MOST_FAILURES or rounds == self.course.total_rounds:
+                raise
+            self.say(f"warning: {error}; " + ("stopping without it" if ending else "going on, trying again"))
+
+    def end(self) -> None:
+        """Save the end of the course. Raises CannotWrite."""
+        self._save()
+
+    def seconds(self) -> float:
+        """Wall time spent on the course, by the processes before this one too."""
+        return round(self._seconds_before + self.clock() - self._started, 3)
+
+    def _save(self) -> None:
+        rounds = self.course.rounds
+        self._rounds_tried, self._time_tried = rounds, self.clock()
+        tensors = self.course.tensors()
+        try:
+            snapshot = Snapshot(
+                tensors=tensors,
+                values={
+                    "phase": self.course.phase,
+                    "rounds": rounds,
+                    "seconds": self.seconds(),
+                    "metrics_bytes": self.folder.metrics.flush(),
+                    **self.origin.as_values(),
+                },
+            )
+            self.last = self.store.save(snapshot, rounds=rounds)
+        except OSError as error:
+            raise CannotWrite(
+                f"cannot write a checkpoint into {self.store.home}: {error.strerror or error}; it needs "
+                f"{_num_bytes(tensors):,} bytes; last good checkpoint: {self.last}"
+            ) from error
+        self.failures = 0
+
+    def _check_room(self) -> None:
+        # At its start a course has no momentum yet: as much again as the network's parameters.
+        need = ROOM * 2 * _num_bytes(self.course.tensors())
+        free = shutil.disk_usage(self.folder.path).free
+        if free < need:
+            raise CannotWrite(
+                f"{self.folder.path} has room for {free:,} bytes, and {ROOM} checkpoints of the {self.course.phase} "
+                f"need {need:,}; make room, or choose another place with --runs"
+            )
+
+
+def _num_bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

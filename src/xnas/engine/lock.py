@@ -1,0 +1,67 @@
+"""One process at a time works in a run folder.
+
+The lock is the system's, on a file that stays: it ends with its process, however that ends, so a stale one cannot be.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+LOCK = ".lock"
+
+_held: set[Path] = set()
+"""The system's lock keeps out other processes; this, other runs of this one."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Within it no other process can lock `folder`. Raises ValueError, at once, if one has."""
+    path = folder.resolve() / LOCK
+    if path in _held:  # asked before the file is opened: closing it again would give the lock up
+        raise _in_use(folder, "this process already")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    with os.fdopen(handle, "r+b", buffering=0) as file:
+        if not _take(handle):
+            owner = file.read(200).decode("utf-8", errors="replace")
+            raise _in_use(folder, owner if owner and owner.isprintable() else "another process")
+        _held.add(path)
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+            yield
+        finally:
+            with suppress(OSError):
+                file.truncate(0)
+            _held.discard(path)
+
+
+def _in_use(folder: Path, owner: str) -> ValueError:
+    return ValueError(f"{folder} is in use by {owner}; wait for its end, stop it, or choose another --name")
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(handle: int) -> bool:
+        os.lseek(handle, 2**30, os.SEEK_SET)  # beyond the text, which others may read
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(handle, 0, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def _take(handle: int) -> bool:
+        # Of the process, not of the open file: a data worker that outlives it for a moment does not hold it.
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,81 @@
+"""metrics.jsonl as it is written: whole rows, in their order, none missing and none twice, whatever the disk does."""
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from xnas.report.whole_file import CannotWrite, sync_folder, write_all
+
+
+class MetricsLog:
+    """Appends rows to a file. Rows that the disk does not take wait for the next attempt."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._length: int | None = None
+        """Bytes of the file that are whole rows; None before it was looked at."""
+        self._waiting = b""
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row. Raises CannotWrite if it has to wait. Rows hold no times: the same run writes the same bytes."""
+        self._waiting += (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        try:
+            self.flush()
+        except OSError as error:
+            raise CannotWrite(f"cannot write {self.path}: {error.strerror or error}; make room") from error
+
+    def flush(self) -> int:
+        """Have all rows on the disk; returns how many bytes they are. Raises OSError."""
+        is_new = not self.path.exists()
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        try:
+            if self._length is None:
+                self._length = _whole_rows(handle)
+            # What a crash or a full disk left of a row is taken away before the next is written.
+            os.ftruncate(handle, self._length)
+            os.lseek(handle, self._length, os.SEEK_SET)
+            write_all(handle, self._waiting)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if is_new:
+            sync_folder(self.path.parent)
+        self._length += len(self._waiting)
+        self._waiting = b""
+        return self._length
+
+    def cut(self, length: int) -> None:
+        """Drop the rows after the first `length` bytes, which a run that goes on from there will write again.
+
+        Raises ValueError if the file is shorter than that.
+        """
+        there = self.path.stat().st_size if self.path.is_file() else 0
+        if there < length:
+            raise ValueError(
+                f"{self.path} has {there:,} bytes where the checkpoint knows of {length:,}; restore it from a copy, or "
+                "start anew with --overwrite"
+            )
+        self._length, self._waiting = length, b""
+        self.flush()
+
+    def kinds(self) -> Collection[str]:
+        """The kinds of the rows that are there. Raises ValueError for a row that is none."""
+        if not self.path.is_file():
+            return ()
+        whole = self.path.read_bytes().rpartition(b"\n")[0]
+        try:
+            return {str(json.loads(line)["kind"]) for line in whole.splitlines()}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(
+                f"{self.path} holds a line that is no row: {error}; restore it from a copy"
+            ) from error
+
+
+def _whole_rows(handle: int) -> int:
+    content = b""
+    os.lseek(handle, 0, os.SEEK_SET)
+    while block := os.read(handle, 2**20):
+        content += block
+    return content.rfind(b"\n") + 1

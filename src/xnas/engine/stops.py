@@ -1,0 +1,19 @@
+"""Why a run stops before its end. This file imports nothing heavy, so that the command line knows them at once."""
+
+import signal
+
+
+class Interrupted(Exception):
+    """A signal asked for the end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class NonFinite(ValueError):
+    """A loss, gradient or reward is not a finite number. Nothing was updated by it."""
+
+
+class OutOfMemory(Exception):
+    """The device or the machine has no more memory. The state in memory is lost, the last checkpoint is not."""
