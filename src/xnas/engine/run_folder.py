@@ -23,7 +23,7 @@ from xnas.engine.config import CONFIG, Config, differences, read_run_config
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.metrics_log import MetricsLog
 from xnas.report.fields import parse_object
-from xnas.report.whole_file import sync_folder, write_whole
+from xnas.report.whole_file import CannotWrite, sync_folder, write_whole
 from xnas.space.genotype import Genotype
 
 JOB, ENVIRONMENT, METRICS, GENOTYPE = "job.json", "environment.json", "metrics.jsonl", "genotype.json"
@@ -97,7 +97,7 @@ class Place:
             path.mkdir(exist_ok=True)
             sync_folder(self.runs)
         except OSError as error:
-            raise ValueError(f"cannot make the run folder {path}: {error.strerror}") from error
+            raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
         return path
 
     def _next_free(self) -> Path:
@@ -122,11 +122,18 @@ class RunFolder:
         self.path = path
         self.metrics = MetricsLog(path / METRICS)
 
+    @classmethod
+    def at(cls, path: Path) -> "RunFolder":
+        """The run folder at `path`, made if it is missing. Raises CannotWrite."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
+        return cls(path)
+
     def child(self, *names: str) -> "RunFolder":
         """A run folder inside this one, made if it is missing."""
-        path = self.path.joinpath(*names)
-        path.mkdir(parents=True, exist_ok=True)
-        return RunFolder(path)
+        return self.at(self.path.joinpath(*names))
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""

@@ -10,11 +10,15 @@ import pytest
 from xnas.cli import VERBS, main
 from xnas.cli import evaluate as evaluate_verb
 from xnas.cli import retrain as retrain_verb
+from xnas.cli import resume as resume_verb
 from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
 from xnas.cli.arguments import NewRun
 
 SETTINGS = [
+    "checkpoint.keep",
+    "checkpoint.minutes",
+    "checkpoint.rounds",
     "data.cutout",
     "data.download",
     "data.flip",
@@ -80,6 +84,7 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (NewRun, SETTINGS + PLACE),
         (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
+        (resume_verb.Arguments, ["device", "root", "run", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (
             show_verb.Arguments,
@@ -92,7 +97,7 @@ def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    assert list(VERBS) == ["run", "search", "retrain", "evaluate", "show"]
+    assert list(VERBS) == ["run", "search", "retrain", "resume", "evaluate", "show"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["show", "--help"], ["--version"], []])
@@ -111,7 +116,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     [
         (
             "shwo",
-            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, evaluate, show",
+            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, show",
         ),
         ("run --preset quik", "xnas: unknown preset 'quik'; did you mean 'quick'?"),
         ("run --search.epoch 3", "did you mean --search.epochs"),
@@ -126,6 +131,10 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("retrain", "give either the folder of a search, or --genotype with a name or a file"),
         ("retrain no/run", "no/run is not a run folder: it has no config.toml"),
         ("retrain --genotype xnass", "unknown published genotype 'xnass'"),
+        ("resume no/run", "no/run is not a run folder: it has no config.toml"),
+        ("resume", "required"),
+        ("search --checkpoint.minutes 0", "checkpoint.minutes must be positive; got 0"),
+        ("search --checkpoint.keep 1", "checkpoint.keep must be at least 2; got 1"),
         ("evaluate no/run", "no/run is not a run folder: it has no config.toml"),
         ("evaluate", "required"),
         ("show", "give the folder of a run, or --genotype with a file or one of xnas"),

@@ -5,10 +5,14 @@ import signal
 
 import pytest
 
-from xnas.engine.interrupt import Interrupt, Interrupted, interruptible
+from xnas.engine.interrupt import Interrupt, interruptible
+from xnas.engine.stops import Interrupted
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGHUP, 129)],
+)
 def test_a_signal_waits_for_the_next_check_and_ends_with_128_plus_n(
     number: signal.Signals, code: int
 ) -> None:
@@ -33,6 +37,16 @@ def test_what_listened_to_signals_before_listens_again_afterwards() -> None:
     with interruptible():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_signal_that_whoever_started_the_program_wants_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            interrupt.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_without_a_signal_nothing_happens() -> None:

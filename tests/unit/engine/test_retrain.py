@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def trained(tiny: Config, data: DataSet, tmp_path: Path) -> RunFolder:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     folder.describe(tiny, {})
     retrain(published_genotype("darts_v2"), tiny, data, name="found", device=CPU, folder=folder)
     return folder
@@ -67,7 +67,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused(trained: RunFolder, ti
 def test_the_same_seed_trains_the_same_weights(
     trained: RunFolder, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path, "again", stem="tiny")
+    folder = RunFolder.at(tmp_path / "again")
     retrain(published_genotype("darts_v2"), tiny, data, name="found", device=CPU, folder=folder)
     first, second = trained.weights()[0], folder.weights()[0]
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -78,13 +78,13 @@ def test_a_network_learns_to_tell_colours_apart(data: DataSet, tmp_path: Path) -
         "[data]\npadding = 1\n[retrain]\nchannels = 4\ncells = 3\nepochs = 8\nbatch_size = 12\nlearning_rate = 0.1\n",
         where="a test",
     )
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     result = retrain(published_genotype("xnas"), config, data, name="found", device=CPU, folder=folder)
     assert result["test_accuracy"] == 1
 
 
 def test_a_batch_larger_than_the_training_set_is_refused(tiny: Config, data: DataSet, tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     config = dataclasses.replace(tiny, retrain=dataclasses.replace(tiny.retrain, batch_size=61))
     with pytest.raises(
         ValueError, match=r"retrain.batch_size 61 is larger than the training set of 60 images"

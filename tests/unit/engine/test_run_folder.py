@@ -1,5 +1,6 @@
 """The run folder: nothing in it is half-written, and nothing that was there is lost."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,47 +8,87 @@ import pytest
 import torch
 
 from xnas import Config, published_genotype
-from xnas.engine.run_folder import RunFolder
+from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, parse_config
+from xnas.engine.lock import locked
+from xnas.engine.run_folder import Job, Place, RunFolder
+from xnas.report.whole_file import CannotWrite
+
+
+def begun(place: Place) -> RunFolder:
+    folder = RunFolder(place.claim())
+    folder.write_job(Job(verb="search"))
+    folder.describe(Config(), {})
+    return folder
 
 
 def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
-    names = [RunFolder.create(tmp_path, None, stem="quick").path.name for _ in range(3)]
-    assert names == ["quick-1", "quick-2", "quick-3"]
+    place = Place(runs=tmp_path, name=None, stem="quick")
+    assert place.earlier() is None
+    assert [place.claim().name for _ in range(3)] == ["quick-1", "quick-2", "quick-3"]
 
 
-def test_a_folder_that_exists_is_refused_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="quick")
-    folder.describe(Config(), {})
-    with pytest.raises(ValueError, match="mine exists already; choose another --name, or --overwrite it"):
-        RunFolder.create(tmp_path, "mine", stem="quick")
+def test_a_run_that_is_there_is_gone_on_with_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
+    folder = begun(Place(runs=tmp_path, name="mine"))
+    folder.log({"kind": "test"})
+    earlier = Place(runs=tmp_path, name="mine").earlier()
+    assert earlier is not None
+    assert earlier.path == Place(runs=tmp_path, name="mine").claim() == folder.path
+    assert folder.has("metrics.jsonl")
+    anew = Place(runs=tmp_path, name="mine", overwrite=True)
+    assert anew.earlier() is None
+    assert list(anew.claim().iterdir()) == []
+    assert [item.name for item in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
+    folder = begun(Place(runs=tmp_path, name="mine"))
+    with locked(folder.path), pytest.raises(ValueError, match="mine is in use"):
+        Place(runs=tmp_path, name="mine", overwrite=True).claim()
     assert folder.has("config.toml")
-    RunFolder.create(tmp_path, "mine", stem="quick", overwrite=True)
-    assert list((tmp_path / "mine").iterdir()) == []
 
 
-def test_a_folder_of_something_else_is_never_overwritten(tmp_path: Path) -> None:
+def test_a_folder_whose_process_ended_while_it_made_it_is_begun_anew(tmp_path: Path) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    folder.write_job(Job(verb="search"))
+    (folder.path / ".environment.json.part").write_text("{")
+    assert Place(runs=tmp_path, name="mine").earlier() is None
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, overwrite: bool) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.txt").write_text("precious")
-    with pytest.raises(ValueError, match="photos is not a run folder, so it is not overwritten"):
-        RunFolder.create(tmp_path, "photos", stem="quick", overwrite=True)
+    with pytest.raises(ValueError, match="photos is there and is not a run folder; choose another --name"):
+        Place(runs=tmp_path, name="photos", overwrite=overwrite).earlier()
     assert (tmp_path / "photos" / "holiday.txt").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
 def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a run's name is letters, digits"):
-        RunFolder.create(tmp_path / "runs", name, stem="quick")
-    assert not (tmp_path / "runs").exists()
+        Place(runs=tmp_path / "runs", name=name)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot make the run folder"):
-        RunFolder.create(tmp_path / "file", "mine", stem="quick")
+    with pytest.raises(CannotWrite, match="cannot make the run folder"):
+        Place(runs=tmp_path / "file", name="mine").claim()
+
+
+def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:
+    folder = begun(Place(runs=tmp_path, name="mine"))
+    other = parse_config(
+        "seed = 3\n[data]\nroot = 'elsewhere'\n[space]\nnodes = 2\n[checkpoint]\nminutes = 9", where="x"
+    )
+    with pytest.raises(
+        ValueError, match=r"mine was begun with other settings: seed was 0, is 3; space.nodes was 4, is 2; "
+    ):
+        folder.check_same(other, sections=SEARCH_SECTIONS)
+    folder.check_same(dataclasses.replace(other, seed=0), sections=RETRAIN_SECTIONS)
 
 
 def test_settings_genotype_and_weights_come_back_as_they_went_in(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="quick")
+    folder = RunFolder.at(tmp_path / "mine")
     folder.describe(Config(seed=7), {"python": "3"})
     folder.write_genotype(published_genotype("xnas"))
     weights = {"a": torch.randn(2, 3), "b": torch.arange(3)}
@@ -60,8 +101,8 @@ def test_settings_genotype_and_weights_come_back_as_they_went_in(tmp_path: Path)
 
 
 def test_what_is_missing_or_damaged_is_named_with_the_remedy(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="quick")
-    with pytest.raises(ValueError, match=r"mine has no genotype.json yet; its search has not ended"):
+    folder = RunFolder.at(tmp_path / "mine")
+    with pytest.raises(ValueError, match=r"mine has no genotype.json yet: its search has not ended"):
         folder.genotype()
     with pytest.raises(ValueError, match=r"mine has no trained network yet; run: xnas retrain .*mine"):
         folder.weights()
@@ -75,7 +116,7 @@ def test_what_is_missing_or_damaged_is_named_with_the_remedy(tmp_path: Path) -> 
 
 
 def test_a_new_retraining_drops_the_old_ones_rows_result_and_weights_alone(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="quick")
+    folder = RunFolder.at(tmp_path / "mine")
     for kind in ("search_epoch", "retrain_epoch", "test"):
         folder.log({"kind": kind})
     folder.write_result({"name": "found"})

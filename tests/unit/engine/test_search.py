@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, count_parameters, search
-from xnas.engine.descent import NonFinite
-from xnas.engine.interrupt import Interrupt, Interrupted
+from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
+from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import GroupLabels, Silent
+from xnas.engine.stops import Interrupted, NonFinite
 
 CPU = torch.device("cpu")
 
@@ -27,9 +27,9 @@ def with_search(config: Config, **settings: object) -> Config:
 def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     course = Search(tiny, data, device=CPU)
-    before = count_parameters(course.supernet)
+    before = count_parameters(course.network)
     genotype = search(course, folder=folder)
     assert folder.genotype() == genotype
     epochs = rows(folder, "search_epoch")
@@ -37,7 +37,7 @@ def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
     assert epochs[0]["parameters"] == before
     wiped = rows(folder, "wipeout")
     assert wiped
-    assert epochs[2]["parameters"] == count_parameters(course.supernet) < before
+    assert epochs[2]["parameters"] == count_parameters(course.network) < before
     alive = [sum(map(sum, group["alive"])) for group in epochs[2]["groups"].values()]  # type: ignore[attr-defined]
     assert sum(alive) == 2 * 5 * 7 - len(wiped)
     assert all(
@@ -51,12 +51,12 @@ def test_the_same_seed_gives_the_same_metrics_file_bit_for_bit(
 ) -> None:
     files, genotypes = [], []
     for name in ("first", "second"):
-        folder = RunFolder.create(tmp_path, name, stem="tiny")
+        folder = RunFolder.at(tmp_path / name)
         genotypes.append(search(Search(tiny, data, device=CPU), folder=folder))
         files.append((folder.path / "metrics.jsonl").read_bytes())
     assert files[0] == files[1]
     assert genotypes[0] == genotypes[1]
-    other = RunFolder.create(tmp_path, "third", stem="tiny")
+    other = RunFolder.at(tmp_path / "third")
     search(Search(dataclasses.replace(tiny, seed=1), data, device=CPU), folder=other)
     assert (other.path / "metrics.jsonl").read_bytes() != files[0]
 
@@ -85,7 +85,7 @@ def test_the_halves_are_disjoint_and_hold_every_class_in_equal_parts(tiny: Confi
 def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     search(Search(with_search(tiny, warmup_epochs=1), data, device=CPU), folder=folder)
     epochs = rows(folder, "search_epoch")
     assert epochs[1]["groups"] == epochs[0]["groups"]
@@ -94,7 +94,7 @@ def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
 
 
 def test_without_wipeout_every_expert_stays(tiny: Config, data: DataSet, tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     course = Search(with_search(tiny, wipeout=False), data, device=CPU)
     search(course, folder=folder)
     assert rows(folder, "wipeout") == []
@@ -112,16 +112,18 @@ def test_a_batch_larger_than_a_half_is_refused_by_name_and_value(tiny: Config, d
 def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     course = Search(tiny, data, device=CPU)
     with torch.no_grad():
-        course.supernet.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
-    before = {name: value.clone() for name, value in course.supernet.named_parameters()}
+        course.network.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
+    before = {name: value.clone() for name, value in course.network.named_parameters()}
     with pytest.raises(
-        NonFinite, match=r"the loss is nan at round 1; no update was made; lower the learning rate"
+        NonFinite,
+        match=r"the loss is nan at round 1 of search epoch 1, with the samples \d+(, \d+){7} and 4 more; nothing was "
+        r"updated by it; lower the learning rate, .*; last good checkpoint: .*search-0000000000",
     ):
         search(course, folder=folder)
-    after = dict(course.supernet.named_parameters())
+    after = dict(course.network.named_parameters())
     assert all(torch.equal(after[name].nan_to_num(7), before[name].nan_to_num(7)) for name in before)
 
 
@@ -132,8 +134,8 @@ class _StopsAfter(Silent):
         self.interrupt, self.left, self.finished = interrupt, rounds, False
         self.labels: dict[str, GroupLabels] = {}
 
-    def start(self, phase: str, *, epochs: int, rounds: int, labels=None) -> None:  # type: ignore[no-untyped-def]
-        del phase, epochs, rounds
+    def start(self, phase: str, *, epochs: int, rounds: int, done: int = 0, labels=None) -> None:  # type: ignore[no-untyped-def]
+        del phase, epochs, rounds, done
         self.labels = dict(labels or {})
 
     def round_done(self, **values: object) -> None:
@@ -149,13 +151,15 @@ class _StopsAfter(Silent):
 def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    folder = RunFolder.create(tmp_path, "mine", stem="tiny")
+    folder = RunFolder.at(tmp_path / "mine")
     course, interrupt = Search(tiny, data, device=CPU), Interrupt()
     progress = _StopsAfter(interrupt, rounds=3)
     with pytest.raises(Interrupted):
         search(course, folder=folder, progress=progress, interrupt=interrupt)
     assert course.rounds == 3
     assert progress.finished
-    assert folder.genotype() == course.genotype()
+    assert not folder.has("genotype.json")
+    so_far = (folder.path / "genotype-so-far.json").read_text()
+    assert Genotype.from_json(so_far) == course.genotype()
     assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0, 1]
     assert progress.labels["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")
