@@ -23,6 +23,7 @@ from xnas.report.whole_file import sync_folder, write_synced
 
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+SEAL = b'  "sha256": '
 STAGING, DISCARDED, DAMAGED = ".staging-", ".discarded-", "damaged-"
 MOST_BYTES_OF_JSON = 2**20
 
@@ -131,12 +132,12 @@ def read_checkpoint(path: Path) -> Snapshot:
         TENSORS: _read(path / TENSORS, most=None),
         STATE: _read(path / STATE, most=MOST_BYTES_OF_JSON),
     }
+    # The manifest is made anew from the files and compared byte by byte, so that nothing in it goes unnoticed.
     if manifest != _manifest(contents):
-        # The manifest is made anew from the files and compared byte by byte, so that nothing in it goes unnoticed.
-        for name, content in contents.items():
-            if json.dumps(_entry(content)).encode() not in manifest:
-                raise Damaged(f"{path / name} has changed since it was written")
-        raise Damaged(f"{path / MANIFEST} has changed since it was written")
+        bad = MANIFEST
+        if manifest == _sealed(manifest.rpartition(SEAL)[0]):
+            bad = next((name for name in contents if _entry(name, contents[name]) not in manifest), MANIFEST)
+        raise Damaged(f"{path / bad} has changed since it was written")
     try:
         tensors, values = load(contents[TENSORS]), json.loads(contents[STATE])
     except Exception as error:  # a stranger may have made a manifest to go with anything
@@ -176,14 +177,18 @@ def _json(values: Mapping[str, Any]) -> bytes:
 
 
 def _manifest(contents: Mapping[str, bytes]) -> bytes:
-    entries = ",\n".join(f'    "{name}": {json.dumps(_entry(content))}' for name, content in contents.items())
-    return (
-        f'{{\n  "format": "{FORMAT}",\n  "version": {VERSION},\n  "files": {{\n{entries}\n  }}\n}}\n'.encode()
-    )
+    entries = b"".join(_entry(name, content) for name, content in contents.items())
+    return _sealed(f'{{\n  "format": "{FORMAT}",\n  "version": {VERSION},\n'.encode() + entries)
 
 
-def _entry(content: bytes) -> dict[str, object]:
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+def _entry(name: str, content: bytes) -> bytes:
+    fields = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return f'  "{name}": {json.dumps(fields)},\n'.encode()
+
+
+def _sealed(lines: bytes) -> bytes:
+    """Ended with the SHA-256 of what is before, which tells a changed manifest from a changed file."""
+    return lines + SEAL + f'"{hashlib.sha256(lines).hexdigest()}"\n}}\n'.encode()
 
 
 def _set_aside(path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from xnas.cli import VERBS, main
 from xnas.cli import evaluate as evaluate_verb
-from xnas.cli import retrain as retrain_verb
 from xnas.cli import resume as resume_verb
+from xnas.cli import retrain as retrain_verb
 from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
 from xnas.cli.arguments import NewRun

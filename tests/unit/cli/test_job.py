@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from xnas import RunFolder
 from xnas.cli import main
 
 FILES = {
+    ".lock",
+    "checkpoints",
+    "job.json",
     "config.toml",
     "environment.json",
     "metrics.jsonl",
@@ -41,7 +45,7 @@ def test_search_retrain_and_evaluate_go_on_from_one_folder(
     assert main(["search", *words]) == 0
     assert names(run) == FILES
     assert main(["retrain", str(run)]) == 0
-    assert names(run) == FILES | {"result.json", "checkpoints"}
+    assert names(run) == FILES | {"result.json"}
     result = json.loads((run / "result.json").read_text())
     capsys.readouterr()
     assert main(["evaluate", str(run)]) == 0
@@ -49,8 +53,9 @@ def test_search_retrain_and_evaluate_go_on_from_one_folder(
     assert main(["show", str(run), "--cost", "--image-shape", "3", "16", "16", "--classes", "3"]) == 0
     assert f"{result['parameters']:,} parameters" in capsys.readouterr().out
 
-    assert main(["retrain", str(run)]) == 2
-    assert "has been retrained already; --overwrite replaces" in capsys.readouterr().err
+    assert main(["retrain", str(run)]) == 0  # has ended, and is not done again
+    assert main(["retrain", str(run), "--retrain.epochs", "1"]) == 2
+    assert "mine was begun with other settings: retrain.epochs was 2, is 1" in capsys.readouterr().err
     assert json.loads((run / "result.json").read_text()) == result
     assert main(["retrain", str(run), "--retrain.epochs", "1", "--overwrite"]) == 0
     assert json.loads((run / "result.json").read_text())["epochs"] == 1
@@ -65,7 +70,7 @@ def test_the_whole_job_with_controls_ends_in_a_table(
 ) -> None:
     assert main(["run", *words, "--controls", "2"]) == 0
     run = tmp_path / "runs" / "mine"
-    assert names(run) == FILES | {"result.json", "checkpoints", "controls"}
+    assert names(run) == FILES | {"result.json", "controls"}
     assert names(run / "controls") == {"xnas", "random-1", "random-2"}
     printed = capsys.readouterr().out
     for name in ("found cell", "random-1", "random-2", "xnas", "T = ", "report: "):
@@ -79,24 +84,43 @@ def test_a_published_cell_is_trained_in_a_folder_of_its_own(words: list[str], tm
     assert result["name"] == "darts_v1"
 
 
-def test_a_run_folder_that_exists_is_refused_and_kept(
+def test_a_run_that_has_ended_is_kept_and_not_done_again(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["search", *words]) == 0
-    before = (tmp_path / "runs" / "mine" / "metrics.jsonl").read_bytes()
-    assert main(["search", *words]) == 2
-    assert "exists already; choose another --name, or --overwrite it" in capsys.readouterr().err
-    assert main(["search", *words, "--overwrite", "--search.batch-size", "4000"]) == 2
-    assert "search.batch_size 4000 is larger than the training part of 30 images" in capsys.readouterr().err
-    assert main(["run", *words, "--overwrite", "--retrain.batch-size", "4000"]) == 2
-    assert "retrain.batch_size 4000 is larger than the training set of 60 images" in capsys.readouterr().err
-    narrow = ["--retrain.stem", "imagenet", "--retrain.channels", "1"]
-    assert main(["run", *words, "--overwrite", *narrow]) == 2
-    assert "channels must be at least 2 for the stem 'imagenet'; got 1" in capsys.readouterr().err
-    assert main(["search", *words, "--overwrite", "--data.padding", "16"]) == 2
-    assert "data.padding 16 can push images of 16 x 16 pixels out of sight" in capsys.readouterr().err
-    assert (tmp_path / "runs" / "mine" / "metrics.jsonl").read_bytes() == before
+    run = tmp_path / "runs" / "mine"
+    before = (run / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert main(["search", *words]) == 0
+    assert "has ended; it is not done again without --overwrite" in capsys.readouterr().out
+    for change, said in {
+        "--search.epochs 3": "mine was begun with other settings: search.epochs was 2, is 3",
+        "--seed 3 --search.zeta 0.5": "search.zeta was 1.0, is 0.5; seed was 0, is 3; give it the same",
+        "--overwrite --search.batch-size 4000": "search.batch_size 4000 is larger than the training part of 30",
+        "--overwrite --data.padding 16": "data.padding 16 can push images of 16 x 16 pixels out of sight",
+    }.items():
+        assert main(["search", *words, *change.split()]) == 2
+        assert said in capsys.readouterr().err
+    for change, said in {
+        "": "its verb was 'search', is 'run'",
+        "--overwrite --retrain.batch-size 4000": "retrain.batch_size 4000 is larger than the training set of 60",
+        "--overwrite --retrain.stem imagenet --retrain.channels 1": "channels must be at least 2 for the stem",
+    }.items():
+        assert main(["run", *words, *change.split()]) == 2
+        assert said in capsys.readouterr().err
+    assert (run / "metrics.jsonl").read_bytes() == before
     assert main(["search", *words, "--overwrite"]) == 0
+    assert names(tmp_path / "runs") == {"mine"}
+
+
+def test_controls_can_be_added_to_a_run_that_has_ended(words: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "mine"
+    assert main(["run", *words]) == 0
+    before = (run / "result.json").read_bytes()
+    assert main(["run", *words, "--controls", "1"]) == 0
+    assert names(run / "controls") == {"xnas", "random-1"}
+    assert (run / "result.json").read_bytes() == before
+    assert json.loads((run / "job.json").read_text())["controls"] == 1
 
 
 def test_a_file_that_a_run_wrote_starts_the_same_run_again(words: list[str], tmp_path: Path) -> None:
@@ -159,12 +183,9 @@ def test_a_folder_without_a_test_part_is_split_and_grey_images_stay_grey(
     assert "64 training and 16 test images of 2 classes, 12 x 12, 1 channel" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_cleanly_and_leaves_a_folder_that_can_be_used(
-    number: signal.Signals, words: list[str], tmp_path: Path
-) -> None:
+def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(words: list[str], tmp_path: Path) -> None:
     run = tmp_path / "runs" / "mine"
-    command = [sys.executable, "-m", "xnas", "run", *words, "--search.epochs", "100000"]
+    command = [sys.executable, "-m", "xnas", "run", *words, "--search.epochs", "40"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while (
@@ -173,14 +194,50 @@ def test_a_signal_ends_a_run_cleanly_and_leaves_a_folder_that_can_be_used(
         assert time.monotonic() < deadline
         assert child.poll() is None
         time.sleep(0.1)
-    os.kill(child.pid, number)
+    os.kill(child.pid, signal.SIGTERM)
     out, err = child.communicate(timeout=120)
-    assert child.returncode == 128 + number
-    assert number.name in err
+    assert child.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in err
     assert "Traceback" not in err
     assert "report: " in out
-    assert names(run) == FILES
-    assert main(["retrain", str(run)]) == 0
+    assert names(run) == FILES - {"genotype.json"} | {"genotype-so-far.json"}
+    with pytest.raises(ValueError, match="its search has not ended; go on with: xnas resume"):
+        RunFolder(run).genotype()
+    reached = max(path.name for path in (run / "checkpoints").iterdir())
+    again = subprocess.run(
+        [sys.executable, "-m", "xnas", "resume", str(run), "--threads", "1"],
+        capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert f"search: going on from {run}/checkpoints/{reached}" in again.stdout
+    assert names(run) == FILES | {"result.json"}
+
+
+def test_a_move_to_another_number_of_threads_is_allowed_said_and_noted(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "mine"
+    assert main(["search", *words]) == 0
+    (run / "genotype.json").unlink()
+    environment = json.loads((run / "environment.json").read_text())
+    environment["device_name"] = "another processor"
+    (run / "environment.json").write_text(json.dumps(environment))
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 0
+    said = capsys.readouterr().out
+    assert "warning: device_name was another processor, is " in said
+    assert "results may differ in the last bits" in said
+    noted = json.loads((run / "environment.json").read_text())
+    assert [earlier["device_name"] for earlier in noted["earlier"]] == ["another processor"]
+
+
+def test_images_that_have_changed_are_noticed(
+    words: list[str], image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", *words]) == 0
+    (tmp_path / "runs" / "mine" / "genotype.json").unlink()
+    Image.new("RGB", (16, 16), (200, 30, 40)).save(image_folder / "train" / "red" / "000.png")
+    assert main(["search", *words]) == 2
+    assert "was begun otherwise: the images changed; give it the same" in capsys.readouterr().err
 
 
 def test_a_terminal_that_knows_ascii_alone_shows_the_table_all_the_same(

@@ -1,0 +1,107 @@
+"""A checkpoint is whole or not there, and one that has changed is never taken for one that has not."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from xnas.engine.checkpoint import MANIFEST, STATE, TENSORS, Checkpoints, Damaged, Snapshot, read_checkpoint
+
+
+def snapshot(number: int) -> Snapshot:
+    tensors = {"a": torch.full((3, 2), float(number)), "b": torch.tensor(number, dtype=torch.float64)}
+    return Snapshot(tensors=tensors, values={"rounds": number})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Checkpoints:
+    store = Checkpoints(tmp_path / "checkpoints", "search")
+    for number in (1, 2, 3):
+        store.save(snapshot(number), rounds=number)
+    return store
+
+
+def names(store: Checkpoints) -> list[str]:
+    return sorted(path.name for path in store.home.iterdir())
+
+
+def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: Checkpoints) -> None:
+    assert names(store) == ["search-0000000002", "search-0000000003"]
+    found = store.newest(say=print)
+    assert found is not None
+    path, newest = found
+    assert path.name == "search-0000000003"
+    assert newest.values == {"rounds": 3}
+    assert torch.equal(newest.tensors["a"], torch.full((3, 2), 3.0))
+    assert newest.tensors["b"].dtype == torch.float64
+
+
+def test_without_checkpoints_there_is_none(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "checkpoints", "search").newest(say=print) is None
+
+
+def test_phases_do_not_see_each_others_checkpoints(store: Checkpoints) -> None:
+    other = Checkpoints(store.home, "retrain")
+    other.save(snapshot(9), rounds=9)
+    assert len(store.found()) == 2
+    assert len(other.found()) == 1
+    other.drop()
+    assert names(store) == ["search-0000000002", "search-0000000003"]
+
+
+@pytest.mark.parametrize("name", [TENSORS, STATE, MANIFEST])
+def test_every_single_flipped_bit_is_noticed_and_its_file_named(store: Checkpoints, name: str) -> None:
+    path = store.found()[0] / name
+    content = path.read_bytes()
+    for position in range(len(content)):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[position] ^= 1 << bit
+            path.write_bytes(changed)
+            with pytest.raises(Damaged, match=name):
+                read_checkpoint(path.parent)
+    path.write_bytes(content)
+    read_checkpoint(path.parent)
+
+
+def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_aside(store: Checkpoints) -> None:
+    path = store.found()[0] / TENSORS
+    path.write_bytes(path.read_bytes()[:-1])
+    said: list[str] = []
+    found = store.newest(say=said.append)
+    assert found is not None
+    assert found[1].values == {"rounds": 2}
+    assert said == [
+        f"warning: {path} has changed since it was written; going on from search-0000000002 instead"
+    ]
+    assert names(store) == ["damaged-search-0000000003", "search-0000000002"]
+    store.save(snapshot(3), rounds=3)
+    assert names(store) == ["damaged-search-0000000003", "search-0000000002", "search-0000000003"]
+
+
+def test_where_none_is_left_the_run_stops_and_everything_stays(store: Checkpoints) -> None:
+    for path in store.found():
+        (path / STATE).unlink()
+    before = names(store)
+    with pytest.raises(
+        Damaged, match=r"no checkpoint of the search in .* can be used: .*state.json is missing; .*"
+    ):
+        store.newest(say=print)
+    assert names(store) == before
+
+
+def test_what_a_dead_process_left_is_tidied_away(store: Checkpoints) -> None:
+    for name in (".staging-search-0000000004", ".discarded-search-0000000001"):
+        (store.home / name).mkdir()
+        (store.home / name / STATE).write_text("half")
+    store.save(snapshot(5), rounds=5)
+    assert names(store) == ["search-0000000003", "search-0000000005"]
+
+
+def test_a_checkpoint_of_another_version_is_named_as_such(store: Checkpoints) -> None:
+    path = store.found()[0] / MANIFEST
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps(fields | {"version": 2}))
+    with pytest.raises(Damaged, match="of another format or version than this xnas reads, xnas-checkpoint 1"):
+        read_checkpoint(path.parent)
