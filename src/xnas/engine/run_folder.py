@@ -238,7 +238,8 @@ class RunFolder:
     def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        write_whole(self.path / WEIGHTS, save(tensors, metadata=dict(about)))
+        # One entry: the order of several is left to chance, and the same weights should be the same bytes.
+        write_whole(self.path / WEIGHTS, save(tensors, metadata={"about": json.dumps(about)}))
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
@@ -247,9 +248,12 @@ class RunFolder:
             raise ValueError(f"{self.path} has no trained network yet; run: xnas retrain {self.path}")
         try:
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = (file.metadata() or {}).get("about", "")
         except Exception as error:  # the reader's own error type says nothing to the user
             raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+        fields = parse_object(about, where=f"{path}: about")
+        return tensors, {name: fields.text(name) for name in fields.values}
 
     def drop_training(self) -> None:
         """Take out what an earlier retraining left: its result, its rows, its checkpoints and its weights."""

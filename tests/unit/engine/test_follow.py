@@ -1,0 +1,192 @@
+"""A course that is broken off anywhere and taken up again ends as one that nothing happened to, bit for bit."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
+from xnas.engine.checkpoint import read_checkpoint
+from xnas.engine.config import SEARCH_SECTIONS, CheckpointConfig
+from xnas.engine.follow import Keeper, Origin
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.progress import Silent
+from xnas.engine.stops import Interrupted
+
+CPU = torch.device("cpu")
+
+
+class Stopper(Silent):
+    """Asks for the end after some rounds, as a signal would, and keeps what is said."""
+
+    def __init__(self, after: int) -> None:
+        self.interrupt, self.left, self.said = Interrupt(), after, list[str]()
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    def round_done(self, **values: Any) -> None:
+        del values
+        self.left -= 1
+        if self.left == 0:
+            self.interrupt.number = 2
+
+
+def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> list[str]:
+    stopper = Stopper(after)
+    course = Search(config, data, device=CPU)
+    search(course, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    return stopper.said
+
+
+def tensors(folder: RunFolder, phase: str) -> dict[str, bytes]:
+    newest = read_checkpoint(folder.checkpoints(phase).found()[0])
+    return {name: value.contiguous().numpy().tobytes() for name, value in newest.tensors.items()}
+
+
+@pytest.mark.parametrize("feedback", ["sample", "batch"])
+def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+    feedback: str, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny, search=dataclasses.replace(tiny.search, feedback=feedback, epochs=3))
+    whole = RunFolder.at(tmp_path / "whole")
+    run(config, data, whole)
+    for after in range(1, 6):
+        folder = RunFolder.at(tmp_path / f"after-{after}")
+        with pytest.raises(Interrupted):
+            run(config, data, folder, after=after)
+        torch.rand(7)  # a process of its own would have another state
+        said = run(config, data, RunFolder(folder.path))
+        assert f"search: going on from {folder.path}/checkpoints/search-{after:010}" in said
+        assert tensors(folder, "search") == tensors(whole, "search")
+        assert folder.genotype() == whole.genotype()
+        assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+        assert not folder.has("genotype-so-far.json")
+
+
+def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_path: Path) -> None:
+    config = dataclasses.replace(tiny, search=dataclasses.replace(tiny.search, epochs=3, zeta=0.05))
+    folder = RunFolder.at(tmp_path / "mine")
+    with pytest.raises(Interrupted):
+        run(config, data, folder, after=4)
+    course = Search(config, data, device=CPU)
+    names = set(dict(course.network.named_parameters()))
+    keeper = Keeper(course, origin=origin(config, course), folder=folder, say=print)
+    keeper.begin()
+    wiped = sum(int((~state.alive_EK).sum()) for state in course.experts.states.values())
+    assert wiped > 0
+    parameters = dict(course.network.named_parameters())
+    assert len(parameters) < len(names)
+    assert set(course.weights.state) == set(parameters.values())  # nor has the optimizer anything of them
+
+
+def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    def train(folder: RunFolder, after: int = 0) -> dict[str, object]:
+        stopper = Stopper(after)
+        return retrain(
+            published_genotype("darts_v1"), tiny, data, name="mine", device=CPU, folder=folder,
+            progress=stopper, interrupt=stopper.interrupt,
+        )  # fmt: skip
+
+    whole = RunFolder.at(tmp_path / "whole")
+    result = train(whole)
+    for after in (1, 4, 5, 9, 10):
+        folder = RunFolder.at(tmp_path / f"after-{after}")
+        with pytest.raises(Interrupted):
+            train(folder, after)
+        assert train(RunFolder(folder.path)) == result
+        assert tensors(folder, "retrain") == tensors(whole, "retrain")
+        for name in ("metrics.jsonl", "checkpoints/network.safetensors"):
+            assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+def test_a_run_that_has_ended_is_not_done_again(tiny: Config, data: DataSet, tmp_path: Path) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    run(tiny, data, folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    assert run(tiny, data, RunFolder(folder.path)) == []
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
+
+
+def test_rows_without_a_checkpoint_are_never_written_over(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    with pytest.raises(Interrupted):
+        run(tiny, data, folder, after=2)
+    folder.checkpoints("search").drop()
+    before = (folder.path / "metrics.jsonl").read_bytes()
+    with pytest.raises(
+        ValueError, match=r"has rows of kind .*, but .* has no checkpoint of the search; restore it"
+    ):
+        run(tiny, data, RunFolder(folder.path))
+    assert (folder.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_checkpoint_of_other_settings_or_images_is_refused_by_name(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    with pytest.raises(Interrupted):
+        run(tiny, data, folder, after=2)
+    (folder.path / "config.toml").unlink()  # a checkpoint knows its own
+    other = dataclasses.replace(tiny, seed=5, search=dataclasses.replace(tiny.search, zeta=0.5))
+    with pytest.raises(
+        ValueError,
+        match=r"search-0000000002 was begun otherwise: search.zeta was 1.0, is 0.5; seed was 0, is 5; give",
+    ):
+        run(other, data, RunFolder(folder.path))
+    (folder.path / "config.toml").unlink()
+    turned = dataclasses.replace(
+        data.train, images_NCHW=data.train.images_NCHW.flip(0), labels_N=data.train.labels_N
+    )
+    with pytest.raises(ValueError, match="was begun otherwise: the images changed"):
+        run(tiny, dataclasses.replace(data, train=turned), RunFolder(folder.path))
+
+
+def origin(config: Config, course: Search) -> Origin:
+    return Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
+
+
+@pytest.mark.parametrize(
+    ("settings", "saved"),
+    [
+        ({"minutes": 100, "rounds": 2}, [2, 4, 6]),
+        ({"minutes": 2.5}, [3, 6]),
+        ({"minutes": 2.5, "rounds": 1}, [1, 2, 3, 4, 5, 6, 7]),
+        ({}, [1, 2, 3, 4, 5, 6, 7]),
+        ({"minutes": 100}, []),
+    ],
+)
+def test_a_course_is_saved_every_so_many_minutes_or_rounds(
+    settings: dict[str, Any], saved: list[int], tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(
+        tiny,
+        search=dataclasses.replace(tiny.search, epochs=4),
+        checkpoint=CheckpointConfig(**{"minutes": 1, **settings}),
+    )
+    course = Search(config, data, device=CPU)
+    now = 0.0
+    keeper = Keeper(
+        course,
+        origin=origin(config, course),
+        folder=RunFolder.at(tmp_path / "mine"),
+        say=print,
+        clock=lambda: now,
+    )
+    keeper.begin()
+    found = []
+    for number in range(1, 8):
+        course.rounds, now = number, 60.0 * number
+        before = keeper.last
+        keeper.after_round(ending=False)
+        found += [number] if keeper.last != before else []
+    assert found == saved
+    keeper.after_round(ending=True)
+    assert keeper.last is not None
+    assert keeper.last.name == "search-0000000007"
