@@ -10,6 +10,7 @@ import tyro
 
 from xnas.cli.arguments import parse
 from xnas.engine.config import RetrainConfig, read_run_config
+from xnas.report.record import GENOTYPE_SO_FAR, genotype_file
 from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.genotype_text import read_genotype, to_darts_text
 from xnas.space.published import published_names, published_source
@@ -52,10 +53,13 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(
             f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
         )
-    genotype = read_genotype(arguments.run / "genotype.json" if arguments.run else str(arguments.genotype))
+    file = genotype_file(arguments.run) if arguments.run else None
+    genotype = read_genotype(file or str(arguments.genotype))
     if arguments.json:
         sys.stdout.write(genotype.to_json())
         return 0
+    if file is not None and file.name == GENOTYPE_SO_FAR:
+        print(f"the search has not ended; what it would choose now ({file}):")
     if arguments.genotype in published_names():
         print(published_source(arguments.genotype))
     print(_cell_lines("normal cell", genotype.normal))

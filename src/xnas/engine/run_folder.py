@@ -23,12 +23,13 @@ from xnas.engine.config import CONFIG, Config, differences, read_run_config
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.metrics_log import MetricsLog
 from xnas.report.fields import parse_object
+from xnas.report.metrics import METRICS
+from xnas.report.record import GENOTYPE as GENOTYPE
+from xnas.report.record import GENOTYPE_SO_FAR
 from xnas.report.whole_file import CannotWrite, sync_folder, write_whole
 from xnas.space.genotype import Genotype
 
-JOB, ENVIRONMENT, METRICS, GENOTYPE = "job.json", "environment.json", "metrics.jsonl", "genotype.json"
-GENOTYPE_SO_FAR = "genotype-so-far.json"
-"""The choice of a search that was broken off; genotype.json is that of one which has ended."""
+JOB, ENVIRONMENT = "job.json", "environment.json"
 RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
 WEIGHTS = f"{CHECKPOINTS}/network.safetensors"
 SEARCH, RETRAIN = "search", "retrain"

@@ -192,7 +192,8 @@ def _missing(run: RunRecord) -> list[str]:
         planned = run.setting(section_name, "epochs")
         if rows and isinstance(planned, int) and rows[-1] < planned:
             tail = _standing_of_cells(run) if section_name == "search" and run.genotype else ""
-            notes.append(f"The {what} has not ended: {rows[-1]} of {planned} epochs are on record{tail}.")
+            reached = f"{rows[-1]} of {planned} epochs are on record{tail}"
+            notes.append(f"The {what} has not ended: {reached}. xnas resume goes on with it.")
     if run.result is None and not run.course.retrain:
         notes.append("No network has been trained from scratch and tested yet.")
     if run.untested:

@@ -11,6 +11,9 @@ from xnas.report.fields import Fields, parse_object
 from xnas.report.metrics import Course, read_course
 from xnas.space.genotype import Genotype
 
+GENOTYPE, GENOTYPE_SO_FAR = "genotype.json", "genotype-so-far.json"
+"""The choice of a search that has ended, and of one that was broken off."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -64,7 +67,7 @@ class RunRecord:
             environment=environment.values if environment else {},
             timing={phase: timing.inner(phase).values for phase in timing.values} if timing else {},
             course=read_course(folder),
-            genotype=_genotype(folder / "genotype.json"),
+            genotype=_genotype(genotype_file(folder)),
             result=read_result(folder),
             controls=controls,
             untested=tuple(place.name for place in _control_folders(folder) if place.name not in controls),
@@ -74,6 +77,12 @@ class RunRecord:
         """A value of config.toml, or None if it is not there."""
         values = self.config.get(section)
         return values.get(key) if isinstance(values, dict) else None
+
+
+def genotype_file(folder: Path) -> Path:
+    """Where the architecture of a run is: the final one, or else the one so far."""
+    so_far = folder / GENOTYPE_SO_FAR
+    return so_far if so_far.is_file() and not (folder / GENOTYPE).exists() else folder / GENOTYPE
 
 
 def read_result(folder: Path) -> Result | None:

@@ -183,7 +183,9 @@ def test_a_folder_without_a_test_part_is_split_and_grey_images_stay_grey(
     assert "64 training and 16 test images of 2 classes, 12 x 12, 1 channel" in capsys.readouterr().out
 
 
-def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(words: list[str], tmp_path: Path) -> None:
+def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = tmp_path / "runs" / "mine"
     command = [sys.executable, "-m", "xnas", "run", *words, "--search.epochs", "40"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -203,6 +205,9 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(words: list[str
     assert names(run) == FILES - {"genotype.json"} | {"genotype-so-far.json"}
     with pytest.raises(ValueError, match="its search has not ended; go on with: xnas resume"):
         RunFolder(run).genotype()
+    assert main(["show", str(run)]) == 0
+    assert "the search has not ended; what it would choose now" in capsys.readouterr().out
+    assert "epochs are on record; the cells below are its choice" in (run / "report.html").read_text()
     reached = max(path.name for path in (run / "checkpoints").iterdir())
     again = subprocess.run(
         [sys.executable, "-m", "xnas", "resume", str(run), "--threads", "1"],
