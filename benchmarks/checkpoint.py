@@ -40,7 +40,8 @@ class Saved:
 def main(n: int = 10) -> None:
     """Print the time and size of a checkpoint of the quick search, and of the default supernet's on the same images."""
     quick = read_preset("quick")
-    for name, config in {"quick": quick, "default space": replace(quick, space=Config().space)}.items():
+    large = replace(quick, space=Config().space, search=replace(quick.search, batch_size=16))
+    for name, config in {"quick": quick, "default space, batch 16": large}.items():
         with tempfile.TemporaryDirectory() as place:
             saved = Saved(config, RunFolder(Path(place)))
             timings = in_turn({"round": saved.round, "save": saved.save}, n=n)
