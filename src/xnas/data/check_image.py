@@ -4,6 +4,7 @@ What becomes of it is decode.py's business; said here is only where that changes
 its colours, and grey stored as colour stays grey: neither is worth a word. H W C: height, width, channels.
 """
 
+import re
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -80,9 +81,9 @@ def look_at(path: Path) -> Look:
     except UnidentifiedImageError:
         return _fault(DAMAGED, "its beginning is cut off") if _was_image(path) else _fault(NO_IMAGE)
     except Image.DecompressionBombError as error:
-        return _fault(HUGE, str(error))
+        return _fault(HUGE, _pixels(error))
     except Image.DecompressionBombWarning as error:
-        return _fault(LARGE, str(error))
+        return _fault(LARGE, _pixels(error))
     except PermissionError as error:
         return _fault(UNREADABLE, error.strerror or str(error))
     except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
@@ -136,6 +137,12 @@ def _was_image(path: Path) -> bool:
             return file.read(4).startswith(SIGNATURES)
     except OSError:
         return False
+
+
+def _pixels(error: Exception) -> str:
+    """How large the image is, which Pillow says in its complaint alone."""
+    found = re.search(r"\d+", str(error))
+    return f"{int(found[0]):,} pixels" if found else str(error)
 
 
 def _fault(kind: Kind, how: str = "") -> Look:

@@ -7,7 +7,10 @@ from xnas.data.decode import SUFFIXES
 from xnas.data.findings import Findings, Kind
 from xnas.data.folder import TEST_NAMES
 
-LINK = Kind("links that lead outside of the folder", "put the files themselves there, or take the links out")
+LINK = Kind(
+    "links that lead outside of the folder, or in a circle",
+    "put the files themselves there, or take the links out",
+)
 CLOSED = Kind("folders that cannot be read", "give yourself the right to read them, or take them out")
 NO_CLASSES = Kind("folders without classes", "put the images of every class into a folder of its own")
 ONE_CLASS = Kind("sets of a single class", "there is nothing to tell apart: add the images of a second class")
@@ -98,8 +101,10 @@ class Walk:
         for path in self._entries(folder):
             if path.suffix.lower() in SUFFIXES and path.is_file():
                 images.append(path)
+            elif path.is_dir():
+                self.note(NESTED, path)
             else:
-                self.note(NESTED if path.is_dir() else OTHER_FILES, path)
+                self.note(OTHER_FILES, path, "" if path.exists() else "a link to nothing")
         if not images:
             self.note(EMPTY_CLASS, folder)
         return images
