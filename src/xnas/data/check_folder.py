@@ -114,11 +114,11 @@ class _Images:
         num_bytes = len(self.paths) * channels * height * width
         if num_bytes > MOST_BYTES:
             fitting = math.isqrt(MOST_BYTES // (len(self.paths) * channels))
-            help = f"--data.image-size {fitting} fits" if fitting >= LEAST_SIZE else "no size fits"
+            hint = f"--data.image-size {fitting} fits" if fitting >= LEAST_SIZE else "no size fits"
             self.walk.findings.add(
                 TOO_LARGE,
                 f"{len(self.paths):,} images of {_shown((height, width))} take {num_bytes / 2**30:.1f} GiB, more than "
-                f"{MOST_BYTES / 2**30:.0f}; {help}",
+                f"{MOST_BYTES / 2**30:.0f}; {hint}",
             )
 
     def _common_size(self) -> tuple[int, int]:
