@@ -12,7 +12,11 @@ LINK = Kind(
     "put the files themselves there, or take the links out",
 )
 CLOSED = Kind("folders that cannot be read", "give yourself the right to read them, or take them out")
-NO_CLASSES = Kind("folders without classes", "put the images of every class into a folder of its own")
+NO_CLASSES = Kind(
+    "folders without classes",
+    "put the images of every class into a folder of its own; the files of a known data set are checked by its name, "
+    "with --root",
+)
 ONE_CLASS = Kind("sets of a single class", "there is nothing to tell apart: add the images of a second class")
 EMPTY_CLASS = Kind("classes without images", "put some in, or take the folders out")
 OTHER_CLASSES = Kind(
@@ -33,6 +37,9 @@ OTHER_FILES = Kind(
     "files that are not read as images, passed over",
     f"take them out, or save images as one of {', '.join(sorted(SUFFIXES))}",
     error=False,
+)
+LOOSE = Kind(
+    "images outside of every class, passed over", "put them into the folders of their classes", error=False
 )
 HIDDEN = Kind(
     "hidden files and folders, passed over", "take them out, or rename those that are images", error=False
@@ -70,7 +77,7 @@ class Walk:
         test = self._part(test_folder, self._entries(test_folder)) if test_folder else None
         for path in entries:
             if path not in (train_folder, test_folder):
-                self.note(OTHER_FOLDERS if path.is_dir() else OTHER_FILES, path)
+                self._pass_over(path)
         if test is not None:
             self._compare(train, test)
         return train, test
@@ -89,12 +96,19 @@ class Walk:
             if path.is_dir():
                 part.classes[path.name] = self._images(path)
             else:
-                self.note(OTHER_FILES, path)
+                self._pass_over(path)
         if not part.classes:
             self.note(NO_CLASSES, folder)
         elif len(part.classes) == 1:
             self.note(ONE_CLASS, folder, f"only {next(iter(part.classes))!r}")
         return part
+
+    def _pass_over(self, path: Path) -> None:
+        """Something beside the classes, or beside train and test."""
+        if path.is_dir():
+            self.note(OTHER_FOLDERS, path)
+        else:
+            self.note(LOOSE if path.suffix.lower() in SUFFIXES else OTHER_FILES, path)
 
     def _images(self, folder: Path) -> list[Path]:
         images = []
