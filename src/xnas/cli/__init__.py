@@ -19,6 +19,7 @@ VERBS = {
     "retrain": "train the network of a found or published architecture from scratch, and test it",
     "resume": "go on with a run that was broken off, exactly from where it was",
     "evaluate": "test the trained network of a run again, here or on other images",
+    "check": "find what is wrong with data before hours are spent on it",
     "show": "look at an architecture: its cells, its cost, its text forms",
 }
 

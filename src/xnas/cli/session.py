@@ -1,5 +1,6 @@
 """What the verbs that train share: data and device before anything is written, and a report whatever happens."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 
 from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
+from xnas.data.check import glance
 from xnas.data.images import DataSet
 from xnas.data.load import load_data
 from xnas.engine.config import CONFIG, Config, DataConfig
@@ -157,4 +159,14 @@ def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images of {data.num_classes} "
         f"classes, {height} x {width}, {channels} channel{'s' if channels > 1 else ''}"
     )
+    for line in glance(data, check=check_command(config)):
+        display.say(line)
     return data
+
+
+def check_command(config: DataConfig) -> str:
+    """What lists everything that is wrong with the images."""
+    words = ["xnas", "check", config.source]
+    if config.root is not None:
+        words += ["--root", str(config.root)]
+    return shlex.join(words)
