@@ -103,12 +103,6 @@ FOLDERS = {
         "images beyond Pillow's limit on size: 1", "train/red/huge.png (900,000,000 pixels)",
         "cannot read the image",
     ),
-    "a set that would fill the memory": Bad(
-        lambda root: None,
-        "sets larger than memory should hold: 1",
-        "72 images of 30000 x 30000 take 181.0 GiB, more than 8; --data.image-size 6306 fits",
-        "choose a smaller --data.image-size", flags=("--data.image-size", "30000"),
-    ),
     "an empty class": Bad(
         lambda root: empty(root / "train/green"),
         "classes without images: 1", "train/green", "has no images",

@@ -152,6 +152,8 @@ def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
         test_fraction=config.test_fraction,
         seed=seed,
         download=config.download,
+        workers=config.workers,
+        max_broken=config.max_broken,
         say=display.say,
     )
     channels, height, width = data.image_shape

@@ -15,8 +15,8 @@ from xnas.data.check_named import check_named
 from xnas.data.copies import hash_images, seen_in_training
 from xnas.data.download import Say
 from xnas.data.findings import Progress, Report
-from xnas.data.images import DataSet
-from xnas.data.load import NAMES, _is_path
+from xnas.data.images import DataSet, ImageSet
+from xnas.data.load import NAMES, is_path
 from xnas.space.lookup import lookup
 
 MOST_BYTES = 2**30
@@ -39,7 +39,7 @@ def check_data(
 
     Raises ValueError if there is no such data.
     """
-    if source in NAMES or not _is_path(source):
+    if source in NAMES or not is_path(source):
         try:
             name = lookup("data set", source, NAMES)
         except ValueError as error:
@@ -82,7 +82,8 @@ def glance(data: DataSet, *, check: str) -> list[str]:
 
 def _seen(data: DataSet) -> list[tuple[int, int]]:
     """(i, j) for every test image i that is training image j; none are looked for where that would take long."""
-    if sum(part.images_NCHW.nbytes for part in (data.train, data.test)) > MOST_BYTES:
+    parts = [part.images_NCHW for part in (data.train, data.test) if isinstance(part, ImageSet)]
+    if len(parts) < 2 or sum(images_NCHW.nbytes for images_NCHW in parts) > MOST_BYTES:
         return []
-    hashes_N = np.concatenate([hash_images(part.images_NCHW) for part in (data.train, data.test)])
+    hashes_N = np.concatenate([hash_images(images_NCHW) for images_NCHW in parts])
     return [(i - len(data.train), j) for i, j in seen_in_training(hashes_N, train=len(data.train))]

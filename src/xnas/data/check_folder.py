@@ -17,11 +17,15 @@ from xnas.data.balance import check_counts
 from xnas.data.check_image import Look, look_at
 from xnas.data.check_layout import Part, Walk
 from xnas.data.copies import check_copies
-from xnas.data.decode import _each
+from xnas.data.decode import Broken, each
 from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
 from xnas.data.folder import LEAST_SIZE, MOST_BYTES
 
-TOO_LARGE = Kind("sets larger than memory should hold", "choose a smaller --data.image-size")
+TOO_LARGE = Kind(
+    "sets larger than memory should hold",
+    "they are read while training; a smaller --data.image-size makes that faster, or unnecessary",
+    error=False,
+)
 SIZES = Kind(
     "images of another size than most",
     "all are scaled and cropped to a square; --data.image-size chooses its side",
@@ -78,7 +82,8 @@ class _Images:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow thinks of metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            for number, look in enumerate(_each(look_at, self.paths)):
+            for number, look in enumerate(each(look_at, self.paths)):
+                assert not isinstance(look, Broken), look.reason
                 self._take(number, look)
                 progress(number + 1, len(self.paths))
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from xnas.data.copies import image_hash
-from xnas.data.decode import DEEP, FORMATS, GREY, _to_8_bits
+from xnas.data.decode import DEEP, FORMATS, GREY, to_8_bits
 from xnas.data.findings import Kind
 from xnas.data.folder import LEAST_SIZE
 
@@ -102,7 +102,7 @@ def _look(image: Image.Image) -> Look:
     if _is_animated(image):
         faults.append((SEVERAL, ""))
     try:
-        plain = _to_8_bits(upright, channels=3)
+        plain = to_8_bits(upright, colour=True)
     except ValueError as error:
         return _fault(VALUES, str(error))
     if min(plain.size) < LEAST_SIZE:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xnas.data.decode import SUFFIXES
 from xnas.data.findings import Findings, Kind
-from xnas.data.folder import TEST_NAMES
+from xnas.data.listing import TEST_NAMES
 
 LINK = Kind(
     "links that lead outside of the folder, or in a circle",

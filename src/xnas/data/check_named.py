@@ -52,7 +52,9 @@ def check_named(name: str, *, root: Path | None, download: bool, say: Say) -> Re
         if content is None or not findings.by_kind():
             raise
     else:
-        train, test = (Part(part.images_NCHW, part.labels_N) for part in (data.train, data.test))
+        train, test = (
+            Part(torch.cat(list(part.chunks())), part.labels_N) for part in (data.train, data.test)
+        )
         content = Content(data.train.classes, train, test)
     classes, *parts = content
     counts = [_count(part, len(classes)) for part in parts]

@@ -46,6 +46,11 @@ class DataConfig:
     """Share of each class that becomes the test set, for a folder without one."""
     download: bool = False
     """Fetch a named data set whose files are missing."""
+    workers: int | None = None
+    """Processes that read the images of a folder while training, 0 to read them in the training itself; by default a
+    folder is held in memory, and one beyond 8 GiB is read by a process for each core."""
+    max_broken: int = 0
+    """Broken images of a folder that may be left out or replaced by others of their class; each is named."""
     padding: int = 4
     """Random crops: pixels of padding on every side."""
     flip: bool = True
@@ -56,6 +61,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         _at_least("data.padding", self.padding, 0)
         _at_least("data.cutout", self.cutout, 0)
+        _at_least("data.max_broken", self.max_broken, 0)
+        if self.workers is not None:
+            _at_least("data.workers", self.workers, 0)
         if self.image_size is not None:
             _at_least("data.image_size", self.image_size, 8)
         if not 0 < self.test_fraction < 1:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from xnas.data.batches import batches
-from xnas.data.images import ImageSet, Normalisation
+from xnas.data.images import Images, Normalisation
 from xnas.engine.descent import Tally
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import network_plan
@@ -34,7 +34,7 @@ class TestResult:
 @torch.no_grad()
 def test_network(
     network: nn.Module,
-    images: ImageSet,
+    images: Images,
     *,
     normalisation: Normalisation,
     device: torch.device,
@@ -93,9 +93,7 @@ class TrainedNetwork:
             normalisation=Normalisation(mean_C=mean_C, std_C=std_C),
         )
 
-    def test(
-        self, images: ImageSet, *, device: torch.device, interrupt: Interrupt | None = None
-    ) -> TestResult:
+    def test(self, images: Images, *, device: torch.device, interrupt: Interrupt | None = None) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training."""
         if images.classes != self.classes:
             raise ValueError(

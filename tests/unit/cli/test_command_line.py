@@ -24,10 +24,12 @@ SETTINGS = [
     "data.download",
     "data.flip",
     "data.image-size",
+    "data.max-broken",
     "data.padding",
     "data.root",
     "data.source",
     "data.test-fraction",
+    "data.workers",
     "device",
     "retrain.batch-size",
     "retrain.cells",
@@ -120,7 +122,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     [
         (
             "shwo",
-            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, check, show",
+            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, check,",
         ),
         ("run --preset quik", "xnas: unknown preset 'quik'; did you mean 'quick'?"),
         ("run --search.epoch 3", "did you mean --search.epochs"),
