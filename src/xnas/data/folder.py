@@ -62,7 +62,9 @@ def read_folder(
             f"--data.workers {workers}"
         )
     train, test = (
-        _load(kept, form, broken) if workers is None else _stream(kept, headers, form, broken, workers)
+        _load(kept, headers, form, broken)
+        if workers is None
+        else _stream(kept, headers, form, broken, workers)
     )
     return DataSet(name=root.resolve().name, train=train, test=test)
 
@@ -95,7 +97,9 @@ def _broken_image(listing: Listing, i: int, broken: Broken, part: str) -> Broken
     return BrokenImage(listing.paths[i], label, i, part, broken.reason)
 
 
-def _load(listings: Sequence[Listing], form: Form, broken: BrokenImages) -> list[Images]:
+def _load(
+    listings: Sequence[Listing], headers: Sequence[Sequence[Header]], form: Form, broken: BrokenImages
+) -> list[Images]:
     """Both sets in memory."""
     read = [_read_pixels(listing, form, broken.say) for listing in listings]
     broken.add(
@@ -108,14 +112,16 @@ def _load(listings: Sequence[Listing], form: Form, broken: BrokenImages) -> list
     )
     channels = form.channels if any(colour for _, colour, _ in read) else 1
     sets: list[Images] = []
-    for whole, (pixels_NCHW, _, found) in zip(listings, read, strict=True):
-        listing = whole.part([i for i in range(len(whole.paths)) if i not in found])
+    for whole, those, (pixels_NCHW, _, found) in zip(listings, headers, read, strict=True):
+        intact = [i for i in range(len(whole.paths)) if i not in found]
+        listing = whole.part(intact)
         sets.append(
             ImageSet(
                 images_NCHW=pixels_NCHW[:, :channels].contiguous(),
                 labels_N=listing.labels_N,
                 classes=listing.classes,
                 names=listing.paths,
+                file_bytes_N=torch.tensor([those[i].num_bytes for i in intact]),
             )
         )
     return sets
@@ -156,13 +162,8 @@ def _stream(
                 labels_N=listing.labels_N,
                 classes=listing.classes,
                 names=listing.paths,
-                files=ImageFiles(
-                    part=part,
-                    num_bytes_N=torch.tensor([header.num_bytes for header in those]),
-                    form=form,
-                    broken=broken,
-                    workers=workers,
-                ),
+                file_bytes_N=torch.tensor([header.num_bytes for header in those]),
+                files=ImageFiles(part=part, form=form, broken=broken, workers=workers),
             )
             for listing, those, part in zip(listings, headers, PARTS, strict=True)
         ]

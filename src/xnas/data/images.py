@@ -7,6 +7,7 @@ N: images of a set; B: of a batch; C H W: channels, height, width. Pixels are ui
 import hashlib
 import json
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -38,6 +39,8 @@ class Images(ABC):
     """Whether a class may be without images, as in a part of a set."""
     names: tuple[str, ...] | None = None
     """The files of the whole set, if every image has its own."""
+    file_bytes_N: Tensor | None = None
+    """Their sizes, int64."""
     ids_N: Tensor | None = None
     """In a part of a set: where in the whole set each image is, int64."""
 
@@ -53,10 +56,6 @@ class Images(ABC):
     @abstractmethod
     def stream(self, lots: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of lots of indices, lot by lot: uint8, BCHW. Raises ValueError where one cannot be had."""
-
-    @abstractmethod
-    def feed(self, digest: Digest) -> None:
-        """Hash what the set holds."""
 
     def __len__(self) -> int:
         return len(self.labels_N)
@@ -81,9 +80,21 @@ class Images(ABC):
             return f"image {number} (class {label!r})"
         return f"{self.names[number]} (class {label!r}, image {number})"
 
-    def _feed_labels(self, digest: Digest) -> None:
+    def feed(self, digest: Digest) -> None:
+        """Hash classes, shape, labels, and the files' names and sizes; where there are no files, the pixels.
+
+        It is the same whether the files are held in memory or not.
+        """
         digest.update(json.dumps([self.classes, len(self), self.image_shape]).encode())
         digest.update(self.labels_N.cpu().numpy().tobytes())
+        if self.names is None or self.file_bytes_N is None:
+            for chunk_BCHW in self.chunks():
+                digest.update(chunk_BCHW.cpu().contiguous().numpy().data)
+            return
+        home = os.path.commonpath(self.names)
+        for place in range(len(self)) if self.ids_N is None else self.ids_N.tolist():
+            file = f"{self.names[place].removeprefix(home)}\0{self.file_bytes_N[place]}\0"
+            digest.update(file.encode(errors="surrogateescape"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,12 +156,6 @@ class ImageSet(Images):
     def stream(self, lots: Iterable[Tensor]) -> Iterator[Tensor]:
         """The images of lots of indices, lot by lot: uint8, BCHW."""
         return (self.images_NCHW[ids_B] for ids_B in lots)
-
-    def feed(self, digest: Digest) -> None:
-        """Hash classes, shape, labels and pixels."""
-        self._feed_labels(digest)
-        for chunk_BCHW in self.chunks():
-            digest.update(chunk_BCHW.cpu().contiguous().numpy().data)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

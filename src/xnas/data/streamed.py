@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xnas.data.broken import BrokenImage, BrokenImages
 from xnas.data.decode import Broken, Form, attempt, is_grey, read_batch, read_image
-from xnas.data.images import Digest, Images, check_every_class
+from xnas.data.images import Images, check_every_class
 from xnas.data.workers import Answer, Workers
 
 LARGE = 2000
@@ -33,8 +33,6 @@ class ImageFiles:
 
     part: str
     """Which set of the folder it is: training or test."""
-    num_bytes_N: Tensor
-    """Of every file, int64."""
     form: Form
     broken: BrokenImages
     """Those found so far, in all sets of the folder."""
@@ -102,14 +100,6 @@ class StreamedSet(Images):
                 f"reading {len(self):,} images of {self.files.broken.root}, to measure them"
             )
         return super().chunks()
-
-    def feed(self, digest: Digest) -> None:
-        """Hash classes, shape, labels, and the files' names and sizes."""
-        self._feed_labels(digest)
-        root, sizes = self.files.broken.root, self.files.num_bytes_N.tolist()
-        for place in self._places(torch.arange(len(self))):
-            file = f"{self.names[place].removeprefix(root)}\0{sizes[place]}\0"
-            digest.update(file.encode(errors="surrogateescape"))
 
     def _places(self, ids_B: Tensor) -> list[int]:
         places_B: list[int] = (ids_B if self.ids_N is None else self.ids_N[ids_B]).tolist()

@@ -125,12 +125,12 @@ def test_an_image_is_called_by_its_file_class_and_place_in_the_whole_set(image_f
         assert part.describe(0) == images.describe(57)
 
 
-def test_the_fingerprint_of_files_covers_names_sizes_and_classes_wherever_the_folder_is(image_folder):
-    def fingerprint(root: Path = image_folder) -> str:
-        return read(root, workers=0, image_size=8).fingerprint()
+def test_the_fingerprint_of_files_covers_names_sizes_and_classes_wherever_they_are_held(image_folder):
+    def fingerprint(root: Path = image_folder, workers: int | None = 0) -> str:
+        return read(root, workers=workers, image_size=8).fingerprint()
 
     first = fingerprint()
-    assert fingerprint() == first
+    assert fingerprint() == fingerprint(workers=None) == first
     moved = image_folder.rename(image_folder.with_name("moved"))
     assert fingerprint(moved) == first
     path = moved / "test/red/000.png"
