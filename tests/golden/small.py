@@ -34,7 +34,9 @@ def config() -> Config:
 
 def images() -> DataSet:
     def part(count: int) -> ImageSet:
-        values = torch.arange(count * 3 * 8 * 8).mul(2654435761).remainder(2**32).div(2**24, rounding_mode="floor")
+        values = (
+            torch.arange(count * 3 * 8 * 8).mul(2654435761).remainder(2**32).div(2**24, rounding_mode="floor")
+        )
         return ImageSet(
             images_NCHW=values.to(torch.uint8).reshape(count, 3, 8, 8),
             labels_N=torch.arange(count) % 3,

@@ -52,7 +52,9 @@ def test_a_run_is_read_whole_and_reported(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_search_goes_on_from_a_checkpoint_that_an_earlier_version_wrote(folder: Path, tmp_path: Path) -> None:
+def test_a_search_goes_on_from_a_checkpoint_that_an_earlier_version_wrote(
+    folder: Path, tmp_path: Path
+) -> None:
     run = RunFolder(Path(shutil.copytree(folder, tmp_path / "run")))
     newest, before = run.checkpoints("search").found()
     rounds = read_checkpoint(before).values["rounds"]

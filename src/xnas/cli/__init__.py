@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
         return int(module.main(rest))
     except Interrupted as stop:
-        print(f"xnas: {stop}; what was reached is in the run folder", file=sys.stderr)
+        print(f"xnas: {stop}", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         return 130

@@ -37,15 +37,16 @@ class Request:
         """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
         folder = self.place.earlier()
         if folder is not None:
-            self.check(folder)
+            with locked(folder.path):  # before anything is loaded: another process may be at work there
+                self.check(folder)
         return folder
 
     def check(self, folder: RunFolder) -> None:
         """Raises ValueError, naming the differences, if a run is not the one that is asked for."""
         begun = folder.job()
-        for name in ("verb", "network"):
+        for name in ("verb", "network", "controls"):
             before, now = getattr(begun, name), getattr(self.job, name)
-            if before != now:
+            if before != now and not (name == "controls" and before < now):  # more can be added
                 raise ValueError(
                     f"{folder.path} was begun with other settings: its {name} was {before!r}, is {now!r}; choose "
                     "another --name, or start anew with --overwrite"
@@ -56,7 +57,7 @@ class Request:
 def place_of(arguments: NewRun) -> Place:
     """Where the arguments want the run to go."""
     stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
-    return Place(runs=arguments.runs, name=arguments.name, stem=stem, overwrite=arguments.overwrite)
+    return Place.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +109,17 @@ class Session:
             try:
                 with interruptible() as interrupt:
                     yield folder, interrupt
-            except (Interrupted, NonFinite, OutOfMemory):
-                self.report(folder)
+            except (Interrupted, NonFinite, OutOfMemory) as stop:
+                try:
+                    self._report(folder)
+                except ValueError as error:
+                    self.display.say(f"warning: no report: {error}")
+                if not isinstance(stop, NonFinite):
+                    self.display.say(f"go on with: xnas resume {shlex.quote(str(path))}")
                 raise
-            self.report(folder)
+            self._report(folder)
 
-    def report(self, folder: RunFolder) -> None:
-        """Write the report of what there is."""
+    def _report(self, folder: RunFolder) -> None:
         self.display.say(f"report: {write_report(folder.path)}")
 
     def _come_back(self, folder: RunFolder) -> None:

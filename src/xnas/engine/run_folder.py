@@ -56,14 +56,18 @@ class Place:
     stem: str = ""
     overwrite: bool = False
 
-    def __post_init__(self) -> None:
-        if self.name is not None and not re.fullmatch(r"[\w][\w.\-]*", self.name):
-            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {self.name!r}")
+    @classmethod
+    def named(cls, name: str | None, *, runs: Path, stem: str, overwrite: bool) -> "Place":
+        """The place that a user's words mean. Raises ValueError for a name that is none."""
+        if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
+            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
+        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite)
 
     @classmethod
     def of(cls, folder: Path) -> "Place":
-        """The place of a run folder that is there."""
-        return cls(runs=folder.parent, name=folder.name or folder.resolve().name)
+        """The place of a run folder that is there, whatever it is called."""
+        path = folder.resolve() if folder.name in ("", "..") else folder
+        return cls(runs=path.parent, name=path.name)
 
     def earlier(self) -> "RunFolder | None":
         """The run that is there and is to be continued. Raises ValueError if something else is there."""
