@@ -20,6 +20,7 @@ from torch import Tensor
 
 from xnas.engine.checkpoint import Checkpoints
 from xnas.engine.config import CONFIG, Config, differences, read_run_config
+from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.metrics_log import MetricsLog
 from xnas.report.fields import parse_object
@@ -84,16 +85,16 @@ class Place:
         """
         path = self.runs / (self.name or "")
         try:
-            self.runs.mkdir(parents=True, exist_ok=True)
+            make_folder(self.runs)
             if self.name is None:
                 path = self._next_free()
             elif self.overwrite and path.exists():
                 gone = path.with_name(f".{path.name}.discarded")
                 with locked(path):
                     shutil.rmtree(gone, ignore_errors=True)
-                    os.rename(
-                        path, gone
-                    )  # in one step out of the way: there is never half a run of that name
+                    # In one step out of the way, on the disk too: there is never half a run of that name.
+                    os.rename(path, gone)
+                    sync_folder(self.runs)
                 shutil.rmtree(gone, ignore_errors=True)
             path.mkdir(exist_ok=True)
             sync_folder(self.runs)
@@ -127,7 +128,7 @@ class RunFolder:
     def at(cls, path: Path) -> "RunFolder":
         """The run folder at `path`, made if it is missing. Raises CannotWrite."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
         except OSError as error:
             raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
         return cls(path)
