@@ -25,6 +25,7 @@ import pytest
 Image = Mapping[str, bytes | None]
 """A disk: contents of files, None for folders, by their path."""
 ENDS = ("process", "power, all lost", "power, names kept")
+RANDOM = "power, at random"
 
 
 @dataclass(eq=False)
@@ -90,13 +91,13 @@ class Disk:
 
     def look(self, call: str) -> None:
         """A step has been made."""
-        ends = (*ENDS, "power, at random")
+        ends = (*ENDS, RANDOM)
         self.moments.append(Moment(len(self.moments), call, {end: self.image(end) for end in ends}))
 
     def _names(self, folder: Folder, end: str) -> Mapping[str, Node]:
         if end == "power, all lost":
             return folder.safe
-        if end != "power, at random":
+        if end != RANDOM:
             return folder.live
         names = dict(folder.safe)
         for change in folder.waiting[: self._random.randint(0, len(folder.waiting))]:
@@ -106,7 +107,7 @@ class Disk:
     def _content(self, file: File, end: str) -> bytes:
         if end == "process" or file.live == file.safe:
             return file.live
-        if end != "power, at random":
+        if end != RANDOM:
             return file.safe
         part = file.live[: self._random.randint(0, len(file.live))]
         return self._random.choice([file.safe, part, part + bytes(len(file.live) - len(part)), file.live])

@@ -1,7 +1,9 @@
 """The smallest whole job that has everything: two groups, wipeouts, and checkpoints after every round."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, Search, retrain, search
@@ -9,7 +11,10 @@ from xnas.engine.checkpoint import Checkpoints, Damaged, read_checkpoint
 from xnas.engine.config import parse_config
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
+from xnas.engine.stops import Interrupted
 
+Record = Callable[[str, object], None]
+"""Of a figure, to be shown at the end."""
 CPU = torch.device("cpu")
 SMALLEST = """
 [data]
@@ -61,7 +66,12 @@ class Listener(Silent):
 
 
 def run_search(
-    config: Config, data: DataSet, run: Path, *, interrupt: Interrupt | None = None, course: Search | None = None
+    config: Config,
+    data: DataSet,
+    run: Path,
+    *,
+    interrupt: Interrupt | None = None,
+    course: Search | None = None,
 ) -> Listener:
     """As a process of its own would: everything is built anew."""
     torch.rand(3)  # whose generator is somewhere else
@@ -81,6 +91,28 @@ def run_job(config: Config, data: DataSet, run: Path) -> Listener:
     folder = RunFolder.at(run)
     retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener)
     return listener
+
+
+def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None:
+    """A search that a signal ended after so many rounds."""
+    interrupt = Interrupt()
+
+    class Stopper(Listener):
+        left = after
+
+        def round_done(self, **values: object) -> None:
+            del values
+            self.left -= 1
+            if self.left == 0:
+                interrupt.number = 2
+
+    with pytest.raises(Interrupted):
+        search(
+            Search(config, data, device=CPU),
+            folder=RunFolder.at(run),
+            progress=Stopper(),
+            interrupt=interrupt,
+        )
 
 
 def newest_good(run: Path, phase: str) -> int:

@@ -88,14 +88,15 @@ class Place:
             make_folder(self.runs)
             if self.name is None:
                 path = self._next_free()
-            elif self.overwrite and path.exists():
+            else:
                 gone = path.with_name(f".{path.name}.discarded")
-                with locked(path):
-                    shutil.rmtree(gone, ignore_errors=True)
-                    # In one step out of the way, on the disk too: there is never half a run of that name.
-                    os.rename(path, gone)
-                    sync_folder(self.runs)
-                shutil.rmtree(gone, ignore_errors=True)
+                if self.overwrite and path.exists():
+                    with locked(path):
+                        shutil.rmtree(gone, ignore_errors=True)
+                        # In one step out of the way, on the disk too: there is never half a run of that name.
+                        os.rename(path, gone)
+                        sync_folder(self.runs)
+                shutil.rmtree(gone, ignore_errors=True)  # of a process that died, too
             path.mkdir(exist_ok=True)
             sync_folder(self.runs)
         except OSError as error:
