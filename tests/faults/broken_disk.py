@@ -7,7 +7,8 @@ depends on what ends:
 - the power, with everything lost that was not forced to the disk: names as the last fsync of their folder left them,
   contents as the last fsync of their file did;
 - the power, with names kept: contents alone are as their last fsync left them. A new file that was not forced is empty.
-- the power, at random: of a folder's changes some first ones are there; of a file's content a part, zeros, or nothing.
+- the power, at random: of a folder's changes some first ones are there; of what was written into a file a part, zeros,
+  or nothing.
 
 No `finally` of a dead process tidies up in any of these.
 """
@@ -109,7 +110,12 @@ class Disk:
             return file.live
         if end != RANDOM:
             return file.safe
-        part = file.live[: self._random.randint(0, len(file.live))]
+        # What was forced to the disk and not written since is there in any case.
+        pairs = zip(file.safe, file.live, strict=False)
+        sure = next(
+            (i for i, (old, new) in enumerate(pairs) if old != new), min(len(file.safe), len(file.live))
+        )
+        part = file.live[: self._random.randint(sure, len(file.live))]
         return self._random.choice([file.safe, part, part + bytes(len(file.live) - len(part)), file.live])
 
     def spot(self, path: Any, within: int | None = None) -> tuple[Folder, str] | None:

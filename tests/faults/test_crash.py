@@ -56,12 +56,12 @@ class Job:
         """Once there is a checkpoint there is always one, and never an older."""
         best = dict.fromkeys(PHASES, -1)
         for where, image in distinct(self.disk, [end]):
-            put_back(image, place / "disk")
+            put_back(image, place / "image")
             for phase in PHASES:
-                now = newest_good(place / "disk" / "mine", phase)
+                now = newest_good(place / "image" / "mine", phase)
                 assert now >= best[phase], f"{where}: the newest of the {phase} is {now}, was {best[phase]}"
                 best[phase] = now
-            shutil.rmtree(place / "disk")
+            shutil.rmtree(place / "image")
         assert best == {"search": 4, "retrain": 2}
 
 

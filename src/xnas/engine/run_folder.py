@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,8 @@ class RunFolder:
     def write_genotype(self, genotype: Genotype) -> None:
         """Write the architecture that the run stands for: its search has ended."""
         self._write(GENOTYPE, genotype.to_json())
-        (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
+        with suppress(OSError):  # whoever looks for an architecture takes the final one first
+            (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
 
     def write_genotype_so_far(self, genotype: Genotype) -> None:
         """Write the architecture that a search would choose where it was broken off."""
