@@ -67,7 +67,7 @@ def coloured(colour: tuple[int, int, int], *, seed: int, size: int) -> np.ndarra
     return pixels
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data() -> DataSet:
     def images(per_class: int, seed: int) -> ImageSet:
         pixels = [

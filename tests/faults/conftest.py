@@ -1,6 +1,6 @@
-"""What the tests that break things share."""
+"""What the tests that break things share. Figures that they measure, by record_property("figures", "3 of 3"), come last."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,17 +15,8 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
         yield forks
 
 
-@pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes a figure, for the lines at the end of the tests' output."""
-    figures: list[str] = request.config.stash.setdefault(FIGURES, [])
-    return figures.append
-
-
-FIGURES = pytest.StashKey[list[str]]()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The figures of the tests that took any."""
-    for line in config.stash.get(FIGURES, []):
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {value}")

@@ -68,11 +68,11 @@ def test_a_run_killed_at_any_moment_and_called_again_ends_as_if_nothing_had_happ
     forks: Forks,
     image_folder: Path,
     tmp_path: Path,
-    tell: Callable[[str], None],
+    record_property: Callable[[str, object], None],
 ) -> None:
     kills = round((500 if long_faults else 10) * PART[name])
     started = time.monotonic()
     moments = kill_now_and_then(name, kills, tmp_path, image_folder, forks)
     assert moments.total() == kills
     seconds = time.monotonic() - started
-    tell(f"SIGKILL, {name}: {kills} kills, 0 differences, {seconds:.0f} s: {dict(moments)}")
+    record_property("figures", f"{kills} kills, 0 differences, {seconds:.0f} s: {dict(moments)}")

@@ -98,7 +98,11 @@ def send(case: Case, fork: Fork) -> None:
 
 
 def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
-    long_faults: bool, forks: Forks, image_folder: Path, tmp_path: Path, tell: Callable[[str], None]
+    long_faults: bool,
+    forks: Forks,
+    image_folder: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
     rehearsals = {name: Rehearsal(name, tmp_path, image_folder, forks) for name in ("run", "files")}
     chosen = cases(ALL if long_faults else SOME)
@@ -122,7 +126,7 @@ def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
         rehearsal.go()
         assert differing(outcome(rehearsal.run), rehearsal.whole) == [], about
         rehearsal.start_anew()
-    tell(f"signals: {len(chosen)} cases, 0 differences, 0 hangs, 0 orphans")
+    record_property("figures", f"{len(chosen)} signals, 0 differences, 0 hangs, 0 orphans")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])

@@ -35,10 +35,11 @@ def carry_out(request: "Request") -> int:
     from xnas.cli.session import Session
     from xnas.engine.run_folder import GENOTYPE
     from xnas.engine.search import Search, search
+    from xnas.report.page import PAGE
     from xnas.space.genotype_text import to_darts_text
 
     earlier = request.earlier()
-    if earlier is not None and earlier.has(GENOTYPE):
+    if earlier is not None and earlier.has(GENOTYPE) and earlier.has(PAGE):
         print(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
         genotype, folder = earlier.genotype(), earlier
     else:

@@ -19,6 +19,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
+from xnas.engine.folders import make_folder
 from xnas.report.whole_file import sync_folder, write_synced
 
 FORMAT, VERSION = "xnas-checkpoint", 1
@@ -63,7 +64,8 @@ class Checkpoints:
         place, staging = self.home / name, self.home / f"{STAGING}{name}"
         if place.exists():
             return place  # a course comes to the same state again
-        self.home.mkdir(exist_ok=True)
+        if not self.found():
+            make_folder(self.home)
         self.tidy()
         try:
             staging.mkdir()
@@ -118,9 +120,10 @@ class Checkpoints:
             self._discard(path)
 
     def _discard(self, path: Path) -> None:
-        # Renamed first: a folder of a checkpoint's name is never half of one.
+        # Renamed first, on the disk too: a folder of a checkpoint's name is never half of one.
         gone = path.with_name(DISCARDED + path.name)
         os.rename(path, gone)
+        sync_folder(self.home)
         shutil.rmtree(gone)
 
 

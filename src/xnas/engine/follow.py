@@ -140,9 +140,16 @@ class Keeper:
         Raises ValueError for checkpoints of another origin or damaged ones, or a disk without room.
         """
         try:
-            self.store.tidy()
+            self._begin()
         except OSError as error:
-            raise CannotWrite(f"cannot write into {self.store.home}: {error.strerror}") from error
+            raise CannotWrite(
+                f"cannot work in {self.folder.path}: {error.strerror or error}; nothing was computed"
+            ) from error
+        if self.course.rounds == 0:
+            self.log(self.course.opening_rows())
+
+    def _begin(self) -> None:
+        self.store.tidy()
         found = self.store.newest(say=self.say)
         if found is None:
             if lost := [kind for kind in self.folder.metrics.kinds() if kind in self.course.row_kinds]:
@@ -161,8 +168,6 @@ class Keeper:
             self._seconds_before = values.number("seconds")
             self.last, self._rounds_tried = path, self.course.rounds
             self.say(f"{self.course.phase}: going on from {path}")
-        if self.course.rounds == 0:
-            self.log(self.course.opening_rows())
 
     def log(self, rows: list[Row]) -> None:
         """Write rows into metrics.jsonl; those that the disk does not take now wait for the next checkpoint."""

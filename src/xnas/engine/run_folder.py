@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from xnas.engine.checkpoint import Checkpoints
 from xnas.engine.config import CONFIG, Config, differences, read_run_config
+from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.metrics_log import MetricsLog
 from xnas.report.fields import parse_object
@@ -88,17 +90,18 @@ class Place:
         """
         path = self.runs / (self.name or "")
         try:
-            self.runs.mkdir(parents=True, exist_ok=True)
+            make_folder(self.runs)
             if self.name is None:
                 path = self._next_free()
-            elif self.overwrite and path.exists():
+            else:
                 gone = path.with_name(f".{path.name}.discarded")
-                with locked(path):
-                    shutil.rmtree(gone, ignore_errors=True)
-                    os.rename(
-                        path, gone
-                    )  # in one step out of the way: there is never half a run of that name
-                shutil.rmtree(gone, ignore_errors=True)
+                if self.overwrite and path.exists():
+                    with locked(path):
+                        shutil.rmtree(gone, ignore_errors=True)
+                        # In one step out of the way, on the disk too: there is never half a run of that name.
+                        os.rename(path, gone)
+                        sync_folder(self.runs)
+                shutil.rmtree(gone, ignore_errors=True)  # of a process that died, too
             path.mkdir(exist_ok=True)
             sync_folder(self.runs)
         except OSError as error:
@@ -131,7 +134,7 @@ class RunFolder:
     def at(cls, path: Path) -> "RunFolder":
         """The run folder at `path`, made if it is missing. Raises CannotWrite."""
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
         except OSError as error:
             raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
         return cls(path)
@@ -200,7 +203,8 @@ class RunFolder:
     def write_genotype(self, genotype: Genotype) -> None:
         """Write the architecture that the run stands for: its search has ended."""
         self._write(GENOTYPE, genotype.to_json())
-        (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
+        with suppress(OSError):  # whoever looks for an architecture takes the final one first
+            (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
 
     def write_genotype_so_far(self, genotype: Genotype) -> None:
         """Write the architecture that a search would choose where it was broken off."""

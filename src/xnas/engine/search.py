@@ -218,8 +218,9 @@ def search(
     try:
         follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:
-        with suppress(CannotWrite):
-            folder.write_genotype_so_far(course.genotype())
+        if course.rounds > 0:  # else it has not come to where the folder is, which may know a better choice
+            with suppress(CannotWrite):
+                folder.write_genotype_so_far(course.genotype())
         raise
     genotype = course.genotype()
     folder.write_genotype(genotype)

@@ -1,0 +1,136 @@
+"""The smallest whole job that has everything: two groups, wipeouts, and checkpoints after every round."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from xnas import Config, DataSet, RunFolder, Search, retrain, search
+from xnas.engine.checkpoint import Checkpoints, Damaged, read_checkpoint
+from xnas.engine.config import parse_config
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.progress import Silent
+from xnas.engine.stops import Interrupted
+
+Record = Callable[[str, object], None]
+"""Of a figure, to be shown at the end."""
+CPU = torch.device("cpu")
+SMALLEST = """
+[data]
+padding = 1
+[space]
+nodes = 1
+experts = ["max_pool_3x3", "skip_connect", "sep_conv_3x3"]
+channels = 2
+cells = 2
+reductions = 1
+[search]
+epochs = 2
+batch_size = 12
+[retrain]
+channels = 2
+cells = 2
+reductions = 1
+epochs = 2
+batch_size = 60
+[checkpoint]
+rounds = 1
+"""
+"""The search makes two rounds an epoch with the images of the tests, the retraining one."""
+OTHERS = {
+    "feedback of batches": '[search]\nfeedback = "batch"\n',
+    "no wipeout": "[search]\nwipeout = false\n",
+    "three kept, one in two rounds": "[checkpoint]\nkeep = 3\nrounds = 2\n",
+    "minutes alone": "[checkpoint]\nrounds = 1000\n",
+}
+"""Other settings by name, laid over these."""
+
+
+def smallest(over: str = "") -> Config:
+    return parse_config(over, where="the tests", base=parse_config(SMALLEST, where="the tests"))
+
+
+class Listener(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.said.append(line)
+
+    @property
+    def warnings(self) -> list[str]:
+        return [line for line in self.said if line.startswith("warning")]
+
+
+def run_search(
+    config: Config,
+    data: DataSet,
+    run: Path,
+    *,
+    interrupt: Interrupt | None = None,
+    course: Search | None = None,
+) -> Listener:
+    """As a process of its own would: everything is built anew."""
+    torch.rand(3)  # whose generator is somewhere else
+    listener = Listener()
+    search(
+        course or Search(config, data, device=CPU),
+        folder=RunFolder.at(run),
+        progress=listener,
+        interrupt=interrupt,
+    )
+    return listener
+
+
+def run_job(config: Config, data: DataSet, run: Path) -> Listener:
+    """Search, then retrain."""
+    listener = run_search(config, data, run)
+    folder = RunFolder.at(run)
+    retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener)
+    return listener
+
+
+def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None:
+    """A search that a signal ended after so many rounds."""
+    interrupt = Interrupt()
+
+    class Stopper(Listener):
+        left = after
+
+        def round_done(self, **values: object) -> None:
+            del values
+            self.left -= 1
+            if self.left == 0:
+                interrupt.number = 2
+
+    with pytest.raises(Interrupted):
+        search(
+            Search(config, data, device=CPU),
+            folder=RunFolder.at(run),
+            progress=Stopper(),
+            interrupt=interrupt,
+        )
+
+
+def newest_good(run: Path, phase: str) -> int:
+    """Rounds of the newest checkpoint that is as it was written; -1 if there is none."""
+    for path in Checkpoints(run / "checkpoints", phase).found():
+        try:
+            read_checkpoint(path)
+        except Damaged:
+            continue
+        return int(path.name.rpartition("-")[2])
+    return -1
+
+
+def left_over(run: Path) -> list[str]:
+    """Names of what only a process that is at work may have there."""
+    marks = (".part", ".discarded")
+    return [
+        str(path.relative_to(run))
+        for path in run.rglob("*")
+        if path.name.startswith((".staging-", ".discarded-")) or path.name.endswith(marks)
+    ]
