@@ -1,4 +1,4 @@
-"""What the tests that break things share. Figures that they measure, by record_property("figures", "3 of 3"), come last."""
+"""What the tests that break things share. What they record as a property called figures is shown at the end."""
 
 from collections.abc import Iterator
 
