@@ -11,6 +11,10 @@ from collections.abc import Sequence
 
 from xnas.engine.interrupt import Interrupted
 from xnas.space.lookup import lookup
+from xnas.space.shown import visible
+
+_LONGEST = 2000
+"""Characters of a line about a mistake."""
 
 VERBS = {
     "run": "search, retrain, test and report: the whole job",
@@ -43,16 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
         if os.environ.get("XNAS_TRACEBACK"):
             raise
-        print(f"xnas: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print(f"xnas: {stop}; what was reached is in the run folder", file=sys.stderr)
+        print(f"xnas: {_in_one_line(stop)}; what was reached is in the run folder", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What an error says, in one line that does nothing to a terminal: a stranger's file may be quoted in it."""
+    line = visible(" ".join(str(error).split()))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def usage() -> str:

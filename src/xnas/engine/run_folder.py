@@ -12,13 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from xnas.engine.config import CONFIG, Config, read_run_config
+from xnas.engine.tensor_file import read_tensors
+from xnas.report.fields import read_object
+from xnas.report.metrics import read_rows
+from xnas.report.record import read_architecture
 from xnas.report.whole_file import write_whole
 from xnas.space.genotype import Genotype
+from xnas.space.regular_file import check_folder, check_place, is_there
 
 ENVIRONMENT, METRICS, GENOTYPE = "environment.json", "metrics.jsonl", "genotype.json"
 RESULT, TIMING, WEIGHTS = "result.json", "timing.json", "checkpoints/network.safetensors"
@@ -44,7 +48,9 @@ class RunFolder:
         if not re.fullmatch(r"[\w][\w.\-]*", name):
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
         path = runs / name
-        if path.exists():
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link; choose another --name, or take it away")
+        if os.path.exists(path):
             if not overwrite:
                 raise ValueError(
                     f"the run folder {path} exists already; choose another --name, or --overwrite it"
@@ -63,6 +69,7 @@ class RunFolder:
     def child(self, *names: str) -> "RunFolder":
         """A run folder inside this one, made if it is missing."""
         path = self.path.joinpath(*names)
+        check_folder(path, inside=self.path)
         path.mkdir(parents=True, exist_ok=True)
         return RunFolder(path)
 
@@ -85,17 +92,16 @@ class RunFolder:
 
     def genotype(self) -> Genotype:
         """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
-        path = self.path / GENOTYPE
-        if not path.is_file():
+        genotype = read_architecture(self.path)
+        if genotype is None:
             raise ValueError(f"{self.path} has no {GENOTYPE} yet; its search has not ended")
-        try:
-            return Genotype.from_json(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return genotype
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.jsonl. Rows hold no times: the same run writes the same bytes."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+        path = self.path / METRICS
+        check_place(path, inside=self.path)
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -107,35 +113,33 @@ class RunFolder:
 
     def add_timing(self, phase: str, **values: float) -> None:
         """Note the wall time of a phase, in seconds."""
-        path = self.path / TIMING
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        self._write(TIMING, json.dumps({**known, phase: values}, indent=2) + "\n")
+        known = read_object(self.path / TIMING, inside=self.path)
+        timing = {**(known.values if known else {}), phase: values}
+        self._write(TIMING, json.dumps(timing, indent=2) + "\n")
 
     def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        write_whole(self.path / WEIGHTS, save(tensors, metadata=dict(about)))
+        write_whole(self.path / WEIGHTS, save(tensors, metadata=dict(about)), inside=self.path)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
         path = self.path / WEIGHTS
-        if not path.is_file():
+        if not is_there(path):
             raise ValueError(f"{self.path} has no trained network yet; run: xnas retrain {self.path}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        except Exception as error:  # the reader's own error type says nothing to the user
-            raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+        return read_tensors(path, inside=self.path)
 
     def drop_training(self) -> None:
         """Take out what an earlier retraining left: its rows, its result and its weights."""
         for name in (RESULT, WEIGHTS):
+            check_place(self.path / name, inside=self.path)
             (self.path / name).unlink(missing_ok=True)
-        path = self.path / METRICS
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["kind"] not in ("retrain_epoch", "test")]
-            self._write(METRICS, "".join(kept))
+        if self.has(METRICS):
+            rows = read_rows(self.path)
+            kept = [
+                line.rstrip(b"\n") for line, row in rows if row.name("kind") not in ("retrain_epoch", "test")
+            ]
+            write_whole(self.path / METRICS, b"".join(line + b"\n" for line in kept), inside=self.path)
 
     def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode("utf-8"))
+        write_whole(self.path / name, text.encode("utf-8"), inside=self.path)

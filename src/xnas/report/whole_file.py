@@ -5,9 +5,16 @@ import os
 import tempfile
 from pathlib import Path
 
+from xnas.space.regular_file import check_place
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, or leave what was there. Raises ValueError if the place cannot be written to."""
+
+def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> None:
+    """Put `content` at `path`, or leave what was there.
+
+    Raises ValueError if the place cannot be written to, or leads by a link out of the folder `inside`.
+    """
+    if inside is not None:
+        check_place(path, inside=inside)
     staged: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
