@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xnas.data.download import Say, fetch, unpack
 from xnas.data.images import DataSet, ImageSet
+from xnas.space.regular_file import read_regular
 
 FOLDER = "cifar-10-batches-bin"
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
@@ -23,6 +24,8 @@ NUM_BYTES = 170_052_171
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32
 NUM_CLASSES = 10
+MOST_BYTES = 100_000_000
+"""Of a file; the official ones have 31 million."""
 
 
 def read_cifar10(root: Path | None, *, download: bool, say: Say) -> DataSet:
@@ -87,8 +90,8 @@ def _read_set(folder: Path, files: tuple[str, ...], classes: tuple[str, ...]) ->
 def read_names(path: Path) -> tuple[str, ...]:
     """The names of the classes. Raises ValueError, naming the file, if they are not ten."""
     try:
-        names = tuple(path.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
+        names = tuple(read_regular(path, what="names", most=10_000).decode("utf-8").split())
+    except UnicodeDecodeError as error:
         raise ValueError(f"cannot read the names of the classes in {path}: {error}") from error
     if len(names) != NUM_CLASSES:
         raise ValueError(f"{path} must name {NUM_CLASSES} classes; got {len(names)}; bring the original file")
@@ -97,10 +100,7 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 def read_records(path: Path) -> tuple[Tensor, Tensor]:
     """Images and labels of one file, whatever the labels are. Raises ValueError, naming it, if it is damaged."""
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    content = np.frombuffer(read_regular(path, what="images", most=MOST_BYTES), dtype=np.uint8).copy()
     if len(content) == 0 or len(content) % RECORD:
         raise ValueError(
             f"{path} has {len(content):,} bytes, which is no whole number of records of {RECORD:,} bytes; "

@@ -1,5 +1,6 @@
 """Data sets by name, or from a folder of images."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from xnas.data.cifar import read_cifar10
 from xnas.data.download import Say
 from xnas.data.fashion_mnist import read_fashion_mnist, read_shipped
-from xnas.data.folder import LEAST_SIZE, read_folder
+from xnas.data.folder import LEAST_SIZE, MOST_BYTES, read_folder
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.space.lookup import lookup
 
@@ -43,9 +44,8 @@ def load_data(
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
     """
     if source not in NAMES and is_path(source):
-        folder = Path(source).expanduser()
         return read_folder(
-            folder,
+            _expanded(source),
             image_size=image_size,
             test_fraction=test_fraction,
             seed=seed,
@@ -63,8 +63,17 @@ def load_data(
 
 def is_path(source: str) -> bool:
     """Whether a path is meant rather than a name: it is there, or is written with a slash."""
-    path = Path(source).expanduser()
-    return bool(source) and (path.exists() or source != path.name)
+    path = _expanded(source)
+    return bool(source) and (os.path.exists(path) or source != path.name)
+
+
+def _expanded(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"cannot find the folder of images {source}: {error}; give its path in full"
+        ) from error
 
 
 def _resize(data: DataSet, image_size: int) -> DataSet:
@@ -72,6 +81,13 @@ def _resize(data: DataSet, image_size: int) -> DataSet:
         raise ValueError(f"data.image_size must be at least {LEAST_SIZE}; got {image_size}")
     if data.image_shape[1:] == (image_size, image_size):
         return data
+    images = len(data.train) + len(data.test)
+    num_bytes = images * data.image_shape[0] * image_size**2
+    if num_bytes > MOST_BYTES:
+        raise ValueError(
+            f"{images:,} images of {image_size} x {image_size} pixels take {num_bytes / 2**30:.1f} GiB of memory, more "
+            f"than {MOST_BYTES / 2**30:.0f}; choose a smaller --data.image-size"
+        )
     return DataSet(
         name=data.name, train=_resize_set(data.train, image_size), test=_resize_set(data.test, image_size)
     )
