@@ -73,8 +73,7 @@ def run_search(
     interrupt: Interrupt | None = None,
     course: Search | None = None,
 ) -> Listener:
-    """As a process of its own would: everything is built anew."""
-    torch.rand(3)  # whose generator is somewhere else
+    """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
     listener = Listener()
     search(
         course or Search(config, data, device=CPU),
@@ -87,6 +86,7 @@ def run_search(
 
 def run_job(config: Config, data: DataSet, run: Path) -> Listener:
     """Search, then retrain."""
+    torch.rand(3)  # a process of its own would have its generator somewhere else
     listener = run_search(config, data, run)
     folder = RunFolder.at(run)
     retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener)

@@ -141,9 +141,9 @@ def test_a_command_that_ends_at_any_step_succeeds_when_it_is_given_again(
     if name == "search":
         # Until there is a checkpoint all, as nothing else tests how a run folder comes to be.
         early = [found for found in disks if not any("checkpoints" in path for path in found[1])]
-        disks = early + some_of(disks[len(early) :], most=200 if long_faults else 5)
+        disks = early + some_of(disks[len(early) :], most=60 if long_faults else 3)
     else:
-        disks = some_of(disks, most=100 if long_faults else 4)
+        disks = some_of(disks, most=60 if long_faults else 2)
     wrong = []
     for where, image in disks:
         again = tmp_path / "again"

@@ -113,7 +113,7 @@ def test_whatever_call_fails_the_job_ends_as_it_should_or_says_that_it_cannot_wr
     with failing(ANY, errno.EIO, path=f"{run}*", times=0) as counted:
         run_job(smallest(), data, run)
     expected, stopped = outcome(run), 0
-    calls = range(0, counted.seen, 1 if long_faults else 20)
+    calls = range(0, counted.seen, 1 if long_faults else 30)
     for number in calls:
         run = prepare(str(number))
         with failing(ANY, errno.EIO, path=f"{run}*", skip=number):

@@ -64,6 +64,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
         return exit_code(error)
+    except (RuntimeError, MemoryError) as error:
+        # While something is built or tested; courses have a better message of their own.
+        from xnas.engine.runtime import is_out_of_memory
+
+        if not is_out_of_memory(error) or os.environ.get("XNAS_TRACEBACK"):
+            raise
+        print(
+            f"xnas: out of memory: {' '.join(str(error).split())[:300]}; use smaller batches or fewer channels, or a "
+            "machine with more memory",
+            file=sys.stderr,
+        )
+        return 3
 
 
 def exit_code(error: Exception) -> int:

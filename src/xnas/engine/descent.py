@@ -65,14 +65,17 @@ def descend(
 def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images, where: str) -> None:
     """Raises NonFinite naming the first value that is not finite, and the images that it comes from.
 
-    A value with one number for each sample tells which; another may come from any in the batch.
+    A value with a row for each sample tells which; another may come from any in the batch.
     """
     for name, value in values.items():
         finite = value.isfinite()
         if finite.all():
             continue
         bad = value[~finite].flatten()[0].item()
-        ids_M = batch.ids_B[~finite] if value.shape == batch.ids_B.shape else batch.ids_B
+        ids_M = batch.ids_B
+        if value.shape[:1] == ids_M.shape:
+            finite_B = finite.reshape(len(batch), -1).all(dim=1)
+            ids_M = ids_M[~finite_B.to(ids_M.device)]  # rewards are on the CPU
         raise NonFinite(
             f"the {name} is {bad} at {where}, with {_listed(ids_M.tolist(), images)}; nothing was updated by it; lower "
             "the learning rate, or look at the data"

@@ -13,6 +13,13 @@ import torch
 
 PACKAGES = ("xnas", "torch", "torchvision", "torchmetrics", "numpy", "safetensors")
 
+SIGNS_OF_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "MPS backend out of memory",
+    "could not create a primitive",  # oneDNN, when there is no room for the code that it generates
+    "std::bad_alloc",
+)
+
 
 def pick_device(name: str) -> torch.device:
     """The device of that name, or for "auto" the fastest that is there. Raises ValueError if it is not there."""
@@ -105,9 +112,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     said = str(error)
-    return isinstance(error, RuntimeError) and (
-        "DefaultCPUAllocator" in said or "MPS backend out of memory" in said
-    )
+    return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS_OF_NO_MEMORY)
 
 
 def environment(device: torch.device) -> dict[str, object]:

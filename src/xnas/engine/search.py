@@ -153,21 +153,32 @@ class Search(Course):
 
     def measure_rewards(self, validation: Batch) -> None:
         """Forecast a validation batch and keep the gradients by the mixture weights (lines 5-8)."""
+        seen: list[Tensor] = []
 
         def forecast() -> Tensor:
             logits_BD = self.network(validation.images_BCHW)
-            losses_B = F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
-            self.tallies["validation"].add(losses_B.detach(), logits_BD.detach(), validation.labels_B)
-            return losses_B
+            seen.append(logits_BD.detach())
+            return F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
 
         losses_B = self.experts.measure(forecast)
-        rewards = {f"reward in group {name!r}": self.experts.gradients(name) for name in self.experts.groups}
+        rewards = {
+            f"reward in group {name!r}": self._rewards(name, validation) for name in self.experts.groups
+        }
         require_finite(
             {"validation loss": losses_B, **rewards},
             batch=validation,
             images=self.halves.validation,
             where=self.where,
         )
+        (logits_BD,) = seen
+        self.tallies["validation"].add(losses_B, logits_BD, validation.labels_B)
+
+    def _rewards(self, group: str, validation: Batch) -> Tensor:
+        """Those of a round: a row for each sample if that is what a feedback is, else one row."""
+        rewards_FEK = -self.experts.gradients(group)
+        if self.settings.feedback != "sample":
+            return rewards_FEK[None]
+        return rewards_FEK.reshape(-1, len(validation), *rewards_FEK.shape[1:]).transpose(0, 1)
 
     def opening_rows(self) -> list[Row]:
         """What every group is fixed by, and where the experts start."""

@@ -1,0 +1,78 @@
+"""Two processes on one run folder: the second is refused, the first notices nothing, and a dead one is no obstacle."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from xnas.cli import main
+from xnas.engine.lock import LOCK, locked
+
+from .smallest import SMALLEST
+
+HOLD = """
+import os, sys
+from pathlib import Path
+from xnas.engine.lock import locked
+with locked(Path(sys.argv[1])):
+    child = os.fork() if len(sys.argv) > 2 else 1
+    if child:
+        print(os.getpid(), child, flush=True)
+    sys.stdin.read()
+    if not child:
+        os._exit(0)
+"""
+"""Holds the lock until its input ends; with a second word it has a child that does the same."""
+
+
+@pytest.fixture
+def words(image_folder: Path, tmp_path: Path) -> list[str]:
+    (tmp_path / "smallest.toml").write_text(SMALLEST)
+    settings = ["--config", f"{tmp_path}/smallest.toml", "--data", str(image_folder), "--device", "cpu"]
+    return ["search", *settings, "--threads", "1", "--runs", str(tmp_path / "runs"), "--name", "mine"]
+
+
+def hold(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), *more],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(str(process.pid))
+    yield process
+    process.communicate()
+
+
+def test_a_second_command_on_a_run_is_refused_and_a_dead_one_is_no_obstacle(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "runs" / "mine"
+    assert main(words) == 0
+    (run / "genotype.json").unlink()  # as if its end had not come
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != LOCK}
+    capsys.readouterr()
+    for process in hold(run):
+        for command in (words, [*words, "--overwrite"], ["resume", str(run)]):
+            assert main(command) == 2
+            assert f"{run} is in use by process {process.pid} on " in capsys.readouterr().err
+        after = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != LOCK}
+        assert after == before
+        process.send_signal(signal.SIGKILL)
+    assert "process" in (run / LOCK).read_text()
+    assert main(words) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_child_that_outlives_its_process_does_not_hold_its_lock(tmp_path: Path) -> None:
+    for process in hold(tmp_path, "with a child"):
+        with pytest.raises(ValueError, match=f"in use by process {process.pid} on"), locked(tmp_path):
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with locked(tmp_path):  # while the child still waits for its input to end
+            pass
