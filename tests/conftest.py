@@ -32,6 +32,15 @@ batch_size = 12
 COLOURS = {"blue": (30, 40, 200), "green": (20, 180, 60), "red": (210, 30, 40)}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--faults",
+        choices=("short", "long"),
+        default="short",
+        help="how many faults tests/faults tries: a share, or all, which takes minutes",
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     # Tiny tensors gain nothing from more, and runs side by side would wait for each other.
