@@ -131,15 +131,17 @@ class RunFolder:
 
     def drop_training(self) -> None:
         """Take out what an earlier retraining left: its rows, its result and its weights."""
+        rows = [
+            line.rstrip(b"\n") + b"\n"
+            for line, row in read_rows(self.path)
+            if row.name("kind") not in ("retrain_epoch", "test")
+        ]
         for name in (RESULT, WEIGHTS):
             check_place(self.path / name, inside=self.path)
+        for name in (RESULT, WEIGHTS):
             (self.path / name).unlink(missing_ok=True)
         if self.has(METRICS):
-            rows = read_rows(self.path)
-            kept = [
-                line.rstrip(b"\n") for line, row in rows if row.name("kind") not in ("retrain_epoch", "test")
-            ]
-            write_whole(self.path / METRICS, b"".join(line + b"\n" for line in kept), inside=self.path)
+            write_whole(self.path / METRICS, b"".join(rows), inside=self.path)
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.path / name, text.encode("utf-8"), inside=self.path)
