@@ -311,7 +311,7 @@ def parse_config(text: str, *, where: str, base: Config | None = None) -> Config
             config=dacite.Config(strict=True, cast=[tuple], type_hooks={Path: Path, float: _number}),
         )
     except (dacite.DaciteError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        said = str(error)
+        said = " ".join(str(error).split())
         raise ValueError(
             f"{where}: {said if len(said) <= LONGEST_TEXT else said[:LONGEST_TEXT] + '...'}"
         ) from error

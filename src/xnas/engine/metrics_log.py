@@ -8,6 +8,7 @@ from typing import Any
 
 from xnas.report.metrics import read_rows
 from xnas.report.whole_file import CannotWrite, sync_folder, write_all
+from xnas.space.regular_file import check_place
 
 BLOCK = 2**16
 
@@ -30,7 +31,11 @@ class MetricsLog:
             raise CannotWrite(f"cannot write {self.path}: {error.strerror or error}; make room") from error
 
     def flush(self) -> int:
-        """Have all rows on the disk; returns how many bytes they are. Raises OSError."""
+        """Have all rows on the disk; returns how many bytes they are.
+
+        Raises OSError, and ValueError if there is something else in the file's place.
+        """
+        check_place(self.path, inside=self.path.parent)
         is_new = not self.path.exists()
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:

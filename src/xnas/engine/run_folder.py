@@ -30,7 +30,7 @@ from xnas.report.record import GENOTYPE as GENOTYPE
 from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, read_architecture
 from xnas.report.whole_file import CannotWrite, sync_folder, write_whole
 from xnas.space.genotype import Genotype
-from xnas.space.regular_file import check_folder, is_there
+from xnas.space.regular_file import check_folder, check_place, is_there
 
 JOB, ENVIRONMENT = "job.json", "environment.json"
 RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
@@ -77,6 +77,10 @@ class Place:
         if self.name is None or not (self.runs / self.name).exists():
             return None
         path = self.runs / self.name
+        if self.overwrite and path.is_symlink():
+            raise ValueError(
+                f"{path} is a link, so it is not overwritten; choose another --name, or take it away"
+            )
         if (path / CONFIG).is_file():
             return None if self.overwrite else RunFolder(path)
         # A process that ended while it made the folder: the settings are written last.
@@ -253,6 +257,8 @@ class RunFolder:
 
     def drop_training(self) -> None:
         """Take out what an earlier retraining left: its result, its rows, its checkpoints and its weights."""
+        for name in (RESULT, WEIGHTS):
+            check_place(self.path / name, inside=self.path)
         (self.path / RESULT).unlink(missing_ok=True)
         if is_there(self.path / METRICS):
             self.metrics.flush()  # a row that a crash has torn goes first

@@ -5,7 +5,8 @@ and prints them need not fear for overflow.
 """
 
 import json
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,13 @@ MOST_BYTES = 1_000_000
 LARGEST = 1e38
 MOST_COUNT = 2**63 - 1
 LONGEST_NAME = 255
+
+Numbers = tuple[Sequence[float], ...]
+"""Lists of numbers; they are arrays, as a run has millions."""
+
+_ROUNDING = 1e-9
+_NAME = f"a string of at most {LONGEST_NAME} characters"
+_NUMBER = f"a finite number of at most {LARGEST:g} in size"
 
 
 def read_object(path: Path, *, inside: Path) -> "Fields | None":
@@ -69,7 +77,7 @@ class Fields:
 
     def number(self, key: str) -> float:
         """A finite number. Raises ValueError for anything else."""
-        return float(self._checked(key, _is_number, f"a finite number of at most {LARGEST:g} in size"))
+        return float(self._checked(key, _is_number, _NUMBER))
 
     def optional_number(self, key: str) -> float | None:
         """A finite number, or None where the key is missing or null."""
@@ -97,7 +105,7 @@ class Fields:
 
     def name(self, key: str) -> str:
         """A short string, its control characters made visible. Raises ValueError for anything else."""
-        return visible(self._checked(key, _is_name, f"a string of at most {LONGEST_NAME} characters"))
+        return visible(self._checked(key, _is_name, _NAME))
 
     def names(self, key: str) -> tuple[str, ...]:
         """A list of short strings, as `name` has them. Raises ValueError for anything else."""
@@ -116,14 +124,13 @@ class Fields:
 
         return tuple(map(float, self._checked(key, are_numbers, "a list of finite numbers")))
 
-    def numbers_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
+    def numbers_EK(self, key: str, *, shape: tuple[int, int]) -> Numbers:
         """E lists of K finite numbers. Raises ValueError for anything else."""
-        return tuple(tuple(map(float, row)) for row in self._table(key, shape, _are_numbers, "numbers"))
+        return tuple(array("d", row) for row in self._table(key, shape, _are_numbers, "numbers"))
 
-    def shares_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
+    def shares_EK(self, key: str, *, shape: tuple[int, int]) -> Numbers:
         """E lists of K numbers in [0, 1]. Raises ValueError for anything else."""
-        rows = self._table(key, shape, _are_shares, "numbers in [0, 1]")
-        return tuple(tuple(map(float, row)) for row in rows)
+        return tuple(array("d", row) for row in self._table(key, shape, _are_shares, "numbers in [0, 1]"))
 
     def flags_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[bool, ...], ...]:
         """E lists of K truth values. Raises ValueError for anything else."""
@@ -164,11 +171,14 @@ def _is_number(value: object) -> bool:
 
 def _are_numbers(values: list[Any]) -> bool:
     # Compared, not converted: an integer of hundreds of digits has no float. True is an int to Python.
-    return set(map(type, values)) <= {int, float} and all(-LARGEST <= value <= LARGEST for value in values)
+    return (
+        set(map(type, values)) <= {int, float}
+        and -LARGEST <= min(values, default=0) <= max(values, default=0) <= LARGEST
+    )
 
 
 def _are_shares(values: list[Any]) -> bool:
-    return _are_numbers(values) and all(0 <= value <= 1 + 1e-9 for value in values)  # shares may be rounded
+    return _are_numbers(values) and 0 <= min(values, default=0) <= max(values, default=0) <= 1 + _ROUNDING
 
 
 def _are_flags(values: list[Any]) -> bool:

@@ -11,19 +11,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xnas.report.fields import Fields, parse_object
+from xnas.report.fields import Fields, Numbers, parse_object
 from xnas.space.regular_file import is_there, open_regular
 from xnas.space.shown import shown, visible
 
 METRICS = "metrics.jsonl"
 
-MOST_EPOCHS = 1_000_000
+MOST_EPOCHS = 100_000
 """Of a search or a training."""
 
-MOST_BYTES = 64_000_000
-"""Of the file; the default search writes 9,000 an epoch."""
+MOST_GROUPS = 1000
 
-MOST_LINE_BYTES = 4_000_000
+MOST_BYTES, MOST_LINE_BYTES, MOST_LINES = 64_000_000, 4_000_000, 250_000
+"""Of the file; the default search writes a line of 9,000 bytes an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,8 +51,8 @@ class GroupWeights:
 
     feedbacks: int
     """t."""
-    u_EK: tuple[tuple[float, ...], ...]
-    log_v_EK: tuple[tuple[float, ...], ...]
+    u_EK: Numbers
+    log_v_EK: Numbers
     alive_EK: tuple[tuple[bool, ...], ...]
 
 
@@ -115,6 +115,8 @@ def read_course(folder: Path) -> Course:
         match row.name("kind"):
             case "group":
                 group = _group(row)
+                if len(groups) >= MOST_GROUPS and group.name not in groups:
+                    raise ValueError(f"{row.where}: a run has at most {MOST_GROUPS:,} groups")
                 if groups.setdefault(group.name, group) != group:
                     raise ValueError(f"{row.where}: group {group.name!r} is not as it was in a line before")
             case "search_epoch":
@@ -144,12 +146,14 @@ def read_rows(folder: Path) -> Iterator[tuple[bytes, Fields]]:
     path = folder / METRICS
     if not is_there(path):
         return
+    name = str(path)
     with open_regular(path, what="metrics", most=MOST_BYTES, inside=folder) as file:
         for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
-            where = f"{path}, line {number}"
-            if len(line) > MOST_LINE_BYTES:
+            where = f"{name}, line {number}"
+            if len(line) > MOST_LINE_BYTES or number > MOST_LINES:
                 raise ValueError(
-                    f"{where} is damaged: it has more than {MOST_LINE_BYTES:,} bytes; restore it"
+                    f"{where} is too much: a run has at most {MOST_LINES:,} lines of {MOST_LINE_BYTES:,} bytes; "
+                    "is it the right file?"
                 )
             if not line.strip():
                 continue

@@ -20,6 +20,9 @@ def shown(value: object) -> str:
 def visible(text: str, *, lines: bool = False) -> str:
     """The text with every acting character written as an escape, such as \\x1b; with `lines` newlines stay."""
 
+    if text.isprintable():  # nearly all are, and this is quicker
+        return text
+
     def escaped(found: re.Match[str]) -> str:
         if lines and found[0] == "\n":
             return "\n"
