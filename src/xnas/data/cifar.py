@@ -3,6 +3,7 @@
 A file is records of 3,073 bytes: the label, then 1,024 red, 1,024 green and 1,024 blue pixels, row by row.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ def read_cifar10(root: Path | None, *, download: bool, say: Say) -> DataSet:
     files = (*TRAIN, *TEST, NAMES)
     places = (home / FOLDER, home)
     for place in places:
-        if all((place / name).is_file() for name in files):
+        if all(os.path.isfile(place / name) for name in files):
             return _read(place)
     if not download:
-        missing = next(name for name in files if not (home / FOLDER / name).is_file())
+        missing = next(name for name in files if not os.path.isfile(home / FOLDER / name))
         raise ValueError(
             f"cifar10: there is no {missing} in {' or '.join(map(str, places))}; point --data.root to the folder "
             f"that holds {FOLDER}, or add --data.download (170 MB)"

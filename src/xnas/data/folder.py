@@ -4,6 +4,7 @@ Classes are in the order of their names, and so are the images of a class. An im
 has 1 channel, otherwise 3.
 """
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ def read_folder(root: Path, *, image_size: int | None, test_fraction: float, see
 
 
 def _list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple[Listing, Listing]:
-    if not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
+    if not os.path.isdir(root):
+        what = "is a file" if os.path.isfile(root) else "does not exist"
         raise ValueError(f"the folder of images {root} {what}; give a folder of train/CLASS/* or of CLASS/*")
     home = root.resolve()
     folders = {path.name.lower(): path for path in _entries(root, home) if path.is_dir()}
