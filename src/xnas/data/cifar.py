@@ -3,6 +3,7 @@
 A file is records of 3,073 bytes: the label, then 1,024 red, 1,024 green and 1,024 blue pixels, row by row.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_cifar10(root: Path | None, *, download: bool, say: Say) -> DataSet:
     if place is None:
         place, *_ = places = _places(root)
         if not download:
-            missing = next(name for name in FILES if not (place / name).is_file())
+            missing = next(name for name in FILES if not os.path.isfile(place / name))
             raise ValueError(
                 f"cifar10: there is no {missing} in {' or '.join(map(str, places))}; point --data.root to the folder "
                 f"that holds {FOLDER}, or add --data.download (170 MB)"
@@ -50,7 +51,9 @@ def read_cifar10(root: Path | None, *, download: bool, say: Say) -> DataSet:
 
 def find_cifar10(root: Path | None) -> Path | None:
     """The folder that holds all files of the set, where `read_cifar10` looks for it."""
-    return next((place for place in _places(root) if all((place / name).is_file() for name in FILES)), None)
+    return next(
+        (place for place in _places(root) if all(os.path.isfile(place / name) for name in FILES)), None
+    )
 
 
 def _places(root: Path | None) -> tuple[Path, Path]:

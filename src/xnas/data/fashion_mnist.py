@@ -3,6 +3,7 @@
 The whole set, 60,000 + 10,000 images, is read from its IDX files; 10,000 + 2,000 of them are shipped with xnas.
 """
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -96,4 +97,4 @@ def _read_set(images_path: Path, labels_path: Path) -> ImageSet:
 def _find(folder: Path, name: str) -> Path | None:
     """A file by its published name, packed or not."""
     paths = (folder / name.removesuffix(".gz"), folder / name)
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.isfile(path)), None)

@@ -4,6 +4,7 @@ Classes are in the order of their names, and so are the images of a class.
 """
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,8 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
 
     Raises ValueError, naming the folder, where the layout is unfit.
     """
-    if not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
+    if not os.path.isdir(root):
+        what = "is a file" if os.path.isfile(root) else "does not exist"
         raise ValueError(f"the folder of images {root} {what}; give a folder of train/CLASS/* or of CLASS/*")
     home = root.resolve()
     folders = {path.name.lower(): path for path in _entries(root, home) if path.is_dir()}

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 def escape(text: object) -> str:
     """Text as HTML, safe in elements and in quoted attributes.
 
-    Control characters, and halves of characters that JSON can name but UTF-8 cannot, become a replacement sign.
+    Control characters, marks that turn the order of a line, and halves of characters that JSON can name but UTF-8
+    cannot, become a replacement sign.
     """
-    plain = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", "\ufffd", str(text))
+    plain = re.sub(
+        "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "\ufffd", str(text)
+    )
     return html.escape(plain, quote=True)
 
 

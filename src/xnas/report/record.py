@@ -1,6 +1,7 @@
 """A run folder as one value: settings, environment, course, architecture, results, times. Anything may be missing."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ class RunRecord:
 
         Raises ValueError if it is no folder, or a file in it is damaged, naming the file.
         """
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise ValueError(f"{folder} is not a run folder; give one that xnas has written")
         path = folder / "config.toml"
         config_text = read_settings_text(path, inside=folder) if is_there(path) else None
@@ -138,7 +139,7 @@ def read_controls(folder: Path) -> dict[str, Result]:
 
 def _control_folders(folder: Path) -> list[Path]:
     place = folder / "controls"
-    if not place.is_dir():
+    if not os.path.isdir(place):
         return []
     check_folder(place, inside=folder)
     try:

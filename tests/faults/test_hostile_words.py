@@ -1,0 +1,198 @@
+"""Words of strangers: what a terminal would obey, a browser run or a file system follow is shown as the text it is."""
+
+import io
+import json
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from xnas.cli import main
+from xnas.cli.display import Display
+from xnas.engine.config import parse_config
+from xnas.report.page import write_report
+from xnas.space.shown import shown, visible
+
+from ..unit.report.run_builder import (
+    CONFIG,
+    ENVIRONMENT,
+    build_run,
+    result,
+    search_rows,
+    write,
+    write_json,
+    write_rows,
+)
+from .bounded import watched
+
+TERMINAL = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eback\r\x08\x7f\ud800"
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='alert(3)' <b>&amp;]]>--></svg><style>*{}"
+ACTING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Elements(HTMLParser):
+    """The tags and attributes of a page, and the text between."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes.update(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def hostile_run(folder: Path, word: str) -> Path:
+    """A run that says `word` wherever a file of it can hold text."""
+    build_run(folder, search_epochs=1, retrain_epochs=1)
+    plain = "".join(letter for letter in word if letter.isprintable())
+    write(folder / "config.toml", CONFIG.replace('"fashion-mnist-small"', json.dumps(plain)))
+    environment: dict[str, Any] = {
+        **ENVIRONMENT,
+        "device_name": word,
+        "command": ["xnas", word, {"a": [word]}],
+        word: word,
+    }
+    write_json(folder / "environment.json", environment)
+    write_json(folder / "timing.json", {word: {"seconds": 1.5}})
+    write_json(folder / "result.json", result(word, 0.9))
+    write_json(folder / "controls" / "xnas" / "result.json", result(word, 0.8))
+    rows: list[Any] = search_rows(epochs=2)
+    for row in rows:
+        for key in ("group", "expert", "feedback"):
+            if key in row:
+                row[key] = str(row[key]).replace("normal", word).replace("skip_connect", word)
+        if "experts" in row:
+            row["experts"] = [name.replace("skip_connect", word) for name in row["experts"]]
+            row["edges"] = [word + edge for edge in row["edges"]]
+        if "groups" in row and isinstance(row["groups"], dict):
+            row["groups"] = {name.replace("normal", word): value for name, value in row["groups"].items()}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize("word", [MARKUP, TERMINAL, MARKUP + TERMINAL], ids=["markup", "terminal", "both"])
+def test_no_word_of_a_run_becomes_a_part_of_its_report(word: str, tmp_path: Path) -> None:
+    plain = build_run(tmp_path / "plain", search_epochs=1, retrain_epochs=1)
+    folder = hostile_run(tmp_path / "run", word)
+    for run in (plain, folder):
+        assert watched(lambda run=run: write_report(run), most_seconds=20).refusal is None  # type: ignore[misc]
+    usual, hostile = (Elements((run / "report.html").read_text(encoding="utf-8")) for run in (plain, folder))
+    assert hostile.tags <= usual.tags
+    assert hostile.attributes <= usual.attributes
+    if word == MARKUP:
+        assert MARKUP in hostile.text
+    assert not ACTING.search((folder / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("word", [MARKUP, TERMINAL], ids=["markup", "terminal"])
+def test_no_word_of_a_run_becomes_a_part_of_its_pictures(word: str, tmp_path: Path) -> None:
+    folder = hostile_run(tmp_path / "run", word)
+    write_report(folder)
+    pictures = list((folder / "pictures").glob("*.svg"))
+    assert len(pictures) > 5
+    for picture in pictures:
+        tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(picture).iter()}
+        assert not tags & {"script", "img", "b", "foreignObject", "a", "image"}
+
+
+def test_what_is_said_on_the_terminal_cannot_steer_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = hostile_run(tmp_path / "run", TERMINAL)
+    assert main(["show", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert not ACTING.search(said)
+    assert r"\x1b[2J\x1b]0;title\x07" in said
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.toml", f"{json.dumps(TERMINAL[:20])} = 1"),
+        ("config.toml", '[data]\nsource = "\\u001b[2J"'),
+        ("genotype.json", '{"format": "xnas-genotype", "\x1b[2J": 1}'),
+        ("genotype.json", '{"format": "xnas-genotype", "\\u001b[2J": 1}'),
+        ("result.json", json.dumps(result("found", 0.5) | {"epochs": TERMINAL})),
+        ("result.json", json.dumps({TERMINAL: 1})),
+        ("result.json", '{"\\u001b[2J": 1, "\\u001b[2J": 2}'),
+    ],
+)  # fmt: skip
+def test_an_error_that_quotes_a_file_is_one_line_that_cannot_steer_the_terminal(
+    file: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = build_run(tmp_path / "run", search_epochs=0, retrain_epochs=0)
+    (folder / file).write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert main(["show", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert not ACTING.search(said)
+
+
+def test_a_word_of_the_caller_that_steers_the_terminal_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["\x1b[2J"], ["show", "\x1b[2J"], ["show", "--genotype", "\x1b[2J"], ["show", "--\x1b[2J"]):
+        assert main(words) == 2
+        assert not ACTING.search(capsys.readouterr().err)
+
+
+def test_a_long_mistake_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "x" * 100_000]) == 2
+    assert len(capsys.readouterr().err) < 2100
+
+
+def test_lines_of_a_run_cannot_steer_the_terminal() -> None:
+    output = io.StringIO()
+    Display(Console(file=output, highlight=False)).say(f"class {TERMINAL}\nnext [bold]line[/bold]")
+    assert not ACTING.search(output.getvalue())
+    assert output.getvalue().endswith("\nnext [bold]line[/bold]\n")
+
+
+@pytest.mark.parametrize("key", ["source", "root"])
+def test_settings_hold_no_control_characters(key: str) -> None:
+    refusal = str(watched(lambda: parse_config(f'[data]\n{key} = "\\u001b[2J"', where="theirs")).refusal)
+    assert f"data.{key} must be plain text" in refusal
+    assert "\x1b" not in refusal
+
+
+def test_every_acting_character_is_made_visible_and_others_stay() -> None:
+    for code in (
+        *range(0x20),
+        *range(0x7F, 0xA0),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+        0x2028,
+        0xD800,
+        0xDFFF,
+    ):
+        assert visible(f"a{chr(code)}b") == f"a\\{f'x{code:02x}' if code < 256 else f'u{code:04x}'}b"
+    assert visible("a\nb\tc", lines=True) == "a\nb\\x09c"
+    assert visible("é ± → 家 🙂 \u00a0") == "é ± → 家 🙂 \u00a0"
+    assert shown("\x1b[2J\n") == r"'\x1b[2J\n'"
+
+
+def test_a_download_is_not_started_because_a_runs_file_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = build_run(tmp_path / "run", search_epochs=0, retrain_epochs=0)
+    place = tmp_path / "home"
+    write(run / "config.toml", f'[data]\nsource = "cifar10"\nroot = "{place}"\ndownload = true\n')
+    assert main(["retrain", str(run), "--overwrite"]) == 2
+    assert "there is no" in capsys.readouterr().err
+    assert not os.path.exists(place)
+
+
+def test_rows_of_any_kind_may_hold_anything(tmp_path: Path) -> None:
+    write_rows(tmp_path, [{"kind": MARKUP[:200], "it": [MARKUP]}])
+    assert watched(lambda: write_report(tmp_path)).refusal is None
