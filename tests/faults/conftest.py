@@ -1,10 +1,12 @@
 """What the tests that break things share. What they record as a property called figures is shown at the end."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from .forks import Forks, forking
+from .smallest import SMALLEST
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +22,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties:
             if name == "figures":
                 terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {value}")
+
+
+@pytest.fixture
+def settings(image_folder: Path, tmp_path: Path) -> list[str]:
+    """The smallest job, as words of the command line."""
+    (tmp_path / "smallest.toml").write_text(SMALLEST)
+    images = ["--data", str(image_folder), "--device", "cpu", "--threads", "1"]
+    return ["--config", f"{tmp_path}/smallest.toml", *images]
+
+
+@pytest.fixture
+def words(settings: list[str], tmp_path: Path) -> list[str]:
+    """A search in runs/mine."""
+    return ["search", *settings, "--runs", f"{tmp_path}/runs", "--name", "mine"]

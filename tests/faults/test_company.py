@@ -11,8 +11,6 @@ import pytest
 from xnas.cli import main
 from xnas.engine.lock import LOCK, locked
 
-from .smallest import SMALLEST
-
 HOLD = """
 import os, sys
 from pathlib import Path
@@ -26,13 +24,6 @@ with locked(Path(sys.argv[1])):
         os._exit(0)
 """
 """Holds the lock until its input ends; with a second word it has a child that does the same."""
-
-
-@pytest.fixture
-def words(image_folder: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "smallest.toml").write_text(SMALLEST)
-    settings = ["--config", f"{tmp_path}/smallest.toml", "--data", str(image_folder), "--device", "cpu"]
-    return ["search", *settings, "--threads", "1", "--runs", str(tmp_path / "runs"), "--name", "mine"]
 
 
 def hold(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:

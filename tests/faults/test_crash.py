@@ -11,7 +11,7 @@ from xnas.cli import main
 
 from .broken_disk import ENDS, RANDOM, Disk, Image, put_back, watched
 from .outcome import differing, outcome
-from .smallest import OTHERS, SMALLEST, Record, left_over, newest_good, run_job, smallest
+from .smallest import OTHERS, Record, left_over, newest_good, run_job, smallest
 
 PHASES = ("search", "retrain")
 
@@ -102,25 +102,10 @@ COMMANDS = {
 """What is begun, and begun anew, from the command line."""
 
 
-@pytest.fixture
-def words(image_folder: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "smallest.toml").write_text(SMALLEST)
-    return [
-        "--config",
-        f"{tmp_path}/smallest.toml",
-        "--data",
-        str(image_folder),
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-    ]
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_ends_at_any_step_succeeds_when_it_is_given_again(
     name: str,
-    words: list[str],
+    settings: list[str],
     tmp_path: Path,
     long_faults: bool,
     capsys: pytest.CaptureFixture[str],
@@ -128,12 +113,12 @@ def test_a_command_that_ends_at_any_step_succeeds_when_it_is_given_again(
 ) -> None:
     def command(home: Path) -> list[str]:
         verb, *rest = [word.replace("HOME", str(home)) for word in COMMANDS[name]]
-        return [verb, *rest] if verb == "retrain" else [verb, *words, "--runs", f"{home}/runs", *rest]
+        return [verb, *rest] if verb == "retrain" else [verb, *settings, "--runs", f"{home}/runs", *rest]
 
     home = tmp_path / "disk"
     home.mkdir()
     if "--overwrite" in name:
-        assert main(["run", *words, "--runs", f"{home}/runs", "--name", "mine"]) == 0
+        assert main(["run", *settings, "--runs", f"{home}/runs", "--name", "mine"]) == 0
     with watched(home) as disk:
         assert main(command(home)) == 0
     expected, files = outcome(home / "runs" / "mine"), names(home)

@@ -12,7 +12,7 @@ from xnas.cli import main
 from xnas.engine.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, Checkpoints, Damaged
 
 from .outcome import differing, outcome
-from .smallest import SMALLEST, Record, interrupted, run_search, smallest
+from .smallest import Record, interrupted, run_search, smallest
 
 FILES = (TENSORS, STATE, MANIFEST)
 KINDS = ("bit", "byte", "cut", "empty", "missing", "longer", "zeros", "swap", "older", "folder", "link")
@@ -136,11 +136,8 @@ def test_where_all_are_damaged_the_search_stops_and_changes_nothing(
 
 
 def test_the_command_line_does_not_start_over_either(
-    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "smallest.toml").write_text(SMALLEST)
-    settings = ["--config", f"{tmp_path}/smallest.toml", "--data", str(image_folder), "--device", "cpu"]
-    words = ["search", *settings, "--threads", "1", "--runs", str(tmp_path / "runs"), "--name", "mine"]
     assert main(words) == 0
     run = tmp_path / "runs" / "mine"
     (run / "genotype.json").unlink()  # as if its end had not come

@@ -20,7 +20,6 @@ from .full_disk import ANY, failing
 from .outcome import differing, outcome
 from .smallest import (
     CPU,
-    SMALLEST,
     Listener,
     Record,
     interrupted,
@@ -174,13 +173,6 @@ def test_rows_wait_for_the_disk_and_come_whole_and_in_order(
     assert 2 <= len(listener.warnings) <= 5
     assert all("No space left on device" in line for line in listener.warnings)
     assert differing(outcome(run), undisturbed) == []
-
-
-@pytest.fixture
-def words(image_folder: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "smallest.toml").write_text(SMALLEST)
-    settings = ["--config", f"{tmp_path}/smallest.toml", "--data", str(image_folder), "--device", "cpu"]
-    return ["search", *settings, "--threads", "1", "--runs", str(tmp_path / "runs"), "--name", "mine"]
 
 
 def test_the_command_line_ends_with_4_and_the_same_command_goes_on(

@@ -22,7 +22,7 @@ from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
 
 from .outcome import differing, outcome
-from .smallest import CPU, SMALLEST, run_job, run_search, smallest
+from .smallest import CPU, run_job, run_search, smallest
 
 VALUES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 BAD = [1, 5]
@@ -221,12 +221,9 @@ sys.exit(main(sys.argv[2:]))
     ],
 )
 def test_a_process_with_too_little_memory_ends_with_3(
-    channels: int, said: str, image_folder: Path, tmp_path: Path
+    channels: int, said: str, words: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "smallest.toml").write_text(SMALLEST)
-    settings = ["--config", f"{tmp_path}/smallest.toml", "--data", str(image_folder), "--device", "cpu"]
-    more = ["--search.batch-size", "30", "--space.channels", str(channels), "--threads", "1"]
-    words = ["search", *settings, *more, "--runs", f"{tmp_path}/runs", "--name", "mine"]
+    words = [*words, "--search.batch-size", "30", "--space.channels", str(channels)]
     done = subprocess.run([sys.executable, "-c", LIMITED, "150", *words], capture_output=True, text=True)
     assert done.returncode == 3, done.stderr
     assert said in done.stderr

@@ -63,13 +63,20 @@ class Checkpoints:
 
     def save(self, snapshot: Snapshot, *, rounds: int) -> Path:
         """Add a checkpoint, and drop those that are too many. Raises OSError, with the old ones as they were."""
-        name = f"{self.phase}-{rounds:010}"
-        place, staging = self.home / name, self.home / f"{STAGING}{name}"
-        if place.exists():
-            return place  # a course comes to the same state again
+        place = self.home / f"{self.phase}-{rounds:010}"
+        if not place.exists():  # a course may come to the same state again
+            self._write(snapshot, place)
+        # Also if it was there: a process that died between these steps is made up for.
+        sync_folder(self.home)
+        for old in self.found()[self.keep :]:
+            self._discard(old)
+        return place
+
+    def _write(self, snapshot: Snapshot, place: Path) -> None:
         if not self.found():
             make_folder(self.home)
         self.tidy()
+        staging = self.home / f"{STAGING}{place.name}"
         try:
             staging.mkdir()
             contents = {TENSORS: _packed(snapshot.tensors), STATE: _json(snapshot.values)}
@@ -78,13 +85,9 @@ class Checkpoints:
             write_synced(staging / MANIFEST, _manifest(contents))
             sync_folder(staging)
             os.rename(staging, place)
-            sync_folder(self.home)
         except OSError:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        for old in self.found()[self.keep :]:
-            self._discard(old)
-        return place
 
     def newest(self, *, say: Say) -> tuple[Path, Snapshot] | None:
         """The newest checkpoint that is as it was written, or None if there never was one.

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from xnas.engine.runtime import busy_cores, environment, make_repeatable, pick_device
+from xnas.engine.runtime import busy_cores, environment, is_out_of_memory, make_repeatable, pick_device
 
 
 def test_auto_picks_a_device_that_works() -> None:
@@ -36,3 +36,18 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
 
 def test_busy_cores_are_between_none_and_all() -> None:
     assert 0 <= busy_cores(0.05) <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_it"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("shapes do not fit"), False),
+        (ValueError("could not create a primitive"), False),
+    ],
+)
+def test_want_of_memory_is_told_from_other_errors(error: Exception, is_it: bool) -> None:
+    assert is_out_of_memory(error) is is_it
