@@ -42,20 +42,20 @@ class RunFolder:
         """
         if name is None:
             number = 1
-            while (runs / f"{stem}-{number}").exists():
+            while os.path.exists(runs / f"{stem}-{number}"):
                 number += 1
             name = f"{stem}-{number}"
         if not re.fullmatch(r"[\w][\w.\-]*", name):
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
         path = runs / name
-        if path.is_symlink():
+        if os.path.islink(path):
             raise ValueError(f"{path} is a link; choose another --name, or take it away")
         if os.path.exists(path):
             if not overwrite:
                 raise ValueError(
                     f"the run folder {path} exists already; choose another --name, or --overwrite it"
                 )
-            if not (path / CONFIG).is_file() and any(path.iterdir()):
+            if not path.is_dir() or (not (path / CONFIG).is_file() and any(path.iterdir())):
                 raise ValueError(
                     f"{path} is not a run folder, so it is not overwritten; choose another --name"
                 )
