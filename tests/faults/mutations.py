@@ -27,7 +27,8 @@ JSON_VALUES = (
 )  # fmt: skip
 
 TOML_VALUES = (
-    *NUMBERS, *(text for text in STRINGS if "\\ud800" not in text), "inf", "-inf", "nan", "true", "false", "[]", "{}",
+    *NUMBERS, *("2", "3", "8", "16", "100", "200", "1024", "4096", "1e-3", "0.5", '"cpu"', '"imagenet"') * 4,
+    *(text for text in STRINGS if "\\ud800" not in text), "inf", "-inf", "nan", "true", "false", "[]", "{}",
     "1979-05-27T07:32:00Z", "07:32:00", "0x" + "f" * 5000, "0b1", '[1, "a", [2.0]]', "[" * 900 + "]" * 900,
     "[" * 20_000, "{a=" * 900 + "1" + "}" * 900, "'''\n\n'''", '["none", ["none"]]', "{a.b = 1}", "1_000_000_000_000",
 )  # fmt: skip

@@ -140,6 +140,16 @@ def test_a_run_that_is_a_link_is_not_overwritten(run: Path, tmp_path: Path) -> N
     assert (run / "config.toml").is_file()
 
 
+def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ValueError, match="file is not a run folder, so it is not overwritten"):
+        RunFolder.create(tmp_path, "file", stem="quick", overwrite=True)
+    for name, stem in (("x" * 300, "quick"), (None, "x" * 300)):
+        with pytest.raises(ValueError, match="cannot make the run folder .*File name too long"):
+            RunFolder.create(tmp_path, name, stem=stem)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 @pytest.mark.parametrize("verb", ["show", "evaluate", "retrain"])
 @pytest.mark.parametrize("file", ["config.toml", "genotype.json"])
 def test_a_verb_ends_in_one_line_before_a_pipe(

@@ -1,6 +1,7 @@
 """Bounds of the settings: far above what anybody trains, so that a stranger's file cannot ask for work without end."""
 
 from xnas.space.shown import shown, visible
+from xnas.space.vocabulary import SEARCHABLE
 
 MOST_CELLS = 200
 MOST_CHANNELS = 4096
@@ -62,4 +63,18 @@ def check_stack(section: str, channels: int, cells: int, reductions: int) -> Non
         raise ValueError(
             f"{section}.channels = {channels}, doubled by each of {section}.reductions = {reductions}, become more "
             f"than {MOST_WIDTH:,}; use fewer of either"
+        )
+
+
+def check_supernet(*, cells: int, nodes: int, experts: int) -> None:
+    """Raises ValueError for a search space that nobody could search."""
+    if experts > len(SEARCHABLE):
+        raise ValueError(
+            f"space.experts names {experts:,} operations, but there are {len(SEARCHABLE)}; name each once at most"
+        )
+    edges = nodes * (nodes + 3) // 2
+    if cells * edges * experts > MOST_OPERATIONS:
+        raise ValueError(
+            f"space: {cells} cells of {edges} edges, each with {experts} experts, are more than a supernet takes, "
+            f"{MOST_OPERATIONS:,} operations; use fewer cells, nodes or experts"
         )

@@ -19,11 +19,11 @@ from xnas.engine.bounds import (
     LONGEST_TEXT,
     MOST_BATCH,
     MOST_CHANNELS,
-    MOST_OPERATIONS,
     MOST_PIXELS,
     MOST_SEED,
     between,
     check_stack,
+    check_supernet,
     check_text,
     size,
 )
@@ -107,20 +107,10 @@ class SpaceConfig:
 
     def __post_init__(self) -> None:
         between("space.nodes", self.nodes, 1, MAX_NODES)
-        if len(self.experts) > len(SEARCHABLE):
-            raise ValueError(
-                f"space.experts names {len(self.experts):,} operations, but there are {len(SEARCHABLE)}; "
-                "name every operation once at most"
-            )
         for name in self.experts:
             lookup("operation in space.experts", name, SEARCHABLE)
         check_stack("space", self.channels, self.cells, self.reductions)
-        edges = self.nodes * (self.nodes + 3) // 2
-        if self.cells * edges * len(self.experts) > MOST_OPERATIONS:
-            raise ValueError(
-                f"space: {self.cells} cells of {edges} edges, each with {len(self.experts)} experts, are more than a "
-                f"supernet takes, {MOST_OPERATIONS:,} operations; use fewer cells, nodes or experts"
-            )
+        check_supernet(cells=self.cells, nodes=self.nodes, experts=len(self.experts))
 
 
 @dataclass(frozen=True, kw_only=True)
