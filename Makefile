@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: search test lint bench clean
+.PHONY: search test test-faults lint bench clean
 .DELETE_ON_ERROR:
 
 $(STAMP): pyproject.toml
@@ -17,6 +17,9 @@ search: $(STAMP)  ## search on the shipped images, retrain the found network, te
 
 test: $(STAMP)  ## every test that is not marked long
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; about an hour
+	$(BIN)/python -m pytest tests/faults tests/golden --faults=long -s $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports
 	$(BIN)/ruff format --check .

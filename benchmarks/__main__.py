@@ -4,9 +4,9 @@ import argparse
 
 import torch
 
-from benchmarks import depthwise, wipeout
+from benchmarks import checkpoint, depthwise, wipeout
 
-BENCHMARKS = {"depthwise": depthwise.main, "wipeout": wipeout.main}
+BENCHMARKS = {"checkpoint": checkpoint.main, "depthwise": depthwise.main, "wipeout": wipeout.main}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))

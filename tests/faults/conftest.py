@@ -1,10 +1,20 @@
-"""Figures that tests measure, such as record_property("figures", "3 of 3"), are shown at the end."""
+"""What the tests that break things share. What they record as a property called figures is shown at the end."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .forks import Forks, forking
 from .smallest import SMALLEST
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Starts commands in processes of their own."""
+    with forking(tmp_path_factory.mktemp("forks") / "said") as forks:
+        assert forks.start("--version").wait() == 0  # by then everything is imported
+        yield forks
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

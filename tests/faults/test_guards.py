@@ -87,10 +87,12 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
     named = {"gradient": "gradient norm", "reward": "reward in group 'normal'"}.get(kind, kind)
     shown = value if kind != "gradient" else "(nan|inf)"
     batch = train if kind in ("loss", "gradient") else validation
-    ids = batch.ids_B.tolist()
-    who = ", ".join(str(ids[i]) for i in BAD) if kind != "gradient" else r"(\d+, ){7}\d+ and 4 more"
+    part = course.halves.train if batch is train else course.halves.validation
+    places = [part.place(int(batch.ids_B[i])) for i in BAD]
+    who = ", ".join(map(str, places)) if kind != "gradient" else r"(\d+, ){7}\d+ and 4 more"
     assert re.fullmatch(
-        f"the {named} is {shown} at round 1 of search epoch 2, with the samples {who}; nothing was updated by it; "
+        f"the {named} is {shown} at round 1 of search epoch 2, with the training images {who}, the first image "
+        r"\d+ \(class '\w+'\); nothing was updated by it; "
         f"lower the learning rate, or look at the data; last good checkpoint: {checkpoint}",
         str(stop.value),
     )
@@ -111,7 +113,9 @@ def test_where_a_feedback_is_a_batch_all_its_samples_are_named(data: DataSet, tm
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("xnas.optimizers.base.leaf_gradients", gradients)
-        with pytest.raises(NonFinite, match=r"the reward in group 'normal' is -inf .*, with .* and 4 more; "):
+        with pytest.raises(
+            NonFinite, match=r"the reward in group 'normal' is -inf .*, with .* and 4 more, the first "
+        ):
             run_search(config, data, tmp_path / "run", course=course)
 
 

@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from xnas.engine.stops import Interrupted, OutOfMemory
 from xnas.report.whole_file import CannotWrite
 from xnas.space.lookup import lookup
+from xnas.space.shown import visible
+
+_LONGEST = 2000
+"""Characters of a line about a mistake."""
 
 VERBS = {
     "run": "search, retrain, test and report: the whole job",
@@ -19,6 +23,7 @@ VERBS = {
     "retrain": "train the network of a found or published architecture from scratch, and test it",
     "resume": "go on with a run that was broken off, exactly from where it was",
     "evaluate": "test the trained network of a run again, here or on other images",
+    "check": "find what is wrong with data before hours are spent on it",
     "show": "look at an architecture: its cells, its cost, its text forms",
 }
 
@@ -46,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
         return int(module.main(rest))
     except Interrupted as stop:
-        print(f"xnas: {stop}; what was reached is in the run folder", file=sys.stderr)
+        print(f"xnas: {_in_one_line(stop)}", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
@@ -57,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
         if os.environ.get("XNAS_TRACEBACK"):
             raise
-        print(f"xnas: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
         return exit_code(error)
     except (RuntimeError, MemoryError) as error:
         # While something is built or tested; courses have a better message of their own.
@@ -78,6 +83,12 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, OutOfMemory):
         return 3
     return 4 if isinstance(error, CannotWrite | OSError) else 2
+
+
+def _in_one_line(error: BaseException) -> str:
+    """What an error says, in one line that does nothing to a terminal: a stranger's file may be quoted in it."""
+    line = visible(" ".join(str(error).split()))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def usage() -> str:

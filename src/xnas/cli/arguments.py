@@ -45,6 +45,11 @@ def fields_of(config: Config) -> dict[str, Any]:
     return {item.name: getattr(config, item.name) for item in dataclasses.fields(Config)}
 
 
+def without_download(config: Config) -> Config:
+    """A run's settings, less its leave to bring files to where they say: that only the person who calls can give."""
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, download=False))
+
+
 def start_from(argv: Sequence[str]) -> Config:
     """The settings of the --preset and --config in `argv`, which single flags are then laid over.
 

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xnas.engine.progress import GroupLabels
+from xnas.space.shown import visible
 
 
 def open_display() -> "Display":
@@ -39,7 +40,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line worth keeping."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(visible(line, lines=True), markup=False, soft_wrap=True)
 
     def start(
         self,

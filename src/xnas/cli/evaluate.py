@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.arguments import parse, without_download
 from xnas.engine.config import DataConfig, read_run_config
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         "Test the trained network of a run, on the run's own test images or on others of the same classes."
     )
     arguments = parse(Arguments, argv, verb="evaluate", description=description)
-    config = read_run_config(arguments.run)
+    config = without_download(read_run_config(arguments.run))
     start = {"run": arguments.run, "device": config.device, "data": config.data}
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
     from xnas.cli.display import open_display
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     display = open_display()
     device = pick_device(arguments.device)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=device)
-    data = open_data(arguments.data, seed=config.seed, display=display)
-    result = trained.test(data.test, device=device)
+    images = open_data(arguments.data, seed=config.seed, display=display).test
+    result = trained.test(images, device=device)
     display.say(
         f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}, on {result.samples:,} images ({device})"
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.arguments import parse, without_download
 from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, read_run_config
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
     arguments = parse(Arguments, argv, verb="resume", description=description)
-    config = read_run_config(arguments.run)
+    config = without_download(read_run_config(arguments.run))
     for name in ("device", "threads"):
         if (value := getattr(arguments, name)) is not None:
             config = dataclasses.replace(config, **{name: value})

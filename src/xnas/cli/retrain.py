@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
+from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config, read_run_config
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     if (arguments.run is None) == (arguments.genotype is None):
         raise ValueError("retrain: give either the folder of a search, or --genotype with a name or a file")
     if arguments.run is not None:
-        run, searched = arguments.run, read_run_config(arguments.run)
+        run, searched = arguments.run, without_download(read_run_config(arguments.run))
         arguments = _parse(argv, searched)
         _refuse_what_run_decides(arguments, searched)
         return _retrain_run(run, settings_of(arguments), overwrite=arguments.overwrite)
@@ -110,8 +110,9 @@ def _refuse_what_run_decides(arguments: Arguments, searched: Config) -> None:
             raise ValueError(
                 f"retrain: --{name} does not go with the folder of a search, which has its own settings"
             )
+    asked = without_download(settings_of(arguments))
     for section in ("seed", "data", "space", "search"):
-        if getattr(arguments, section) != getattr(searched, section):
+        if getattr(asked, section) != getattr(searched, section):
             raise ValueError(
                 f"retrain: the [{section}] of {arguments.run} belongs to its search and stays as it is; to train "
                 f"under other settings: xnas retrain --genotype {arguments.run}/genotype.json"

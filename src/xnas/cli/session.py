@@ -1,5 +1,6 @@
 """What the verbs that train share: data and device before anything is written, and a report whatever happens."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 
 from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
+from xnas.data.check import glance
 from xnas.data.images import DataSet
 from xnas.data.load import load_data
 from xnas.engine.config import CONFIG, Config, DataConfig
@@ -35,15 +37,16 @@ class Request:
         """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
         folder = self.place.earlier()
         if folder is not None:
-            self.check(folder)
+            with locked(folder.path):  # before anything is loaded: another process may be at work there
+                self.check(folder)
         return folder
 
     def check(self, folder: RunFolder) -> None:
         """Raises ValueError, naming the differences, if a run is not the one that is asked for."""
         begun = folder.job()
-        for name in ("verb", "network"):
+        for name in ("verb", "network", "controls"):
             before, now = getattr(begun, name), getattr(self.job, name)
-            if before != now:
+            if before != now and not (name == "controls" and before < now):  # more can be added
                 raise ValueError(
                     f"{folder.path} was begun with other settings: its {name} was {before!r}, is {now!r}; choose "
                     "another --name, or start anew with --overwrite"
@@ -54,7 +57,7 @@ class Request:
 def place_of(arguments: NewRun) -> Place:
     """Where the arguments want the run to go."""
     stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
-    return Place(runs=arguments.runs, name=arguments.name, stem=stem, overwrite=arguments.overwrite)
+    return Place.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +109,17 @@ class Session:
             try:
                 with interruptible() as interrupt:
                     yield folder, interrupt
-            except (Interrupted, NonFinite, OutOfMemory):
-                self.report(folder)
+            except (Interrupted, NonFinite, OutOfMemory) as stop:
+                try:
+                    self._report(folder)
+                except ValueError as error:
+                    self.display.say(f"warning: no report: {error}")
+                if not isinstance(stop, NonFinite):
+                    self.display.say(f"go on with: xnas resume {shlex.quote(str(path))}")
                 raise
-            self.report(folder)
+            self._report(folder)
 
-    def report(self, folder: RunFolder) -> None:
-        """Write the report of what there is."""
+    def _report(self, folder: RunFolder) -> None:
         self.display.say(f"report: {write_report(folder.path)}")
 
     def _come_back(self, folder: RunFolder) -> None:
@@ -150,6 +157,8 @@ def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
         test_fraction=config.test_fraction,
         seed=seed,
         download=config.download,
+        workers=config.workers,
+        max_broken=config.max_broken,
         say=display.say,
     )
     channels, height, width = data.image_shape
@@ -157,4 +166,14 @@ def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} test images of {data.num_classes} "
         f"classes, {height} x {width}, {channels} channel{'s' if channels > 1 else ''}"
     )
+    for line in glance(data, check=check_command(config)):
+        display.say(line)
     return data
+
+
+def check_command(config: DataConfig) -> str:
+    """What lists everything that is wrong with the images."""
+    words = ["xnas", "check", config.source]
+    if config.root is not None:
+        words += ["--root", str(config.root)]
+    return shlex.join(words)

@@ -9,11 +9,15 @@ from typing import Annotated
 import tyro
 
 from xnas.cli.arguments import parse
+from xnas.engine.bounds import MOST_PIXELS
 from xnas.engine.config import RetrainConfig, read_run_config
 from xnas.report.record import GENOTYPE_SO_FAR, genotype_file
 from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.genotype_text import read_genotype, to_darts_text
 from xnas.space.published import published_names, published_source
+from xnas.space.shown import visible
+
+MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,11 @@ class Arguments:
             raise ValueError(
                 f"cost needs a positive image_shape and at least 2 classes; got {self.image_shape} and {self.classes}"
             )
+        if max(self.image_shape) > MOST_PIXELS or self.classes > MOST_CLASSES:
+            raise ValueError(
+                f"cost takes an image_shape of at most {MOST_PIXELS:,} a side and {MOST_CLASSES:,} classes; "
+                f"got {self.image_shape} and {self.classes}"
+            )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -54,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
             f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
         )
     file = genotype_file(arguments.run) if arguments.run else None
-    genotype = read_genotype(file or str(arguments.genotype))
+    genotype = _genotype_of(arguments.run) if arguments.run else read_genotype(str(arguments.genotype))
     if arguments.json:
         sys.stdout.write(genotype.to_json())
         return 0
@@ -76,12 +85,21 @@ def main(argv: Sequence[str]) -> int:
         from xnas.report.table import format_table, result_table
 
         if rows := result_table(arguments.run):
-            print(format_table(rows))
+            print(visible(format_table(rows), lines=True))
     return 0
 
 
 def _parse(argv: Sequence[str], start: dict[str, object] | None = None) -> Arguments:
     return parse(Arguments, argv, verb="show", description="Look at an architecture.", start=start)
+
+
+def _genotype_of(run: Path) -> Genotype:
+    from xnas.report.record import read_architecture
+
+    genotype = read_architecture(run)
+    if genotype is None:
+        raise ValueError(f"{run} has no genotype.json yet; its search has not ended")
+    return genotype
 
 
 def _cell_lines(title: str, cell: CellGenotype) -> str:
@@ -93,6 +111,8 @@ def _cell_lines(title: str, cell: CellGenotype) -> str:
 
 
 def _cost(genotype: Genotype, arguments: Arguments) -> str:
+    import torch
+
     from xnas.engine.plans import network_plan
     from xnas.report.cost import count_multiply_adds, count_parameters
     from xnas.space.network import Network
@@ -100,7 +120,8 @@ def _cost(genotype: Genotype, arguments: Arguments) -> str:
     plan = network_plan(
         arguments.retrain, image_channels=arguments.image_shape[0], num_classes=arguments.classes
     )
-    network = Network(genotype, plan)
+    with torch.device("meta"):  # counted, not run: it takes no memory however large it is
+        network = Network(genotype, plan)
     multiply_adds = count_multiply_adds(network, arguments.image_shape)
     shape = " x ".join(map(str, arguments.image_shape))
     return (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from xnas.data.augment import augment, cutout
-from xnas.data.images import ImageSet, Normalisation
+from xnas.data.images import Images, Normalisation
 from xnas.data.order import epoch_order
 
 
@@ -70,7 +70,7 @@ def num_batches(n: int, batch_size: int, *, drop_last: bool = False) -> int:
 
 
 def batches(
-    images: ImageSet,
+    images: Images,
     *,
     batch_size: int,
     normalisation: Normalisation,
@@ -85,10 +85,13 @@ def batches(
 ) -> Iterator[Batch]:
     """One epoch over a set: shuffled by (seed, epoch), augmented by (seed, epoch, index of the image).
 
-    Raises ValueError, at once, for a batch size or an augmentation that does not fit the set, or a normalisation of
-    another number of channels.
+    The first `start` batches are left out, at no cost. Raises ValueError, at once, for a batch size, a start or an
+    augmentation that does not fit the set, or a normalisation of another number of channels; and where an image cannot
+    be had when its batch is due.
     """
     count = num_batches(len(images), batch_size, drop_last=drop_last)
+    if not 0 <= start <= count:
+        raise ValueError(f"an epoch of {count} batches cannot start after {start}; use 0 to {count}")
     if len(normalisation.mean_C) != images.image_shape[0]:
         raise ValueError(
             f"the normalisation is for images of {len(normalisation.mean_C)} channel(s), "
@@ -100,8 +103,10 @@ def batches(
     normalise = normalisation.to(device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
 
-    def draw(ids_B: Tensor) -> Batch:
-        pixels_BCHW = _move(images.pixels(ids_B), device)
+    lots = [order_N[batch_size * i : batch_size * (i + 1)] for i in range(start, count)]
+
+    def draw(ids_B: Tensor, pixels_BCHW: Tensor) -> Batch:
+        pixels_BCHW = _move(pixels_BCHW, device)
         if augmentation is not None:
             pixels_BCHW = augment(
                 pixels_BCHW,
@@ -120,7 +125,8 @@ def batches(
             ids_B=_move(ids_B, device),
         )
 
-    return (draw(order_N[batch_size * i : batch_size * (i + 1)]) for i in range(start, count))
+    # Closed with the generator, so that nobody reads ahead for an epoch that was left.
+    return (draw(ids_B, pixels_BCHW) for ids_B, pixels_BCHW in zip(lots, images.stream(lots), strict=True))
 
 
 def _move(values: Tensor, device: torch.device) -> Tensor:

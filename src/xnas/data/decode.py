@@ -1,28 +1,23 @@
 """Image files to pixels: turned as their EXIF says, at 8 bits, grey or RGB, at one size.
 
 16-bit grey is scaled to 8 bits (divided by 257), not clipped. Transparent parts are laid on white. Of an animation the
-first picture counts. N: images; C H W: channels, height, width.
+first picture counts. This file does without torch, so that a process that only reads images starts at once.
+B: images of a batch; C H W: channels, height, width.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
-
-from xnas.data.download import Say
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
-LARGE = 2000
-"""Images from which on reading them is worth a line on how far it is."""
 
 ORIENTATION = 0x0112
 QUARTER_TURNS = (5, 6, 7, 8)
@@ -30,10 +25,11 @@ QUARTER_TURNS = (5, 6, 7, 8)
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 GREY = ("1", "L", "LA", "La", *DEEP)
 
+P = TypeVar("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
     """What an image file says about itself."""
 
@@ -41,81 +37,104 @@ class Header:
     width: int
     grey: bool
     """Whether its kind has no colour. A colour file can still show nothing but grey."""
+    num_bytes: int
+    """Of the file."""
 
 
-def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """The headers of image files, in their order. Raises ValueError naming the first that cannot be read."""
-    return list(_each(_read_header, paths))
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What every image of a set is brought to."""
+
+    height: int
+    width: int
+    scaled: bool
+    """Scaled until the shorter side fits a square, and the middle taken; otherwise of this size already."""
+    colour: bool
+    """Decoded as RGB rather than grey."""
+    channels: int
+    """Kept of those decoded: 1 of an RGB that shows no colour."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.channels, self.height, self.width
 
 
-def read_pixels(
-    paths: Sequence[Path], *, channels: int, size: tuple[int, int], square: int | None, say: Say
-) -> tuple[Tensor, bool]:
-    """The pixels of image files, uint8 NCHW in their order, and whether none of them shows colour.
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """Stands for what could not be read."""
 
-    With `square` each is scaled until its shorter side has that many pixels, and the middle of it taken; else each has
-    the height and width `size` already. Raises ValueError naming the first file that cannot be read.
-    """
-    height, width = size
-    pixels_NCHW = np.empty((len(paths), channels, height, width), dtype=np.uint8)
-    colourless = True
-    if len(paths) >= LARGE:
-        say(f"reading {len(paths):,} images of {paths[0].parent.parent}")
-    decoded = _each(lambda path: _read_image(path, channels=channels, square=square), paths)
-    for number, image_HWC in enumerate(decoded):
-        if image_HWC.shape != (height, width, channels):  # changed since its header was read
-            raise ValueError(
-                f"{paths[number]} is {image_HWC.shape[1]} x {image_HWC.shape[0]} pixels where {width} x {height} "
-                "were expected; leave the files alone while they are read"
-            )
-        pixels_NCHW[number] = image_HWC.transpose(2, 0, 1)
-        colourless = colourless and _is_grey(image_HWC)
-        if len(paths) >= LARGE and (number + 1) % (-(-len(paths) // 4)) == 0:
-            say(f"read {number + 1:,} of {len(paths):,} images")
-    return torch.from_numpy(pixels_NCHW), colourless
+    reason: str
 
 
-def _each(read: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
-    """`read` of every file by several threads, a bounded number of files ahead; an error is the first file's."""
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        ahead = 32 * workers
-        for start in range(0, len(paths), ahead):
-            yield from pool.map(lambda path: _named(read, path), paths[start : start + ahead])
-
-
-def _named(read: Callable[[Path], T], path: Path) -> T:
-    try:
-        return read(path)
-    except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
-        reason = (
-            "it is no image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        )
-        raise ValueError(f"cannot read the image {path}: {reason}; replace it or take it out") from error
-
-
-def _read_header(path: Path) -> Header:
+def read_header(path: str) -> Header:
+    """The header of an image file. Raises whatever Pillow raises."""
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
         # Asked only where it matters: to find it, a PNG is decoded whole.
         if width != height and image.getexif().get(ORIENTATION) in QUARTER_TURNS:
             width, height = height, width
-        return Header(height=height, width=width, grey=image.mode in GREY)
+        return Header(height=height, width=width, grey=image.mode in GREY, num_bytes=os.stat(path).st_size)
 
 
-def _read_image(path: Path, *, channels: int, square: int | None) -> NDArray[np.uint8]:
+def read_image(path: str, form: Form) -> NDArray[np.uint8]:
+    """The pixels of an image file, CHW. Raises whatever Pillow raises, and ValueError where they do not fit `form`."""
     with Image.open(path, formats=FORMATS) as image:
-        if square is not None:
-            image.draft(None, (2 * square, 2 * square))  # JPEG leaves out detail that scaling would drop
+        if form.scaled:
+            # JPEG leaves out detail that scaling would drop.
+            image.draft(None, (2 * form.width, 2 * form.height))
         image.load()
-        upright = _to_8_bits(ImageOps.exif_transpose(image), channels=channels)
-    if square is not None:
-        upright = ImageOps.fit(upright, (square, square), method=Image.Resampling.BILINEAR)
-    return np.asarray(upright, dtype=np.uint8).reshape(upright.height, upright.width, channels)
+        upright = to_8_bits(ImageOps.exif_transpose(image), colour=form.colour)
+    if form.scaled:
+        upright = ImageOps.fit(upright, (form.width, form.height), method=Image.Resampling.BILINEAR)
+    elif upright.size != (form.width, form.height):
+        raise ValueError(
+            f"it is {upright.width} x {upright.height} pixels where {form.width} x {form.height} were expected"
+        )
+    pixels_HWC = np.asarray(upright, dtype=np.uint8).reshape(form.height, form.width, -1)
+    return pixels_HWC.transpose(2, 0, 1)[: form.channels]
 
 
-def _to_8_bits(image: Image.Image, *, channels: int) -> Image.Image:
-    mode = "L" if channels == 1 else "RGB"
+def read_batch(paths: Sequence[str], form: Form) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """The pixels of image files, BCHW in their order, and for each that is broken its place and the reason."""
+    pixels_BCHW = np.zeros((len(paths), *form.shape), dtype=np.uint8)
+    reasons: dict[int, str] = {}
+    for place, path in enumerate(paths):
+        image = attempt(partial(read_image, form=form), path)
+        if isinstance(image, Broken):
+            reasons[place] = image.reason
+        else:
+            pixels_BCHW[place] = image
+    return pixels_BCHW, reasons
+
+
+def each(read: Callable[[P], T], paths: Sequence[P]) -> Iterator[T | Broken]:
+    """`read` of every file, in their order, by several threads, a bounded number of files ahead."""
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        ahead = 32 * workers
+        for start in range(0, len(paths), ahead):
+            yield from pool.map(lambda path: attempt(read, path), paths[start : start + ahead])
+
+
+def attempt(read: Callable[[P], T], path: P) -> T | Broken:
+    """`read` of a file, or why it could not be read."""
+    try:
+        return read(path)
+    except UnidentifiedImageError:
+        return Broken("it is no image")
+    except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return Broken(" ".join(reason.split()) or type(error).__name__)
+
+
+def is_grey(images: NDArray[np.uint8]) -> bool:
+    """Whether all channels are the same, of an image CHW or of several BCHW."""
+    return bool((images == images[..., :1, :, :]).all())
+
+
+def to_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:
+    """An image at 8 bits, RGB or grey. Raises ValueError where its values do not say how."""
     if image.mode in DEEP:
         values_HW = np.asarray(image).astype(np.int64)
         if values_HW.min() < 0 or values_HW.max() > 65535:
@@ -128,10 +147,4 @@ def _to_8_bits(image: Image.Image, *, channels: int) -> Image.Image:
     elif image.has_transparency_data:
         above = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return image.convert(mode)
-
-
-def _is_grey(image_HWC: NDArray[np.uint8]) -> bool:
-    return all(
-        np.array_equal(image_HWC[..., 0], image_HWC[..., channel]) for channel in range(1, image_HWC.shape[2])
-    )
+    return image.convert("RGB" if colour else "L")

@@ -45,28 +45,39 @@ def read_fashion_mnist(root: Path | None, *, download: bool, say: Say) -> DataSe
     With `download` the files are brought to `root`, by default the folder data, if they are nowhere. Raises
     ValueError, saying what to do, if they cannot be had, or are damaged.
     """
+    place = find_fashion_mnist(root)
+    if place is None:
+        place, *_ = places = _places(root)
+        if not download:
+            missing = next(name for name in FILES if not _find(place, name))
+            raise ValueError(
+                f"fashion-mnist: there is no {missing} in {', '.join(map(str, places))}; point --data.root to the IDX "
+                "files, install Debian's dataset-fashion-mnist, or add --data.download (31 MB)"
+            )
+        for name, (num_bytes, md5) in FILES.items():
+            fetch(MIRROR + name, place, md5=md5, num_bytes=num_bytes, say=say)
+    return _read_whole(place)
+
+
+def find_fashion_mnist(root: Path | None) -> Path | None:
+    """The folder that holds all files of the set, where `read_fashion_mnist` looks for it."""
+    return next((place for place in _places(root) if all(_find(place, name) for name in FILES)), None)
+
+
+def _places(root: Path | None) -> tuple[Path, Path, Path]:
     home = Path("data") if root is None else root
-    raw = home / "FashionMNIST" / "raw"
-    places = (raw, home, DEBIAN)
-    for place in places:
-        if all(_find(place, name) for name in FILES):
-            return _read_whole(place)
-    if not download:
-        missing = next(name for name in FILES if not _find(raw, name))
-        raise ValueError(
-            f"fashion-mnist: there is no {missing} in {', '.join(map(str, places))}; point --data.root to the IDX "
-            "files, install Debian's dataset-fashion-mnist, or add --data.download (31 MB)"
-        )
-    for name, (num_bytes, md5) in FILES.items():
-        fetch(MIRROR + name, raw, md5=md5, num_bytes=num_bytes, say=say)
-    return _read_whole(raw)
+    return home / "FashionMNIST" / "raw", home, DEBIAN
 
 
 def _read_whole(folder: Path) -> DataSet:
-    paths = [_find(folder, name) for name in FILES]
-    train_images, train_labels, test_images, test_labels = (path for path in paths if path is not None)
+    train_images, train_labels, test_images, test_labels = files_of(folder)
     train, test = _read_set(train_images, train_labels), _read_set(test_images, test_labels)
     return DataSet(name="fashion-mnist", train=train, test=test)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that are there, in the order of FILES, packed or not."""
+    return [path for name in FILES if (path := _find(folder, name)) is not None]
 
 
 def _read_set(images_path: Path, labels_path: Path) -> ImageSet:

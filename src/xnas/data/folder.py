@@ -1,150 +1,193 @@
-"""A folder of images as a data set: train/CLASS/* and test/CLASS/*, or CLASS/* of which a share becomes the test set.
+"""A folder of images as a data set: held in memory, or read from its files while training.
 
-Classes are in the order of their names, and so are the images of a class. An image that all files show without colour
-has 1 channel, otherwise 3.
+What is beyond memory, or is asked for with a number of processes, stays in the files. Both give the same images:
+an image that all files show without colour has 1 channel, otherwise 3.
+N: images of a set; C H W: channels, height, width.
 """
 
-from collections import Counter
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from xnas.data.decode import SUFFIXES, Header, read_headers, read_pixels
+from xnas.data.broken import BrokenImage, BrokenImages
+from xnas.data.decode import Broken, Form, Header, each, is_grey, read_header, read_image
 from xnas.data.download import Say
-from xnas.data.images import DataSet, ImageSet, check_same_classes
-from xnas.data.order import split
+from xnas.data.images import DataSet, Images, ImageSet, check_every_class
+from xnas.data.listing import Listing, list_sets
+from xnas.data.streamed import LARGE, ImageFiles, StreamedSet, shows_colour
+from xnas.data.workers import Workers, available_cores
 
-TEST_NAMES = ("test", "val", "valid")
 MOST_BYTES = 8 * 2**30
+"""Pixels that are held in memory."""
 LEAST_SIZE = 8
+LEFT_OUT = "it is left out"
+PARTS = ("training", "test")
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The image files of some classes."""
-
-    classes: tuple[str, ...]
-    paths: tuple[Path, ...]
-    labels: tuple[int, ...]
-
-    def part(self, ids: list[int]) -> "Listing":
-        """Some of the files."""
-        return Listing(self.classes, tuple(self.paths[i] for i in ids), tuple(self.labels[i] for i in ids))
-
-
-def read_folder(root: Path, *, image_size: int | None, test_fraction: float, seed: int, say: Say) -> DataSet:
+def read_folder(
+    root: Path,
+    *,
+    image_size: int | None,
+    test_fraction: float,
+    seed: int,
+    workers: int | None = None,
+    max_broken: int = 0,
+    say: Say,
+) -> DataSet:
     """The data set that a folder holds. A folder without test images is split by the seed, class by class.
 
     With `image_size` every image is scaled and cropped to a square of that side; without, they keep their size if they
-    share one, and become squares of the middle size if not. Raises ValueError, naming the folder or file, where the
-    layout or an image is unfit.
+    share one, and become squares of the middle size if not. With `workers` images stay in their files, and so many
+    processes read them; 0 leaves that to this process. Up to `max_broken` images may be unreadable: they are left out
+    where that is found on loading, and replaced by others of their class where it is found later.
+    Raises ValueError, naming the folder or file, where the layout or an image is unfit.
     """
-    train, test = _list_sets(root, test_fraction=test_fraction, seed=seed, say=say)
-    paths = (*train.paths, *test.paths)
-    headers = read_headers(paths)
-    square = _square(paths, headers, image_size, say)
-    size = (square, square) if square is not None else (headers[0].height, headers[0].width)
-    channels = 1 if all(header.grey for header in headers) else 3
-    num_bytes = len(paths) * channels * size[0] * size[1]
-    if num_bytes > MOST_BYTES:
-        raise ValueError(
-            f"{root}: {len(paths):,} images of {size[0]} x {size[1]} pixels take {num_bytes / 2**30:.1f} GiB of "
-            f"memory, more than {MOST_BYTES / 2**30:.0f}; choose a smaller --data.image-size"
+    listings = list_sets(root, test_fraction=test_fraction, seed=seed, say=say)
+    broken = BrokenImages(str(root), allowed=max_broken, say=say)
+    kept, headers = _read_headers(listings, broken)
+    paths = (*kept[0].paths, *kept[1].paths)
+    form = _form(paths, (*headers[0], *headers[1]), image_size, say)
+    num_bytes = len(paths) * math.prod(form.shape)
+    if workers is None and num_bytes > MOST_BYTES:
+        workers = available_cores()
+        say(
+            f"{root}: {len(paths):,} images of {form.height} x {form.width} pixels take {num_bytes / 2**30:.1f} GiB, "
+            f"more than the {MOST_BYTES / 2**30:.0f} that are held in memory: they are read while training, by "
+            f"--data.workers {workers}"
         )
-    sets = [
-        read_pixels(part.paths, channels=channels, size=size, square=square, say=say)
-        for part in (train, test)
-    ]
-    if all(colourless for _, colourless in sets):
-        channels = 1
-    train_set, test_set = (
-        ImageSet(
-            images_NCHW=images_NCHW[:, :channels].contiguous(),
-            labels_N=torch.tensor(part.labels),
-            classes=part.classes,
-        )
-        for part, (images_NCHW, _) in zip((train, test), sets, strict=True)
+    train, test = (
+        _load(kept, headers, form, broken)
+        if workers is None
+        else _stream(kept, headers, form, broken, workers)
     )
-    return DataSet(name=root.resolve().name, train=train_set, test=test_set)
+    return DataSet(name=root.resolve().name, train=train, test=test)
 
 
-def _list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple[Listing, Listing]:
-    if not root.is_dir():
-        what = "is a file" if root.is_file() else "does not exist"
-        raise ValueError(f"the folder of images {root} {what}; give a folder of train/CLASS/* or of CLASS/*")
-    home = root.resolve()
-    folders = {path.name.lower(): path for path in _entries(root, home) if path.is_dir()}
-    train_folder = folders.get("train")
-    # A class may be called train: then images lie in it, and no folders.
-    if train_folder is not None and any(path.is_dir() for path in _entries(train_folder, home)):
-        train = _list_classes(train_folder, home, say)
-        test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
-        if test_folder is not None:
-            test = _list_classes(test_folder, home, say)
-            check_same_classes(train.classes, test.classes, where=str(root))
-            return train, test
-        whole = train
-    else:
-        whole = _list_classes(root, home, say)
-    counts = Counter(whole.labels)
-    for label, name in enumerate(whole.classes):
-        if counts[label] < 2:
-            raise ValueError(
-                f"the class {name!r} in {root} has only 1 image, too few to test on a part of them; add images, "
-                "or make the folders train/CLASS and test/CLASS"
+def _read_headers(
+    listings: Sequence[Listing], broken: BrokenImages
+) -> tuple[tuple[Listing, ...], tuple[list[Header], ...]]:
+    """The files whose headers can be read, and these."""
+    found = [list(each(read_header, listing.paths)) for listing in listings]
+    broken.add(
+        [
+            _broken_image(listing, i, header, part)
+            for listing, headers, part in zip(listings, found, PARTS, strict=True)
+            for i, header in enumerate(headers)
+            if isinstance(header, Broken)
+        ],
+        what_happens=LEFT_OUT,
+    )
+    kept = tuple(
+        listing.part([i for i, header in enumerate(headers) if isinstance(header, Header)])
+        for listing, headers in zip(listings, found, strict=True)
+    )
+    for listing in kept:
+        check_every_class(listing.labels_N, listing.classes)
+    return kept, tuple([header for header in headers if isinstance(header, Header)] for headers in found)
+
+
+def _broken_image(listing: Listing, i: int, broken: Broken, part: str) -> BrokenImage:
+    label = listing.classes[int(listing.labels_N[i])]
+    return BrokenImage(listing.paths[i], label, i, part, broken.reason)
+
+
+def _load(
+    listings: Sequence[Listing], headers: Sequence[Sequence[Header]], form: Form, broken: BrokenImages
+) -> list[Images]:
+    """Both sets in memory."""
+    read = [_read_pixels(listing, form, broken.say) for listing in listings]
+    broken.add(
+        [
+            _broken_image(listing, i, image, part)
+            for listing, (_, _, found), part in zip(listings, read, PARTS, strict=True)
+            for i, image in found.items()
+        ],
+        what_happens=LEFT_OUT,
+    )
+    channels = form.channels if any(colour for _, colour, _ in read) else 1
+    sets: list[Images] = []
+    for whole, those, (pixels_NCHW, _, found) in zip(listings, headers, read, strict=True):
+        intact = [i for i in range(len(whole.paths)) if i not in found]
+        listing = whole.part(intact)
+        sets.append(
+            ImageSet(
+                images_NCHW=pixels_NCHW[:, :channels].contiguous(),
+                labels_N=listing.labels_N,
+                classes=listing.classes,
+                names=listing.paths,
+                file_bytes_N=torch.tensor([those[i].num_bytes for i in intact]),
             )
-    test_N, train_N = split(torch.tensor(whole.labels), fraction=test_fraction, seed=seed)
-    say(f"{root} has no test images: {len(test_N):,} of {len(whole.labels):,} are set aside for the test")
-    return whole.part(train_N.tolist()), whole.part(test_N.tolist())
-
-
-def _list_classes(folder: Path, home: Path, say: Say) -> Listing:
-    class_folders = [path for path in _entries(folder, home) if path.is_dir()]
-    if not class_folders:
-        raise ValueError(
-            f"{folder} has no folders of classes; put the images of every class into {folder}/CLASS"
         )
-    if len(class_folders) == 1:
-        raise ValueError(
-            f"{folder} has one class only, {class_folders[0].name!r}; put the images of a second into "
-            f"{folder}/CLASS"
-        )
-    paths: list[Path] = []
-    labels: list[int] = []
-    others: list[Path] = []
-    for label, class_folder in enumerate(class_folders):
-        entries = _entries(class_folder, home)
-        images = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
-        if not images:
-            raise ValueError(
-                f"the class folder {class_folder} has no images; put some in ({', '.join(sorted(SUFFIXES))}), or "
-                "take the folder out"
+    return sets
+
+
+def _read_pixels(listing: Listing, form: Form, say: Say) -> tuple[Tensor, bool, dict[int, Broken]]:
+    """The pixels that can be read, uint8 NCHW, whether they show colour, and what is broken by its place."""
+    paths = listing.paths
+    pixels_NCHW = np.empty((len(paths), *form.shape), dtype=np.uint8)
+    found: dict[int, Broken] = {}
+    colour = False
+    if len(paths) >= LARGE:
+        say(f"reading {len(paths):,} images of {Path(paths[0]).parent.parent}")
+    for number, image in enumerate(each(partial(read_image, form=form), paths)):
+        if isinstance(image, Broken):
+            found[number] = image
+        else:
+            pixels_NCHW[number - len(found)] = image
+            colour = colour or not is_grey(image)
+        if len(paths) >= LARGE and (number + 1) % (-(-len(paths) // 4)) == 0:
+            say(f"read {number + 1:,} of {len(paths):,} images")
+    return torch.from_numpy(pixels_NCHW[: len(paths) - len(found)]), colour, found
+
+
+def _stream(
+    listings: Sequence[Listing],
+    headers: Sequence[Sequence[Header]],
+    form: Form,
+    broken: BrokenImages,
+    count: int,
+) -> list[StreamedSet]:
+    """Both sets in their files, read by so many processes."""
+    workers = Workers(count) if count else None
+
+    def build(form: Form) -> list[StreamedSet]:
+        return [
+            StreamedSet(
+                labels_N=listing.labels_N,
+                classes=listing.classes,
+                names=listing.paths,
+                file_bytes_N=torch.tensor([header.num_bytes for header in those]),
+                files=ImageFiles(part=part, form=form, broken=broken, workers=workers),
             )
-        kept = set(images)
-        others += [path for path in entries if path not in kept]
-        paths += images
-        labels += [label] * len(images)
-    if others:
-        say(f"{folder}: passed over {len(others):,} entries that are no images, such as {others[0]}")
-    return Listing(tuple(path.name for path in class_folders), tuple(paths), tuple(labels))
+            for listing, those, part in zip(listings, headers, PARTS, strict=True)
+        ]
+
+    sets = build(form)
+    if form.channels > 1 and not any(shows_colour(images) for images in sets):
+        return build(replace(form, channels=1))
+    return sets
 
 
-def _entries(folder: Path, home: Path) -> list[Path]:
-    """What is in a folder and not hidden, by name. Raises ValueError for a link that leads out of `home`."""
-    try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise ValueError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    for path in entries:
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
-            raise ValueError(
-                f"{path} is a link to {path.resolve()}, outside of {home}; put the file itself there, or take it out"
-            )
-    return entries
+def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | None, say: Say) -> Form:
+    """What all images are brought to: a square of the size asked for, their own size, or a middle one."""
+    square = _square(paths, headers, image_size, say)
+    colour = not all(header.grey for header in headers)
+    return Form(
+        height=square or headers[0].height,
+        width=square or headers[0].width,
+        scaled=square is not None,
+        colour=colour,
+        channels=3 if colour else 1,
+    )
 
 
-def _square(paths: tuple[Path, ...], headers: list[Header], image_size: int | None, say: Say) -> int | None:
+def _square(paths: Sequence[str], headers: Sequence[Header], image_size: int | None, say: Say) -> int | None:
     """The side to which images are brought, or None if they stay as they are."""
     if image_size is not None:
         if image_size < LEAST_SIZE:

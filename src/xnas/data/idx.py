@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 UINT8 = 0x08
+MOST_BYTES = 2**31
+"""Of the numbers; EMNIST, the largest of this form, has 638 million."""
 
 
 def read_idx(path: Path) -> Tensor:
@@ -31,6 +33,10 @@ def read_idx(path: Path) -> Tensor:
             sides = file.read(4 * head[3])
             shape = tuple(int.from_bytes(sides[i : i + 4], "big") for i in range(0, len(sides), 4))
             size = math.prod(shape)
+            if size > MOST_BYTES:
+                raise ValueError(
+                    f"{path} claims {' x '.join(map(str, shape))} bytes, more than {MOST_BYTES:,}; bring the original"
+                )
             numbers = file.read(size + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise ValueError(f"cannot read {path}: {_reason(error)}; bring the file anew") from error

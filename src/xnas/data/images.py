@@ -1,31 +1,108 @@
-"""Labelled images in memory, the two sets that an experiment needs, and their normalisation.
+"""Labelled images, the two sets that an experiment needs, and their normalisation.
 
 N: images of a set; B: of a batch; C H W: channels, height, width. Pixels are uint8; normalised they are
 (x / 255 - mean) / std for each channel, with mean and std of the training images.
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import Self
+import json
+import math
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 CHUNK = 4096
-"""Images looked at together when a whole set is measured: memory, not the result, depends on it."""
+CHUNK_BYTES = 16 * 2**20
+"""Images, and bytes, looked at together when a whole set is measured: memory, not the result, depends on it."""
+
+
+class Digest(Protocol):
+    """What hashlib's hashes do."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageSet:
-    """Images and the class of each. Raises ValueError where the three do not fit together."""
+class Images(ABC):
+    """Images and the class of each, wherever the pixels are."""
 
-    images_NCHW: Tensor
-    """uint8."""
     labels_N: Tensor
     """int64, an index into `classes`."""
     classes: tuple[str, ...]
     partial: bool = False
     """Whether a class may be without images, as in a part of a set."""
+    names: tuple[str, ...] | None = None
+    """The files of the whole set, if every image has its own."""
+    file_bytes_N: Tensor | None = None
+    """Their sizes, int64."""
+    ids_N: Tensor | None = None
+    """In a part of a set: where in the whole set each image is, int64."""
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+
+    @abstractmethod
+    def subset(self, ids: Tensor) -> Self:
+        """The images of these indices (int64), in their order. Not every class needs to be among them."""
+
+    @abstractmethod
+    def stream(self, lots: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The images of lots of indices, lot by lot: uint8, BCHW. Raises ValueError where one cannot be had."""
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    def pixels(self, ids_B: Tensor) -> Tensor:
+        """The images of these indices: uint8, BCHW."""
+        return next(self.stream([ids_B]))
+
+    def chunks(self) -> Iterator[Tensor]:
+        """All images in their order, a bounded number at a time: uint8, BCHW."""
+        size = max(1, min(CHUNK, CHUNK_BYTES // math.prod(self.image_shape)))
+        return self.stream(torch.split(torch.arange(len(self)), size))
+
+    def place(self, i: int) -> int:
+        """Where image i is in the whole set that this is a part of."""
+        return i if self.ids_N is None else int(self.ids_N[i])
+
+    def describe(self, i: int) -> str:
+        """What to call image i in messages; its number is that in the whole set."""
+        number, label = self.place(i), self.classes[int(self.labels_N[i])]
+        if self.names is None:
+            return f"image {number} (class {label!r})"
+        return f"{self.names[number]} (class {label!r}, image {number})"
+
+    def feed(self, digest: Digest) -> None:
+        """Hash classes, shape, labels, and the files' names and sizes; where there are no files, the pixels.
+
+        It is the same whether the files are held in memory or not.
+        """
+        digest.update(json.dumps([self.classes, len(self), self.image_shape]).encode())
+        digest.update(self.labels_N.cpu().numpy().tobytes())
+        if self.names is None or self.file_bytes_N is None:
+            for chunk_BCHW in self.chunks():
+                digest.update(chunk_BCHW.cpu().contiguous().numpy().data)
+            return
+        home = os.path.commonpath(self.names)
+        for place in range(len(self)) if self.ids_N is None else self.ids_N.tolist():
+            file = f"{self.names[place].removeprefix(home)}\0{self.file_bytes_N[place]}\0"
+            digest.update(file.encode(errors="surrogateescape"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSet(Images):
+    """Images in memory, and the class of each. Raises ValueError where the three do not fit together."""
+
+    images_NCHW: Tensor
+    """uint8."""
 
     def __post_init__(self) -> None:
         images, labels = self.images_NCHW, self.labels_N
@@ -58,13 +135,7 @@ class ImageSet:
                 f"with {len(self.classes)} classes labels go from 0 to {len(self.classes) - 1}"
             )
         if not self.partial:
-            counts = torch.bincount(labels, minlength=len(self.classes)).tolist()
-            for name, count in zip(self.classes, counts, strict=True):
-                if count == 0:
-                    raise ValueError(f"the class {name!r} has 0 images; add some, or leave the class out")
-
-    def __len__(self) -> int:
-        return len(self.labels_N)
+            check_every_class(labels, self.classes)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -72,15 +143,19 @@ class ImageSet:
         channels, height, width = self.images_NCHW.shape[1:]
         return channels, height, width
 
-    def subset(self, ids: Tensor) -> "ImageSet":
+    def subset(self, ids: Tensor) -> Self:
         """The images of these indices (int64), in their order. Not every class needs to be among them."""
-        return ImageSet(
-            images_NCHW=self.images_NCHW[ids], labels_N=self.labels_N[ids], classes=self.classes, partial=True
+        return replace(
+            self,
+            images_NCHW=self.images_NCHW[ids],
+            labels_N=self.labels_N[ids],
+            ids_N=ids if self.ids_N is None else self.ids_N[ids],
+            partial=True,
         )
 
-    def pixels(self, ids_B: Tensor) -> Tensor:
-        """The images of these indices: uint8, BCHW."""
-        return self.images_NCHW[ids_B]
+    def stream(self, lots: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The images of lots of indices, lot by lot: uint8, BCHW."""
+        return (self.images_NCHW[ids_B] for ids_B in lots)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,8 +163,8 @@ class DataSet:
     """What a network is trained on and what it is tested on. Raises ValueError where the two differ in kind."""
 
     name: str
-    train: ImageSet
-    test: ImageSet
+    train: Images
+    test: Images
 
     def __post_init__(self) -> None:
         check_same_classes(self.train.classes, self.test.classes, where=self.name)
@@ -98,16 +173,6 @@ class DataSet:
                 f"{self.name}: training images have the shape (C, H, W) = {self.train.image_shape}, test images "
                 f"{self.test.image_shape}; bring both to the same"
             )
-
-    def fingerprint(self) -> str:
-        """SHA-256 of all that the two sets hold."""
-        digest = hashlib.sha256()
-        for part in (self.train, self.test):
-            digest.update(repr((part.classes, part.image_shape)).encode())
-            digest.update(part.labels_N.numpy().tobytes())
-            for chunk in torch.split(part.images_NCHW, CHUNK):
-                digest.update(chunk.contiguous().numpy().tobytes())
-        return digest.hexdigest()
 
     @property
     def num_classes(self) -> int:
@@ -118,6 +183,24 @@ class DataSet:
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height and width."""
         return self.train.image_shape
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, of both sets: another one if an image, its class or its place has changed.
+
+        For images in files it covers names and sizes of the files, and not what is in them.
+        """
+        digest = hashlib.sha256()
+        for images in (self.train, self.test):
+            images.feed(digest)
+        return digest.hexdigest()
+
+
+def check_every_class(labels_N: Tensor, classes: tuple[str, ...]) -> None:
+    """Raises ValueError, naming it, if a class has no images."""
+    counts = torch.bincount(labels_N, minlength=len(classes)).tolist()
+    for name, count in zip(classes, counts, strict=True):
+        if count == 0:
+            raise ValueError(f"the class {name!r} has 0 images; add some, or leave the class out")
 
 
 def check_same_classes(train: tuple[str, ...], test: tuple[str, ...], *, where: str) -> None:
@@ -156,20 +239,20 @@ class Normalisation:
             )
 
     @classmethod
-    def of(cls, images: ImageSet) -> Self:
+    def of(cls, images: Images) -> Self:
         """Measured over all pixels of a set; a channel that hardly varies counts as varying by one grey level."""
         channels = images.image_shape[0]
         # Sums of integers: exact, so that the result does not depend on the order of summation.
         sums_C = torch.zeros(channels, dtype=torch.int64)
         squares_C = torch.zeros(channels, dtype=torch.int64)
-        for chunk_BCHW in torch.split(images.images_NCHW, CHUNK):
+        for chunk_BCHW in images.chunks():
             counts_CV = torch.stack(
                 [torch.bincount(channel.flatten(), minlength=256) for channel in chunk_BCHW.unbind(1)]
             ).cpu()
             values_V = torch.arange(256)
             sums_C += (counts_CV * values_V).sum(1)
             squares_C += (counts_CV * values_V.square()).sum(1)
-        pixels = images.images_NCHW[:, 0].numel()
+        pixels = len(images) * images.image_shape[1] * images.image_shape[2]
         mean_C = sums_C.double() / pixels
         variance_C = squares_C.double() / pixels - mean_C.square()
         std_C = variance_C.clamp(min=0).sqrt().clamp(min=1)

@@ -1,5 +1,6 @@
 """Data sets by name, or from a folder of images."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from torch import Tensor
 from xnas.data.cifar import read_cifar10
 from xnas.data.download import Say
 from xnas.data.fashion_mnist import read_fashion_mnist, read_shipped
-from xnas.data.folder import LEAST_SIZE, read_folder
-from xnas.data.images import CHUNK, DataSet, ImageSet
+from xnas.data.folder import LEAST_SIZE, MOST_BYTES, read_folder
+from xnas.data.images import DataSet, Images, ImageSet
 from xnas.space.lookup import lookup
 
 SHIPPED = "fashion-mnist-small"
@@ -27,6 +28,8 @@ def load_data(
     test_fraction: float = 0.2,
     seed: int = 0,
     download: bool = False,
+    workers: int | None = None,
+    max_broken: int = 0,
     say: Say = print,
 ) -> DataSet:
     """The data set of a name, or of a folder of images.
@@ -34,13 +37,22 @@ def load_data(
     root: where the files of a named set are, by default the folder data; `download` brings them there.
     image_size: the side in pixels to which images are brought, at least 8; by default they stay as they are, and in a
     folder of several sizes get a middle one. test_fraction, seed: the share of each class that becomes the test set,
-    and how it is drawn, for a folder without one. say: takes lines that the user should see.
+    and how it is drawn, for a folder without one. workers: processes that read the images of a folder while training;
+    by default it is held in memory, and one beyond 8 GiB is read by a process for each core. max_broken: images of a
+    folder that may be unreadable. say: takes lines that the user should see.
 
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
     """
-    if source not in NAMES and _is_path(source):
-        folder = Path(source).expanduser()
-        return read_folder(folder, image_size=image_size, test_fraction=test_fraction, seed=seed, say=say)
+    if source not in NAMES and is_path(source):
+        return read_folder(
+            _expanded(source),
+            image_size=image_size,
+            test_fraction=test_fraction,
+            seed=seed,
+            workers=workers,
+            max_broken=max_broken,
+            say=say,
+        )
     try:
         name = lookup("data set", source, NAMES)
     except ValueError as error:
@@ -49,10 +61,19 @@ def load_data(
     return data if image_size is None else _resize(data, image_size)
 
 
-def _is_path(source: str) -> bool:
+def is_path(source: str) -> bool:
     """Whether a path is meant rather than a name: it is there, or is written with a slash."""
-    path = Path(source).expanduser()
-    return bool(source) and (path.exists() or source != path.name)
+    path = _expanded(source)
+    return bool(source) and (os.path.exists(path) or source != path.name)
+
+
+def _expanded(source: str) -> Path:
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"cannot find the folder of images {source}: {error}; give its path in full"
+        ) from error
 
 
 def _resize(data: DataSet, image_size: int) -> DataSet:
@@ -60,18 +81,25 @@ def _resize(data: DataSet, image_size: int) -> DataSet:
         raise ValueError(f"data.image_size must be at least {LEAST_SIZE}; got {image_size}")
     if data.image_shape[1:] == (image_size, image_size):
         return data
+    images = len(data.train) + len(data.test)
+    num_bytes = images * data.image_shape[0] * image_size**2
+    if num_bytes > MOST_BYTES:
+        raise ValueError(
+            f"{images:,} images of {image_size} x {image_size} pixels take {num_bytes / 2**30:.1f} GiB of memory, more "
+            f"than {MOST_BYTES / 2**30:.0f}; choose a smaller --data.image-size"
+        )
     return DataSet(
         name=data.name, train=_resize_set(data.train, image_size), test=_resize_set(data.test, image_size)
     )
 
 
-def _resize_set(images: ImageSet, image_size: int) -> ImageSet:
+def _resize_set(images: Images, image_size: int) -> ImageSet:
     from torchvision.transforms.v2 import functional  # takes a while to import
 
     resized_NCHW: Tensor = torch.cat(
         [
             functional.resize(chunk_BCHW, [image_size, image_size], antialias=True)
-            for chunk_BCHW in torch.split(images.images_NCHW, CHUNK)
+            for chunk_BCHW in images.chunks()
         ]
     )
     return ImageSet(images_NCHW=resized_NCHW, labels_N=images.labels_N, classes=images.classes)

@@ -20,7 +20,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from xnas.engine.folders import make_folder
+from xnas.engine.tensor_file import MOST_BYTES
 from xnas.report.whole_file import sync_folder, write_synced
+from xnas.space.regular_file import check_folder, is_there, read_regular
 
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -52,7 +54,8 @@ class Checkpoints:
         self.home, self.phase, self.keep = home, phase, keep
 
     def found(self) -> list[Path]:
-        """The checkpoints that are there, the newest first."""
+        """The checkpoints that are there, the newest first. Raises ValueError if a link leads elsewhere."""
+        check_folder(self.home, inside=self.home.parent)
         name = re.compile(re.escape(self.phase) + r"-(\d{10,18})")
         if not self.home.is_dir():
             return []
@@ -60,13 +63,20 @@ class Checkpoints:
 
     def save(self, snapshot: Snapshot, *, rounds: int) -> Path:
         """Add a checkpoint, and drop those that are too many. Raises OSError, with the old ones as they were."""
-        name = f"{self.phase}-{rounds:010}"
-        place, staging = self.home / name, self.home / f"{STAGING}{name}"
-        if place.exists():
-            return place  # a course comes to the same state again
+        place = self.home / f"{self.phase}-{rounds:010}"
+        if not place.exists():  # a course may come to the same state again
+            self._write(snapshot, place)
+        # Also if it was there: a process that died between these steps is made up for.
+        sync_folder(self.home)
+        for old in self.found()[self.keep :]:
+            self._discard(old)
+        return place
+
+    def _write(self, snapshot: Snapshot, place: Path) -> None:
         if not self.found():
             make_folder(self.home)
         self.tidy()
+        staging = self.home / f"{STAGING}{place.name}"
         try:
             staging.mkdir()
             contents = {TENSORS: _packed(snapshot.tensors), STATE: _json(snapshot.values)}
@@ -75,13 +85,9 @@ class Checkpoints:
             write_synced(staging / MANIFEST, _manifest(contents))
             sync_folder(staging)
             os.rename(staging, place)
-            sync_folder(self.home)
         except OSError:
             shutil.rmtree(staging, ignore_errors=True)
             raise
-        for old in self.found()[self.keep :]:
-            self._discard(old)
-        return place
 
     def newest(self, *, say: Say) -> tuple[Path, Snapshot] | None:
         """The newest checkpoint that is as it was written, or None if there never was one.
@@ -129,11 +135,11 @@ class Checkpoints:
 
 def read_checkpoint(path: Path) -> Snapshot:
     """The state in a checkpoint's folder. Raises Damaged, naming the file, if it is not as it was written."""
-    manifest = _read(path / MANIFEST, most=MOST_BYTES_OF_JSON)
+    manifest = _read(path, MANIFEST, most=MOST_BYTES_OF_JSON)
     _check_version(path / MANIFEST, manifest)
     contents = {
-        TENSORS: _read(path / TENSORS, most=None),
-        STATE: _read(path / STATE, most=MOST_BYTES_OF_JSON),
+        TENSORS: _read(path, TENSORS, most=MOST_BYTES),
+        STATE: _read(path, STATE, most=MOST_BYTES_OF_JSON),
     }
     # The manifest is made anew from the files and compared byte by byte, so that nothing in it goes unnoticed.
     if manifest != _manifest(contents):
@@ -160,15 +166,13 @@ def _check_version(path: Path, manifest: bytes) -> None:
         raise Damaged(f"{path} is of another format or version than this xnas reads, {FORMAT} {VERSION}")
 
 
-def _read(path: Path, *, most: int | None) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise Damaged(f"{path} is missing")
+def _read(checkpoint: Path, name: str, *, most: int) -> bytes:
+    if not is_there(checkpoint / name):
+        raise Damaged(f"{checkpoint / name} is missing")
     try:
-        if most is not None and path.stat().st_size > most:
-            raise Damaged(f"{path} is larger than the {most:,} bytes that such a file may have")
-        return path.read_bytes()
-    except OSError as error:
-        raise Damaged(f"{path} cannot be read: {error.strerror or error}") from error
+        return read_regular(checkpoint / name, what="checkpoint's file", most=most, inside=checkpoint)
+    except ValueError as error:
+        raise Damaged(str(error)) from None
 
 
 def _packed(tensors: Mapping[str, Tensor]) -> bytes:

@@ -4,7 +4,6 @@ This file imports nothing heavy, so that help and mistakes are answered at once.
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import resources
@@ -15,7 +14,24 @@ import dacite
 import tomli_w
 import tyro
 
+from xnas.engine.bounds import (
+    LARGEST,
+    LONGEST_TEXT,
+    MOST_BATCH,
+    MOST_CHANNELS,
+    MOST_OPERATIONS,
+    MOST_PIXELS,
+    MOST_SEED,
+    between,
+    check_stack,
+    check_text,
+    size,
+)
+from xnas.report.metrics import MOST_EPOCHS
+from xnas.report.settings_file import parse_toml, read_settings_text
+from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
+from xnas.space.regular_file import is_there
 from xnas.space.vocabulary import EXPERTS, SEARCHABLE, Stem
 
 CONFIG = "config.toml"
@@ -46,6 +62,11 @@ class DataConfig:
     """Share of each class that becomes the test set, for a folder without one."""
     download: bool = False
     """Fetch a named data set whose files are missing."""
+    workers: int | None = None
+    """Processes that read the images of a folder while training, 0 to read them in the training itself; by default a
+    folder is held in memory, and one beyond 8 GiB is read by a process for each core."""
+    max_broken: int = 0
+    """Broken images of a folder that may be left out or replaced by others of their class; each is named."""
     padding: int = 4
     """Random crops: pixels of padding on every side."""
     flip: bool = True
@@ -54,10 +75,15 @@ class DataConfig:
     """Side in pixels of the square that is cut out of every training image; 0 cuts nothing."""
 
     def __post_init__(self) -> None:
-        _at_least("data.padding", self.padding, 0)
-        _at_least("data.cutout", self.cutout, 0)
+        check_text("data.source", self.source)
+        check_text("data.root", str(self.root or ""))
+        between("data.padding", self.padding, 0, MOST_PIXELS)
+        between("data.cutout", self.cutout, 0, MOST_PIXELS)
+        between("data.max_broken", self.max_broken, 0, 10**9)
+        if self.workers is not None:
+            between("data.workers", self.workers, 0, 1024)
         if self.image_size is not None:
-            _at_least("data.image_size", self.image_size, 8)
+            between("data.image_size", self.image_size, 8, MOST_PIXELS)
         if not 0 < self.test_fraction < 1:
             raise ValueError(f"data.test_fraction must lie in (0, 1); got {self.test_fraction}")
 
@@ -80,10 +106,21 @@ class SpaceConfig:
     """Size of the features that the cells see: cifar the image's, strided a half, imagenet an eighth."""
 
     def __post_init__(self) -> None:
-        _at_least("space.nodes", self.nodes, 1)
+        between("space.nodes", self.nodes, 1, MAX_NODES)
+        if len(self.experts) > len(SEARCHABLE):
+            raise ValueError(
+                f"space.experts names {len(self.experts):,} operations, but there are {len(SEARCHABLE)}; "
+                "name every operation once at most"
+            )
         for name in self.experts:
             lookup("operation in space.experts", name, SEARCHABLE)
-        _check_stack("space", self.channels, self.cells, self.reductions)
+        check_stack("space", self.channels, self.cells, self.reductions)
+        edges = self.nodes * (self.nodes + 3) // 2
+        if self.cells * edges * len(self.experts) > MOST_OPERATIONS:
+            raise ValueError(
+                f"space: {self.cells} cells of {edges} edges, each with {len(self.experts)} experts, are more than a "
+                f"supernet takes, {MOST_OPERATIONS:,} operations; use fewer cells, nodes or experts"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +156,8 @@ class SearchConfig:
     """eta of every group; by default each group's optimal one (equation 4)."""
 
     def __post_init__(self) -> None:
-        _at_least("search.epochs", self.epochs, 1)
-        _at_least("search.batch_size", self.batch_size, 1)
+        between("search.epochs", self.epochs, 1, MOST_EPOCHS)
+        between("search.batch_size", self.batch_size, 1, MOST_BATCH)
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"search.warmup_epochs must lie between 0 and search.epochs - 1 = {self.epochs - 1}; "
@@ -130,9 +167,9 @@ class SearchConfig:
             raise ValueError(f"search.validation_share must lie in (0, 1); got {self.validation_share}")
         if not 0 < self.zeta <= 1:
             raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
-        _positive("search.reward_bound", self.reward_bound)
+        size("search.reward_bound", self.reward_bound)
         if self.step_size is not None:
-            _positive("search.step_size", self.step_size)
+            size("search.step_size", self.step_size)
         _check_descent("search", self)
 
 
@@ -162,9 +199,11 @@ class RetrainConfig:
     """The gradient is scaled down to this norm."""
 
     def __post_init__(self) -> None:
-        _at_least("retrain.epochs", self.epochs, 1)
-        _at_least("retrain.batch_size", self.batch_size, 1)
-        _check_stack("retrain", self.channels, self.cells, self.reductions)
+        between("retrain.epochs", self.epochs, 1, MOST_EPOCHS)
+        between("retrain.batch_size", self.batch_size, 1, MOST_BATCH)
+        if self.stem_channels is not None:
+            between("retrain.stem_channels", self.stem_channels, 1, MOST_CHANNELS)
+        check_stack("retrain", self.channels, self.cells, self.reductions)
         _check_descent("retrain", self)
 
 
@@ -183,8 +222,8 @@ class CheckpointConfig:
         if not self.minutes > 0:
             raise ValueError(f"checkpoint.minutes must be positive; got {self.minutes}")
         if self.rounds is not None:
-            _at_least("checkpoint.rounds", self.rounds, 1)
-        _at_least("checkpoint.keep", self.keep, 2)
+            between("checkpoint.rounds", self.rounds, 1, 10**9)
+        between("checkpoint.keep", self.keep, 2, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +243,10 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
-        _at_least("seed", self.seed, 0)
+        between("seed", self.seed, 0, MOST_SEED)
+        check_text("device", self.device)
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
+            between("threads", self.threads, 1, 1024)
 
     def to_toml(self) -> str:
         """The settings as a file that `read_config` reads back as an equal value."""
@@ -246,28 +286,22 @@ def read_preset(name: str) -> Config:
 def read_config(path: Path, *, base: Config | None = None) -> Config:
     """The settings of a TOML file; what it leaves out is as in `base`.
 
-    Raises ValueError for a file that is missing, is not TOML, or has an unknown key or a wrong value.
+    Raises ValueError for a file that is missing, too long, is not TOML, or has an unknown key or a wrong value.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the settings {path}: {_reason(error)}") from error
-    return parse_config(text, where=str(path), base=base)
+    return parse_config(read_settings_text(path), where=str(path), base=base)
 
 
 def read_run_config(run: Path) -> Config:
     """The settings of an earlier run. Raises ValueError if the folder is none of a run, or they cannot be read."""
-    if not (run / CONFIG).is_file():
+    path = run / CONFIG
+    if not is_there(path):
         raise ValueError(f"{run} is not a run folder: it has no {CONFIG}")
-    return read_config(run / CONFIG)
+    return parse_config(read_settings_text(path, inside=run), where=str(path))
 
 
 def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:
     """The settings in TOML text; errors name `where` it came from."""
-    try:
-        given = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid TOML: {error}") from error
+    given = parse_toml(text, where=where)
     _check_keys(Config, given, where=where, prefix="")
     merged = _merge(dataclasses.asdict(base or Config()), given)
     try:
@@ -276,10 +310,11 @@ def parse_config(text: str, *, where: str, base: Config | None = None) -> Config
             merged,
             config=dacite.Config(strict=True, cast=[tuple], type_hooks={Path: Path, float: _number}),
         )
-    except (dacite.DaciteError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+    except (dacite.DaciteError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        said = str(error)
+        raise ValueError(
+            f"{where}: {said if len(said) <= LONGEST_TEXT else said[:LONGEST_TEXT] + '...'}"
+        ) from error
 
 
 def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) -> None:
@@ -322,24 +357,9 @@ def _number(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-
-
-def _check_stack(section: str, channels: int, cells: int, reductions: int) -> None:
-    _at_least(f"{section}.channels", channels, 1)
-    _at_least(f"{section}.cells", cells, 1)
-    _at_least(f"{section}.reductions", reductions, 0)
-    if reductions > cells:
-        raise ValueError(
-            f"{section}.reductions = {reductions} do not fit into {section}.cells = {cells}; "
-            "use fewer reductions or more cells"
-        )
-
-
 def _check_descent(section: str, config: SearchConfig | RetrainConfig) -> None:
-    _positive(f"{section}.learning_rate", config.learning_rate)
-    _positive(f"{section}.clip_norm", config.clip_norm)
+    size(f"{section}.learning_rate", config.learning_rate)
+    size(f"{section}.clip_norm", config.clip_norm)
     if not 0 <= config.learning_rate_min <= config.learning_rate:
         raise ValueError(
             f"{section}.learning_rate_min must lie between 0 and the learning rate {config.learning_rate}; "
@@ -347,15 +367,7 @@ def _check_descent(section: str, config: SearchConfig | RetrainConfig) -> None:
         )
     if not 0 <= config.momentum < 1:
         raise ValueError(f"{section}.momentum must lie in [0, 1); got {config.momentum}")
-    if not config.weight_decay >= 0:
-        raise ValueError(f"{section}.weight_decay must not be negative; got {config.weight_decay}")
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {value}")
-
-
-def _positive(name: str, value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be positive and finite; got {value}")
+    if not 0 <= config.weight_decay <= LARGEST:
+        raise ValueError(
+            f"{section}.weight_decay must lie between 0 and {LARGEST:g}; got {config.weight_decay}"
+        )

@@ -4,7 +4,7 @@ Searching and retraining are courses. `follow` goes along one, and saves it betw
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -97,7 +97,7 @@ class Course(ABC):
     def epoch_row(self) -> Row:
         """What metrics.jsonl says of the epoch that has just ended."""
 
-    def batches_left(self) -> Iterator[tuple[Batch, ...]]:
+    def batches_left(self) -> Generator[tuple[Batch, ...], None, None]:
         """The batches of every round to come; `round` is expected to be called with each before the next is taken."""
         while self.rounds < self.total_rounds:
             start = self.round_in_epoch

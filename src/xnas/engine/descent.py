@@ -9,7 +9,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from xnas.data.batches import Batch
-from xnas.data.images import ImageSet
+from xnas.data.images import Images
 from xnas.engine.config import RetrainConfig, SearchConfig
 from xnas.engine.stops import NonFinite
 
@@ -38,7 +38,7 @@ def descend(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
-    images: ImageSet,
+    images: Images,
     clip_norm: float,
     where: str,
     tally: "Tally",
@@ -62,7 +62,7 @@ def descend(
     tally.add(loss.detach(), logits.detach(), batch.labels_B)
 
 
-def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: ImageSet, where: str) -> None:
+def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images, where: str) -> None:
     """Raises NonFinite naming the first value that is not finite, and the images that it comes from.
 
     A value with a row for each sample tells which; another may come from any in the batch.
@@ -82,10 +82,11 @@ def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: ImageS
         )
 
 
-def _listed(ids: list[int], images: ImageSet) -> str:
-    del images
-    more = f" and {len(ids) - SHOWN:,} more" if len(ids) > SHOWN else ""
-    return f"the samples {', '.join(map(str, ids[:SHOWN]))}{more}"
+def _listed(ids: list[int], images: Images) -> str:
+    """The samples by their numbers in the whole training set, and what the first is."""
+    places = [images.place(i) for i in ids]
+    more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
+    return f"the training images {', '.join(map(str, places[:SHOWN]))}{more}, the first {images.describe(ids[0])}"
 
 
 class Tally:

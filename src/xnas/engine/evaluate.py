@@ -1,23 +1,29 @@
 """Testing a trained network, and bringing one back from its run folder."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.data.batches import batches
-from xnas.data.images import ImageSet, Normalisation
+from xnas.data.images import Images, Normalisation
 from xnas.engine.descent import Tally
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import network_plan
 from xnas.engine.run_folder import RunFolder
+from xnas.report.fields import Fields, parse_json
 from xnas.space.genotype import Genotype
 from xnas.space.network import Network
+from xnas.space.shown import shown
+from xnas.space.stack import StackPlan
 
 BATCH_SIZE = 250
 """Images tested at once: memory, not the result, depends on it."""
+
+_LISTS = ("classes", "mean", "std")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,7 @@ class TestResult:
 @torch.no_grad()
 def test_network(
     network: nn.Module,
-    images: ImageSet,
+    images: Images,
     *,
     normalisation: Normalisation,
     device: torch.device,
@@ -75,27 +81,30 @@ class TrainedNetwork:
     def read(cls, folder: RunFolder, *, device: torch.device) -> "TrainedNetwork":
         """The network that a run has trained. Raises ValueError if there is none, or its file does not fit the run."""
         weights, about = folder.weights()
+        where = f"the trained network in {folder.path}"
+        for key in ("genotype", "classes", "mean", "std"):
+            if key not in about:
+                raise ValueError(f"{where} does not say its {key}; train it anew: xnas retrain {folder.path}")
         try:
             genotype = Genotype.from_json(about["genotype"])
-            classes = tuple(json.loads(about["classes"]))
-            mean_C, std_C = (torch.tensor(json.loads(about[key])) for key in ("mean", "std"))
-            plan = network_plan(folder.config().retrain, image_channels=len(mean_C), num_classes=len(classes))
-            network = Network(genotype, plan)
-            network.load_state_dict(weights)
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(
-                f"the trained network in {folder.path} does not fit its settings: {error}"
-            ) from error
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+        words = Fields({key: parse_json(about[key], where=where) for key in _LISTS}, where=where)
+        classes, mean, std = words.names("classes"), words.numbers("mean"), words.numbers("std")
+        normalisation = Normalisation(mean_C=torch.tensor(mean), std_C=torch.tensor(std))
+        plan = network_plan(folder.config().retrain, image_channels=len(mean), num_classes=len(classes))
+        network = _without_memory(genotype, plan)
+        _check_fit(network, weights, where=where)
+        # Only now does it take memory: as much as the weights that were read, whatever the settings say.
+        network.to_empty(device="cpu").load_state_dict(weights)
         return cls(
             network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             genotype=genotype,
             classes=classes,
-            normalisation=Normalisation(mean_C=mean_C, std_C=std_C),
+            normalisation=normalisation,
         )
 
-    def test(
-        self, images: ImageSet, *, device: torch.device, interrupt: Interrupt | None = None
-    ) -> TestResult:
+    def test(self, images: Images, *, device: torch.device, interrupt: Interrupt | None = None) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training."""
         if images.classes != self.classes:
             raise ValueError(
@@ -114,3 +123,29 @@ class TrainedNetwork:
             device=device,
             interrupt=interrupt or Interrupt(),
         )
+
+
+def _without_memory(genotype: Genotype, plan: StackPlan) -> nn.Module:
+    with torch.device("meta"):
+        return Network(genotype, plan)
+
+
+def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """Raises ValueError unless `weights` has exactly the network's tensors, of their shapes and types, all finite."""
+    expected = network.state_dict()
+    unfit = f"{where} does not fit its settings"
+    if missing := [name for name in expected if name not in weights]:
+        raise ValueError(f"{unfit}: {shown(missing[0])} and {len(missing) - 1:,} other tensors are missing")
+    if unknown := [name for name in weights if name not in expected]:
+        raise ValueError(
+            f"{unfit}: it has {shown(unknown[0])} and {len(unknown) - 1:,} other tensors too many"
+        )
+    for name, tensor in expected.items():
+        for what, needed, given in (
+            ("shape", tuple(tensor.shape), tuple(weights[name].shape)),
+            ("type", tensor.dtype, weights[name].dtype),
+        ):
+            if needed != given:
+                raise ValueError(f"{unfit}: {name} has the {what} {given}, but must have {needed}")
+        if not weights[name].isfinite().all():
+            raise ValueError(f"{where} is of no use: {name} has values that are not finite; train it anew")

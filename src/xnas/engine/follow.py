@@ -7,7 +7,7 @@ done since its last checkpoint is done again, in the same way.
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,22 +76,23 @@ def follow(
             done=course.rounds,
             labels=course.labels(),
         )
-        for batches in course.batches_left():
-            epoch = course.epochs_done + 1
-            keeper.log(course.round(*batches))
-            progress.round_done(
-                epoch=epoch,
-                round_in_epoch=course.round_in_epoch or course.rounds_per_epoch,
-                values={"train loss": course.tallies["train"].loss},
-            )
-            if course.round_in_epoch == 0:
-                row = course.epoch_row()
-                keeper.log([row])
-                progress.epoch_done(row)
-            ending = interrupt.number is not None
-            keeper.after_round(ending=ending)
-            if ending:
-                interrupt.check()
+        with closing(course.batches_left()) as stream:
+            for batches in stream:
+                epoch = course.epochs_done + 1
+                keeper.log(course.round(*batches))
+                progress.round_done(
+                    epoch=epoch,
+                    round_in_epoch=course.round_in_epoch or course.rounds_per_epoch,
+                    values={"train loss": course.tallies["train"].loss},
+                )
+                if course.round_in_epoch == 0:
+                    row = course.epoch_row()
+                    keeper.log([row])
+                    progress.epoch_done(row)
+                ending = interrupt.number is not None
+                keeper.after_round(ending=ending)
+                if ending:
+                    interrupt.check()
     except NonFinite as error:
         raise NonFinite(f"{error}; last good checkpoint: {keeper.last}") from error
     except Exception as error:

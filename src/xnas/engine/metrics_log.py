@@ -6,7 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from xnas.report.metrics import read_rows
 from xnas.report.whole_file import CannotWrite, sync_folder, write_all
+
+BLOCK = 2**16
 
 
 class MetricsLog:
@@ -62,20 +65,17 @@ class MetricsLog:
 
     def kinds(self) -> Collection[str]:
         """The kinds of the rows that are there. Raises ValueError for a row that is none."""
-        if not self.path.is_file():
-            return ()
-        whole = self.path.read_bytes().rpartition(b"\n")[0]
-        try:
-            return {str(json.loads(line)["kind"]) for line in whole.splitlines()}
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ValueError(
-                f"{self.path} holds a line that is no row: {error}; restore it from a copy"
-            ) from error
+        return {row.name("kind") for _, row in read_rows(self.path.parent)}
 
 
 def _whole_rows(handle: int) -> int:
-    content = b""
-    os.lseek(handle, 0, os.SEEK_SET)
-    while block := os.read(handle, 2**20):
-        content += block
-    return content.rfind(b"\n") + 1
+    """How many bytes of a file end with its last newline."""
+    end = os.lseek(handle, 0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - BLOCK)
+        os.lseek(handle, start, os.SEEK_SET)
+        newline = os.read(handle, end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

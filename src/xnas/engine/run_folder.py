@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -24,12 +23,14 @@ from xnas.engine.config import CONFIG, Config, differences, read_run_config
 from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.metrics_log import MetricsLog
-from xnas.report.fields import parse_object
-from xnas.report.metrics import METRICS
+from xnas.engine.tensor_file import read_tensors
+from xnas.report.fields import Fields, parse_object, read_object
+from xnas.report.metrics import METRICS, read_rows
 from xnas.report.record import GENOTYPE as GENOTYPE
-from xnas.report.record import GENOTYPE_SO_FAR
+from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, read_architecture
 from xnas.report.whole_file import CannotWrite, sync_folder, write_whole
 from xnas.space.genotype import Genotype
+from xnas.space.regular_file import check_folder, is_there
 
 JOB, ENVIRONMENT = "job.json", "environment.json"
 RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
@@ -58,14 +59,18 @@ class Place:
     stem: str = ""
     overwrite: bool = False
 
-    def __post_init__(self) -> None:
-        if self.name is not None and not re.fullmatch(r"[\w][\w.\-]*", self.name):
-            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {self.name!r}")
+    @classmethod
+    def named(cls, name: str | None, *, runs: Path, stem: str, overwrite: bool) -> "Place":
+        """The place that a user's words mean. Raises ValueError for a name that is none."""
+        if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
+            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
+        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite)
 
     @classmethod
     def of(cls, folder: Path) -> "Place":
-        """The place of a run folder that is there."""
-        return cls(runs=folder.parent, name=folder.name or folder.resolve().name)
+        """The place of a run folder that is there, whatever it is called."""
+        path = folder.resolve() if folder.name in ("", "..") else folder
+        return cls(runs=path.parent, name=path.name)
 
     def earlier(self) -> "RunFolder | None":
         """The run that is there and is to be continued. Raises ValueError if something else is there."""
@@ -137,7 +142,9 @@ class RunFolder:
 
     def child(self, *names: str) -> "RunFolder":
         """A run folder inside this one, made if it is missing."""
-        return self.at(self.path.joinpath(*names))
+        path = self.path.joinpath(*names)
+        check_folder(path, inside=self.path)
+        return self.at(path)
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""
@@ -153,23 +160,19 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} has no {JOB}, so it cannot be continued; start anew under another name"
             )
-        path = self.path / JOB
-        fields = parse_object(path.read_text(encoding="utf-8"), where=str(path))
+        fields = self._read_json(JOB)
         job = Job(
-            verb=fields.text("verb"), controls=fields.integer("controls"), network=fields.text("network")
+            verb=fields.name("verb"),
+            controls=fields.integer("controls", most=MOST_CONTROLS),
+            network=fields.name("network"),
         )
         if job.verb not in ("run", SEARCH, RETRAIN):
-            raise ValueError(f"{path}: 'verb' must be run, search or retrain; got {job.verb!r}")
+            raise ValueError(f"{fields.where}: 'verb' must be run, search or retrain; got {job.verb!r}")
         return job
 
     def environment(self) -> dict[str, Any]:
         """What the run ran on; empty if the folder does not say. Raises ValueError if the file is damaged."""
-        path = self.path / ENVIRONMENT
-        return (
-            dict(parse_object(path.read_text(encoding="utf-8"), where=str(path)).values)
-            if path.is_file()
-            else {}
-        )
+        return dict(self._read_json(ENVIRONMENT).values)
 
     def describe(self, config: Config, environment: Mapping[str, object]) -> None:
         """Write the environment and the settings of the run, these last: a folder that has them is a run's."""
@@ -208,15 +211,12 @@ class RunFolder:
 
     def genotype(self) -> Genotype:
         """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
-        path = self.path / GENOTYPE
-        if not path.is_file():
+        genotype = read_architecture(self.path) if is_there(self.path / GENOTYPE) else None
+        if genotype is None:
             raise ValueError(
                 f"{self.path} has no {GENOTYPE} yet: its search has not ended; go on with: xnas resume {self.path}"
             )
-        try:
-            return Genotype.from_json(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return genotype
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append a row to metrics.jsonl. Raises CannotWrite; the row then waits for the next attempt."""
@@ -228,53 +228,46 @@ class RunFolder:
 
     def result(self) -> dict[str, Any]:
         """What the tested network reached. Raises ValueError if the file is damaged."""
-        path = self.path / RESULT
-        values = dict(parse_object(path.read_text(encoding="utf-8"), where=str(path)).values)
+        values = self._read_json(RESULT).values
         return {name: value for name, value in values.items() if name not in ("format", "version")}
 
     def add_timing(self, phase: str, **values: float) -> None:
         """Note the wall time of a phase, in seconds."""
-        path = self.path / TIMING
-        known = (
-            parse_object(path.read_text(encoding="utf-8"), where=str(path)).values if path.is_file() else {}
-        )
-        self._write_json(TIMING, {**known, phase: values})
+        self._write_json(TIMING, {**self._read_json(TIMING).values, phase: values})
 
     def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         # One entry: the order of several is left to chance, and the same weights should be the same bytes.
-        write_whole(self.path / WEIGHTS, save(tensors, metadata={"about": json.dumps(about)}))
+        content = save(tensors, metadata={"about": json.dumps(about)})
+        write_whole(self.path / WEIGHTS, content, inside=self.path)
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
         path = self.path / WEIGHTS
-        if not path.is_file():
+        if not is_there(path):
             raise ValueError(f"{self.path} has no trained network yet; run: xnas retrain {self.path}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                about = (file.metadata() or {}).get("about", "")
-        except Exception as error:  # the reader's own error type says nothing to the user
-            raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
-        fields = parse_object(about, where=f"{path}: about")
-        return tensors, {name: fields.text(name) for name in fields.values}
+        tensors, words = read_tensors(path, inside=self.path)
+        about = parse_object(words.get("about", ""), where=f"{path}: about")
+        return tensors, {name: about.text(name) for name in about.values}
 
     def drop_training(self) -> None:
         """Take out what an earlier retraining left: its result, its rows, its checkpoints and its weights."""
         (self.path / RESULT).unlink(missing_ok=True)
-        path = self.path / METRICS
-        if path.is_file():
+        if is_there(self.path / METRICS):
             self.metrics.flush()  # a row that a crash has torn goes first
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["kind"] not in TRAINING_ROWS]
-            self._write(METRICS, "".join(kept))
-            self.metrics = MetricsLog(path)
+            kept = [line for line, row in read_rows(self.path) if row.name("kind") not in TRAINING_ROWS]
+            write_whole(self.path / METRICS, b"".join(kept), inside=self.path)
+            self.metrics = MetricsLog(self.path / METRICS)
         self.checkpoints(RETRAIN).drop()
         (self.path / WEIGHTS).unlink(missing_ok=True)
+
+    def _read_json(self, name: str) -> Fields:
+        """The fields of a file; none if it is not there. Raises ValueError if it is damaged."""
+        return read_object(self.path / name, inside=self.path) or Fields({}, where=str(self.path / name))
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._write(name, json.dumps(values, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode("utf-8"))
+        write_whole(self.path / name, text.encode("utf-8"), inside=self.path)

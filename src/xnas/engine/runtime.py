@@ -79,16 +79,20 @@ def make_repeatable(seed: int) -> None:
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
     """The states of torch's random generators, on the CPU and on `device`: uint8."""
     states = {"cpu": torch.get_rng_state()}
-    if device.type != "cpu":
-        states[device.type] = torch.get_device_module(device).get_rng_state()
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
     return states
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.device) -> None:
     """Go on from `random_states`; a device that they are not of keeps its own. Raises RuntimeError if they are none."""
     torch.set_rng_state(states["cpu"])
-    if device.type in states and device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states[device.type])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    if device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
 
 
 def peak_memory(device: torch.device) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xnas.data.batches import Batch, batches, num_batches
-from xnas.data.images import DataSet, ImageSet, Normalisation
+from xnas.data.images import DataSet, Images, Normalisation
 from xnas.data.order import mix_address, split
 from xnas.engine.config import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
 from xnas.engine.course import Course, Row
@@ -39,11 +39,11 @@ TRAIN, VALIDATION = 0, 1
 class Halves:
     """The training set's two parts: one for the network weights, one that rewards the experts."""
 
-    train: ImageSet
-    validation: ImageSet
+    train: Images
+    validation: Images
 
     @classmethod
-    def of(cls, config: Config, images: ImageSet) -> "Halves":
+    def of(cls, config: Config, images: Images) -> "Halves":
         """Split by the seed. Raises ValueError if a batch is larger than a part."""
         validation_N, train_N = split(
             images.labels_N, fraction=config.search.validation_share, seed=config.seed

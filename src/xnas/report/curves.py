@@ -1,5 +1,6 @@
 """Losses and accuracies by epoch, the experts that survive, and the size of the supernet."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -7,12 +8,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from xnas.report.figures import house_style
-from xnas.report.metrics import Course, SearchEpoch
+from xnas.report.metrics import Course, SearchEpoch, Wipeout
 from xnas.report.palette import GROUPS, INK, PHASES
 
 _SIZE = (5.2, 2.9)
 _PLACE = (0.11, 0.155, 0.73, 0.71)
 """Room on the right for the names of the lines."""
+
+MOST_GROUPS = 20
+"""Lines that can be told apart by their names."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -44,18 +48,22 @@ def draw_retrain_accuracy(course: Course, *, test_accuracy: float | None) -> Fig
 
 
 def draw_survivors(course: Course) -> Figure:
-    """The share of each group's experts that are alive, stepping down at every wipeout."""
+    """The share of the experts that are alive, of each of the first groups, stepping down at every wipeout."""
     rounds_per_epoch = rounds_of_epoch(course.search)
     last = course.search[-1].epoch
+    gone_of: dict[str, list[Wipeout]] = {name: [] for name in itertools.islice(course.groups, MOST_GROUPS)}
+    for gone in course.wipeouts:
+        if gone.group in gone_of:
+            gone_of[gone.group].append(gone)
     lines = {}
-    for name, group in course.groups.items():
+    for name, wipeouts in gone_of.items():
+        group = course.groups[name]
         total = len(group.edges) * len(group.experts)
         alive = total
         points = [(0.0, 1.0)]
-        for gone in sorted(course.wipeouts, key=lambda gone: gone.round):
-            if gone.group == name and total:
-                alive -= 1
-                points.append((wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch), alive / total))
+        for gone in sorted(wipeouts, key=lambda gone: gone.round):
+            alive -= 1
+            points.append((wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch), alive / total))
         lines[name] = [*points, (float(last), points[-1][1])]
     colours = dict(zip(lines, _cycle(len(lines)), strict=True))
     return _draw_lines("Experts alive", lines, colours, percent=True, steps=True, top=1.04)

@@ -36,15 +36,20 @@ class Place(NamedTuple):
     column: int
 
 
-def draw_expert_weights(course: Course, group: Group, *, chosen: CellGenotype | None = None) -> Figure:
-    """A figure of u over the epochs, for every edge of `group`; the edges of the `chosen` cell are marked.
+def draw_expert_weights(
+    course: Course, group: Group, *, chosen: CellGenotype | None = None, panels: int | None = None
+) -> Figure:
+    """A figure of u over the epochs, for the first `panels` edges of `group`, by default all of them.
+
+    The edges of the `chosen` cell are marked.
 
     The course must hold at least one search epoch that tells of the group.
     """
     rows = [row for row in course.search if group.name in row.groups]
     assert rows, "a group without weights has no curves"
     with house_style():
-        places = panel_places(group.edges)
+        edges = group.edges[:panels]
+        places = panel_places(edges)
         num_rows, num_columns = (1 + max(numbers) for numbers in zip(*places, strict=True))
         free_corner = num_rows > 1 and Place(0, num_columns - 1) not in places
         width = _LEFT + num_columns * (_PANEL[0] + _GAP[0]) - _GAP[0] + _RIGHT
@@ -53,15 +58,19 @@ def draw_expert_weights(course: Course, group: Group, *, chosen: CellGenotype | 
         height = _TOP + num_rows * (_PANEL[1] + _GAP[1]) - _GAP[1] + _BOTTOM
         figure = Figure(figsize=(width, height))
         low, high, zoomed = _range_of_weights(rows, group)
+        gone = _gone(course, group)
+        rounds_per_epoch = rounds_of_epoch(course.search)
         for edge, place in enumerate(places):
             left = _LEFT + place.column * (_PANEL[0] + _GAP[0])
             bottom = height - _TOP - place.row * (_PANEL[1] + _GAP[1]) - _PANEL[1]
             axes = figure.add_axes((left / width, bottom / height, _PANEL[0] / width, _PANEL[1] / height))
-            _draw_panel(axes, course, rows, group, edge)
+            _draw_panel(axes, rows, group, edge, gone.get(edge, {}), rounds_per_epoch)
             picked = chosen_operation(chosen, group.edges[edge])
             _style_panel(axes, group, edge, place, places, picked=picked, rows=rows, limits=(low, high))
         scale = "axis zoomed to their range" if zoomed else "axis from 0"
         unit = f"expert weights u, {scale}; dotted: uniform, 1/{len(group.experts)}"
+        if len(edges) < len(group.edges):
+            unit += f"; the first {len(edges)} of {len(group.edges):,} edges"
         figure.text(
             0.1 / width, 1 - 0.16 / height, f"Group {group.name}", weight="bold", fontsize=10.5, va="top"
         )
@@ -77,7 +86,7 @@ def panel_places(edges: Sequence[str]) -> list[Place]:
         ends = [(int(match[1]), int(match[2])) for match in found if match]
         nodes = sorted({node for _, node in ends})
         sources = sorted({source for source, _ in ends})
-        if len(set(ends)) == len(ends) and len(sources) <= 8:
+        if len(set(ends)) == len(ends) and len(sources) <= 8 and len(nodes) <= 12:
             return [Place(nodes.index(node), sources.index(source)) for source, node in ends]
     return [Place(i // 5, i % 5) for i in range(len(edges))]
 
@@ -109,13 +118,23 @@ def _range_of_weights(rows: Sequence[SearchEpoch], group: Group) -> tuple[float,
     return max(0.0, low - 0.1 * reach), min(1.0, high + 0.1 * reach), True
 
 
-def _draw_panel(axes: Axes, course: Course, rows: Sequence[SearchEpoch], group: Group, edge: int) -> None:
-    rounds_per_epoch = rounds_of_epoch(course.search)
-    gone = {
-        wipeout.expert: wipeout
-        for wipeout in course.wipeouts
-        if wipeout.group == group.name and wipeout.edge == edge
-    }
+def _gone(course: Course, group: Group) -> dict[int, dict[str, Wipeout]]:
+    """The group's wipeouts by edge and expert."""
+    gone: dict[int, dict[str, Wipeout]] = {}
+    for wipeout in course.wipeouts:
+        if wipeout.group == group.name:
+            gone.setdefault(wipeout.edge, {})[wipeout.expert] = wipeout
+    return gone
+
+
+def _draw_panel(
+    axes: Axes,
+    rows: Sequence[SearchEpoch],
+    group: Group,
+    edge: int,
+    gone: Mapping[str, Wipeout],
+    rounds_per_epoch: float,
+) -> None:
     for expert, name in enumerate(group.experts):
         style = operation_style(name)
         points = [

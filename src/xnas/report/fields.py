@@ -1,28 +1,56 @@
 """Reading JSON that should hold certain things: each getter checks the type, and errors say where and what.
 
-A number is finite: the engine never writes others.
+A number is finite, at most LARGEST in size, and a count fits 63 bits: the engine never writes others, and what draws
+and prints them need not fear for overflow.
 """
 
 import json
-import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
-from xnas.space.genotype import shown
+from xnas.space.genotype import without_duplicates
+from xnas.space.regular_file import is_there, read_regular_text
+from xnas.space.shown import shown, visible
+
+MOST_BYTES = 1_000_000
+"""Of a JSON file in a run folder; they have a few thousand."""
+
+LARGEST = 1e38
+MOST_COUNT = 2**63 - 1
+LONGEST_NAME = 255
+
+
+def read_object(path: Path, *, inside: Path) -> "Fields | None":
+    """The JSON object in a file of the run folder `inside`, or None if it is not there.
+
+    Raises ValueError, naming the file, for one that is damaged, too large, no regular file, or elsewhere by a link.
+    """
+    if not is_there(path):
+        return None
+    text = read_regular_text(path, what="file", most=MOST_BYTES, inside=inside)
+    return parse_object(text, where=str(path))
 
 
 def parse_object(text: str, *, where: str) -> "Fields":
     """The JSON object in `text`. Raises ValueError, naming `where` it is, for anything else."""
+    return Fields.of(parse_json(text, where=where), where=where)
+
+
+def parse_json(text: str, *, where: str) -> object:
+    """The value that the JSON in `text` stands for. Raises ValueError, naming `where` it is, for what is no JSON."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{where} is damaged: {reason}; restore it or take it away") from None
-    return Fields.of(value, where=where)
 
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is no finite number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
 
 
 class Fields:
@@ -41,48 +69,79 @@ class Fields:
 
     def number(self, key: str) -> float:
         """A finite number. Raises ValueError for anything else."""
-        return float(self._checked(key, _is_number, "a finite number"))
+        return float(self._checked(key, _is_number, f"a finite number of at most {LARGEST:g} in size"))
 
     def optional_number(self, key: str) -> float | None:
         """A finite number, or None where the key is missing or null."""
         return None if self.values.get(key) is None else self.number(key)
 
-    def integer(self, key: str) -> int:
-        """A whole number that is not negative. Raises ValueError for anything else."""
-        return int(self._checked(key, _is_count, "a whole number, not negative"))
+    def share(self, key: str) -> float:
+        """A number in [0, 1]. Raises ValueError for anything else."""
+        return float(self._checked(key, lambda value: _is_number(value) and 0 <= value <= 1, "in [0, 1]"))
+
+    def optional_share(self, key: str) -> float | None:
+        """A number in [0, 1], or None where the key is missing or null."""
+        return None if self.values.get(key) is None else self.share(key)
+
+    def integer(self, key: str, *, most: int = MOST_COUNT) -> int:
+        """A whole number from 0 to `most`. Raises ValueError for anything else."""
+
+        def is_count(value: object) -> bool:
+            return type(value) is int and 0 <= value <= most
+
+        return int(self._checked(key, is_count, f"a whole number, not negative, at most {most}"))
 
     def text(self, key: str) -> str:
-        """A string. Raises ValueError for anything else."""
+        """A string of any length. Raises ValueError for anything else."""
         return str(self._checked(key, lambda value: isinstance(value, str), "a string"))
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings. Raises ValueError for anything else."""
-        return tuple(self._checked(key, lambda value: _is_list_of(value, str), "a list of strings"))
+    def name(self, key: str) -> str:
+        """A short string, its control characters made visible. Raises ValueError for anything else."""
+        return visible(self._checked(key, _is_name, f"a string of at most {LONGEST_NAME} characters"))
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list of short strings, as `name` has them. Raises ValueError for anything else."""
+
+        def are_names(value: object) -> bool:
+            return isinstance(value, list) and all(map(_is_name, value))
+
+        kind = f"a list of strings of at most {LONGEST_NAME} characters"
+        return tuple(map(visible, self._checked(key, are_names, kind)))
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of finite numbers. Raises ValueError for anything else."""
+
+        def are_numbers(value: object) -> bool:
+            return isinstance(value, list) and _are_numbers(value)
+
+        return tuple(map(float, self._checked(key, are_numbers, "a list of finite numbers")))
 
     def numbers_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
         """E lists of K finite numbers. Raises ValueError for anything else."""
-        rows = self._table(key, shape, _is_number, "numbers")
+        return tuple(tuple(map(float, row)) for row in self._table(key, shape, _are_numbers, "numbers"))
+
+    def shares_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
+        """E lists of K numbers in [0, 1]. Raises ValueError for anything else."""
+        rows = self._table(key, shape, _are_shares, "numbers in [0, 1]")
         return tuple(tuple(map(float, row)) for row in rows)
 
     def flags_EK(self, key: str, *, shape: tuple[int, int]) -> tuple[tuple[bool, ...], ...]:
         """E lists of K truth values. Raises ValueError for anything else."""
-        rows = self._table(key, shape, lambda value: isinstance(value, bool), "true or false")
-        return tuple(tuple(map(bool, row)) for row in rows)
+        return tuple(map(tuple, self._table(key, shape, _are_flags, "true or false")))
 
     def inner(self, key: str) -> "Fields":
         """An object inside this one. Raises ValueError for anything else."""
         return Fields.of(self._value(key), where=f"{self.where}: {key!r}")
 
-    def _table(self, key: str, shape: tuple[int, int], fits: Any, what: str) -> list[list[Any]]:
+    def _table(self, key: str, shape: tuple[int, int], fit: Any, what: str) -> list[list[Any]]:
+        """Lists of one length whose entries `fit`, which looks at a whole list: most numbers of a run are in them."""
         num_rows, num_columns = shape
 
         def is_table(value: object) -> bool:
             return (
                 isinstance(value, list)
                 and len(value) == num_rows
-                and all(
-                    isinstance(row, list) and len(row) == num_columns and all(map(fits, row)) for row in value
-                )
+                and all(isinstance(row, list) and len(row) == num_columns and fit(row) for row in value)
             )
 
         return list(self._checked(key, is_table, f"{num_rows} lists of {num_columns} {what}"))
@@ -100,12 +159,21 @@ class Fields:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and _are_numbers([value])
 
 
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _are_numbers(values: list[Any]) -> bool:
+    # Compared, not converted: an integer of hundreds of digits has no float. True is an int to Python.
+    return set(map(type, values)) <= {int, float} and all(-LARGEST <= value <= LARGEST for value in values)
 
 
-def _is_list_of(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
+def _are_shares(values: list[Any]) -> bool:
+    return _are_numbers(values) and all(0 <= value <= 1 + 1e-9 for value in values)  # shares may be rounded
+
+
+def _are_flags(values: list[Any]) -> bool:
+    return set(map(type, values)) <= {bool}
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME

@@ -1,21 +1,32 @@
 """The course of a run, read from metrics.jsonl into values.
 
 Every line is a row with a "kind". A last line that was torn by a crash is left out; damage before it is an error.
-Rows of a kind that is not known here are passed over, so that a newer run can still be looked at.
+Rows of a kind that is not known here are passed over, so that a newer run can still be looked at. Rows are read one by
+one, and only what they say is kept.
 
 E: edges of a group; K: experts of each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnas.report.fields import Fields, parse_object
+from xnas.space.regular_file import is_there, open_regular
+from xnas.space.shown import shown, visible
 
 METRICS = "metrics.jsonl"
 
+MOST_EPOCHS = 1_000_000
+"""Of a search or a training."""
 
-@dataclass(frozen=True, kw_only=True)
+MOST_BYTES = 64_000_000
+"""Of the file; the default search writes 9,000 an epoch."""
+
+MOST_LINE_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
     """A group of forecasters, and what its search is fixed by."""
 
@@ -34,7 +45,7 @@ class Group:
     """Relaxation of the wipeout; None: no wipeout."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GroupWeights:
     """The expert weights of a group at the end of an epoch."""
 
@@ -45,7 +56,7 @@ class GroupWeights:
     alive_EK: tuple[tuple[bool, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchEpoch:
     """An epoch of the search; epoch 0 is its start, and has neither losses nor accuracies."""
 
@@ -59,7 +70,7 @@ class SearchEpoch:
     groups: Mapping[str, GroupWeights]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Wipeout:
     """An expert that left the search."""
 
@@ -71,7 +82,7 @@ class Wipeout:
     feedbacks: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RetrainEpoch:
     """An epoch of the training from scratch."""
 
@@ -80,7 +91,7 @@ class RetrainEpoch:
     train_accuracy: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Course:
     """All that metrics.jsonl tells of a run."""
 
@@ -95,24 +106,23 @@ def read_course(folder: Path) -> Course:
 
     Raises ValueError, naming file and line, for a row that is damaged or lacks something.
     """
-    path = folder / METRICS
-    if not path.is_file():
-        return Course()
     groups: dict[str, Group] = {}
     search: dict[int, SearchEpoch] = {}
     retrain: dict[int, RetrainEpoch] = {}
-    wipeouts: list[Wipeout] = []
-    for row in _rows(path):
+    wipeouts: dict[tuple[str, int, str], Wipeout] = {}
+    for _, row in read_rows(folder):
         # An epoch that was done again after an interruption counts as it ended the last time.
-        match row.text("kind"):
+        match row.name("kind"):
             case "group":
                 group = _group(row)
-                groups[group.name] = group
+                if groups.setdefault(group.name, group) != group:
+                    raise ValueError(f"{row.where}: group {group.name!r} is not as it was in a line before")
             case "search_epoch":
                 search_epoch = _search_epoch(row, groups)
                 search[search_epoch.epoch] = search_epoch
             case "wipeout":
-                wipeouts.append(_wipeout(row, groups))
+                gone = _wipeout(row, groups)
+                wipeouts[gone.group, gone.edge, gone.expert] = gone
             case "retrain_epoch":
                 retrain_epoch = _retrain_epoch(row)
                 retrain[retrain_epoch.epoch] = retrain_epoch
@@ -121,38 +131,53 @@ def read_course(folder: Path) -> Course:
     return Course(
         groups=groups,
         search=tuple(search[epoch] for epoch in sorted(search)),
-        wipeouts=tuple(dict.fromkeys(wipeouts)),
+        wipeouts=tuple(wipeouts.values()),
         retrain=tuple(retrain[epoch] for epoch in sorted(retrain)),
     )
 
 
-def _rows(path: Path) -> list[Fields]:
+def read_rows(folder: Path) -> Iterator[tuple[bytes, Fields]]:
+    """The lines of the run's metrics.jsonl that are not blank, and what is in them; nothing without that file.
+
+    Raises ValueError, naming file and line, for a line that is damaged.
+    """
+    path = folder / METRICS
+    if not is_there(path):
+        return
+    with open_regular(path, what="metrics", most=MOST_BYTES, inside=folder) as file:
+        for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
+            where = f"{path}, line {number}"
+            if len(line) > MOST_LINE_BYTES:
+                raise ValueError(
+                    f"{where} is damaged: it has more than {MOST_LINE_BYTES:,} bytes; restore it"
+                )
+            if not line.strip():
+                continue
+            try:
+                row = _row(line, where=where)
+            except ValueError:
+                if line.endswith(b"\n"):
+                    raise
+                continue  # a line without its newline was still being written
+            yield line, row
+
+
+def _row(line: bytes, *, where: str) -> Fields:
     # Bytes: a crash may have cut the last line inside a character.
-    lines = path.read_bytes().split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            rows.append(parse_object(line.decode("utf-8"), where=where))
-        except UnicodeDecodeError:
-            if number < len(lines):
-                raise ValueError(f"{where} is damaged: it is not UTF-8; restore it or take it away") from None
-        except ValueError:
-            # Only a line without its newline was still being written.
-            if number < len(lines):
-                raise
-    return rows
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{where} is damaged: it is not UTF-8; restore it or take it away") from None
+    return parse_object(text, where=where)
 
 
 def _group(row: Fields) -> Group:
     return Group(
-        name=row.text("group"),
-        experts=row.texts("experts"),
-        edges=row.texts("edges"),
+        name=row.name("group"),
+        experts=row.names("experts"),
+        edges=row.names("edges"),
         replicas=row.integer("replicas"),
-        feedback=row.text("feedback"),
+        feedback=row.name("feedback"),
         horizon=row.integer("horizon"),
         step_size=row.number("step_size"),
         reward_bound=row.number("reward_bound"),
@@ -163,15 +188,15 @@ def _group(row: Fields) -> Group:
 def _search_epoch(row: Fields, groups: Mapping[str, Group]) -> SearchEpoch:
     weights = row.inner("groups")
     return SearchEpoch(
-        epoch=row.integer("epoch"),
+        epoch=row.integer("epoch", most=MOST_EPOCHS),
         rounds=row.integer("rounds"),
         parameters=row.integer("parameters"),
         train_loss=row.optional_number("train_loss"),
-        train_accuracy=row.optional_number("train_accuracy"),
+        train_accuracy=row.optional_share("train_accuracy"),
         val_loss=row.optional_number("val_loss"),
-        val_accuracy=row.optional_number("val_accuracy"),
+        val_accuracy=row.optional_share("val_accuracy"),
         groups={
-            name: _weights(weights.inner(name), _known(name, groups, where=row.where))
+            visible(name): _weights(weights.inner(name), _known(visible(name), groups, where=row.where))
             for name in weights.values
         },
     )
@@ -181,7 +206,7 @@ def _weights(row: Fields, group: Group) -> GroupWeights:
     shape = (len(group.edges), len(group.experts))
     return GroupWeights(
         feedbacks=row.integer("feedbacks"),
-        u_EK=row.numbers_EK("u", shape=shape),
+        u_EK=row.shares_EK("u", shape=shape),
         log_v_EK=row.numbers_EK("log_v", shape=shape),
         alive_EK=row.flags_EK("alive", shape=shape),
     )
@@ -189,11 +214,11 @@ def _weights(row: Fields, group: Group) -> GroupWeights:
 
 def _wipeout(row: Fields, groups: Mapping[str, Group]) -> Wipeout:
     wipeout = Wipeout(
-        epoch=row.integer("epoch"),
+        epoch=row.integer("epoch", most=MOST_EPOCHS),
         round=row.integer("round"),
-        group=row.text("group"),
+        group=row.name("group"),
         edge=row.integer("edge"),
-        expert=row.text("expert"),
+        expert=row.name("expert"),
         feedbacks=row.integer("feedbacks"),
     )
     group = _known(wipeout.group, groups, where=row.where)
@@ -208,13 +233,13 @@ def _wipeout(row: Fields, groups: Mapping[str, Group]) -> Wipeout:
 
 def _retrain_epoch(row: Fields) -> RetrainEpoch:
     return RetrainEpoch(
-        epoch=row.integer("epoch"),
+        epoch=row.integer("epoch", most=MOST_EPOCHS),
         train_loss=row.number("train_loss"),
-        train_accuracy=row.number("train_accuracy"),
+        train_accuracy=row.share("train_accuracy"),
     )
 
 
 def _known(name: str, groups: Mapping[str, Group], *, where: str) -> Group:
     if name not in groups:
-        raise ValueError(f"{where}: group {name!r} has no row of its own before this one")
+        raise ValueError(f"{where}: group {shown(name)} has no row of its own before this one")
     return groups[name]

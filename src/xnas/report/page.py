@@ -26,12 +26,12 @@ def write_report(folder: Path) -> Path:
     inlined: dict[str, list[str]] = {}
     for picture in pictures_of(run):
         svg = svg_bytes(picture.figure, name=picture.name)
-        write_whole(folder / PICTURES / f"{picture.name}.svg", svg)
-        write_whole(folder / PICTURES / f"{picture.name}.png", png_bytes(picture.figure))
+        write_whole(folder / PICTURES / f"{picture.name}.svg", svg, inside=folder)
+        write_whole(folder / PICTURES / f"{picture.name}.png", png_bytes(picture.figure), inside=folder)
         html = inline_svg(svg, name=picture.name, description=escape(picture.description))
         inlined.setdefault(picture.section, []).append(html)
     path = folder / PAGE
-    write_whole(path, render_page(run, inlined).encode("utf-8"))
+    write_whole(path, render_page(run, inlined).encode("utf-8"), inside=folder)
     return path
 
 

@@ -3,18 +3,22 @@
 import shlex
 
 from xnas.report.markup import escape, figure, folded, section, table
-from xnas.report.record import RunRecord, pretty
+from xnas.report.pictures import drawn_edges
+from xnas.report.record import RunRecord
 from xnas.report.table import Row, accuracy_text, count_text, interval_text, verdict
 from xnas.space.genotype_text import to_darts_text
 
 _WIPEOUTS_SHOWN = 8
+_GROUPS_NAMED = 8
 
 
 def header(run: RunRecord, rows: list[Row]) -> str:
     """The answer first: accuracy, cost, data, seed, time; then what is missing, and who is ahead."""
     found = next((row for row in rows if row.kind == "found"), None)
     source = run.setting("data", "source")
-    seed = run.config.get("seed", run.result.seed if run.result else None)
+    seed = run.setting(None, "seed")
+    if seed is None and run.result:
+        seed = run.result.seed
     tiles = []
     if found and run.result:
         interval = interval_text(found)
@@ -37,7 +41,8 @@ def header(run: RunRecord, rows: list[Row]) -> str:
         f"{f'<small>{escape(detail)}</small>' if detail else ''}</dd></div>\n"
         for kind, name, value, detail in tiles
     )
-    device = run.environment.get("device_name") or run.environment.get("device")
+    devices = [run.environment.get(key) for key in ("device_name", "device")]
+    device = next((name for name in devices if name and isinstance(name, str)), None)
     lesser = "Architecture search with expert advice" + (f", on {device}" if device else "")
     notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in _missing(run))
     said = f'<p class="verdict">{escape(verdict(rows))}</p>\n' if rows else ""
@@ -103,6 +108,7 @@ def experts(run: RunRecord, weights: list[str], survivors: list[str]) -> str:
     return section(
         "What the experts did",
         note
+        + _undrawn(run)
         + "".join(figure(picture, scroll=True) for picture in weights)
         + _pairs(survivors)
         + _wipeouts(run),
@@ -161,8 +167,8 @@ def particulars(run: RunRecord) -> str:
     if run.genotype is not None:
         parts.append(folded("Architecture (genotype.json)", run.genotype.to_json()))
         parts.append(folded("Architecture as DARTS text", to_darts_text(run.genotype), wrap=True))
-    if run.environment:
-        parts.append(folded("Environment (environment.json)", pretty(dict(run.environment)), wrap=True))
+    if run.environment_text is not None:
+        parts.append(folded("Environment (environment.json)", run.environment_text, wrap=True))
     return section("To do it again", "\n".join(parts))
 
 
@@ -178,8 +184,7 @@ def duration(seconds: float) -> str:
 
 def _timing(run: RunRecord) -> list[tuple[str, float]]:
     names = {"retrain": "training"}
-    found = [(names.get(phase, phase), values.get("seconds")) for phase, values in run.timing.items()]
-    return [(phase, float(value)) for phase, value in found if isinstance(value, int | float)]
+    return [(names.get(phase, phase), seconds) for phase, seconds in run.seconds.items()]
 
 
 def _missing(run: RunRecord) -> list[str]:
@@ -206,6 +211,14 @@ def _standing_of_cells(run: RunRecord) -> str:
     if heard:
         return "; the cells below are its choice as it stood then"
     return "; by then no expert had been rewarded, so the cells below may mean nothing"
+
+
+def _undrawn(run: RunRecord) -> str:
+    whole = [name for name, edges in drawn_edges(run.course).items() if not edges]
+    if not whole:
+        return ""
+    some = ", ".join(whole[:_GROUPS_NAMED]) + (", ..." if len(whole) > _GROUPS_NAMED else "")
+    return f"<p>Not drawn, as there would be too many curves: {escape(some)}.</p>"
 
 
 def _wipeouts(run: RunRecord) -> str:
@@ -240,7 +253,7 @@ def _pairs(pictures: list[str]) -> str:
 
 def _commands(run: RunRecord) -> str:
     given = run.environment.get("command")
-    words = [str(word) for word in given] if isinstance(given, list) else []
+    words = [word for word in given if isinstance(word, str)] if isinstance(given, list) else []
     lines = []
     if words:
         lines += ["# as it was called", shlex.join(words)]

@@ -16,7 +16,14 @@ from xnas.report.curves import (
     draw_survivors,
 )
 from xnas.report.expert_curves import draw_expert_weights
+from xnas.report.metrics import Course
 from xnas.report.record import RunRecord
+
+MOST_PANELS = 100
+"""Edges of a group that are drawn."""
+
+MOST_CURVES = 2000
+"""Experts' curves in all pictures together: DARTS's search has 196, a stranger's run may claim any number."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,10 @@ def _experts(run: RunRecord) -> Iterator[Picture]:
     course = run.course
     if not any(row.epoch for row in course.search):
         return  # epoch 0 alone: uniform weights, and nothing lost
-    for number, (name, group) in enumerate(course.groups.items(), start=1):
-        if not group.edges or not group.experts or not any(name in row.groups for row in course.search):
+    for number, (name, panels) in enumerate(drawn_edges(course).items(), start=1):
+        if not panels:
             continue
+        group = course.groups[name]
         chosen = None
         if run.genotype is not None:
             chosen = {"normal": run.genotype.normal, "reduction": run.genotype.reduction}.get(name)
@@ -78,9 +86,20 @@ def _experts(run: RunRecord) -> Iterator[Picture]:
             f"experts-{plain}",
             "experts",
             f"Expert weights of group {name} by epoch, a panel for each edge",
-            draw_expert_weights(course, group, chosen=chosen),
+            draw_expert_weights(course, group, chosen=chosen, panels=panels),
         )
     yield Picture("survivors", "survivors", "Share of experts alive by epoch", draw_survivors(course))
     yield Picture(
         "supernet-size", "survivors", "Parameters of the supernet by epoch", draw_supernet_size(course)
     )
+
+
+def drawn_edges(course: Course) -> dict[str, int]:
+    """How many edges are drawn of each group that has curves: of the first groups all, until there are too many."""
+    told = {name for row in course.search for name in row.groups}
+    curves, drawn = MOST_CURVES, {}
+    for name, group in course.groups.items():
+        if name in told and group.edges and group.experts:
+            drawn[name] = min(len(group.edges), MOST_PANELS, curves // len(group.experts))
+            curves -= drawn[name] * len(group.experts)
+    return drawn

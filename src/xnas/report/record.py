@@ -1,15 +1,19 @@
 """A run folder as one value: settings, environment, course, architecture, results, times. Anything may be missing."""
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnas.report.fields import Fields, parse_object
+from xnas.report.fields import Fields, read_object
 from xnas.report.metrics import Course, read_course
-from xnas.space.genotype import Genotype
+from xnas.report.settings_file import parse_toml, read_settings_text
+from xnas.space.genotype import MAX_BYTES, Genotype
+from xnas.space.regular_file import check_folder, is_there, read_regular_text
+from xnas.space.shown import visible
+
+MOST_CONTROLS = 1000
 
 GENOTYPE, GENOTYPE_SO_FAR = "genotype.json", "genotype-so-far.json"
 """The choice of a search that has ended, and of one that was broken off."""
@@ -39,7 +43,9 @@ class RunRecord:
     config_text: str | None
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
-    timing: Mapping[str, Mapping[str, Any]]
+    environment_text: str | None
+    seconds: Mapping[str, float]
+    """Wall time by phase."""
     course: Course
     genotype: Genotype | None
     result: Result | None
@@ -56,39 +62,42 @@ class RunRecord:
         """
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a run folder; give one that xnas has written")
-        config_text = _text(folder / "config.toml")
-        timing = _object(folder / "timing.json")
-        environment = _object(folder / "environment.json")
+        path = folder / "config.toml"
+        config_text = read_settings_text(path, inside=folder) if is_there(path) else None
+        timing = read_object(folder / "timing.json", inside=folder)
+        environment = read_object(folder / "environment.json", inside=folder)
         controls = read_controls(folder)
         return cls(
             name=folder.resolve().name,
             config_text=config_text,
-            config=_config(config_text, where=folder / "config.toml"),
+            config=parse_toml(config_text or "", where=str(path)),
             environment=environment.values if environment else {},
-            timing={phase: timing.inner(phase).values for phase in timing.values} if timing else {},
+            environment_text=_pretty(environment) if environment else None,
+            seconds=_seconds(timing) if timing else {},
             course=read_course(folder),
-            genotype=_genotype(genotype_file(folder)),
+            genotype=read_architecture(folder),
             result=read_result(folder),
             controls=controls,
             untested=tuple(place.name for place in _control_folders(folder) if place.name not in controls),
         )
 
-    def setting(self, section: str, key: str) -> Any:
-        """A value of config.toml, or None if it is not there."""
-        values = self.config.get(section)
-        return values.get(key) if isinstance(values, dict) else None
+    def setting(self, section: str | None, key: str) -> str | int | None:
+        """A text or a number of config.toml; None if it is not there, or of another type."""
+        values = self.config if section is None else self.config.get(section)
+        value = values.get(key) if isinstance(values, dict) else None
+        return value if isinstance(value, str) or (type(value) is int and abs(value) < 2**63) else None
 
 
 def genotype_file(folder: Path) -> Path:
     """Where the architecture of a run is: the final one, or else the one so far."""
     so_far = folder / GENOTYPE_SO_FAR
-    return so_far if so_far.is_file() and not (folder / GENOTYPE).exists() else folder / GENOTYPE
+    return so_far if is_there(so_far) and not is_there(folder / GENOTYPE) else folder / GENOTYPE
 
 
 def read_result(folder: Path) -> Result | None:
     """The result of the run in `folder`, or None. Raises ValueError, naming the file, if it is damaged."""
     path = folder / "result.json"
-    fields = _object(path)
+    fields = read_object(path, inside=folder)
     if fields is None:
         return None
     if fields.values.get("format") != "xnas-result":
@@ -97,12 +106,9 @@ def read_result(folder: Path) -> Result | None:
         raise ValueError(
             f"{path} has version {fields.integer('version')}; this xnas reads up to 1: upgrade xnas"
         )
-    accuracy = fields.number("test_accuracy")
-    if not 0 <= accuracy <= 1:
-        raise ValueError(f"{path}: 'test_accuracy' must lie in [0, 1]; got {accuracy}")
     return Result(
-        name=fields.text("name"),
-        test_accuracy=accuracy,
+        name=fields.name("name"),
+        test_accuracy=fields.share("test_accuracy"),
         test_loss=fields.number("test_loss"),
         test_samples=fields.integer("test_samples"),
         parameters=fields.integer("parameters"),
@@ -110,6 +116,18 @@ def read_result(folder: Path) -> Result | None:
         epochs=fields.integer("epochs"),
         seed=fields.integer("seed"),
     )
+
+
+def read_architecture(folder: Path) -> Genotype | None:
+    """The genotype of the run in `folder`, final or so far, or None. Raises ValueError, naming the file, if damaged."""
+    path = genotype_file(folder)
+    if not is_there(path):
+        return None
+    text = read_regular_text(path, what="genotype", most=MAX_BYTES, inside=folder)
+    try:
+        return Genotype.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def read_controls(folder: Path) -> dict[str, Result]:
@@ -120,38 +138,29 @@ def read_controls(folder: Path) -> dict[str, Result]:
 
 def _control_folders(folder: Path) -> list[Path]:
     place = folder / "controls"
-    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
-
-
-def _text(path: Path) -> str | None:
-    if not path.is_file():
-        return None
+    if not place.is_dir():
+        return []
+    check_folder(place, inside=folder)
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is damaged: it is not UTF-8; restore it or take it away") from None
+        found = sorted(path for path in place.iterdir() if path.is_dir())
+    except OSError as error:
+        raise ValueError(f"cannot look into {place}: {error.strerror}") from None
+    if len(found) > MOST_CONTROLS:
+        raise ValueError(f"{place} has {len(found):,} controls; a report takes {MOST_CONTROLS:,} at most")
+    for path in found:
+        check_folder(path, inside=folder)
+    return found
 
 
-def _object(path: Path) -> Fields | None:
-    text = _text(path)
-    return None if text is None else parse_object(text, where=str(path))
+def _seconds(timing: Fields) -> dict[str, float]:
+    found = {visible(phase): timing.inner(phase).optional_number("seconds") for phase in timing.values}
+    return {phase: seconds for phase, seconds in found.items() if seconds is not None}
 
 
-def _config(text: str | None, *, where: Path) -> Mapping[str, Any]:
+def _pretty(fields: Fields) -> str:
     try:
-        return tomllib.loads(text or "")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"{where} is not valid TOML: {error}; mend it there") from None
-
-
-def _genotype(path: Path) -> Genotype | None:
-    text = _text(path)
-    try:
-        return None if text is None else Genotype.from_json(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def pretty(value: object) -> str:
-    """A JSON value as text to read."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+        return json.dumps(fields.values, indent=2, ensure_ascii=False)
+    except RecursionError:  # writing goes less deep than reading
+        raise ValueError(
+            f"{fields.where} is damaged: nested too deeply; restore it or take it away"
+        ) from None

@@ -4,13 +4,21 @@ import contextlib
 import os
 from pathlib import Path
 
+from xnas.space.regular_file import check_place
+
 
 class CannotWrite(ValueError):
     """The disk does not take a file: it is full, read-only or gone. What was there before is as it was."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, or leave what was there. Raises CannotWrite if the place cannot be written to."""
+def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> None:
+    """Put `content` at `path`, or leave what was there.
+
+    Raises CannotWrite if the place cannot be written to, and ValueError if it leads by a link out of the folder
+    `inside`.
+    """
+    if inside is not None:
+        check_place(path, inside=inside)
     staged = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,12 @@ JSON with a format version; `genotype_text.py` reads and writes the form that DA
 """
 
 import json
-import reprlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from xnas.space.lookup import lookup
+from xnas.space.shown import shown
 from xnas.space.vocabulary import OPERATIONS as OPERATIONS
 
 MAX_NODES = 32
@@ -22,6 +22,9 @@ MAX_NODES = 32
 
 MAX_CHARACTERS = 100_000
 """The longest text that is parsed; a cell of 32 nodes needs a few thousand characters."""
+
+MAX_BYTES = 4 * MAX_CHARACTERS
+"""The longest that such a text can be as a file."""
 
 FORMAT = "xnas-genotype"
 VERSION = 1
@@ -156,6 +159,10 @@ def plain_text(source: str | bytes) -> str:
 
     Raises ValueError before anything parses it, if it is no text or too long to be a genotype.
     """
+    if isinstance(source, bytes) and len(source) > MAX_BYTES:
+        raise ValueError(
+            f"not a genotype: {len(source):,} bytes; it has {MAX_CHARACTERS:,} characters at most"
+        )
     try:
         text = source.decode() if isinstance(source, bytes) else source
     except UnicodeDecodeError as error:
@@ -172,16 +179,6 @@ def check_name(kind: str, name: object, known: Collection[str]) -> None:
     if not isinstance(name, str) or len(name) > 60:
         raise ValueError(f"the {kind} must be one of {', '.join(known)}; got {shown(name)}")
     lookup(kind, name, known)
-
-
-def shown(value: object) -> str:
-    """A value as an error line shows it: shortened, in one line."""
-    short = reprlib.Repr()
-    short.maxstring = 60
-    try:
-        return short.repr(value).replace("\n", " ")
-    except ValueError:  # Python refuses to write integers of more than 4,300 digits
-        return "a number of thousands of digits"
 
 
 def _span(nodes: range) -> str:
@@ -229,7 +226,8 @@ def _cell_json(cell: CellGenotype) -> str:
     return f'{{\n    "edges": [\n{lines}\n    ],\n    "concat": {json.dumps(cell.concat)}\n  }}'
 
 
-def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The fields of a JSON object. Raises ValueError for a key that is given twice."""
     fields: dict[str, object] = {}
     for key, value in pairs:
         if key in fields:
@@ -257,5 +255,5 @@ def _with_keys(thing: str, fields: object, keys: tuple[str, ...]) -> dict[str, A
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_without_duplicates, parse_int=_whole_number, parse_constant=_whole_number
+    object_pairs_hook=without_duplicates, parse_int=_whole_number, parse_constant=_whole_number
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xnas.space.genotype import (
-    MAX_CHARACTERS,
+    MAX_BYTES,
     MAX_NODES,
     CellGenotype,
     Genotype,
@@ -22,9 +22,10 @@ from xnas.space.genotype import (
     check_name,
     named_cell,
     plain_text,
-    shown,
 )
 from xnas.space.published import PUBLISHED, published_genotype
+from xnas.space.regular_file import read_regular
+from xnas.space.shown import shown
 
 _ARGUMENTS = ("normal", "normal_concat", "reduce", "reduce_concat")
 _FORM = "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
@@ -84,14 +85,10 @@ def read_genotype(source: str | Path) -> Genotype:
 
 
 def _read_file(path: Path) -> Genotype:
+    content = read_regular(path, what="genotype", most=MAX_BYTES)
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(MAX_CHARACTERS + 1)
+        text = plain_text(content)
         return Genotype.from_json(text) if text.lstrip().startswith("{") else from_darts_text(text)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a genotype: no UTF-8 text") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

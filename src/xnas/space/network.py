@@ -7,11 +7,24 @@ from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.operations import NETWORK_STYLE, build_operation
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
+MOST_OPERATIONS = 2000
+"""Of all cells together. The published networks have 160 to 200; a stranger's file could ask for any number."""
+
 
 class Network(Stack):
-    """The network that retraining trains: every node sums two operations' outputs."""
+    """The network that retraining trains: every node sums two operations' outputs.
+
+    Raises ValueError for a network of more than MOST_OPERATIONS operations.
+    """
 
     def __init__(self, genotype: Genotype, plan: StackPlan) -> None:
+        edges = max(len(genotype.normal.edges), len(genotype.reduction.edges))
+        if plan.cells * edges > MOST_OPERATIONS:
+            raise ValueError(
+                f"{plan.cells:,} cells of up to {edges} operations are more than a network takes, "
+                f"{MOST_OPERATIONS:,} operations; use fewer cells"
+            )
+
         def build_cell(place: CellPlace) -> nn.Module:
             return NetworkCell(genotype.reduction if place.reduction else genotype.normal, place)
 

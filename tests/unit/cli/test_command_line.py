@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from xnas.cli import VERBS, main
+from xnas.cli import check as check_verb
 from xnas.cli import evaluate as evaluate_verb
 from xnas.cli import resume as resume_verb
 from xnas.cli import retrain as retrain_verb
@@ -23,10 +24,12 @@ SETTINGS = [
     "data.download",
     "data.flip",
     "data.image-size",
+    "data.max-broken",
     "data.padding",
     "data.root",
     "data.source",
     "data.test-fraction",
+    "data.workers",
     "device",
     "retrain.batch-size",
     "retrain.cells",
@@ -86,6 +89,7 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
         (resume_verb.Arguments, ["device", "root", "run", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
+        (check_verb.Arguments, ["data", "download", "image-size", "json", "root"]),
         (
             show_verb.Arguments,
             [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],
@@ -97,10 +101,12 @@ def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    assert list(VERBS) == ["run", "search", "retrain", "resume", "evaluate", "show"]
+    assert list(VERBS) == ["run", "search", "retrain", "resume", "evaluate", "check", "show"]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["show", "--help"], ["--version"], []])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["show", "--help"], ["--version"], []]
+)
 def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     code = (
         "import sys\nfrom xnas.cli import main\n"
@@ -116,7 +122,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     [
         (
             "shwo",
-            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, show",
+            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, check,",
         ),
         ("run --preset quik", "xnas: unknown preset 'quik'; did you mean 'quick'?"),
         ("run --search.epoch 3", "did you mean --search.epochs"),
@@ -137,6 +143,11 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("search --checkpoint.keep 1", "checkpoint.keep must be at least 2; got 1"),
         ("evaluate no/run", "no/run is not a run folder: it has no config.toml"),
         ("evaluate", "required"),
+        ("check", "required"),
+        ("check cifar", "unknown data set 'cifar'; did you mean 'cifar10'?"),
+        ("check no/such/folder", "no/such/folder does not exist; give a folder of train/CLASS/*"),
+        ("check cifar10 --data.root elsewhere", "there is no data_batch_1.bin in elsewhere"),
+        ("check . --image-size 4", "image_size must be at least 8; got 4"),
         ("show", "give the folder of a run, or --genotype with a file or one of xnas"),
         ("show --genotype xnass", "did you mean 'xnas'?"),
         ("show --genotype xnas --cost --classes 1", "at least 2 classes"),

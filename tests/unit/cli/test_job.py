@@ -38,6 +38,15 @@ def names(folder: Path) -> set[str]:
     return {item.name for item in folder.iterdir()}
 
 
+def test_a_search_over_files_is_the_same_as_over_memory(words: list[str], tmp_path: Path) -> None:
+    assert main(["search", *words]) == 0
+    files = [word.replace("mine", "files") for word in words]
+    assert main(["search", *files, "--data.workers", "2"]) == 0
+    for name in ("metrics.jsonl", "genotype.json"):
+        first, second = ((tmp_path / "runs" / run / name).read_bytes() for run in ("mine", "files"))
+        assert first == second
+
+
 def test_search_retrain_and_evaluate_go_on_from_one_folder(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,24 @@ def test_the_last_incomplete_batch_can_be_dropped():
     assert num_batches(8, 4) == num_batches(8, 4, drop_last=True) == 2
 
 
+@pytest.mark.parametrize("start", range(4))
+def test_an_epoch_can_be_taken_up_at_any_batch(start):
+    settings = {"shuffle": True, "seed": 3, "epoch": 4, "augmentation": Augmentation(cutout=2)}
+    whole, rest = list(stream(**settings)), list(stream(**settings, start=start))
+    assert len(rest) == 3 - start
+    for expected, batch in zip(whole[start:], rest, strict=True):
+        assert batch.ids_B.equal(expected.ids_B)
+        assert batch.images_BCHW.equal(expected.images_BCHW)
+
+
+def test_batches_that_are_left_out_are_not_read(monkeypatch):
+    read = []
+    whole = ImageSet.stream
+    monkeypatch.setattr(ImageSet, "stream", lambda images, lots: whole(images, read.append(lots) or lots))
+    assert len(list(stream(start=2))) == 1
+    assert [ids.tolist() for ids in read[0]] == [[8, 9]]
+
+
 @pytest.mark.parametrize("augmentation", [None, Augmentation()])
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_the_layout_in_memory_is_as_asked(augmentation, channels_last):
@@ -76,6 +94,8 @@ def test_the_layout_in_memory_is_as_asked(augmentation, channels_last):
     ("settings", "message"),
     [
         ({"batch_size": 0}, r"batch size must be at least 1; got 0"),
+        ({"start": 4}, r"an epoch of 3 batches cannot start after 4; use 0 to 3"),
+        ({"start": -1}, r"an epoch of 3 batches cannot start after -1; use 0 to 3"),
         (
             {"batch_size": 11, "drop_last": True},
             r"batch size 11 is larger than the set of 10 images; use at most 10",

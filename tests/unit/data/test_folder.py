@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xnas.data import decode, folder
+from xnas.data import folder
 from xnas.data.folder import read_folder
+from xnas.data.images import ImageSet
+from xnas.data.streamed import StreamedSet
 
 GREY, RED = 90, (200, 10, 10)
 
@@ -174,7 +176,7 @@ def test_files_that_are_no_images_are_passed_over_and_told(tmp_path):
 
 
 def test_reading_a_large_folder_tells_how_far_it_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "LARGE", 8)
+    monkeypatch.setattr(folder, "LARGE", 8)
     write_pets(tmp_path, count=4)
     said: list[str] = []
     read(tmp_path, say=said.append)
@@ -220,27 +222,28 @@ UNFIT = {
     ),
     "no image": (
         lambda root: (root / "train/cat/1.png").write_text("hello"),
-        r"cannot read the image .*train/cat/1.png: it is no image; replace it or take it out",
+        r"cannot read the image .*train/cat/1.png \(class 'cat', image 1 of the training set\): it is no image; "
+        r"replace it, take it out, or allow --data.max-broken",
     ),
     "an empty file": (
         lambda root: (root / "train/cat/1.png").write_bytes(b""),
-        r"cannot read the image .*train/cat/1.png: it is no image; replace it",
+        r"cannot read the image .*train/cat/1.png \(.*\): it is no image; replace it",
     ),
     "a truncated png": (
         lambda root: truncate(root / "train/cat/1.png"),
-        r"cannot read the image .*train/cat/1.png: .*; replace it or take it out",
+        r"cannot read the image .*train/cat/1.png \(.*\): .*; replace it, take it out, or allow --data.max-broken",
     ),
     "a truncated jpeg": (
         lambda root: truncate(noisy_jpeg(root / "train/cat/2.jpg")),
-        r"cannot read the image .*train/cat/2.jpg: .*[Tt]runcated.*; replace it",
+        r"cannot read the image .*train/cat/2.jpg \(.*\): .*[Tt]runcated.*; replace it",
     ),
     "fractions for pixels": (
         lambda root: Image.new("F", (12, 10), 0.5).save(root / "train/cat/2.tif"),
-        r"cannot read the image .*train/cat/2.tif: its pixels are fractions, .*save it with 8 or 16 bits",
+        r"cannot read the image .*train/cat/2.tif \(.*\): its pixels are fractions, .*save it with 8 or 16 bits",
     ),
     "32-bit pixels": (
         lambda root: Image.new("I", (12, 10), 70000).save(root / "train/cat/2.tif"),
-        r"cannot read the image .*2.tif: its values go from 70000 to 70000, beyond the 16 bits",
+        r"cannot read the image .*2.tif \(.*\): its values go from 70000 to 70000, beyond the 16 bits",
     ),
     "a link that leads out": (
         lambda root: (root / "train/cat/3.png").symlink_to(write(root.parent / "elsewhere.png")),
@@ -296,12 +299,21 @@ def test_a_class_of_one_image_cannot_be_split(tmp_path):
         read(tmp_path)
 
 
-def test_more_pixels_than_memory_should_hold_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    write_pets(tmp_path)
-    monkeypatch.setattr(folder, "read_pixels", pytest.fail)
-    message = r"8 images of 30000 x 30000 pixels take 20.1 GiB of memory, more than 8; choose a smaller --data.image-"
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path, image_size=30_000)
+def test_more_pixels_than_memory_should_hold_stay_in_their_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3 * 10 * 12 - 1)
+    monkeypatch.setattr(folder, "available_cores", lambda: 1)
+    said: list[str] = []
+    data = read(write_pets(tmp_path), say=said.append)
+    assert isinstance(data.train, StreamedSet)
+    assert len(said) == 1
+    for part in (
+        "8 images of 10 x 12 pixels",
+        "held in memory: they are read while training",
+        "--data.workers 1",
+    ):
+        assert part in said[0]
+    monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3 * 10 * 12)
+    assert isinstance(read(tmp_path, say=pytest.fail).train, ImageSet)
 
 
 def test_an_image_size_that_is_too_small_is_an_error(tmp_path):

@@ -1,10 +1,12 @@
 """Image sets refuse what does not fit together, and are normalised by their own mean and deviation."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
+from xnas.data import images as images_module
 from xnas.data.images import CHUNK, DataSet, ImageSet, Normalisation
 
 CLASSES = ("cat", "dog")
@@ -30,6 +32,45 @@ def test_a_subset_keeps_the_order_asked_for_and_may_lack_a_class():
     assert part.labels_N.tolist() == [0, 0]
     assert part.images_NCHW.equal(images.images_NCHW[[2, 0]])
     assert part.classes == CLASSES
+
+
+def test_an_image_is_called_by_its_file_if_it_has_one_and_by_its_place_in_the_whole_set():
+    images = image_set()
+    assert images.describe(1) == "image 1 (class 'dog')"
+    named = replace(images, names=("a.png", "b.png", "c.png", "d.png"))
+    part = named.subset(torch.tensor([3, 2])).subset(torch.tensor([1]))
+    assert part.describe(0) == "c.png (class 'cat', image 2)"
+
+
+def test_the_fingerprint_changes_with_every_pixel_label_class_and_shape_and_with_nothing_else(monkeypatch):
+    def fingerprint(**changes) -> str:
+        return DataSet(
+            name="pets", train=replace(image_set(), **changes), test=image_set(count=2)
+        ).fingerprint()
+
+    images = image_set()
+    pixels, labels = images.images_NCHW.clone(), images.labels_N
+    pixels[3, 2, 4, 5] ^= 1
+    others = [
+        fingerprint(),
+        fingerprint(images_NCHW=pixels),
+        fingerprint(labels_N=labels.flip(0)),
+        fingerprint(images_NCHW=images.images_NCHW.flip(0)),
+    ]
+    assert len(set(others)) == len(others)
+    assert all(len(one) == 64 for one in others)
+    layout = images.images_NCHW.contiguous(memory_format=torch.channels_last)
+    monkeypatch.setattr(images_module, "CHUNK", 1)
+    assert fingerprint(images_NCHW=layout) == others[0]
+    turned = DataSet(
+        name="pets",
+        train=replace(images, images_NCHW=images.images_NCHW.reshape(4, 3, 6, 5)),
+        test=replace(image_set(count=2), images_NCHW=image_set(count=2).images_NCHW.reshape(2, 3, 6, 5)),
+    )
+    renamed = DataSet(
+        name="pets", train=image_set(classes=("cat", "cow")), test=image_set(count=2, classes=("cat", "cow"))
+    )
+    assert len({others[0], turned.fingerprint(), renamed.fingerprint()}) == 3
 
 
 PIXELS = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)

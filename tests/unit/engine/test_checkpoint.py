@@ -99,6 +99,15 @@ def test_what_a_dead_process_left_is_tidied_away(store: Checkpoints) -> None:
     assert names(store) == ["search-0000000003", "search-0000000005"]
 
 
+def test_a_checkpoint_too_many_that_a_dead_process_left_goes_when_its_last_is_saved_again(
+    store: Checkpoints,
+) -> None:
+    Checkpoints(store.home, "search", keep=3).save(snapshot(4), rounds=4)
+    assert len(names(store)) == 3
+    store.save(snapshot(4), rounds=4)
+    assert names(store) == ["search-0000000003", "search-0000000004"]
+
+
 def test_a_checkpoint_of_another_version_is_named_as_such(store: Checkpoints) -> None:
     path = store.found()[0] / MANIFEST
     fields = json.loads(path.read_text())

@@ -10,7 +10,7 @@ from xnas.report.whole_file import CannotWrite
 
 
 def test_rows_are_appended_one_to_a_line(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
     log.append({"kind": "a", "edge": "0→2"})
     log.append({"kind": "b"})
     assert log.path.read_text() == '{"kind": "a", "edge": "0→2"}\n{"kind": "b"}\n'
@@ -18,7 +18,7 @@ def test_rows_are_appended_one_to_a_line(tmp_path: Path) -> None:
 
 
 def test_a_row_that_a_crash_has_torn_is_taken_away_before_the_next(tmp_path: Path) -> None:
-    path = tmp_path / "m.jsonl"
+    path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"kind": "a"}\n{"kind": "to')
     assert MetricsLog(path).kinds() == {"a"}
     MetricsLog(path).append({"kind": "b"})
@@ -28,7 +28,7 @@ def test_a_row_that_a_crash_has_torn_is_taken_away_before_the_next(tmp_path: Pat
 def test_rows_that_the_disk_does_not_take_wait_and_come_whole_and_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
     log.append({"kind": "a"})
     write = os.write
 
@@ -38,7 +38,9 @@ def test_rows_that_the_disk_does_not_take_wait_and_come_whole_and_in_order(
 
     monkeypatch.setattr(os, "write", full)
     for kind in ("b", "c"):
-        with pytest.raises(CannotWrite, match=r"cannot write .*m.jsonl: No space left on device; make room"):
+        with pytest.raises(
+            CannotWrite, match=r"cannot write .*metrics.jsonl: No space left on device; make room"
+        ):
             log.append({"kind": kind})
     monkeypatch.setattr(os, "write", write)
     log.append({"kind": "d"})
@@ -46,7 +48,7 @@ def test_rows_that_the_disk_does_not_take_wait_and_come_whole_and_in_order(
 
 
 def test_a_run_that_goes_back_drops_the_rows_that_it_will_write_again(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
+    log = MetricsLog(tmp_path / "metrics.jsonl")
     log.append({"kind": "a"})
     length = log.flush()
     log.append({"kind": "b"})
@@ -54,12 +56,14 @@ def test_a_run_that_goes_back_drops_the_rows_that_it_will_write_again(tmp_path: 
     later.cut(length)
     later.append({"kind": "c"})
     assert log.path.read_text() == '{"kind": "a"}\n{"kind": "c"}\n'
-    with pytest.raises(ValueError, match=r"m.jsonl has 28 bytes where the checkpoint knows of 100; restore"):
+    with pytest.raises(
+        ValueError, match=r"metrics.jsonl has 28 bytes where the checkpoint knows of 100; restore"
+    ):
         later.cut(100)
 
 
 def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "m.jsonl"
+    path = tmp_path / "metrics.jsonl"
     path.write_text("[]\n")
-    with pytest.raises(ValueError, match=r"m.jsonl holds a line that is no row"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1 must be a JSON object"):
         MetricsLog(path).kinds()

@@ -66,7 +66,19 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, overwrite: boo
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
 def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a run's name is letters, digits"):
-        Place(runs=tmp_path / "runs", name=name)
+        Place.named(name, runs=tmp_path / "runs", stem="quick", overwrite=False)
+
+
+def test_a_run_folder_has_a_place_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = begun(Place(runs=tmp_path, name="mine"))
+    moved = folder.path.rename(tmp_path / "my run (2)")
+    monkeypatch.chdir(moved)
+    for path in (moved, Path("."), Path("../my run (2)"), Path("checkpoints/..")):
+        earlier = Place.of(path).earlier()
+        assert earlier is not None
+        assert earlier.path.resolve() == moved
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -169,10 +169,11 @@ def test_a_genotype_is_read_from_a_name_a_file_or_its_text(tmp_path: Path) -> No
         (b"{}", "{path}: not a genotype: expected an object"),
         (b"hello", "{path}: not a genotype: line 1, column 1: expected Genotype("),
         (b"\xff\xfe", "{path}: not a genotype: no UTF-8 text"),
-        (b"{" * 200_000, "{path}: not a genotype: 100,001 characters"),
-        (None, "{path} cannot be read: No such file or directory"),
+        (b"{" * 200_000, "{path}: not a genotype: 200,000 characters"),
+        (b"{" * 500_000, "cannot read the genotype {path}: it has more than 400,000 bytes"),
+        (None, "cannot read the genotype {path}: No such file or directory"),
     ],
-    ids=range(5),
+    ids=range(6),
 )
 def test_a_file_that_is_no_genotype_is_named(tmp_path: Path, content: bytes | None, line: str) -> None:
     path = tmp_path / "cells.json"

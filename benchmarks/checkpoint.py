@@ -1,0 +1,52 @@
+"""What saving costs: a checkpoint against a round, and its share of the time at the default interval."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.timing import in_turn
+from xnas import Config, RunFolder, Search, load_data, read_preset
+from xnas.engine.config import SEARCH_SECTIONS
+from xnas.engine.follow import Keeper, Origin
+
+
+class Saved:
+    """A search that can make a round, and save."""
+
+    def __init__(self, config: Config, folder: RunFolder) -> None:
+        data = load_data(config.data.source, say=lambda line: None)
+        self.course = Search(config, data, device=torch.device("cpu"))
+        self.stream = self.course.batches_left()
+        origin = Origin(config=config, sections=SEARCH_SECTIONS, facts={})
+        self.keeper = Keeper(self.course, origin=origin, folder=folder, say=print)
+        self.keeper.begin()
+
+    def round(self) -> None:
+        """One round."""
+        self.course.round(*next(self.stream))
+
+    def save(self) -> None:
+        """One checkpoint."""
+        self.keeper.after_round(ending=True)
+
+    def num_bytes(self) -> int:
+        """Size of the newest checkpoint."""
+        assert self.keeper.last is not None
+        return sum(file.stat().st_size for file in self.keeper.last.iterdir())
+
+
+def main(n: int = 10) -> None:
+    """Print the time and size of a checkpoint of the quick search, and of the default supernet's on the same images."""
+    quick = read_preset("quick")
+    large = replace(quick, space=Config().space, search=replace(quick.search, batch_size=16))
+    for name, config in {"quick": quick, "default space, batch 16": large}.items():
+        with tempfile.TemporaryDirectory() as place:
+            saved = Saved(config, RunFolder(Path(place)))
+            timings = in_turn({"round": saved.round, "save": saved.save}, n=n)
+            share = timings["save"].mean / (60 * config.checkpoint.minutes)
+            print(
+                f"{name}: checkpoint of {saved.num_bytes() / 1e6:.2f} MB in {timings['save']}; round "
+                f"{timings['round']}; one a minute takes {share:.2%} of the time"
+            )

@@ -1,0 +1,156 @@
+"""xnas check: find what is wrong with data before hours are spent on it."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from xnas.cli.arguments import parse
+
+if TYPE_CHECKING:
+    from xnas.cli.display import Display
+    from xnas.data.findings import ClassCount, Finding, Report
+
+FORMAT, VERSION = "xnas-check", 1
+LARGE = 2000
+"""Images from which on looking at them is worth a line on how far it is."""
+MOST_CLASSES = 40
+"""Classes that are printed one by one; --json has them all."""
+LONG = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """What to check."""
+
+    data: Annotated[str, tyro.conf.Positional]
+    """A folder of images, a data set by name, or an archive (.zip, .tar, .tar.gz), which is not unpacked."""
+    root: Annotated[Path | None, tyro.conf.arg(aliases=("--data.root",))] = None
+    """Where the files of a named data set are, or are downloaded to."""
+    image_size: Annotated[int | None, tyro.conf.arg(aliases=("--data.image-size",))] = None
+    """Side in pixels to which a run would bring the images of the folder; by default their own or a middle size."""
+    download: Annotated[bool, tyro.conf.arg(aliases=("--data.download",))] = False
+    """Fetch a named data set whose files are missing."""
+    json: bool = False
+    """Print the findings as JSON, and nothing else."""
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 8:
+            raise ValueError(f"image_size must be at least 8; got {self.image_size}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code: 0 clean or warnings only, 2 with errors."""
+    description = "Go through labelled images and list everything that is wrong with them."
+    arguments = parse(Arguments, argv, verb="check", description=description)
+    from rich.console import Console
+
+    from xnas.cli.display import Display
+    from xnas.data.check import check_data
+
+    # What is said on the way must not get into the JSON.
+    display = Display(Console(highlight=False, stderr=arguments.json))
+    started = time.monotonic()
+    with _progress(display) as progress:
+        report = check_data(
+            arguments.data,
+            root=arguments.root,
+            image_size=arguments.image_size,
+            download=arguments.download,
+            say=display.say,
+            progress=progress,
+        )
+    if arguments.json:
+        print(_json(report))
+    else:
+        for line in _lines(report, seconds=time.monotonic() - started):
+            display.say(line)
+    return 2 if report.errors else 0
+
+
+@contextmanager
+def _progress(display: "Display") -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line at every quarter elsewhere."""
+    if not display.console.is_terminal:
+
+        def say(done: int, total: int) -> None:
+            if total >= LARGE and done % -(-total // 4) == 0:
+                display.say(f"looked at {done:,} of {total:,} images")
+
+        yield say
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(), console=display.console, transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _json(report: "Report") -> str:
+    counts = {"errors": report.errors, "warnings": report.warnings}
+    return json.dumps(
+        {"format": FORMAT, "version": VERSION, **dataclasses.asdict(report), **counts}, indent=2
+    )
+
+
+def _lines(report: "Report", *, seconds: float) -> Iterator[str]:
+    for title, is_error in (
+        ("errors: a run would stop, or its result be worthless", True),
+        ("warnings: a run goes on", False),
+    ):
+        found = [finding for finding in report.findings if finding.error == is_error]
+        if found:
+            yield title
+            for finding in found:
+                yield from _finding_lines(finding)
+            yield ""
+    if report.classes:
+        yield from _class_lines(report.classes, split=report.split)
+        yield ""
+    said = f"{_plural(report.errors, 'error')}, {_plural(report.warnings, 'warning')}"
+    if not report.findings:
+        said = "nothing wrong was found"
+    yield f"{_printable(report.source)}, {report.holds}: {said} ({seconds:.1f} s)"
+
+
+def _finding_lines(finding: "Finding") -> Iterator[str]:
+    yield f"  {finding.title}: {finding.count:,}"
+    for example in finding.examples:
+        yield f"    {_printable(example)}"
+    if finding.count > len(finding.examples):
+        yield f"    and {finding.count - len(finding.examples):,} more"
+    yield f"    -> {finding.remedy}"
+
+
+def _class_lines(classes: "Sequence[ClassCount]", *, split: bool) -> Iterator[str]:
+    names = [_printable(item.name) for item in classes]
+    width = max(map(len, ("class", *names)))
+    shown = list(zip(names, classes, strict=True))
+    hidden = len(shown) - MOST_CLASSES
+    if hidden > 0:
+        shown.sort(key=lambda row: row[1].train)
+    yield f"{'class':<{width}}  {'train':>8}" + ("" if split else f"  {'test':>8}")
+    for number, (name, item) in enumerate(shown):
+        if hidden > 0 and number == MOST_CLASSES // 2:
+            yield f"... {hidden:,} classes between these in size; --json has them all"
+        if hidden <= 0 or not MOST_CLASSES // 2 <= number < len(shown) - MOST_CLASSES // 2:
+            yield f"{name:<{width}}  {item.train:>8,}" + ("" if split else f"  {item.test:>8,}")
+    if split:
+        yield "There are no test images: a run sets some of these aside."
+
+
+def _plural(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _printable(text: str) -> str:
+    """Without what a name could do to a terminal, and not longer than is good to read."""
+    plain = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return plain if len(plain) <= LONG else f"{plain[: LONG // 2]}...{plain[-LONG // 2 :]}"

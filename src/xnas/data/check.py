@@ -1,0 +1,89 @@
+"""What is wrong with data, before hours are spent on it.
+
+Reading data stops at the first mistake; `check_data` goes through everything and lists all. `glance` is the part of it
+that costs next to nothing on images that are in memory: 0.3 s on CIFAR-10's 60,000.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from xnas.data.balance import unequal_classes
+from xnas.data.check_archive import SUFFIXES, check_archive, is_archive
+from xnas.data.check_folder import check_folder
+from xnas.data.check_named import check_named
+from xnas.data.copies import hash_images, seen_in_training
+from xnas.data.download import Say
+from xnas.data.findings import Progress, Report
+from xnas.data.images import DataSet, ImageSet
+from xnas.data.load import NAMES, is_path
+from xnas.space.lookup import lookup
+
+MOST_BYTES = 2**30
+"""Pixels up to which a glance looks for copies, at 0.8 GB/s: a second and a half at the most."""
+
+
+def check_data(
+    source: str,
+    *,
+    root: Path | None = None,
+    image_size: int | None = None,
+    download: bool = False,
+    say: Say = print,
+    progress: Progress = lambda done, total: None,
+) -> Report:
+    """All that is wrong with the data set of a name, a folder of images, or an archive of one.
+
+    root, image_size, download: as in `load_data`; an image size is only looked at for a folder. say: takes lines that
+    the user should see. progress: takes how many images of a folder have been looked at, and of how many.
+
+    Raises ValueError if there is no such data.
+    """
+    if source in NAMES or not is_path(source):
+        try:
+            name = lookup("data set", source, NAMES)
+        except ValueError as error:
+            raise ValueError(f"{error}; or give the path of a folder of images or an archive") from error
+        return check_named(name, root=root, download=download, say=say)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return check_folder(path, image_size=image_size, progress=progress)
+    if path.is_file() and is_archive(path):
+        return check_archive(path)
+    what = "is a file, but no archive" if path.exists() else "does not exist"
+    raise ValueError(
+        f"{path} {what}; give a folder of train/CLASS/* or of CLASS/*, an archive ({', '.join(SUFFIXES)}), or one of "
+        f"{', '.join(NAMES)}"
+    )
+
+
+def glance(data: DataSet, *, check: str) -> list[str]:
+    """Test images that are also training images, and classes of very unequal size: a line each.
+
+    check: the command that lists them all.
+    """
+    lines = []
+    classes = data.train.classes
+    if seen := _seen(data):
+        i, j = seen[0]
+        first = (
+            f"test image {i} ({classes[int(data.test.labels_N[i])]}) is training image {j} "
+            f"({classes[int(data.train.labels_N[j])]})"
+        )
+        verb = "is also a training image" if len(seen) == 1 else "are also training images"
+        lines.append(
+            f"warning: {len(seen):,} of {len(data.test):,} test images {verb} (first: {first}); {check} lists them"
+        )
+    counts = data.train.labels_N.bincount(minlength=len(classes)).tolist()
+    if unequal := unequal_classes(dict(zip(classes, counts, strict=True))):
+        lines.append(f"warning: the classes are very unequal: {unequal}; {check} counts them all")
+    return lines
+
+
+def _seen(data: DataSet) -> list[tuple[int, int]]:
+    """(i, j) for every test image i that is training image j; none are looked for where that would take long."""
+    parts = [part.images_NCHW for part in (data.train, data.test) if isinstance(part, ImageSet)]
+    if len(parts) < 2 or sum(images_NCHW.nbytes for images_NCHW in parts) > MOST_BYTES:
+        return []
+    hashes_N = np.concatenate([hash_images(images_NCHW) for images_NCHW in parts])
+    return [(i - len(data.train), j) for i, j in seen_in_training(hashes_N, train=len(data.train))]

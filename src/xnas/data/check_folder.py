@@ -1,0 +1,150 @@
+"""A folder of images gone through to the end: its layout, every image, and the set that they make together.
+
+In memory are the paths, and of every image a hash of 8 bytes; images are decoded by a few threads, one at a time each.
+N: images that can be read, training images first.
+"""
+
+import math
+import warnings
+from array import array
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from xnas.data.balance import check_counts
+from xnas.data.check_image import Look, look_at
+from xnas.data.check_layout import Part, Walk
+from xnas.data.copies import check_copies
+from xnas.data.decode import Broken, each
+from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
+from xnas.data.folder import LEAST_SIZE, MOST_BYTES
+
+TOO_LARGE = Kind(
+    "sets larger than memory should hold",
+    "they are read while training; a smaller --data.image-size makes that faster, or unnecessary",
+    error=False,
+)
+SIZES = Kind(
+    "images of another size than most",
+    "all are scaled and cropped to a square; --data.image-size chooses its side",
+    error=False,
+)
+DEPTHS = Kind(
+    "16-bit images among others",
+    "their values are divided by 257, which leaves 10 or 12 bits in 16 nearly black; save all with 8 bits",
+    error=False,
+)
+
+
+def check_folder(root: Path, *, image_size: int | None, progress: Progress) -> Report:
+    """Everything that is wrong with a folder of images."""
+    findings = Findings()
+    walk = Walk(root, findings)
+    train, test = walk.parts()
+    parts = [train] if test is None else [train, test]
+    check_counts({name: train.count(name) for name in train.classes}, findings, split=test is None)
+    images = _Images(walk, parts)
+    images.look(progress)
+    images.check_sizes(image_size)
+    images.check_hashes()
+    names = sorted({name for part in parts for name in part.classes})
+    return Report(
+        source=str(root),
+        holds=f"a folder of {len(images.paths):,} images",
+        classes=tuple(
+            ClassCount(name=name, train=train.count(name), test=test.count(name) if test else 0)
+            for name in names
+        ),
+        split=test is None,
+        findings=findings.by_kind(),
+    )
+
+
+class _Images:
+    """What is known of the images of all parts."""
+
+    def __init__(self, walk: Walk, parts: list[Part]) -> None:
+        self.walk = walk
+        self.paths = [path for part in parts for paths in part.classes.values() for path in paths]
+        self.num_train = sum(map(len, parts[0].classes.values()))
+        labels = {name: i for i, name in enumerate(sorted({name for part in parts for name in part.classes}))}
+        self.labels = array("q", (labels[path.parent.name] for path in self.paths))
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self.of_size: dict[tuple[int, int], Path] = {}
+        self.deep: list[Path] = []
+        self.grey = True
+        self.hashes, self.ids_N = array("Q"), array("q")
+
+    def look(self, progress: Progress) -> None:
+        """Decode every image, and note what is wrong with it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what Pillow thinks of metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            for number, look in enumerate(each(look_at, self.paths)):
+                assert not isinstance(look, Broken), look.reason
+                self._take(number, look)
+                progress(number + 1, len(self.paths))
+
+    def _take(self, number: int, look: Look) -> None:
+        path = self.paths[number]
+        for kind, how in look.faults:
+            self.walk.note(kind, path, how)
+        if look.hash is None:
+            return
+        self.hashes.append(look.hash)
+        self.ids_N.append(number)
+        size = (look.height, look.width)
+        self.sizes[size] += 1
+        self.of_size.setdefault(size, path)
+        self.grey &= look.grey
+        if look.deep:
+            self.deep.append(path)
+
+    def check_sizes(self, image_size: int | None) -> None:
+        """One size for all, depths that fit together, and a whole that fits into memory."""
+        if not self.sizes:
+            return
+        if 0 < len(self.deep) < len(self.ids_N):
+            self.walk.findings.add_all(DEPTHS, len(self.deep), lambda i: self.walk.name(self.deep[i]))
+        usual, _ = self.sizes.most_common(1)[0]
+        if image_size is None and len(self.sizes) > 1:
+            for size, count in self.sizes.items():
+                if size != usual:
+                    said = f"{self.walk.name(self.of_size[size])} ({_shown(size)}, most are {_shown(usual)})"
+                    self.walk.findings.add(SIZES, said, count=count)
+        height, width = (image_size, image_size) if image_size else self._common_size()
+        channels = 1 if self.grey else 3
+        num_bytes = len(self.paths) * channels * height * width
+        if num_bytes > MOST_BYTES:
+            fitting = math.isqrt(MOST_BYTES // (len(self.paths) * channels))
+            hint = f"--data.image-size {fitting} fits" if fitting >= LEAST_SIZE else "no size fits"
+            self.walk.findings.add(
+                TOO_LARGE,
+                f"{len(self.paths):,} images of {_shown((height, width))} take {num_bytes / 2**30:.1f} GiB, more than "
+                f"{MOST_BYTES / 2**30:.0f}; {hint}",
+            )
+
+    def _common_size(self) -> tuple[int, int]:
+        """What reading brings all images to: their own size, or a square of the middle of their shorter sides."""
+        if len(self.sizes) == 1:
+            return next(iter(self.sizes))
+        sides = sorted(min(size) for size in self.sizes.elements())
+        middle = max(sides[len(sides) // 2], LEAST_SIZE)
+        return middle, middle
+
+    def check_hashes(self) -> None:
+        """Images that are there more than once."""
+        ids_N = np.asarray(self.ids_N)
+        check_copies(
+            np.asarray(self.hashes),
+            np.asarray(self.labels)[ids_N],
+            train=int((ids_N < self.num_train).sum()),
+            name=lambda i: self.walk.name(self.paths[ids_N[i]]),
+            findings=self.walk.findings,
+        )
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[1]} x {size[0]}"

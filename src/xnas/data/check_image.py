@@ -1,0 +1,149 @@
+"""One image file looked at as closely as a run would, and a little closer: decoded whole, whatever it holds is named.
+
+What becomes of it is decode.py's business; said here is only where that changes what the image shows. A palette becomes
+its colours, and grey stored as colour stays grey: neither is worth a word. H W C: height, width, channels.
+"""
+
+import re
+import threading
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from xnas.data.copies import image_hash
+from xnas.data.decode import DEEP, FORMATS, GREY, to_8_bits
+from xnas.data.findings import Kind
+from xnas.data.folder import LEAST_SIZE
+
+DAMAGED = Kind("truncated or damaged images", "replace them or take them out")
+EMPTY = Kind("empty files", "0 bytes: bring them anew or take them out")
+NO_IMAGE = Kind("files that are no images", f"save them as one of {', '.join(FORMATS)}, or take them out")
+UNREADABLE = Kind("files that cannot be opened", "give yourself the right to read them, or take them out")
+VALUES = Kind("pixels of unknown range", "save them with 8 or 16 bits")
+HUGE = Kind("images beyond Pillow's limit on size", "scale them down or take them out")
+LARGE = Kind(
+    "very large images, not decoded by this check",
+    "scale them down: reading them takes much memory and time",
+    error=False,
+)
+TINY = Kind(
+    f"images of less than {LEAST_SIZE} pixels a side", "replace them: there is little to see", error=False
+)
+PLAIN = Kind("images all of one colour", "look whether they are placeholders of missing ones", error=False)
+CONVERTED = Kind(
+    "images in other colours than RGB",
+    "they are converted without their colour profile; convert them yourself if colour matters",
+    error=False,
+)
+TRANSPARENT = Kind(
+    "images with transparent parts", "these are laid on white; choose a background yourself", error=False
+)
+SEVERAL = Kind(
+    "files of several pictures", "only the first counts: save the others as files of their own", error=False
+)
+
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+"""How files of FORMATS begin: one that begins so and still is no image was an image once."""
+MANY_PIXELS = 2**24
+"""Images of more pixels are decoded one at a time, so that several threads together need little memory."""
+
+_one_large = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What an image file turned out to be."""
+
+    height: int = 0
+    width: int = 0
+    grey: bool = True
+    """Whether its kind has no colour."""
+    deep: bool = False
+    """Whether it has 16 bits a pixel."""
+    hash: int | None = None
+    """Of its pixels as RGB, upright; None if it cannot be read."""
+    faults: tuple[tuple[Kind, str], ...] = ()
+    """What is wrong with it, with a word on how."""
+
+
+def look_at(path: Path) -> Look:
+    """Never raises: whatever is wrong becomes a fault. DecompressionBombWarning must have been made an error."""
+    try:
+        if path.stat().st_size == 0:
+            return _fault(EMPTY)
+        with Image.open(path, formats=FORMATS) as image:
+            many = image.width * image.height > MANY_PIXELS
+            with _one_large if many else nullcontext():
+                return _look(image)
+    except UnidentifiedImageError:
+        return _fault(DAMAGED, "its beginning is cut off") if _was_image(path) else _fault(NO_IMAGE)
+    except Image.DecompressionBombError as error:
+        return _fault(HUGE, _pixels(error))
+    except Image.DecompressionBombWarning as error:
+        return _fault(LARGE, _pixels(error))
+    except PermissionError as error:
+        return _fault(UNREADABLE, error.strerror or str(error))
+    except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
+        return _fault(DAMAGED, str(error))
+
+
+def _look(image: Image.Image) -> Look:
+    mode = image.mode
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    faults: list[tuple[Kind, str]] = []
+    if mode not in GREY and mode not in ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "F"):
+        faults.append((CONVERTED, mode))
+    if mode not in DEEP and upright.has_transparency_data and _is_transparent(upright):
+        faults.append((TRANSPARENT, ""))
+    if _is_animated(image):
+        faults.append((SEVERAL, ""))
+    try:
+        plain = to_8_bits(upright, colour=True)
+    except ValueError as error:
+        return _fault(VALUES, str(error))
+    if min(plain.size) < LEAST_SIZE:
+        faults.append((TINY, f"{plain.width} x {plain.height}"))
+    if all(low == high for low, high in plain.getextrema()):  # type: ignore[misc]
+        faults.append((PLAIN, ""))
+    return Look(
+        height=plain.height,
+        width=plain.width,
+        grey=mode in GREY,
+        deep=mode in DEEP,
+        hash=image_hash(np.asarray(plain)),
+        faults=tuple(faults),
+    )
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return lowest < 255  # type: ignore[operator]
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second picture, which a run does not read
+        return False
+
+
+def _was_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(SIGNATURES)
+    except OSError:
+        return False
+
+
+def _pixels(error: Exception) -> str:
+    """How large the image is, which Pillow says in its complaint alone."""
+    found = re.search(r"\d+", str(error))
+    return f"{int(found[0]):,} pixels" if found else str(error)
+
+
+def _fault(kind: Kind, how: str = "") -> Look:
+    return Look(faults=((kind, " ".join(how.split())),))

@@ -1,0 +1,160 @@
+"""The layout of a folder of images: where reading it stops at a fault, this notes the fault and goes on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xnas.data.decode import SUFFIXES
+from xnas.data.findings import Findings, Kind
+from xnas.data.listing import TEST_NAMES
+
+LINK = Kind(
+    "links that lead outside of the folder, or in a circle",
+    "put the files themselves there, or take the links out",
+)
+CLOSED = Kind("folders that cannot be read", "give yourself the right to read them, or take them out")
+NO_CLASSES = Kind(
+    "folders without classes",
+    "put the images of every class into a folder of its own; the files of a known data set are checked by its name, "
+    "with --root",
+)
+ONE_CLASS = Kind("sets of a single class", "there is nothing to tell apart: add the images of a second class")
+EMPTY_CLASS = Kind("classes without images", "put some in, or take the folders out")
+OTHER_CLASSES = Kind(
+    "classes that are only in train or only in test",
+    "give both the same classes, or take the odd ones out; folders are told apart by their exact names",
+)
+NESTED = Kind(
+    "folders inside of classes, passed over with all that is in them",
+    "move their images up into CLASS; if they are the classes, name the folders above them train and test",
+    error=False,
+)
+OTHER_FOLDERS = Kind(
+    "folders beside train and test, passed over",
+    f"a test set is called {', '.join(TEST_NAMES)}, the first of these that is there; move other images into CLASS",
+    error=False,
+)
+OTHER_FILES = Kind(
+    "files that are not read as images, passed over",
+    f"take them out, or save images as one of {', '.join(sorted(SUFFIXES))}",
+    error=False,
+)
+LOOSE = Kind(
+    "images outside of every class, passed over", "put them into the folders of their classes", error=False
+)
+HIDDEN = Kind(
+    "hidden files and folders, passed over", "take them out, or rename those that are images", error=False
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The image files of train, of test, or of a folder without test images, by class."""
+
+    folder: Path
+    classes: dict[str, list[Path]] = field(default_factory=dict)
+
+    def count(self, name: str) -> int:
+        """Files of a class."""
+        return len(self.classes.get(name, ()))
+
+
+class Walk:
+    """Goes through a folder and notes what is wrong with its layout."""
+
+    def __init__(self, root: Path, findings: Findings) -> None:
+        self.root, self.home, self.findings = root, root.resolve(), findings
+
+    def parts(self) -> tuple[Part, Part | None]:
+        """Training and test files; None where a run splits the first to have a test set."""
+        entries = self._entries(self.root)
+        folders = {path.name.lower(): path for path in entries if path.is_dir()}
+        train_folder = folders.get("train")
+        # As in reading: a class may be called train, and then images lie in it and no folders.
+        if train_folder is None or not _holds_folders(train_folder):
+            return self._part(self.root, entries), None
+        train = self._part(train_folder, self._entries(train_folder))
+        test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
+        test = self._part(test_folder, self._entries(test_folder)) if test_folder else None
+        for path in entries:
+            if path not in (train_folder, test_folder):
+                self._pass_over(path)
+        if test is not None:
+            self._compare(train, test)
+        return train, test
+
+    def note(self, kind: Kind, path: Path, how: str = "") -> None:
+        """A fault of a file or folder."""
+        self.findings.add(kind, f"{self.name(path)} ({how})" if how else self.name(path))
+
+    def name(self, path: Path) -> str:
+        """A path as seen from the folder, and the folder itself by its own name."""
+        return str(path.relative_to(self.root)) if path != self.root else str(path)
+
+    def _part(self, folder: Path, entries: list[Path]) -> Part:
+        part = Part(folder)
+        for path in entries:
+            if path.is_dir():
+                part.classes[path.name] = self._images(path)
+            else:
+                self._pass_over(path)
+        if not part.classes:
+            self.note(NO_CLASSES, folder)
+        elif len(part.classes) == 1:
+            self.note(ONE_CLASS, folder, f"only {next(iter(part.classes))!r}")
+        return part
+
+    def _pass_over(self, path: Path) -> None:
+        """Something beside the classes, or beside train and test."""
+        if path.is_dir():
+            self.note(OTHER_FOLDERS, path)
+        else:
+            self.note(LOOSE if path.suffix.lower() in SUFFIXES else OTHER_FILES, path)
+
+    def _images(self, folder: Path) -> list[Path]:
+        images = []
+        for path in self._entries(folder):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                images.append(path)
+            elif path.is_dir():
+                self.note(NESTED, path)
+            else:
+                self.note(OTHER_FILES, path, "" if path.exists() else "a link to nothing")
+        if not images:
+            self.note(EMPTY_CLASS, folder)
+        return images
+
+    def _compare(self, train: Part, test: Part) -> None:
+        for one, other, missing in ((train, test, "test"), (test, train, "train")):
+            for name in one.classes:
+                if name not in other.classes:
+                    self.note(OTHER_CLASSES, one.folder / name, f"not in {missing}")
+
+    def _entries(self, folder: Path) -> list[Path]:
+        """What is in a folder, by name, without hidden entries and links that lead out of `home`."""
+        try:
+            found = sorted(folder.iterdir())
+        except OSError as error:
+            self.note(CLOSED, folder, error.strerror or str(error))
+            return []
+        kept = []
+        for path in found:
+            if path.name.startswith("."):
+                self.note(HIDDEN, path)
+            elif path.is_symlink() and not self._leads_inside(path):
+                self.note(LINK, path, f"to {path.readlink()}")
+            else:
+                kept.append(path)
+        return kept
+
+    def _leads_inside(self, link: Path) -> bool:
+        try:
+            return link.resolve().is_relative_to(self.home)
+        except (OSError, RuntimeError):  # a circle of links
+            return False
+
+
+def _holds_folders(folder: Path) -> bool:
+    try:
+        return any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+    except OSError:
+        return False

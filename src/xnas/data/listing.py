@@ -1,0 +1,125 @@
+"""The image files of a folder: train/CLASS/* and test/CLASS/*, or CLASS/* of which a share becomes the test set.
+
+Classes are in the order of their names, and so are the images of a class.
+"""
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from xnas.data.decode import SUFFIXES
+from xnas.data.download import Say
+from xnas.data.images import check_same_classes
+from xnas.data.order import split
+
+TEST_NAMES = ("test", "val", "valid")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files of some classes."""
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels_N: Tensor
+    """int64, an index into `classes`."""
+
+    def part(self, ids: Sequence[int]) -> "Listing":
+        """Some of the files."""
+        labels_N = self.labels_N[torch.tensor(ids, dtype=torch.int64)]
+        return Listing(self.classes, tuple(self.paths[i] for i in ids), labels_N)
+
+
+def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple[Listing, Listing]:
+    """The training and the test images of a folder; one without test images is split by the seed, class by class.
+
+    Raises ValueError, naming the folder, where the layout is unfit.
+    """
+    if not root.is_dir():
+        what = "is a file" if root.is_file() else "does not exist"
+        raise ValueError(f"the folder of images {root} {what}; give a folder of train/CLASS/* or of CLASS/*")
+    home = root.resolve()
+    folders = {path.name.lower(): path for path in _entries(root, home) if path.is_dir()}
+    train_folder = folders.get("train")
+    # A class may be called train: then images lie in it, and no folders.
+    if train_folder is not None and any(path.is_dir() for path in _entries(train_folder, home)):
+        train = _list_classes(train_folder, home, say)
+        test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
+        if test_folder is not None:
+            test = _list_classes(test_folder, home, say)
+            check_same_classes(train.classes, test.classes, where=str(root))
+            return train, test
+        whole = train
+    else:
+        whole = _list_classes(root, home, say)
+    counts = torch.bincount(whole.labels_N).tolist()
+    for count, name in zip(counts, whole.classes, strict=True):
+        if count < 2:
+            raise ValueError(
+                f"the class {name!r} in {root} has only 1 image, too few to test on a part of them; add images, "
+                "or make the folders train/CLASS and test/CLASS"
+            )
+    test_N, train_N = split(whole.labels_N, fraction=test_fraction, seed=seed)
+    say(f"{root} has no test images: {len(test_N):,} of {len(whole.paths):,} are set aside for the test")
+    return whole.part(train_N.tolist()), whole.part(test_N.tolist())
+
+
+def _list_classes(folder: Path, home: Path, say: Say) -> Listing:
+    class_folders = [path for path in _entries(folder, home) if path.is_dir()]
+    if not class_folders:
+        raise ValueError(
+            f"{folder} has no folders of classes; put the images of every class into {folder}/CLASS"
+        )
+    if len(class_folders) == 1:
+        raise ValueError(
+            f"{folder} has one class only, {class_folders[0].name!r}; put the images of a second into "
+            f"{folder}/CLASS"
+        )
+    paths: list[str] = []
+    labels: list[int] = []
+    others: list[Path] = []
+    for label, class_folder in enumerate(class_folders):
+        entries = _entries(class_folder, home)
+        images = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+        if not images:
+            raise ValueError(
+                f"the class folder {class_folder} has no images; put some in ({', '.join(sorted(SUFFIXES))}), or "
+                "take the folder out"
+            )
+        kept = set(images)
+        others += [path for path in entries if path not in kept]
+        paths += map(str, images)
+        labels += [label] * len(images)
+    if others:
+        say(f"{folder}: passed over {len(others):,} entries that are no images, such as {others[0]}")
+    return Listing(tuple(path.name for path in class_folders), tuple(paths), torch.tensor(labels))
+
+
+def _entries(folder: Path, home: Path) -> list[Path]:
+    """What is in a folder and not hidden, by name. Raises ValueError for a link that leads out of `home`."""
+    try:
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise ValueError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+    for path in entries:
+        if path.is_symlink() and _is_circular(path):
+            raise ValueError(f"{path} is a link that leads back to itself; take it out")
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
+            raise ValueError(
+                f"{path} is a link to {path.resolve()}, outside of {home}; put the file itself there, or take it out"
+            )
+    return entries
+
+
+def _is_circular(link: Path) -> bool:
+    try:
+        link.resolve(strict=True)
+    except RuntimeError:  # of Python up to 3.12
+        return True
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False

@@ -1,0 +1,65 @@
+"""Bounds of the settings: far above what anybody trains, so that a stranger's file cannot ask for work without end."""
+
+from xnas.space.shown import shown, visible
+
+MOST_CELLS = 200
+MOST_CHANNELS = 4096
+MOST_WIDTH = 65_536
+"""Channels of the last cells: each reduction doubles them."""
+
+MOST_OPERATIONS = 20_000
+"""Of a supernet; that of DARTS has 784."""
+
+MOST_BATCH = 2**20
+MOST_PIXELS = 4096
+"""Of a side of an image."""
+
+MOST_SEED = 10**15
+"""Controls are drawn by seeds a hundred times as large, which torch takes up to 2**63."""
+
+SMALLEST, LARGEST = 1e-12, 1e9
+"""Of rates and of what gradients and rewards are clipped to: their squares must neither overflow nor vanish."""
+
+LONGEST_TEXT = 1000
+"""Characters of a setting that is text."""
+
+
+def between(name: str, value: int, least: int, most: int) -> None:
+    """Raises ValueError for a number that is smaller or larger."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {shown(value)}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}; got {shown(value)}")
+
+
+def size(name: str, value: float) -> None:
+    """Raises ValueError for what is no positive number between SMALLEST and LARGEST."""
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be positive and finite; got {value}")
+    if not SMALLEST <= value <= LARGEST:
+        raise ValueError(f"{name} must lie between {SMALLEST:g} and {LARGEST:g}; got {value}")
+
+
+def check_text(name: str, value: str) -> None:
+    """Raises ValueError for text that is long or has control characters in it."""
+    if visible(value) != value or len(value) > LONGEST_TEXT:
+        raise ValueError(
+            f"{name} must be plain text of at most {LONGEST_TEXT} characters; got {shown(value)}"
+        )
+
+
+def check_stack(section: str, channels: int, cells: int, reductions: int) -> None:
+    """Raises ValueError for a shape of a network that does not fit together, or that nobody could train."""
+    between(f"{section}.channels", channels, 1, MOST_CHANNELS)
+    between(f"{section}.cells", cells, 1, MOST_CELLS)
+    between(f"{section}.reductions", reductions, 0, MOST_CELLS)
+    if reductions > cells:
+        raise ValueError(
+            f"{section}.reductions = {reductions} do not fit into {section}.cells = {cells}; "
+            "use fewer reductions or more cells"
+        )
+    if channels * 2**reductions > MOST_WIDTH:
+        raise ValueError(
+            f"{section}.channels = {channels}, doubled by each of {section}.reductions = {reductions}, become more "
+            f"than {MOST_WIDTH:,}; use fewer of either"
+        )

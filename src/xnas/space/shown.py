@@ -1,0 +1,29 @@
+"""How values from files that others made are shown: short, and without characters that act instead of being seen."""
+
+import re
+import reprlib
+
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters (a terminal obeys them), marks that turn the order of a line, and halves of characters."""
+
+
+def shown(value: object) -> str:
+    """A value as an error line shows it: shortened, in one line."""
+    short = reprlib.Repr()
+    short.maxstring = 60
+    try:
+        return short.repr(value).replace("\n", " ")
+    except ValueError:  # Python refuses to write integers of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    """The text with every acting character written as an escape, such as \\x1b; with `lines` newlines stay."""
+
+    def escaped(found: re.Match[str]) -> str:
+        if lines and found[0] == "\n":
+            return "\n"
+        code = ord(found[0])
+        return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+    return _ACTING.sub(escaped, text)

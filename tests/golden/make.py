@@ -1,0 +1,42 @@
+"""Makes a golden run folder: python -m tests.golden.make FOLDER. Once for every version of a format, never again."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from xnas import RunFolder, Search, TrainedNetwork, retrain, search
+from xnas.engine.checkpoint import read_checkpoint
+from xnas.engine.run_folder import Job
+
+from .small import config, images, probe
+
+CPU = torch.device("cpu")
+
+
+def main(place: Path) -> None:
+    torch.set_num_threads(1)
+    folder = RunFolder.at(place)
+    folder.write_job(Job(verb="run"))
+    folder.describe(config(), {"versions": {"torch": torch.__version__}})
+    course = Search(config(), images(), device=CPU)
+    genotype = search(course, folder=folder)
+    retrain(genotype, config(), images(), name="found", device=CPU, folder=folder)
+    network = TrainedNetwork.read(folder, device=CPU).network.double().eval()
+    logits = {"network": network(probe()).tolist()}
+    for path in folder.checkpoints("search").found():
+        logits[path.name] = supernet_logits(path)
+    (place / "logits.json").write_text(json.dumps(logits, indent=1) + "\n")
+
+
+def supernet_logits(checkpoint: Path) -> list[list[float]]:
+    """What the supernet of a search's checkpoint makes of the probe."""
+    course, snapshot = Search(config(), images(), device=CPU), read_checkpoint(checkpoint)
+    course.load(snapshot.tensors, rounds=snapshot.values["rounds"])
+    logits: list[list[float]] = course.network.double().eval()(probe()).tolist()
+    return logits
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
