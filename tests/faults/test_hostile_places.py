@@ -11,7 +11,8 @@ import torch
 from xnas.cli import main
 from xnas.engine.config import Config, read_config, read_run_config
 from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.run_folder import Place, RunFolder
+from xnas.engine.place import Place
+from xnas.engine.run_folder import RunFolder
 from xnas.report.metrics import read_course
 from xnas.report.page import write_report
 from xnas.report.record import RunRecord, read_architecture, read_result
@@ -142,11 +143,13 @@ def test_a_run_that_is_a_link_is_not_overwritten(run: Path, tmp_path: Path) -> N
 
 def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(ValueError, match="file is not a run folder, so it is not overwritten"):
-        RunFolder.create(tmp_path, "file", stem="quick", overwrite=True)
+    with pytest.raises(ValueError, match="file is there and is not a run folder; choose another --name"):
+        Place(runs=tmp_path, name="file", overwrite=True).earlier()
     for name, stem in (("x" * 300, "quick"), (None, "x" * 300)):
-        with pytest.raises(ValueError, match="cannot make the run folder .*File name too long"):
-            RunFolder.create(tmp_path, name, stem=stem)
+        place = Place(runs=tmp_path, name=name, stem=stem)
+        assert place.earlier() is None
+        with pytest.raises(ValueError, match=r"cannot make the run folder .*File name too long"):
+            place.claim()
     assert (tmp_path / "file").read_text() == "precious"
 
 

@@ -38,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
     from xnas.cli import retrain, run, search
     from xnas.cli.session import Request
-    from xnas.engine.run_folder import GENOTYPE, RETRAIN, Place, RunFolder
+    from xnas.engine.place import Place
+    from xnas.engine.run_folder import GENOTYPE, RETRAIN, RunFolder
 
     folder = RunFolder(arguments.run)
     request = Request(

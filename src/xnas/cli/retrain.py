@@ -58,7 +58,8 @@ def main(argv: Sequence[str]) -> int:
 def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     """Retrain what a search has found, in its own folder."""
     from xnas.cli.session import Request
-    from xnas.engine.run_folder import RETRAIN, Place, RunFolder
+    from xnas.engine.place import Place
+    from xnas.engine.run_folder import RETRAIN, RunFolder
 
     folder = RunFolder(run)
     genotype = folder.genotype()

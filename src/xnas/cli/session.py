@@ -16,7 +16,8 @@ from xnas.data.load import load_data
 from xnas.engine.config import CONFIG, Config, DataConfig
 from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.lock import locked
-from xnas.engine.run_folder import Job, Place, RunFolder
+from xnas.engine.place import Place
+from xnas.engine.run_folder import Job, RunFolder
 from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.report.page import write_report

@@ -4,11 +4,7 @@ job.json (what was asked for), config.toml (resolved settings), environment.json
 result.json, timing.json, checkpoints/, controls/, report.html, pictures/.
 """
 
-import itertools
 import json
-import os
-import re
-import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -21,14 +17,13 @@ from torch import Tensor
 from xnas.engine.checkpoint import Checkpoints
 from xnas.engine.config import CONFIG, Config, differences, read_run_config
 from xnas.engine.folders import make_folder
-from xnas.engine.lock import LOCK, locked
 from xnas.engine.metrics_log import MetricsLog
 from xnas.engine.tensor_file import read_tensors
 from xnas.report.fields import Fields, parse_object, read_object
 from xnas.report.metrics import METRICS, read_rows
 from xnas.report.record import GENOTYPE as GENOTYPE
 from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, read_architecture
-from xnas.report.whole_file import CannotWrite, sync_folder, write_whole
+from xnas.report.whole_file import CannotWrite, write_whole
 from xnas.space.genotype import Genotype
 from xnas.space.regular_file import check_folder, check_place, is_there
 
@@ -48,84 +43,6 @@ class Job:
     controls: int = 0
     network: str = "found"
     """What the retrained network is called in tables."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a run goes: the folder `runs/name`, or without a name `runs/stem-` and the next free number."""
-
-    runs: Path
-    name: str | None
-    stem: str = ""
-    overwrite: bool = False
-
-    @classmethod
-    def named(cls, name: str | None, *, runs: Path, stem: str, overwrite: bool) -> "Place":
-        """The place that a user's words mean. Raises ValueError for a name that is none."""
-        if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
-            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
-        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite)
-
-    @classmethod
-    def of(cls, folder: Path) -> "Place":
-        """The place of a run folder that is there, whatever it is called."""
-        path = folder.resolve() if folder.name in ("", "..") else folder
-        return cls(runs=path.parent, name=path.name)
-
-    def earlier(self) -> "RunFolder | None":
-        """The run that is there and is to be continued. Raises ValueError if something else is there."""
-        if self.name is None or not (self.runs / self.name).exists():
-            return None
-        path = self.runs / self.name
-        if self.overwrite and path.is_symlink():
-            raise ValueError(
-                f"{path} is a link, so it is not overwritten; choose another --name, or take it away"
-            )
-        if (path / CONFIG).is_file():
-            return None if self.overwrite else RunFolder(path)
-        # A process that ended while it made the folder: the settings are written last.
-        if path.is_dir() and {item.name for item in path.iterdir()} <= UNBORN:
-            return None
-        raise ValueError(f"{path} is there and is not a run folder; choose another --name")
-
-    def claim(self) -> Path:
-        """The folder, made if it is missing, empty if it is to be overwritten.
-
-        Raises ValueError if it is in use, or cannot be made.
-        """
-        path = self.runs / (self.name or "")
-        try:
-            make_folder(self.runs)
-            if self.name is None:
-                path = self._next_free()
-            else:
-                gone = path.with_name(f".{path.name}.discarded")
-                if self.overwrite and path.exists():
-                    with locked(path):
-                        shutil.rmtree(gone, ignore_errors=True)
-                        # In one step out of the way, on the disk too: there is never half a run of that name.
-                        os.rename(path, gone)
-                        sync_folder(self.runs)
-                shutil.rmtree(gone, ignore_errors=True)  # of a process that died, too
-            path.mkdir(exist_ok=True)
-            sync_folder(self.runs)
-        except OSError as error:
-            raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
-        return path
-
-    def _next_free(self) -> Path:
-        for number in itertools.count(1):
-            path = self.runs / f"{self.stem}-{number}"
-            try:
-                path.mkdir()
-            except FileExistsError:
-                continue
-            return path
-        raise AssertionError
-
-
-UNBORN = {LOCK, *(name for file in (JOB, ENVIRONMENT, GENOTYPE, CONFIG) for name in (file, f".{file}.part"))}
-"""What may be in a folder whose run has not begun."""
 
 
 class RunFolder:

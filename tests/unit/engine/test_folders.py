@@ -7,7 +7,7 @@ import pytest
 
 from xnas.engine import folders
 from xnas.engine.folders import make_folder
-from xnas.engine.run_folder import Place
+from xnas.engine.place import Place
 
 
 def test_the_name_of_every_folder_that_is_made_is_forced_to_the_disk(

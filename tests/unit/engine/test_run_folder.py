@@ -10,7 +10,8 @@ import torch
 from xnas import Config, published_genotype
 from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, parse_config
 from xnas.engine.lock import locked
-from xnas.engine.run_folder import Job, Place, RunFolder
+from xnas.engine.place import Place
+from xnas.engine.run_folder import Job, RunFolder
 from xnas.report.whole_file import CannotWrite
 
 

@@ -1,0 +1,92 @@
+"""Where a run goes: a folder that is new, one that is gone on with, or one that is begun anew."""
+
+import itertools
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from xnas.engine.config import CONFIG
+from xnas.engine.folders import make_folder
+from xnas.engine.lock import LOCK, locked
+from xnas.engine.run_folder import ENVIRONMENT, GENOTYPE, JOB, RunFolder
+from xnas.report.whole_file import CannotWrite, sync_folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run goes: the folder `runs/name`, or without a name `runs/stem-` and the next free number."""
+
+    runs: Path
+    name: str | None
+    stem: str = ""
+    overwrite: bool = False
+
+    @classmethod
+    def named(cls, name: str | None, *, runs: Path, stem: str, overwrite: bool) -> "Place":
+        """The place that a user's words mean. Raises ValueError for a name that is none."""
+        if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
+            raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
+        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite)
+
+    @classmethod
+    def of(cls, folder: Path) -> "Place":
+        """The place of a run folder that is there, whatever it is called."""
+        path = folder.resolve() if folder.name in ("", "..") else folder
+        return cls(runs=path.parent, name=path.name)
+
+    def earlier(self) -> RunFolder | None:
+        """The run that is there and is to be continued. Raises ValueError if something else is there."""
+        if self.name is None or not os.path.exists(self.runs / self.name):
+            return None
+        path = self.runs / self.name
+        if self.overwrite and path.is_symlink():
+            raise ValueError(
+                f"{path} is a link, so it is not overwritten; choose another --name, or take it away"
+            )
+        if (path / CONFIG).is_file():
+            return None if self.overwrite else RunFolder(path)
+        # A process that ended while it made the folder: the settings are written last.
+        if path.is_dir() and {item.name for item in path.iterdir()} <= UNBORN:
+            return None
+        raise ValueError(f"{path} is there and is not a run folder; choose another --name")
+
+    def claim(self) -> Path:
+        """The folder, made if it is missing, empty if it is to be overwritten.
+
+        Raises ValueError if it is in use, or cannot be made.
+        """
+        path = self.runs / (self.name or "")
+        try:
+            make_folder(self.runs)
+            if self.name is None:
+                path = self._next_free()
+            else:
+                gone = path.with_name(f".{path.name}.discarded")
+                if self.overwrite and os.path.exists(path):
+                    with locked(path):
+                        shutil.rmtree(gone, ignore_errors=True)
+                        # In one step out of the way, on the disk too: there is never half a run of that name.
+                        os.rename(path, gone)
+                        sync_folder(self.runs)
+                shutil.rmtree(gone, ignore_errors=True)  # of a process that died, too
+            path.mkdir(exist_ok=True)
+            sync_folder(self.runs)
+        except OSError as error:
+            raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
+        return path
+
+    def _next_free(self) -> Path:
+        for number in itertools.count(1):
+            path = self.runs / f"{self.stem}-{number}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            return path
+        raise AssertionError
+
+
+UNBORN = {LOCK, *(name for file in (JOB, ENVIRONMENT, GENOTYPE, CONFIG) for name in (file, f".{file}.part"))}
+"""What may be in a folder whose run has not begun."""
