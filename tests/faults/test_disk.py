@@ -98,7 +98,7 @@ def test_a_failure_while_saving_costs_one_warning_and_is_made_up_for(
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_whatever_call_fails_the_job_ends_as_it_should_or_says_that_it_cannot_write(
+def test_whatever_call_fails_the_job_ends_as_it_should_or_says_what_it_cannot_read_or_write(
     begun: bool, data: DataSet, tmp_path: Path, long_faults: bool, record_property: Record
 ) -> None:
     def prepare(name: str) -> Path:
@@ -111,21 +111,22 @@ def test_whatever_call_fails_the_job_ends_as_it_should_or_says_that_it_cannot_wr
     run = prepare("whole")
     with failing(ANY, errno.EIO, path=f"{run}*", times=0) as counted:
         run_job(smallest(), data, run)
-    expected, stopped = outcome(run), 0
+    expected, said = outcome(run), list[str]()
     calls = range(0, counted.seen, 1 if long_faults else 30)
     for number in calls:
         run = prepare(str(number))
         with failing(ANY, errno.EIO, path=f"{run}*", skip=number):
             try:
                 run_job(smallest(), data, run)
-            except CannotWrite:
-                stopped += 1
+            except ValueError as error:
+                said.append(str(error))
         run_job(smallest(), data, run)
         assert differing(outcome(run), expected) == [], number
         assert left_over(run) == [], number
         shutil.rmtree(run)
+    assert all("Input/output error" in line and str(tmp_path) in line for line in said), said
     record_property(
-        "figures", f"{len(calls)} of {counted.seen} calls failed, {stopped} of them stopped the job"
+        "figures", f"{len(calls)} of {counted.seen} calls failed, {len(said)} of them stopped the job"
     )
 
 
