@@ -145,7 +145,7 @@ def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="file is not a run folder, so it is not overwritten"):
         RunFolder.create(tmp_path, "file", stem="quick", overwrite=True)
     for name, stem in (("x" * 300, "quick"), (None, "x" * 300)):
-        with pytest.raises(ValueError, match="cannot make the run folder .*File name too long"):
+        with pytest.raises(ValueError, match=r"cannot make the run folder .*File name too long"):
             RunFolder.create(tmp_path, name, stem=stem)
     assert (tmp_path / "file").read_text() == "precious"
 
