@@ -15,6 +15,7 @@ from rich.console import Console
 from xnas.cli import main
 from xnas.cli.display import Display
 from xnas.engine.config import parse_config
+from xnas.engine.run_folder import Job, RunFolder
 from xnas.report.page import write_report
 from xnas.space.shown import shown, visible
 
@@ -188,9 +189,11 @@ def test_a_download_is_not_started_because_a_runs_file_says_so(
     run = build_run(tmp_path / "run", search_epochs=0, retrain_epochs=0)
     place = tmp_path / "home"
     write(run / "config.toml", f'[data]\nsource = "cifar10"\nroot = "{place}"\ndownload = true\n')
-    assert main(["retrain", str(run), "--overwrite"]) == 2
-    assert "there is no" in capsys.readouterr().err
-    assert not os.path.exists(place)
+    RunFolder(run).write_job(Job(verb="search"))
+    for words in (["retrain", str(run), "--overwrite"], ["resume", str(run)]):
+        assert main(words) == 2
+        assert "there is no" in capsys.readouterr().err
+        assert not os.path.exists(place)
 
 
 def test_rows_of_any_kind_may_hold_anything(tmp_path: Path) -> None:
