@@ -19,7 +19,7 @@ test: $(STAMP)  ## every test that is not marked long
 	$(BIN)/python -m pytest $(ARGS)
 
 test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; about an hour
-	$(BIN)/python -m pytest tests/faults tests/golden --faults=long -s $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/golden --faults=long $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports
 	$(BIN)/ruff format --check .

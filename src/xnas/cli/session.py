@@ -22,6 +22,7 @@ from xnas.engine.runtime import busy_cores, environment, pick_device, use_thread
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.report.page import write_report
 from xnas.space.genotype import Genotype
+from xnas.space.shown import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,8 @@ class Session:
                 f"warning: {'; '.join(changed)}: results may differ in the last bits from those of a run that went on "
                 "as it began"
             )
-            now["earlier"] = [*before.pop("earlier", []), before]
+            earlier = before.pop("earlier", None)
+            now["earlier"] = [*(earlier if isinstance(earlier, list) else []), before]
             folder.describe(self.request.config, now)
         if folder.config() != self.request.config:
             folder.describe(self.request.config, folder.environment())
@@ -146,7 +148,11 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     versions = before.get("versions")
     if isinstance(versions, dict):
         pairs += [(name, versions.get(name), now["versions"][name]) for name in ("torch", "xnas")]
-    return [f"{name} was {old}, is {new}" for name, old, new in pairs if old is not None and old != new]
+    return [
+        f"{name} was {shown(old)}, is {shown(new)}"
+        for name, old, new in pairs
+        if old is not None and old != new
+    ]
 
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
