@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
+from xnas import Config, DataSet, RunFolder, Search, load_data, published_genotype, retrain, search
 from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.config import SEARCH_SECTIONS, CheckpointConfig
 from xnas.engine.follow import Keeper, Origin
@@ -64,6 +64,24 @@ def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
         assert folder.genotype() == whole.genotype()
         assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
         assert not folder.has("genotype-so-far.json")
+
+
+def test_it_does_not_matter_who_reads_the_images_before_and_after(
+    tiny: Config, image_folder: Path, tmp_path: Path
+) -> None:
+    def go(folder: RunFolder, workers: int | None, *, after: int = 0) -> None:
+        config = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, workers=workers))
+        run(config, load_data(str(image_folder), workers=workers), folder, after=after)
+
+    whole = RunFolder.at(tmp_path / "whole")
+    go(whole, None)
+    for before, later in ((None, 2), (2, 0), (0, None)):
+        folder = RunFolder.at(tmp_path / f"{before}-{later}")
+        with pytest.raises(Interrupted):
+            go(folder, before, after=3)
+        go(RunFolder(folder.path), later)
+        assert tensors(folder, "search") == tensors(whole, "search")
+        assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
 def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_path: Path) -> None:
