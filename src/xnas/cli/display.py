@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from xnas.engine.progress import GroupLabels
+from xnas.engine.progress import GroupLabels, Phase
 from xnas.space.shown import visible
 
 
@@ -32,30 +32,17 @@ class Display:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.phase = ""
-        self.epochs = 0
-        self.epochs_before = 0.0
-        """What a process before has done."""
+        self.phase = Phase(name="", epochs=0, rounds_per_epoch=1)
         self.started = time.monotonic()
 
     def say(self, line: str) -> None:
         """A line worth keeping."""
         self.console.print(visible(line, lines=True), markup=False, soft_wrap=True)
 
-    def start(
-        self,
-        phase: str,
-        *,
-        epochs: int,
-        rounds: int,
-        done: int = 0,
-        labels: Mapping[str, GroupLabels] | None = None,
-    ) -> None:
+    def start(self, phase: Phase) -> None:
         """A phase begins."""
-        del labels  # leaders are for the live panel
-        self.phase, self.epochs, self.epochs_before = phase, epochs, done / rounds
-        self.started = time.monotonic()
-        self.say(f"{phase}: {epochs} epochs of {rounds} rounds")
+        self.phase, self.started = phase, time.monotonic()
+        self.say(f"{phase.name}: {phase.epochs} epochs of {phase.rounds_per_epoch} rounds")
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
         """Plain lines come by the epoch."""
@@ -63,8 +50,10 @@ class Display:
     def epoch_done(self, row: Mapping[str, Any]) -> None:
         """One line: losses, accuracies, experts alive, time."""
         elapsed = time.monotonic() - self.started
-        left = elapsed / (row["epoch"] - self.epochs_before) * (self.epochs - row["epoch"])
-        self.say(f"{self.phase} {summary(row, self.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
+        phase = self.phase
+        epochs_before = phase.rounds_done / phase.rounds_per_epoch
+        left = elapsed / (row["epoch"] - epochs_before) * (phase.epochs - row["epoch"])
+        self.say(f"{phase.name} {summary(row, phase.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
 
     def finish(self) -> None:
         """Nothing stays open."""
@@ -76,21 +65,11 @@ class LiveDisplay(Display):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self.live: Live | None = None
-        self.labels: Mapping[str, GroupLabels] = {}
         self.last: Mapping[str, Any] = {}
 
-    def start(
-        self,
-        phase: str,
-        *,
-        epochs: int,
-        rounds: int,
-        done: int = 0,
-        labels: Mapping[str, GroupLabels] | None = None,
-    ) -> None:
+    def start(self, phase: Phase) -> None:
         """Open the panel."""
-        self.phase, self.epochs, self.rounds, self.last = phase, epochs, rounds, {}
-        self.labels = labels or {}
+        self.phase, self.last = phase, {}
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -101,7 +80,8 @@ class LiveDisplay(Display):
             TimeRemainingColumn(),
             console=self.console,
         )
-        self.task = self.progress.add_task(phase, total=epochs * rounds, completed=done, values="")
+        total = phase.epochs * phase.rounds_per_epoch
+        self.task = self.progress.add_task(phase.name, total=total, completed=phase.rounds_done, values="")
         self.live = Live(self._panel(), console=self.console, refresh_per_second=4)
         self.live.start()
 
@@ -110,8 +90,8 @@ class LiveDisplay(Display):
         said = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         self.progress.update(
             self.task,
-            completed=(epoch - 1) * self.rounds + round_in_epoch,
-            values=f"epoch {epoch}/{self.epochs}  {said}",
+            completed=(epoch - 1) * self.phase.rounds_per_epoch + round_in_epoch,
+            values=f"epoch {epoch}/{self.phase.epochs}  {said}",
         )
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
@@ -119,7 +99,7 @@ class LiveDisplay(Display):
         self.last = row
         if self.live is not None:
             self.live.update(self._panel())
-        self.say(f"{self.phase} {summary(row, self.epochs)}")
+        self.say(f"{self.phase.name} {summary(row, self.phase.epochs)}")
 
     def finish(self) -> None:
         """Close the panel, leaving the terminal as it was."""
@@ -131,7 +111,7 @@ class LiveDisplay(Display):
         parts: list[Any] = [self.progress]
         groups = self.last.get("groups", {})
         if groups:
-            parts.append(_leaders(groups, self.labels))
+            parts.append(_leaders(groups, self.phase.labels))
         return Group(*parts)
 
 

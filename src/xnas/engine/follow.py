@@ -18,7 +18,7 @@ from xnas.engine.checkpoint import Checkpoints, Snapshot
 from xnas.engine.config import CheckpointConfig, Config, differences, parse_config
 from xnas.engine.course import Course, Row
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Progress
+from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import is_out_of_memory, peak_memory
 from xnas.engine.stops import NonFinite, OutOfMemory
@@ -70,11 +70,13 @@ def follow(
     keeper.begin()
     try:
         progress.start(
-            course.phase,
-            epochs=course.settings.epochs,
-            rounds=course.rounds_per_epoch,
-            done=course.rounds,
-            labels=course.labels(),
+            Phase(
+                name=course.phase,
+                epochs=course.settings.epochs,
+                rounds_per_epoch=course.rounds_per_epoch,
+                rounds_done=course.rounds,
+                labels=course.labels(),
+            )
         )
         with closing(course.batches_left()) as stream:
             for batches in stream:

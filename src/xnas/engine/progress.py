@@ -1,6 +1,7 @@
 """What long work tells whoever watches it: the command line shows it, tests and libraries may ignore it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 
@@ -11,6 +12,19 @@ class GroupLabels(NamedTuple):
     experts: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """What lies ahead."""
+
+    name: str
+    epochs: int
+    rounds_per_epoch: int
+    rounds_done: int = 0
+    """By a process before."""
+    labels: Mapping[str, GroupLabels] = field(default_factory=dict)
+    """Of the groups that it searches."""
+
+
 class Progress(Protocol):
     """Receives the course of a run. Every method returns at once."""
 
@@ -18,19 +32,8 @@ class Progress(Protocol):
         """A line worth keeping."""
         ...
 
-    def start(
-        self,
-        phase: str,
-        *,
-        epochs: int,
-        rounds: int,
-        done: int = 0,
-        labels: Mapping[str, GroupLabels] | None = None,
-    ) -> None:
-        """A phase begins: so many epochs of so many rounds each, of which `done` rounds were done by a process before.
-
-        `labels` are those of the groups that it searches.
-        """
+    def start(self, phase: Phase) -> None:
+        """A phase begins."""
         ...
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
@@ -52,15 +55,7 @@ class Silent:
     def say(self, line: str) -> None:
         """Ignored."""
 
-    def start(
-        self,
-        phase: str,
-        *,
-        epochs: int,
-        rounds: int,
-        done: int = 0,
-        labels: Mapping[str, GroupLabels] | None = None,
-    ) -> None:
+    def start(self, phase: Phase) -> None:
         """Ignored."""
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:

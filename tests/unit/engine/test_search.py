@@ -9,7 +9,7 @@ import torch
 
 from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import GroupLabels, Silent
+from xnas.engine.progress import GroupLabels, Phase, Silent
 from xnas.engine.stops import Interrupted, NonFinite
 
 CPU = torch.device("cpu")
@@ -135,9 +135,8 @@ class _StopsAfter(Silent):
         self.interrupt, self.left, self.finished = interrupt, rounds, False
         self.labels: dict[str, GroupLabels] = {}
 
-    def start(self, phase: str, *, epochs: int, rounds: int, done: int = 0, labels=None) -> None:  # type: ignore[no-untyped-def]
-        del phase, epochs, rounds, done
-        self.labels = dict(labels or {})
+    def start(self, phase: Phase) -> None:
+        self.labels = dict(phase.labels)
 
     def round_done(self, **values: object) -> None:
         del values
