@@ -35,11 +35,12 @@ inner, calls = getattr(owner, name), iter(range(10**9))
 def slow(*words, **settings):
     if next(calls) == {call}:
         pathlib.Path({marker!r}).touch()
-        time.sleep({seconds})
+        while pathlib.Path({marker!r}).exists():
+            time.sleep(0.01)
     return inner(*words, **settings)
 setattr(owner, name, slow)
 """
-"""Make a function say that it is there, and take a while about it."""
+"""Make a function say by a marker that it is there, and wait until that is taken away."""
 
 
 class Case(NamedTuple):
@@ -109,11 +110,12 @@ def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
     for number, (about, case) in enumerate(chosen):
         rehearsal, marker = rehearsals[case.command], tmp_path / f"there-{number}"
         call = {"a save": 70, "the test": 0}.get(case.place, 3)
-        slow = SLOW.format(place=PLACES[case.place], call=call, marker=str(marker), seconds=0.3)
+        slow = SLOW.format(place=PLACES[case.place], call=call, marker=str(marker))
         before = len(forks.said())
         fork = forks.start(*rehearsal.words, before=slow)
         wait_for(marker, fork)
         send(case, fork)
+        marker.unlink()
         assert fork.wait() == 128 + case.number, f"{about}: {fork.said()[before:]}"
         said = fork.said()[before:]
         assert said.count(f"xnas: stopped by {case.number.name}\n") == 1, f"{about}: {said}"
@@ -134,7 +136,7 @@ def test_a_second_signal_ends_the_run_at_once_and_it_goes_on_exactly_all_the_sam
     number: signal.Signals, code: int, forks: Forks, image_folder: Path, tmp_path: Path
 ) -> None:
     rehearsal, marker = Rehearsal("run", tmp_path, image_folder, forks), tmp_path / "there"
-    slow = SLOW.format(place=PLACES["a round"], call=3, marker=str(marker), seconds=30)
+    slow = SLOW.format(place=PLACES["a round"], call=3, marker=str(marker))
     fork = forks.start(*rehearsal.words, before=slow)
     wait_for(marker, fork)
     started = time.monotonic()
