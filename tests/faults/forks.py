@@ -5,8 +5,10 @@ A server imports everything once and forks a process for each command; nobody bu
 
 import json
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,10 @@ for line in sys.stdin:
 """
 
 
+LONGEST = 120
+"""Seconds that any of the small commands may take on a busy machine."""
+
+
 class Fork:
     """A process that carries out a command; it leads a process group of its own."""
 
@@ -47,11 +53,13 @@ class Fork:
         self.server, self.pid, self.said = forks.server, pid, forks.said
 
     def wait(self) -> int:
-        """Its exit code; minus the number of the signal that ended it."""
+        """Its exit code; minus the number of the signal that ended it. One that hangs fails the test."""
         assert self.server.stdin is not None
         assert self.server.stdout is not None
         self.server.stdin.write("\n")
         self.server.stdin.flush()
+        ready, _, _ = select.select([self.server.stdout], [], [], LONGEST)
+        assert ready, f"a command has not ended in {LONGEST} s: {self.said()[-2000:]}"
         return int(self.server.stdout.readline())
 
 
@@ -73,6 +81,18 @@ class Forks:
         self.server.stdin.write(json.dumps(request) + "\n")
         self.server.stdin.flush()
         return Fork(self, int(self.server.stdout.readline()))
+
+
+def nobody_is_left(group: int) -> bool:
+    """Whether a process group has ended, within seconds."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 @contextmanager

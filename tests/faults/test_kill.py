@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .forks import Forks
+from .forks import Forks, nobody_is_left
 from .outcome import differing, outcome
 from .rehearsal import COMMANDS, Rehearsal
 
@@ -23,8 +23,9 @@ def moment(name: str, run: Path) -> str:
     if not (run / "config.toml").exists():
         return "before its folder"
     place = run
-    for control in sorted((run / "controls").glob("*")):
-        place = control if (control / "genotype.json").exists() else place
+    for control in (run / "controls").glob("*"):
+        under_way = (control / "genotype.json").exists() and not (control / "result.json").exists()
+        place = control if under_way else place
     if list(place.glob("checkpoints/.*")):
         return "saving"
     if not (place / "genotype.json").exists():
@@ -46,13 +47,15 @@ def kill_now_and_then(name: str, kills: int, place: Path, images: Path, forks: F
             words = ("resume", str(rehearsal.run))
         fork = forks.start(*words)
         if wanted:
-            time.sleep(chance.uniform(0, 0.8 * rehearsal.seconds))
+            # Sooner rather than later: a report takes half of the time, and there is less to lose in it.
+            time.sleep(0.8 * rehearsal.seconds * chance.random() ** 2)
             os.kill(fork.pid, signal.SIGKILL)  # one that has ended already is not hurt by it
         code = fork.wait()
         about = f"kill {kills - wanted} of {name}, {moment(name, rehearsal.run)}"
         if code == -signal.SIGKILL:
             moments[moment(name, rehearsal.run)] += 1
             wanted -= 1
+            assert nobody_is_left(fork.pid), about
             continue
         assert code == 0, f"{about}: {fork.said()[-2000:]}"
         assert differing(outcome(rehearsal.run), rehearsal.whole) == [], about

@@ -12,7 +12,7 @@ import pytest
 
 from xnas.engine.checkpoint import Checkpoints
 
-from .forks import Fork, Forks
+from .forks import Fork, Forks, nobody_is_left
 from .outcome import differing, outcome
 from .rehearsal import Rehearsal
 
@@ -76,17 +76,6 @@ def wait_for(path: Path, fork: Fork) -> None:
     while not path.exists():
         assert time.monotonic() < deadline, fork.said()[-2000:]
         time.sleep(0.01)
-
-
-def nobody_is_left(group: int) -> bool:
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def newest_rounds(run: Path) -> int:
