@@ -110,7 +110,7 @@ def follow(
         keeper.end()
     finally:
         progress.finish()
-        with suppress(CannotWrite):  # a note; what matters has been saved, or has failed already
+        with suppress(ValueError):  # a note; what matters has been saved, or has failed already
             folder.add_timing(course.phase, seconds=keeper.seconds(), rounds=course.rounds)
 
 

@@ -166,6 +166,15 @@ def test_a_checkpoint_of_other_settings_or_images_is_refused_by_name(
         run(tiny, dataclasses.replace(data, train=turned), RunFolder(folder.path))
 
 
+def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    (folder.path / "timing.json").write_text("{")
+    with pytest.raises(Interrupted):
+        run(tiny, data, folder, after=2)
+
+
 def origin(config: Config, course: Search) -> Origin:
     return Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
 
