@@ -1,5 +1,6 @@
 """Small images and settings that a whole search takes seconds with."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from xnas import Config
 from xnas.data.images import DataSet, ImageSet
 from xnas.engine.config import parse_config
+from xnas.engine.interrupt import SIGNALS
 
 TINY = """
 [data]
@@ -41,6 +43,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def long_faults(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--faults") == "long")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals_are_heard() -> None:
+    # What started the tests may ignore some, as nohup does; what is ignored stays so, in processes that they start too.
+    for number in SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            heard = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, heard)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,10 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SERVER = """
-import importlib, json, os, signal, sys
-for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP):
-    signal.signal(number, signal.SIG_DFL)  # whatever this was started by may ignore some, and what is ignored stays so
-signal.signal(signal.SIGINT, signal.default_int_handler)
+import importlib, json, os, sys
 import torch
 import matplotlib.figure
 from xnas.cli import VERBS, main

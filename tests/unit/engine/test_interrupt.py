@@ -2,22 +2,11 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
-from xnas.engine.interrupt import SIGNALS, Interrupt, interruptible
+from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.stops import Interrupted
-
-
-@pytest.fixture(autouse=True)
-def _heard() -> Iterator[None]:
-    # What started the tests may ignore some, as nohup does, and what is ignored stays so.
-    handlers = dict.fromkeys(SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
