@@ -18,7 +18,7 @@ search: $(STAMP)  ## search on the shipped images, retrain the found network, te
 test: $(STAMP)  ## every test that is not marked long
 	$(BIN)/python -m pytest $(ARGS)
 
-test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; about an hour
+test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; half an hour
 	$(BIN)/python -m pytest tests/faults tests/golden --faults=long $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports
