@@ -19,7 +19,7 @@ from xnas.data.check_layout import Part, Walk
 from xnas.data.copies import check_copies
 from xnas.data.decode import Broken, each
 from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
-from xnas.data.folder import LEAST_SIZE, MOST_BYTES
+from xnas.data.folder import LEAST_SIZE, MOST_BYTES, middle_side
 
 TOO_LARGE = Kind(
     "sets larger than memory should hold",
@@ -130,8 +130,7 @@ class _Images:
         """What reading brings all images to: their own size, or a square of the middle of their shorter sides."""
         if len(self.sizes) == 1:
             return next(iter(self.sizes))
-        sides = sorted(min(size) for size in self.sizes.elements())
-        middle = max(sides[len(sides) // 2], LEAST_SIZE)
+        middle = middle_side(min(size) for size in self.sizes.elements())
         return middle, middle
 
     def check_hashes(self) -> None:

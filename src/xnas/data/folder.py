@@ -6,7 +6,7 @@ N: images of a set; C H W: channels, height, width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -204,11 +204,16 @@ def _square(paths: Sequence[str], headers: Sequence[Header], image_size: int | N
     )
     if other is None:
         return None
-    sides = sorted(min(header.height, header.width) for header in headers)
-    middle = max(sides[len(sides) // 2], LEAST_SIZE)
+    middle = middle_side(min(header.height, header.width) for header in headers)
     say(
         f"images differ in size ({paths[0]} {first.width} x {first.height}, {paths[other]} {headers[other].width} x "
         f"{headers[other].height}): all are brought to {middle} x {middle}, the middle size; --data.image-size "
         "chooses another"
     )
     return middle
+
+
+def middle_side(shorter_sides: Iterable[int]) -> int:
+    """The side, in pixels, of the squares that images of several sizes become: the middle of their shorter sides."""
+    sides = sorted(shorter_sides)
+    return max(sides[len(sides) // 2], LEAST_SIZE)

@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from xnas.data.batches import Batch
+from xnas.data.batches import Augmentation, Batch, batches
+from xnas.data.images import Images, Normalisation
 from xnas.engine.config import RetrainConfig, SearchConfig
-from xnas.engine.descent import Tally, build_sgd, set_learning_rate
+from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
 from xnas.engine.progress import GroupLabels
 from xnas.engine.runtime import random_states, set_random_states
 from xnas.engine.schedule import cosine
@@ -37,6 +38,8 @@ class Course(ABC):
         *,
         rounds_per_epoch: int,
         tallies: Mapping[str, Tally],
+        normalisation: Normalisation,
+        augmentation: Augmentation,
         device: torch.device,
     ) -> None:
         self.network = network
@@ -44,6 +47,7 @@ class Course(ABC):
         self.settings = settings
         self.rounds_per_epoch = rounds_per_epoch
         self.tallies = tallies
+        self.normalisation, self.augmentation = normalisation, augmentation
         self.device = device
         self.rounds = 0
 
@@ -96,6 +100,33 @@ class Course(ABC):
     @abstractmethod
     def epoch_row(self) -> Row:
         """What metrics.jsonl says of the epoch that has just ended."""
+
+    def shuffled(self, images: Images, *, seed: int, epoch: int, start: int) -> Iterator[Batch]:
+        """An epoch's whole batches of a training set, augmented, without the first `start`."""
+        return batches(
+            images,
+            batch_size=self.settings.batch_size,
+            normalisation=self.normalisation,
+            seed=seed,
+            epoch=epoch,
+            start=start,
+            shuffle=True,
+            augmentation=self.augmentation,
+            drop_last=True,
+            device=self.device,
+        )
+
+    def descend(self, batch: Batch, images: Images) -> None:
+        """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
+        descend(
+            self.network,
+            self.weights,
+            batch,
+            images=images,
+            clip_norm=self.settings.clip_norm,
+            where=self.where,
+            tally=self.tallies["train"],
+        )
 
     def batches_left(self) -> Generator[tuple[Batch, ...], None, None]:
         """The batches of every round to come; `round` is expected to be called with each before the next is taken."""

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import torch
 
-from xnas.data.batches import Batch, batches, num_batches
+from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet, Normalisation
 from xnas.engine.config import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
 from xnas.engine.course import Course, Row
-from xnas.engine.descent import Tally, descend
+from xnas.engine.descent import Tally
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.follow import Origin, follow
 from xnas.engine.interrupt import Interrupt
@@ -44,46 +44,29 @@ class Retraining(Course):
     def __init__(self, genotype: Genotype, config: Config, data: DataSet, *, device: torch.device) -> None:
         plan = check_fit(config, data)
         self.config, self.data = config, data
-        self.augmentation = augmentation_of(config.data, data.image_shape)
-        self.normalisation = Normalisation.of(data.train)
+        augmentation = augmentation_of(config.data, data.image_shape)
+        normalisation = Normalisation.of(data.train)
         make_repeatable(config.seed)
         super().__init__(
             Network(genotype, plan).to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             config.retrain,
             rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
             tallies={"train": Tally(data.num_classes, device)},
+            normalisation=normalisation,
+            augmentation=augmentation,
             device=device,
         )
         self.network.train()
 
     def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
         """A training batch for each round of an epoch, counted from 1, from round `start` on."""
-        stream = batches(
-            self.data.train,
-            batch_size=self.settings.batch_size,
-            normalisation=self.normalisation,
-            seed=self.config.seed,
-            epoch=epoch,
-            start=start,
-            shuffle=True,
-            augmentation=self.augmentation,
-            drop_last=True,
-            device=self.device,
-        )
+        stream = self.shuffled(self.data.train, seed=self.config.seed, epoch=epoch, start=start)
         return ((batch,) for batch in stream)
 
     def round(self, *batches: Batch) -> list[Row]:
         """One step of the weights."""
         (batch,) = batches
-        descend(
-            self.network,
-            self.weights,
-            batch,
-            images=self.data.train,
-            clip_norm=self.settings.clip_norm,
-            where=self.where,
-            tally=self.tallies["train"],
-        )
+        self.descend(batch, self.data.train)
         self.rounds += 1
         return []
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xnas.data.batches import Batch, batches, num_batches
+from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet, Images, Normalisation
 from xnas.data.order import mix_address, split
 from xnas.engine.config import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
 from xnas.engine.course import Course, Row
-from xnas.engine.descent import Tally, descend, require_finite
+from xnas.engine.descent import Tally, require_finite
 from xnas.engine.follow import Origin, follow
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, supernet_plan
@@ -76,8 +76,8 @@ class Search(Course):
         self.config = config
         self.images = data.fingerprint()
         self.halves = Halves.of(config, data.train)
-        self.augmentation = augmentation_of(config.data, data.image_shape)
-        self.normalisation = Normalisation.of(self.halves.train)
+        augmentation = augmentation_of(config.data, data.image_shape)
+        normalisation = Normalisation.of(self.halves.train)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = self.space.supernet(
@@ -88,6 +88,8 @@ class Search(Course):
             settings,
             rounds_per_epoch=self.halves.rounds(settings.batch_size),
             tallies={part: Tally(data.num_classes, device) for part in ("train", "validation")},
+            normalisation=normalisation,
+            augmentation=augmentation,
             device=device,
         )
         self.experts = XNAS(
@@ -115,18 +117,7 @@ class Search(Course):
     def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
         """A training and a validation batch for each round of an epoch, counted from 1, from round `start` on."""
         streams = [
-            batches(
-                part,
-                batch_size=self.settings.batch_size,
-                normalisation=self.normalisation,
-                seed=mix_address(self.config.seed, address),
-                epoch=epoch,
-                start=start,
-                shuffle=True,
-                augmentation=self.augmentation,
-                drop_last=True,
-                device=self.device,
-            )
+            self.shuffled(part, seed=mix_address(self.config.seed, address), epoch=epoch, start=start)
             for address, part in ((TRAIN, self.halves.train), (VALIDATION, self.halves.validation))
         ]
         return zip(*streams, strict=False)  # the larger part waits for the next epoch
@@ -134,15 +125,7 @@ class Search(Course):
     def round(self, *batches: Batch) -> list[Row]:
         """One round of algorithm 1; a warm-up's only trains the weights. Returns a row for each expert wiped out."""
         train, validation = batches
-        descend(  # line 4
-            self.network,
-            self.weights,
-            train,
-            images=self.halves.train,
-            clip_norm=self.settings.clip_norm,
-            where=self.where,
-            tally=self.tallies["train"],
-        )
+        self.descend(train, self.halves.train)  # line 4
         wiped: list[Wipeout] = []
         if self.epochs_done >= self.settings.warmup_epochs:
             self.measure_rewards(validation)  # lines 5-8
