@@ -91,9 +91,9 @@ def test_of_many_classes_the_smallest_and_the_largest_are_printed(
 
 def test_ctrl_c_ends_the_check_in_the_middle(image_folder: Path) -> None:
     code = (
-        "import sys, time\nfrom xnas.data import check_image, check_folder\nfrom xnas.cli import main\n"
+        "import os, sys, time\nfrom xnas.data import check_image, check_folder\nfrom xnas.cli import main\n"
         "look_at = check_folder.look_at\n"
-        "def slow(path):\n    print('looking', flush=True)\n    time.sleep(0.5)\n    return look_at(path)\n"
+        "def slow(path):\n    os.write(1, b'looking\\n')\n    time.sleep(0.5)\n    return look_at(path)\n"
         "check_folder.look_at = slow\nsys.exit(main(sys.argv[1:]))"
     )
     child = subprocess.Popen(
