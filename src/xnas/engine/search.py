@@ -112,7 +112,7 @@ class Search(Course):
 
     def genotype(self) -> Genotype:
         """The architecture that would be derived now."""
-        return self.space.derive({name: state.log_v_EK for name, state in self.experts.states.items()})
+        return self.space.derive({name: self.experts.log_weights(name) for name in self.experts.groups})
 
     def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
         """A training and a validation batch for each round of an epoch, counted from 1, from round `start` on."""
@@ -229,11 +229,12 @@ def _group_row(course: Search, name: str) -> Row:
         "experts": list(labels.experts),
         "edges": list(labels.edges),
         "replicas": group.num_replicas,
+        "optimizer": group.optimizer,
         "feedback": group.feedback,
-        "horizon": group.rule.horizon,
-        "step_size": group.rule.step_size,
-        "reward_bound": group.rule.reward_bound,
-        "zeta": group.rule.zeta,
+        "horizon": group.horizon,
+        "step_size": group.step_size,
+        "reward_bound": group.reward_bound,
+        "zeta": group.zeta,
     }
 
 
@@ -245,12 +246,12 @@ def _state_row(course: Search) -> Row:
         "parameters": count_parameters(course.network),
         "groups": {
             name: {
-                "feedbacks": state.num_feedbacks,
-                "u": state.mixture_EK.tolist(),
-                "log_v": state.log_v_EK.tolist(),
-                "alive": state.alive_EK.tolist(),
+                "feedbacks": learner.num_feedbacks,
+                "u": learner.mixture_EK.tolist(),
+                "log_v": learner.log_v_EK.tolist(),
+                "alive": learner.alive_EK.tolist(),
             }
-            for name, state in course.experts.states.items()
+            for name, learner in course.experts.learners.items()
         },
     }
 

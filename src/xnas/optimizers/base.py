@@ -7,8 +7,7 @@ next mixture weights. It follows torch's habits: `measure` gathers gradients as 
 E: indices of a group; K: experts of each; R: replicas; B: samples.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.experts.step_size import Feedback
+from xnas.optimizers.learner import GroupSettings, Learner, SamplingLearner, check_state
 from xnas.space.forecaster import ForecasterGroup, forecaster_groups, leaf_gradients, listening
 
 Closure = Callable[[], Tensor]
@@ -33,17 +33,18 @@ class Wipeout:
     """t, the feedbacks received when it left."""
 
 
-class ArchitectureOptimizer(ABC):
-    """Learns the mixture weights of all forecasters in `model`.
+class ArchitectureOptimizer:
+    """Learns the mixture weights of all forecasters in `model`, each group's by a rule of its own.
 
-    `weight_optimizer` is the optimizer of the model's other parameters, if there is one: what a wiped expert had
-    there is dropped too.
+    `build` gives the settings and the learner of a group. `weight_optimizer` is the optimizer of the model's other
+    parameters, if there is one: what a wiped expert had there is dropped too.
     """
 
     def __init__(
         self,
         model: nn.Module,
         *,
+        build: Callable[[ForecasterGroup], tuple[GroupSettings, Learner]],
         feedback: Feedback,
         weight_optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
@@ -53,42 +54,86 @@ class ArchitectureOptimizer(ABC):
         self._weight_optimizer = weight_optimizer
         self._names = {name: group.members_ER[0][0].names for name, group in self.groups.items()}
         self._gradients: dict[str, list[Tensor]] = {name: [] for name in self.groups}
+        built = {name: build(group) for name, group in self.groups.items()}
+        self.settings: dict[str, GroupSettings] = {name: settings for name, (settings, _) in built.items()}
+        self.learners: dict[str, Learner] = {name: learner for name, (_, learner) in built.items()}
+        self._publish()
 
     def names(self, group: str) -> tuple[str, ...]:
         """All experts of a group, wiped ones included, in the order of K."""
         return self._names[group]
 
-    @abstractmethod
     def alive(self, group: str) -> Tensor:
         """Which experts of a group are still in the search: bool, shape (E, K)."""
+        return self.learners[group].alive_EK
 
-    @abstractmethod
     def mixture(self, group: str) -> Tensor:
-        """The mixture weights u of a group: float64, shape (E, K), zero for wiped experts."""
+        """The mixture weights u of a group: float64, shape (E, K), zero for wiped experts (equation 1)."""
+        return self.learners[group].mixture_EK
 
-    @abstractmethod
+    def log_weights(self, group: str) -> Tensor:
+        """log v of a group, up to a number for each forecaster: float64, shape (E, K). It decides the genotype."""
+        return self.learners[group].log_v_EK
+
+    def best(self, group: str) -> tuple[str, ...]:
+        """The leading expert of each forecaster of a group."""
+        leaders = self.mixture(group).argmax(dim=-1).tolist()
+        return tuple(self.names(group)[leader] for leader in leaders)
+
     def step(self) -> list[Wipeout]:
         """Use the gathered gradients for one update, drop them, and return the experts that it removed."""
+        gathered = {name: self.gradients(name) for name in self.groups}
+        for name, gradients_FEK in gathered.items():
+            self.learners[name].update(gradients_FEK)
+        self.zero_grad()
+        self._redraw()
+        return [
+            Wipeout(group=group, index=index, expert=expert, num_feedbacks=self.learners[group].num_feedbacks)
+            for group, index, expert in self._publish()
+        ]
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a later process needs to go on, as named tensors."""
+        """All that a later process needs to go on, as named tensors: those of every group's learner."""
+        return {
+            f"{group}.{name}": value.clone()
+            for group, learner in self.learners.items()
+            for name, value in learner.state_dict().items()
+        }
 
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state`; experts that were wiped in it are removed from the model.
 
-        Raises ValueError if it belongs to other groups or experts.
+        Raises ValueError, before anything is changed, if groups or shapes differ from this search's, a weight is not
+        finite, an expert would come back, or a forecaster would be left without experts.
         """
+        by_group: dict[str, dict[str, Tensor]] = {name: {} for name in self.groups}
+        for address, value in state.items():
+            group, _, name = address.rpartition(".")
+            if group not in by_group:
+                raise ValueError(f"the state holds {address!r}, which this search has no group for")
+            by_group[group][name] = value
+        for group, learner in self.learners.items():
+            try:
+                check_state(learner.state_dict(), by_group[group], alive_EK=learner.alive_EK)
+            except ValueError as error:
+                raise ValueError(f"group {group!r}: {error}") from None
+        for group, learner in self.learners.items():
+            learner.load_state_dict(by_group[group])
+        self.zero_grad()
+        self._publish()
 
-    def measure(self, closure: Closure) -> Tensor:
+    def measure(self, closure: Closure, *, training: Closure | None = None) -> Tensor:
         """Run `closure` while the forecasters listen, and add the gradients to those gathered since the last step.
+
+        `training` does the same for a training batch; rules of second order differentiate through a step on it.
 
         Network weights get no gradients. Returns the losses, shape (B,), detached. Where norms use statistics of
         the batch, a sample's gradient has small shares of its neighbours' in it.
 
         Raises ValueError if the losses have no sample axis, or do not depend on the forecasters.
         """
+        del training  # first order: the network weights are taken as given
+        self._redraw()
         per_sample = self.feedback == "sample"
         with _frozen(self._model), listening(self.groups, per_sample=per_sample), torch.enable_grad():
             losses_B = closure()
@@ -126,11 +171,18 @@ class ArchitectureOptimizer(ABC):
         for gathered in self._gradients.values():
             gathered.clear()
 
+    def _redraw(self) -> None:
+        """Rules that sample take new weights for the next pass."""
+        for name, learner in self.learners.items():
+            if isinstance(learner, SamplingLearner):
+                learner.redraw()
+                self._hand_over(name)
+
     def _publish(self) -> list[tuple[str, int, str]]:
-        """Hand the mixture weights to the forecasters, and take the experts out that are no longer alive."""
+        """Take the experts out that are no longer alive, and hand the weights to the forecasters."""
         removed = []
         for name, group in self.groups.items():
-            alive_EK, mixture_EK = self.alive(name), self.mixture(name)
+            alive_EK = self.alive(name)
             for index, members_R in enumerate(group.members_ER):
                 kept = [
                     expert
@@ -141,9 +193,17 @@ class ArchitectureOptimizer(ABC):
                     removed.append((name, index, expert))
                     for member in members_R:
                         forget_parameters(self._weight_optimizer, member.remove(expert))
-                for member in members_R:
-                    member.set_mixture(mixture_EK[index, alive_EK[index]])
+            self._hand_over(name)
         return removed
+
+    def _hand_over(self, name: str) -> None:
+        """Give the forecasters of a group the weights with which the next pass goes through them."""
+        learner = self.learners[name]
+        weights_EK, alive_EK = learner.weights_EK, learner.alive_EK
+        for index, members_R in enumerate(self.groups[name].members_ER):
+            weights_K = weights_EK[index, alive_EK[index]]
+            for member in members_R:
+                member.set_mixture(weights_K, alone=learner.one_hot)
 
 
 def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module) -> None:

@@ -2,42 +2,88 @@
 
 Every group c of forecasters has its own horizon, T_c = validation samples x epochs x replicas when each sample's
 reward counts as one feedback, and with it its own step size, eta_c* (section 3.1, "Multiple Learning Rates").
-No weight decay and no momentum: the theory has no place for them (section 3.2.2). The experts' weights are a few
-hundred numbers in float64; they stay on the CPU, whatever device the network is on.
+No weight decay and no momentum: the theory has no place for them (section 3.2.2).
 
 E: indices of a group; K: experts of each; F: feedbacks of a round.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from xnas.experts.regret import RegretLedger, Standing
 from xnas.experts.state import ExpertRule, ExpertState, advance
 from xnas.experts.step_size import Feedback, feedbacks_per_round, optimal_step_size
-from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
+from xnas.optimizers.base import ArchitectureOptimizer
+from xnas.optimizers.learner import LEDGER, GroupSettings, Learner
+from xnas.space.forecaster import ForecasterGroup
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroupSettings:
-    """What a group's search is fixed by; printed when a search starts."""
+class XNASLearner(Learner):
+    """Algorithm 1 for E forecasters with K experts each, and the ledger of their regret."""
 
-    group: str
-    num_forecasters: int
-    num_experts: int
-    """N"""
-    num_replicas: int
-    """r_c"""
-    feedback: Feedback
-    rule: ExpertRule
+    def __init__(self, num_forecasters: int, num_experts: int, *, rule: ExpertRule) -> None:
+        self.rule = rule
+        self.state = ExpertState.initial(num_forecasters, num_experts)
+        self.ledger: RegretLedger | None = RegretLedger.initial(num_forecasters, num_experts)
+        """None where the search was begun by a version that kept none."""
 
-    def __str__(self) -> str:
-        zeta = "no wipeout" if self.rule.zeta is None else f"zeta = {self.rule.zeta:g}"
-        return (
-            f"{self.group}: {self.num_forecasters} forecasters, N = {self.num_experts} experts, "
-            f"{self.num_replicas} replicas, feedback per {self.feedback}, T = {self.rule.horizon:,} feedbacks, "
-            f"eta = {self.rule.step_size:.3g}, L = {self.rule.reward_bound:g}, {zeta}"
-        )
+    @property
+    def log_v_EK(self) -> Tensor:
+        """log v; a wiped expert keeps its distance to the leader."""
+        return self.state.log_v_EK
+
+    @property
+    def alive_EK(self) -> Tensor:
+        """Which experts are still in the search: bool."""
+        return self.state.alive_EK
+
+    @property
+    def num_feedbacks(self) -> int:
+        """t"""
+        return self.state.num_feedbacks
+
+    @property
+    def standing(self) -> Standing | None:
+        """Regret and its bounds so far, if there is a ledger."""
+        return None if self.ledger is None else self.ledger.standing(self.alive_EK, rule=self.rule)
+
+    def update(self, gradients_FEK: Tensor) -> None:
+        """Reward the experts, R = -dloss/du; wipe out those that cannot win any more (lines 7-14)."""
+        rewards_FEK = -gradients_FEK
+        before, self.state = self.state, advance(self.state, rewards_FEK, rule=self.rule)
+        if self.ledger is not None:
+            self.ledger = self.ledger.record(
+                rewards_FEK, before=before, after=self.state, reward_bound=self.rule.reward_bound
+            )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """log v, survivors and t, and the ledger's sums."""
+        kept = {} if self.ledger is None else _as_tensors(self.ledger)
+        return _as_tensors(self.state) | {LEDGER + name: value for name, value in kept.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
+        kept = {name.removeprefix(LEDGER): value for name, value in state.items() if name.startswith(LEDGER)}
+        self.state = ExpertState(**_as_values(self.state, state))
+        ledger = RegretLedger.initial(*self.alive_EK.shape)
+        self.ledger = RegretLedger(**_as_values(ledger, kept)) if kept else None
+
+
+def _as_tensors(value: ExpertState | RegretLedger) -> dict[str, Tensor]:
+    return {item.name: torch.as_tensor(getattr(value, item.name)) for item in fields(value)}
+
+
+def _as_values(own: ExpertState | RegretLedger, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a value like `own` is made of, from tensors that were."""
+    values: dict[str, Any] = {}
+    for item in fields(own):
+        before, given = getattr(own, item.name), tensors[item.name]
+        values[item.name] = given.to(before) if isinstance(before, Tensor) else int(given)
+    return values
 
 
 class XNAS(ArchitectureOptimizer):
@@ -63,99 +109,41 @@ class XNAS(ArchitectureOptimizer):
         step_size: float | None = None,
         weight_optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        super().__init__(model, feedback=feedback, weight_optimizer=weight_optimizer)
         if rounds < 1:
             raise ValueError(f"rounds must be at least 1; got {rounds}")
-        self.settings: dict[str, GroupSettings] = {}
-        self.states: dict[str, ExpertState] = {}
-        for name, group in self.groups.items():
-            num_experts = len(self.names(name))
+
+        def build(group: ForecasterGroup) -> tuple[GroupSettings, XNASLearner]:
             horizon = rounds * feedbacks_per_round(
                 feedback, batch_size=batch_size, num_replicas=group.num_replicas
             )
             eta = step_size
             if eta is None:
-                eta = optimal_step_size(num_experts, horizon=horizon, reward_bound=reward_bound)
-            self.settings[name] = GroupSettings(
-                group=name,
-                num_forecasters=len(group.members_ER),
-                num_experts=num_experts,
+                eta = optimal_step_size(group.num_experts, horizon=horizon, reward_bound=reward_bound)
+            rule = ExpertRule(step_size=eta, reward_bound=reward_bound, horizon=horizon, zeta=zeta)
+            settings = GroupSettings(
+                group=group.name,
+                optimizer="xnas",
+                num_forecasters=group.num_forecasters,
+                num_experts=group.num_experts,
                 num_replicas=group.num_replicas,
                 feedback=feedback,
-                rule=ExpertRule(step_size=eta, reward_bound=reward_bound, horizon=horizon, zeta=zeta),
+                horizon=horizon,
+                step_size=eta,
+                reward_bound=reward_bound,
+                zeta=zeta,
             )
-            self.states[name] = ExpertState.initial(len(group.members_ER), num_experts)
+            return settings, XNASLearner(group.num_forecasters, group.num_experts, rule=rule)
 
-    def alive(self, group: str) -> Tensor:
-        """Which experts of a group are still in the search: bool, shape (E, K)."""
-        return self.states[group].alive_EK
+        super().__init__(model, build=build, feedback=feedback, weight_optimizer=weight_optimizer)
 
-    def mixture(self, group: str) -> Tensor:
-        """The mixture weights u of a group: float64, shape (E, K), zero for wiped experts (equation 1)."""
-        return self.states[group].mixture_EK
+    @property
+    def states(self) -> dict[str, ExpertState]:
+        """Weights and survivors of every group."""
+        return {name: learner.state for name, learner in self._xnas_learners().items()}
 
-    def best(self, group: str) -> tuple[str, ...]:
-        """The leading expert of each forecaster of a group."""
-        leaders = self.mixture(group).argmax(dim=-1).tolist()
-        return tuple(self.names(group)[leader] for leader in leaders)
+    def standing(self, group: str) -> Standing | None:
+        """Regret of a group's forecasters and its bounds so far (theorem 1)."""
+        return self._xnas_learners()[group].standing
 
-    def step(self) -> list[Wipeout]:
-        """Reward the experts for the gathered feedback, R = -dloss/du; wipe out those that cannot win (lines 7-14)."""
-        rewards_FEK = {name: -self.gradients(name) for name in self.groups}
-        for name, rewards in rewards_FEK.items():
-            self.states[name] = advance(self.states[name], rewards, rule=self.settings[name].rule)
-        self.zero_grad()
-        return [
-            Wipeout(group=group, index=index, expert=expert, num_feedbacks=self.states[group].num_feedbacks)
-            for group, index, expert in self._publish()
-        ]
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """log v, survivors and t of every group, and the order of its experts' names is that of the model."""
-        tensors = {}
-        for name, state in self.states.items():
-            tensors[f"{name}.log_v_EK"] = state.log_v_EK.clone()
-            tensors[f"{name}.alive_EK"] = state.alive_EK.clone()
-            tensors[f"{name}.num_feedbacks"] = torch.tensor(state.num_feedbacks)
-        return tensors
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from `state`; experts that were wiped in it are removed from the model.
-
-        Raises ValueError if groups or shapes differ from this search's, a weight is not finite, an expert would
-        come back, or a forecaster would be left without experts.
-        """
-        loaded = {name: _checked(name, own, state) for name, own in self.states.items()}
-        known = {
-            f"{name}.{field}" for name in self.states for field in ("log_v_EK", "alive_EK", "num_feedbacks")
-        }
-        if unknown := sorted(set(state) - known):
-            raise ValueError(f"the state holds {unknown[0]!r}, which this search has no group for")
-        self.states = loaded
-        self.zero_grad()
-        self._publish()
-
-
-def _checked(name: str, own: ExpertState, state: dict[str, Tensor]) -> ExpertState:
-    missing = [field for field in ("log_v_EK", "alive_EK", "num_feedbacks") if f"{name}.{field}" not in state]
-    if missing:
-        raise ValueError(f"the state has no '{name}.{missing[0]}'; it belongs to another search space")
-    log_v_EK, alive_EK = state[f"{name}.log_v_EK"], state[f"{name}.alive_EK"].bool()
-    if log_v_EK.shape != own.log_v_EK.shape or alive_EK.shape != own.alive_EK.shape:
-        raise ValueError(
-            f"group {name!r} has weights of shape {tuple(own.log_v_EK.shape)}; the state's is {tuple(log_v_EK.shape)}"
-        )
-    if not log_v_EK.isfinite().all():
-        raise ValueError(f"the state's weights of group {name!r} are not all finite")
-    if not alive_EK.any(dim=-1).all():
-        raise ValueError(f"in the state a forecaster of group {name!r} has no expert alive")
-    if (alive_EK & ~own.alive_EK.to(alive_EK.device)).any():
-        raise ValueError(
-            f"an expert of group {name!r} was wiped out here but is alive in the state; build the model anew"
-        )
-    return replace(
-        own,
-        log_v_EK=log_v_EK.to(own.log_v_EK),
-        alive_EK=alive_EK.to(own.alive_EK.device),
-        num_feedbacks=int(state[f"{name}.num_feedbacks"]),
-    )
+    def _xnas_learners(self) -> dict[str, XNASLearner]:
+        return {name: learner for name, learner in self.learners.items() if isinstance(learner, XNASLearner)}

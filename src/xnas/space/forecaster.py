@@ -43,6 +43,7 @@ class Forecaster(nn.Module):
         self.register_buffer("mixture_K", torch.full((len(experts),), 1 / len(experts)), persistent=False)
         self._per_sample: bool | None = None
         self._leaf: Tensor | None = None
+        self._chosen: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,16 +52,25 @@ class Forecaster(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x)."""
-        return mix(self._weights(inputs), [expert(inputs) for expert in self.experts])
+        weights = self._weights(inputs)
+        if self._chosen is None:
+            return mix(weights, [expert(inputs) for expert in self.experts])
+        one = slice(self._chosen, self._chosen + 1)
+        return mix(weights[..., one], [self.experts[self._chosen](inputs)])
 
-    def set_mixture(self, mixture_K: Tensor) -> None:
-        """Take over new mixture weights, one for each expert alive."""
+    def set_mixture(self, mixture_K: Tensor, *, alone: bool = False) -> None:
+        """Take over new mixture weights, one for each expert alive.
+
+        With `alone` the expert with the largest weight, which must be one, is computed and the others are not: their
+        gradients are zero.
+        """
         if mixture_K.shape != self.mixture_K.shape:
             raise ValueError(
                 f"forecaster {self.group!r}[{self.index}] has {len(self._names)} experts; "
                 f"got {tuple(mixture_K.shape)} mixture weights"
             )
         self.mixture_K.copy_(mixture_K.to(self.mixture_K.dtype))
+        self._chosen = int(mixture_K.argmax()) if alone else None
 
     def remove(self, name: str) -> nn.Module:
         """Remove an expert and its network weights for good; returns its module. The others share its weight.
@@ -78,6 +88,7 @@ class Forecaster(nn.Module):
         module = self.experts[gone]
         del self.experts[gone]
         self._names = self._names[:gone] + self._names[gone + 1 :]
+        self._chosen = None
         left_K = torch.cat([self.mixture_K[:gone], self.mixture_K[gone + 1 :]])
         total = left_K.sum()
         self.mixture_K = torch.where(total > 0, left_K / total, torch.full_like(left_K, 1 / len(left_K)))
@@ -116,6 +127,16 @@ class ForecasterGroup:
     def num_replicas(self) -> int:
         """R"""
         return len(self.members_ER[0])
+
+    @property
+    def num_forecasters(self) -> int:
+        """E"""
+        return len(self.members_ER)
+
+    @property
+    def num_experts(self) -> int:
+        """N, those alive at index 0."""
+        return len(self.members_ER[0][0].names)
 
     def __iter__(self) -> Iterator[Forecaster]:
         for members_R in self.members_ER:

@@ -41,7 +41,7 @@ def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
     alive = [sum(map(sum, group["alive"])) for group in epochs[2]["groups"].values()]  # type: ignore[attr-defined]
     assert sum(alive) == 2 * 5 * 7 - len(wiped)
     assert all(
-        state.num_feedbacks == course.experts.settings[name].rule.horizon
+        state.num_feedbacks == course.experts.settings[name].horizon
         for name, state in course.experts.states.items()
     )
 
@@ -70,7 +70,7 @@ def test_horizons_count_in_the_unit_of_the_feedback(
     # 30 validation images make 2 rounds of 12 in each of 2 epochs; 1 normal cell and 2 reduction cells.
     course = Search(with_search(tiny, feedback=feedback), data, device=CPU)
     settings = course.experts.settings
-    assert (settings["normal"].rule.horizon, settings["reduction"].rule.horizon) == horizon
+    assert (settings["normal"].horizon, settings["reduction"].horizon) == horizon
 
 
 def test_the_halves_are_disjoint_and_hold_every_class_in_equal_parts(tiny: Config, data: DataSet) -> None:

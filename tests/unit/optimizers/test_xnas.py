@@ -56,9 +56,9 @@ def prefers(optimizer: XNAS, group: str, rewards_K: list[float], feedbacks: int)
 def test_horizon_and_step_size_are_each_groups_own() -> None:
     optimizer = XNAS(Twins(), rounds=10, batch_size=8)
     twins, head = optimizer.settings["twins"], optimizer.settings["head"]
-    assert (twins.num_replicas, twins.num_experts, twins.rule.horizon) == (2, 3, 160)
-    assert (head.num_replicas, head.num_experts, head.rule.horizon) == (1, 2, 80)
-    assert twins.rule.step_size == pytest.approx(math.sqrt(2 * math.log(3) / 160))
+    assert (twins.num_replicas, twins.num_experts, twins.horizon) == (2, 3, 160)
+    assert (head.num_replicas, head.num_experts, head.horizon) == (1, 2, 80)
+    assert twins.step_size == pytest.approx(math.sqrt(2 * math.log(3) / 160))
     assert str(twins) == (
         "twins: 1 forecasters, N = 3 experts, 2 replicas, feedback per sample, T = 160 feedbacks, "
         "eta = 0.117, L = 1, zeta = 1"
@@ -81,7 +81,7 @@ def test_a_step_moves_log_weights_by_the_clipped_rewards_of_every_sample_in_ever
             expected += (-leaf.grad).clamp(-0.05, 0.05).double()
     measure(optimizer, model)
     optimizer.step()
-    eta = optimizer.settings["twins"].rule.step_size
+    eta = optimizer.settings["twins"].step_size
     torch.testing.assert_close(optimizer.states["twins"].log_v_EK[0], eta * expected, rtol=1e-5, atol=1e-8)
     assert optimizer.states["twins"].num_feedbacks == 16
 
@@ -206,11 +206,11 @@ def test_a_state_of_another_search_is_refused_in_one_line() -> None:
     endless = state() | {"head.log_v_EK": torch.full((1, 2), torch.inf)}
     lifeless = state() | {"head.alive_EK": torch.zeros(1, 2, dtype=torch.bool)}
     for bad, line in [
-        (missing, "the state has no 'head.num_feedbacks'"),
+        (missing, "group 'head': the state has no 'num_feedbacks'"),
         (strange, "the state holds 'tail.log_v_EK'"),
-        (misshapen, "group 'head' has weights of shape (1, 2); the state's is (1, 5)"),
+        (misshapen, "group 'head': 'log_v_EK' has shape (1, 2); the state's is (1, 5)"),
         (endless, "not all finite"),
-        (lifeless, "has no expert alive"),
+        (lifeless, "a forecaster has no expert alive"),
     ]:
         before = optimizer.state_dict()
         with pytest.raises(ValueError) as refused:

@@ -1,0 +1,140 @@
+"""How the weights of a group's experts are learned from gradients: what every rule shares; nothing of networks.
+
+E: forecasters of a group; K: experts of each; F: feedbacks of a round. All tensors are float64 and on the CPU, whatever
+the network is on: they are a few hundred numbers, and some devices have no float64.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xnas.experts.step_size import Feedback
+from xnas.experts.update import mixture
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupSettings:
+    """What a group's search is fixed by; printed when a search starts."""
+
+    group: str
+    optimizer: str
+    num_forecasters: int
+    num_experts: int
+    """N"""
+    num_replicas: int
+    """r_c"""
+    feedback: Feedback
+    horizon: int
+    """T, in feedbacks."""
+    step_size: float
+    """eta, or the learning rate of a rival."""
+    reward_bound: float | None = None
+    """L; None: nothing is clipped."""
+    zeta: float | None = None
+    """Relaxation of the wipeout; None: nobody is wiped out by it."""
+    words: str = ""
+    """What else the rule is fixed by, in words."""
+
+    def __str__(self) -> str:
+        said = [
+            f"{self.group}: {self.num_forecasters} forecasters, N = {self.num_experts} experts",
+            f"{self.num_replicas} replicas",
+            f"feedback per {self.feedback}",
+            f"T = {self.horizon:,} feedbacks",
+            f"eta = {self.step_size:.3g}",
+        ]
+        if self.reward_bound is not None:
+            said.append(f"L = {self.reward_bound:g}")
+        if self.optimizer == "xnas":
+            said.append("no wipeout" if self.zeta is None else f"zeta = {self.zeta:g}")
+        else:
+            said.append(self.words)
+        return ", ".join(said)
+
+
+LEDGER = "ledger_"
+"""How the names of tensors begin that tell of the past and decide nothing; states of earlier versions lack them."""
+
+
+class Learner(ABC):
+    """Turns gradients of the loss by mixture weights into the next mixture weights, for one group."""
+
+    @property
+    @abstractmethod
+    def log_v_EK(self) -> Tensor:
+        """The weights as logarithms, up to a number for each forecaster: what discretisation ranks by."""
+
+    @property
+    @abstractmethod
+    def alive_EK(self) -> Tensor:
+        """Which experts are still in the search: bool."""
+
+    @property
+    def mixture_EK(self) -> Tensor:
+        """u: rows sum to one, wiped experts have exactly zero (equation 1)."""
+        return mixture(self.log_v_EK, self.alive_EK)
+
+    one_hot: ClassVar[bool] = False
+    """Whether `weights_EK` choose one expert of every forecaster: only that one is computed."""
+
+    @property
+    def weights_EK(self) -> Tensor:
+        """The weights with which the next pass goes through the network: u, unless the rule samples."""
+        return self.mixture_EK
+
+    @property
+    @abstractmethod
+    def num_feedbacks(self) -> int:
+        """t, the feedbacks received so far."""
+
+    @abstractmethod
+    def update(self, gradients_FEK: Tensor) -> None:
+        """Learn from F feedbacks measured at `weights_EK`. Gradients of wiped experts are zero and mean nothing."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a later process needs to go on, as named tensors."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`, which `check_state` has found to fit."""
+
+
+class SamplingLearner(Learner):
+    """A rule whose weights are drawn anew for every pass through the network."""
+
+    @abstractmethod
+    def redraw(self) -> None:
+        """Draw the `weights_EK` of the next pass."""
+
+
+def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, alive_EK: Tensor) -> None:
+    """Whether a learner with the state `own` and survivors `alive_EK` can go on from `state`.
+
+    Raises ValueError for other names or shapes, numbers that are not finite, an expert that would come back, or a
+    forecaster without experts.
+    """
+    if missing := sorted(name for name in own.keys() - state.keys() if not name.startswith(LEDGER)):
+        raise ValueError(f"the state has no {missing[0]!r}; it belongs to another search")
+    partial = [name for name in own if name.startswith(LEDGER) and name not in state]
+    if partial and any(name.startswith(LEDGER) for name in state):
+        raise ValueError(f"the state has no {partial[0]!r}, but a part of its ledger")
+    if unknown := sorted(state.keys() - own.keys()):
+        raise ValueError(f"the state holds {unknown[0]!r}, which this search knows nothing of")
+    for name, value in own.items():
+        if name in partial:
+            continue
+        given = state[name]
+        if given.shape != value.shape:
+            raise ValueError(f"{name!r} has shape {tuple(value.shape)}; the state's is {tuple(given.shape)}")
+        if given.is_floating_point() and not given.isfinite().all():
+            raise ValueError(f"the state's {name!r} is not all finite")
+    if "alive_EK" in own:
+        given_EK = state["alive_EK"].bool().to(alive_EK.device)
+        if not given_EK.any(dim=-1).all():
+            raise ValueError("in the state a forecaster has no expert alive")
+        if (given_EK & ~alive_EK).any():
+            raise ValueError("an expert was wiped out here but is alive in the state; build the model anew")
