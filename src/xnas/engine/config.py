@@ -32,7 +32,7 @@ from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
 from xnas.space.regular_file import is_there
-from xnas.space.vocabulary import EXPERTS, SEARCHABLE, Stem
+from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, SEARCHABLE, Stem
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
@@ -133,6 +133,9 @@ class SearchConfig:
     """The gradient of the network weights is scaled down to this norm."""
     warmup_epochs: int = 0
     """Epochs at the start that train only the network weights, so that convolutions can catch up with pooling."""
+    optimizer: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(OPTIMIZERS) + "}")] = "xnas"
+    """What learns the architecture weights: xnas, or a rival, which takes the mean loss of a batch as one feedback and
+    is not reached by the settings from `feedback` to `zeta`."""
     feedback: Literal["sample", "replica", "batch"] = "sample"
     """One feedback is the reward of one validation sample in one replica, of a batch in one replica,
     or of a batch over all replicas."""
@@ -143,7 +146,10 @@ class SearchConfig:
     zeta: float = 1.0
     """Relaxation of the wipeout threshold, in (0, 1]; below 1 the regret bound no longer holds (section 3.2.1)."""
     step_size: float | None = None
-    """eta of every group; by default each group's optimal one (equation 4)."""
+    """eta of every group, by default each group's optimal one (equation 4), or a rival's learning rate, by default as
+    published."""
+    architecture_weight_decay: float | None = None
+    """Of a rival's architecture weights; by default as published. XNAS has none (section 3.2.2)."""
 
     def __post_init__(self) -> None:
         between("search.epochs", self.epochs, 1, MOST_EPOCHS)
@@ -157,7 +163,19 @@ class SearchConfig:
             raise ValueError(f"search.validation_share must lie in (0, 1); got {self.validation_share}")
         if not 0 < self.zeta <= 1:
             raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
+        lookup("optimizer in search.optimizer", self.optimizer, OPTIMIZERS)
         size("search.reward_bound", self.reward_bound)
+        if self.architecture_weight_decay is not None:
+            if self.optimizer == "xnas":
+                raise ValueError(
+                    "search.architecture_weight_decay has no place in xnas (section 3.2.2); leave it out, or choose a "
+                    "rival with search.optimizer"
+                )
+            if not 0 <= self.architecture_weight_decay <= LARGEST:
+                raise ValueError(
+                    f"search.architecture_weight_decay must lie between 0 and {LARGEST:g}; "
+                    f"got {self.architecture_weight_decay}"
+                )
         if self.step_size is not None:
             size("search.step_size", self.step_size)
         _check_descent("search", self)

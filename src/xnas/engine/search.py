@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.data.batches import Batch, num_batches
@@ -24,7 +24,8 @@ from xnas.engine.plans import augmentation_of, build_space, supernet_plan
 from xnas.engine.progress import GroupLabels, Progress, Silent
 from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
 from xnas.engine.runtime import environment, make_repeatable
-from xnas.optimizers.base import Wipeout
+from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
+from xnas.optimizers.rivals import rival
 from xnas.optimizers.xnas import XNAS
 from xnas.report.cost import count_parameters
 from xnas.report.whole_file import CannotWrite
@@ -92,14 +93,10 @@ class Search(Course):
             augmentation=augmentation,
             device=device,
         )
-        self.experts = XNAS(
+        self.experts = build_optimizer(
+            config,
             self.network,
             rounds=self.rounds_per_epoch * (settings.epochs - settings.warmup_epochs),
-            batch_size=settings.batch_size,
-            feedback=settings.feedback,
-            reward_bound=settings.reward_bound,
-            zeta=settings.zeta if settings.wipeout else None,
-            step_size=settings.step_size,
             weight_optimizer=self.weights,
         )
 
@@ -128,22 +125,28 @@ class Search(Course):
         self.descend(train, self.halves.train)  # line 4
         wiped: list[Wipeout] = []
         if self.epochs_done >= self.settings.warmup_epochs:
-            self.measure_rewards(validation)  # lines 5-8
+            self.measure_rewards(train, validation)  # lines 5-8
             wiped = self.experts.step()  # lines 9-13
         epoch = self.epochs_done + 1
         self.rounds += 1
         return [_wipeout_row(gone, epoch=epoch, round_number=self.rounds) for gone in wiped]
 
-    def measure_rewards(self, validation: Batch) -> None:
-        """Forecast a validation batch and keep the gradients by the mixture weights (lines 5-8)."""
+    def measure_rewards(self, train: Batch, validation: Batch) -> None:
+        """Forecast a validation batch and keep the gradients by the mixture weights (lines 5-8).
+
+        The training batch is for rules of second order.
+        """
         seen: list[Tensor] = []
+
+        def relearn() -> Tensor:
+            return F.cross_entropy(self.network(train.images_BCHW), train.labels_B, reduction="none")
 
         def forecast() -> Tensor:
             logits_BD = self.network(validation.images_BCHW)
-            seen.append(logits_BD.detach())
+            seen[:] = [logits_BD.detach()]
             return F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
 
-        losses_B = self.experts.measure(forecast)
+        losses_B = self.experts.measure(forecast, training=relearn)
         rewards = {
             f"reward in group {name!r}": self._rewards(name, validation) for name in self.experts.groups
         }
@@ -159,7 +162,7 @@ class Search(Course):
     def _rewards(self, group: str, validation: Batch) -> Tensor:
         """Those of a round: a row for each sample if that is what a feedback is, else one row."""
         rewards_FEK = -self.experts.gradients(group)
-        if self.settings.feedback != "sample":
+        if self.experts.feedback != "sample":
             return rewards_FEK[None]
         return rewards_FEK.reshape(-1, len(validation), *rewards_FEK.shape[1:]).transpose(0, 1)
 
@@ -188,6 +191,32 @@ class Search(Course):
         # First of all: experts that were wiped out leave the network, so that the rest fits.
         self.experts.load_state_dict(states["experts"])
         super()._load_parts(states)
+
+
+def build_optimizer(
+    config: Config, network: nn.Module, *, rounds: int, weight_optimizer: torch.optim.Optimizer
+) -> ArchitectureOptimizer:
+    """What learns the architecture weights in a search of so many rounds."""
+    settings = config.search
+    if settings.optimizer == "xnas":
+        return XNAS(
+            network,
+            rounds=rounds,
+            batch_size=settings.batch_size,
+            feedback=settings.feedback,
+            reward_bound=settings.reward_bound,
+            zeta=settings.zeta if settings.wipeout else None,
+            step_size=settings.step_size,
+            weight_optimizer=weight_optimizer,
+        )
+    return rival(settings.optimizer)(
+        network,
+        rounds=rounds,
+        seed=config.seed,
+        step_size=settings.step_size,
+        weight_decay=settings.architecture_weight_decay,
+        weight_optimizer=weight_optimizer,
+    )
 
 
 def search(

@@ -206,6 +206,23 @@ class ArchitectureOptimizer:
                 member.set_mixture(weights_K, alone=learner.one_hot)
 
 
+def rival_settings(
+    group: ForecasterGroup, *, optimizer: str, rounds: int, step_size: float, words: str
+) -> GroupSettings:
+    """The settings of a group under a rule other than XNAS: every round brings one feedback, and nothing is clipped."""
+    return GroupSettings(
+        group=group.name,
+        optimizer=optimizer,
+        num_forecasters=group.num_forecasters,
+        num_experts=group.num_experts,
+        num_replicas=group.num_replicas,
+        feedback="batch",
+        horizon=rounds,
+        step_size=step_size,
+        words=words,
+    )
+
+
 def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module) -> None:
     """Drop a module's parameters, and what `optimizer` has stored about them."""
     if optimizer is None:

@@ -10,9 +10,11 @@ E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from xnas.optimizers.learner import Learner
+from xnas.optimizers.base import ArchitectureOptimizer, rival_settings
+from xnas.optimizers.learner import GroupSettings, Learner
+from xnas.space.forecaster import ForecasterGroup
 
 Descent = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes the optimizer of the parameters in a list."""
@@ -97,3 +99,35 @@ class SoftmaxLearner(Learner):
         self._num_feedbacks = int(state["num_feedbacks"])
         for name, moment in self._moments.items():
             moment.copy_(state[f"moment_{name}"])
+
+
+class SoftmaxDescent(ArchitectureOptimizer):
+    """Plain gradient descent with softmax, the rule that section 3.2.1 compares XNAS with.
+
+    `step_size` is its learning rate, 1 by default; `weight_decay` pulls alpha to zero, none by default.
+    Raises ValueError for settings out of range, or a model without forecasters.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        rounds: int,
+        seed: int = 0,
+        step_size: float | None = None,
+        weight_decay: float | None = None,
+        weight_optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
+        del seed  # nothing is drawn
+        rate, decay = step_size or 1.0, weight_decay or 0.0
+
+        def build(group: ForecasterGroup) -> tuple[GroupSettings, Learner]:
+            learner = SoftmaxLearner(
+                group.num_forecasters,
+                group.num_experts,
+                descent=lambda parameters: torch.optim.SGD(parameters, lr=rate, weight_decay=decay),
+            )
+            words = f"gradient descent with softmax, weight decay {decay:g}"
+            return rival_settings(group, optimizer="gd", rounds=rounds, step_size=rate, words=words), learner
+
+        super().__init__(model, build=build, feedback="batch", weight_optimizer=weight_optimizer)
