@@ -23,6 +23,7 @@ from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import is_out_of_memory, peak_memory
 from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.report.fields import Fields
+from xnas.report.metrics import read_rows
 from xnas.report.whole_file import CannotWrite
 
 MOST_FAILURES = 3
@@ -68,6 +69,7 @@ def follow(
     """
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
+    _recall(course, folder)
     try:
         progress.start(
             Phase(
@@ -75,7 +77,8 @@ def follow(
                 epochs=course.settings.epochs,
                 rounds_per_epoch=course.rounds_per_epoch,
                 rounds_done=course.rounds,
-                labels=course.labels(),
+                groups=course.groups(),
+                multiply_adds=course.full_multiply_adds,
             )
         )
         with closing(course.batches_left()) as stream:
@@ -91,6 +94,8 @@ def follow(
                     row = course.epoch_row()
                     keeper.log([row])
                     progress.epoch_done(row)
+                    for line in course.remarks(row):
+                        progress.say(line)
                 ending = interrupt.number is not None
                 keeper.after_round(ending=ending)
                 if ending:
@@ -112,6 +117,14 @@ def follow(
         progress.finish()
         with suppress(ValueError):  # a note; what matters has been saved, or has failed already
             folder.add_timing(course.phase, seconds=keeper.seconds(), rounds=course.rounds)
+
+
+def _recall(course: Course, folder: RunFolder) -> None:
+    """Have a course that goes on know what it has remarked on already."""
+    with suppress(ValueError):  # in a damaged file; then something may be said twice
+        for _, row in read_rows(folder.path):
+            if row.name("kind") in course.row_kinds:
+                course.remarks(dict(row.values))
 
 
 class Keeper:
