@@ -23,7 +23,7 @@ MOST_EPOCHS = 100_000
 MOST_GROUPS = 1000
 
 MOST_BYTES, MOST_LINE_BYTES, MOST_LINES = 64_000_000, 4_000_000, 250_000
-"""Of the file; the default search writes a line of 9,000 bytes an epoch."""
+"""Of the file; the default search writes a line of 14,000 bytes an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
