@@ -165,6 +165,10 @@ class SearchConfig:
             raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
         lookup("optimizer in search.optimizer", self.optimizer, OPTIMIZERS)
         size("search.reward_bound", self.reward_bound)
+        if self.optimizer == "random":
+            for name in ("step_size", "architecture_weight_decay"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"search.{name} has no place in random, which learns nothing; leave it out")
         if self.architecture_weight_decay is not None:
             if self.optimizer == "xnas":
                 raise ValueError(
