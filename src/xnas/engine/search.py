@@ -32,8 +32,8 @@ from xnas.report.whole_file import CannotWrite
 from xnas.space.darts import SearchSpace
 from xnas.space.genotype import Genotype
 
-TRAIN, VALIDATION = 0, 1
-"""Addresses of the two halves' randomness."""
+TRAIN, VALIDATION, ARCHITECTURE = 0, 1, 2
+"""Addresses of the randomness of the two halves, and of what learns the architecture."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def build_optimizer(
     return rival(settings.optimizer)(
         network,
         rounds=rounds,
-        seed=config.seed,
+        seed=mix_address(config.seed, ARCHITECTURE),
         step_size=settings.step_size,
         weight_decay=settings.architecture_weight_decay,
         weight_optimizer=weight_optimizer,

@@ -28,7 +28,7 @@ class GroupSettings:
     """r_c"""
     feedback: Feedback
     horizon: int
-    """T, in feedbacks."""
+    """T, in feedbacks; 0 where nothing is learned."""
     step_size: float
     """eta, or the learning rate of a rival."""
     reward_bound: float | None = None
@@ -42,10 +42,13 @@ class GroupSettings:
         said = [
             f"{self.group}: {self.num_forecasters} forecasters, N = {self.num_experts} experts",
             f"{self.num_replicas} replicas",
-            f"feedback per {self.feedback}",
-            f"T = {self.horizon:,} feedbacks",
-            f"eta = {self.step_size:.3g}",
         ]
+        if self.horizon > 0:
+            said += [
+                f"feedback per {self.feedback}",
+                f"T = {self.horizon:,} feedbacks",
+                f"eta = {self.step_size:.3g}",
+            ]
         if self.reward_bound is not None:
             said.append(f"L = {self.reward_bound:g}")
         if self.optimizer == "xnas":
