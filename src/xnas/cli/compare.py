@@ -22,7 +22,7 @@ FIXED = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
 class Arguments(NewRun):
     """What to compare: every optimizer with every seed."""
 
-    optimizers: tuple[str, ...] = ("xnas", "gd", "random")
+    optimizers: tuple[str, ...] = ("xnas", "darts", "gaea", "random")
     """What learns the architecture weights."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the searches and retrainings; results are means over all of them."""
