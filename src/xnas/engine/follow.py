@@ -20,7 +20,7 @@ from xnas.engine.course import Course, Row
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import is_out_of_memory, peak_memory
+from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory
 from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.report.fields import Fields
 from xnas.report.whole_file import CannotWrite
@@ -66,6 +66,7 @@ def follow(
     Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
     where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint.
     """
+    forget_peak_memory(course.device)
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     try:
@@ -111,7 +112,12 @@ def follow(
     finally:
         progress.finish()
         with suppress(ValueError):  # a note; what matters has been saved, or has failed already
-            folder.add_timing(course.phase, seconds=keeper.seconds(), rounds=course.rounds)
+            folder.add_timing(
+                course.phase,
+                seconds=keeper.seconds(),
+                rounds=course.rounds,
+                peak_memory_bytes=peak_memory(course.device),
+            )
 
 
 class Keeper:

@@ -124,6 +124,15 @@ class Fields:
 
         return tuple(map(float, self._checked(key, are_numbers, "a list of finite numbers")))
 
+    def integers(self, key: str, *, most: int = MOST_COUNT) -> tuple[int, ...]:
+        """A list of whole numbers from 0 to `most`. Raises ValueError for anything else."""
+
+        def are_counts(value: object) -> bool:
+            return isinstance(value, list) and all(type(item) is int and 0 <= item <= most for item in value)
+
+        kind = f"a list of whole numbers, not negative, at most {most}"
+        return tuple(self._checked(key, are_counts, kind))
+
     def numbers_EK(self, key: str, *, shape: tuple[int, int]) -> Numbers:
         """E lists of K finite numbers. Raises ValueError for anything else."""
         return tuple(array("d", row) for row in self._table(key, shape, _are_numbers, "numbers"))

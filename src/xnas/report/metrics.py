@@ -39,8 +39,8 @@ class Group:
     """T, in feedbacks."""
     step_size: float
     """eta."""
-    reward_bound: float
-    """L."""
+    reward_bound: float | None
+    """L; None where nothing is clipped."""
     zeta: float | None
     """Relaxation of the wipeout; None: no wipeout."""
 
@@ -184,7 +184,7 @@ def _group(row: Fields) -> Group:
         feedback=row.name("feedback"),
         horizon=row.integer("horizon"),
         step_size=row.number("step_size"),
-        reward_bound=row.number("reward_bound"),
+        reward_bound=row.optional_number("reward_bound"),
         zeta=row.optional_number("zeta"),
     )
 

@@ -129,7 +129,7 @@ def groups(run: RunRecord) -> str:
                 escape(group.feedback),
                 f"{group.horizon:,}",
                 f"{group.step_size:.3g}",
-                f"{group.reward_bound:g}",
+                "none" if group.reward_bound is None else f"{group.reward_bound:g}",
                 "no wipeout" if group.zeta is None else f"{group.zeta:g}",
             ),
         )
