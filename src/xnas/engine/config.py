@@ -168,7 +168,9 @@ class SearchConfig:
         if self.optimizer == "random":
             for name in ("step_size", "architecture_weight_decay"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"search.{name} has no place in random, which learns nothing; leave it out")
+                    raise ValueError(
+                        f"search.{name} has no place in random, which learns nothing; leave it out"
+                    )
         if self.architecture_weight_decay is not None:
             if self.optimizer == "xnas":
                 raise ValueError(

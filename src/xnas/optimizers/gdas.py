@@ -1,12 +1,12 @@
 """GDAS: one expert of every forecaster is drawn and computed; the gradient goes straight through the choice.
 
-Xuanyi Dong, Yi Yang: Searching for A Robust Neural Architecture in Four GPU Hours, CVPR 2019, section 3.2, equations 3
-to 7: forward the one-hot argmax of log softmax(alpha) + G, backward as if it had been the relaxed sample at tau. Only
-the drawn expert is computed, so that dloss/du is zero for the others: they learn through the normalisation alone.
+Xuanyi Dong, Yi Yang: Searching for A Robust Neural Architecture in Four GPU Hours, CVPR 2019, section 3.2: forward
+the one-hot argmax of log softmax(alpha) + G, backward as if it had been the relaxed sample at tau. Only the drawn
+expert is computed, so that dloss/du is zero for the others: they learn through the normalisation alone.
 
 Published: Adam with learning rate 3e-4, betas 0.5 and 0.999, weight decay 1e-3; tau from 10 to 0.1 in a straight line
-(by the epoch there, by the round here). alpha starts as in DARTS. The paper fixes the reduction cell by hand in its best
-variant; here both are searched.
+(by the epoch there, by the round here). alpha starts as in DARTS. The paper's best variant has a reduction cell made by
+hand; here both are searched.
 
 A mistake of public implementations is avoided: to keep the unchosen weights in the graph they add them, whose values
 are zero, to the feature maps as numbers. That gives each a gradient that is the sum of the features' gradients, the

@@ -1,7 +1,7 @@
 """SNAS: the mixture weights are relaxed samples of a distribution over the experts, which is learned.
 
-Sirui Xie, Hehui Zheng, Chunxiao Liu, Liang Lin: SNAS: Stochastic Neural Architecture Search, ICLR 2019, section 2.2
-(the concrete distribution) and 2.3 (its gradient by alpha), without the constraint on resources of section 2.4.
+Sirui Xie, Hehui Zheng, Chunxiao Liu, Liang Lin: SNAS: Stochastic Neural Architecture Search, ICLR 2019, section 2.2:
+the concrete distribution and its gradient by alpha. The constraint on resources of section 2.4 is left out.
 
 Published, by the paper and its authors' code: Adam with the settings of DARTS (3e-4, betas 0.5 and 0.999, weight decay
 1e-3); alpha for all cells of a type, one sample a batch. The paper leaves open how the temperature is annealed; the
