@@ -11,9 +11,9 @@ with eps = 0.01 / |v|, around w, not w'. Both terms are linear in gradients by t
 combined there, and alpha gets the sum by the softmax's chain rule. Published numbers are those of the first order.
 
 Public implementations disagree. The mistake that spread through them is (g+ - g-) / 2 * eps, which multiplies by eps
-where it must divide: the second term is then eps^2 times what it should be, ten thousand times too small at |v| = 1, and
-nothing is seen of it, because what is left is first order at w'. A wrong sign, a missing xi, v taken at w and
-differences taken around w' are others. The tests compare with an exact Hessian, and each of these fails there.
+where it must divide: the second term is then eps^2 times what it should be, a ten-thousandth at |v| = 1, and nothing is
+seen of it, because what is left is first order at w'. A wrong sign, a missing xi, v taken at w and differences taken
+around w' are others. The tests compare with an exact Hessian, and each of these fails there.
 
 In the paper alpha moves before the weights; here weights move first, as for all optimizers (algorithm 1), and the step
 ahead is one more on the same training batch.
