@@ -79,6 +79,20 @@ def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
         assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_partial_channels_go_with_every_optimizer(
+    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = searching(tiny, optimizer, epochs=1)
+    config = dataclasses.replace(config, space=dataclasses.replace(config.space, partial_channels=2))
+    folder = RunFolder.at(tmp_path / "mine")
+    course = run(config, data, folder)
+    assert folder.genotype() == course.genotype()
+    if optimizer != "random":
+        settings = course.experts.settings["normal"]
+        assert course.experts.learners["normal"].num_feedbacks == settings.horizon
+
+
 def test_asap_prunes_and_what_it_pruned_is_written_down(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     course = run(searching(tiny, "asap", step_size=1.0), data, folder)
