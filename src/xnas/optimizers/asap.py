@@ -85,7 +85,7 @@ class AsapLearner(SoftmaxLearner):
 
 
 class Asap(RivalOptimizer):
-    """ASAP."""
+    """ASAP (Noy et al. 2020): a softmax that is annealed, and experts that are pruned by a threshold."""
 
     name = "asap"
     words = "ASAP, temperature from 1.6 to 0.123, pruned below 0.4 / N, Adam with betas 0.5 and 0.999"

@@ -25,7 +25,7 @@ def adam(recipe: Recipe, parameters: list[torch.Tensor]) -> torch.optim.Adam:
 
 
 class Darts(RivalOptimizer):
-    """First-order DARTS."""
+    """First-order DARTS (Liu et al. 2019): softmax weights, learned by Adam from the validation loss."""
 
     name = "darts"
     words = "DARTS, first order, Adam with betas 0.5 and 0.999"

@@ -33,7 +33,7 @@ EPSILON = 0.01
 
 
 class DartsSecondOrder(Darts):
-    """Second-order DARTS: a measurement needs `training`, and costs four passes.
+    """Second-order DARTS (Liu et al. 2019): a measurement needs `training`, and costs four passes.
 
     xi, momentum and weight decay are those of `weight_optimizer`, which must be torch's SGD without dampening and
     Nesterov momentum. The losses that `measure` returns are those at w'. It leaves weights, norms' statistics and the

@@ -69,7 +69,7 @@ class GaeaLearner(Learner):
 
 
 class Gaea(RivalOptimizer):
-    """GAEA."""
+    """GAEA (Li et al. 2021): exponentiated gradient, without clipping and without wipeout."""
 
     name = "gaea"
     words = "GAEA, exponentiated gradient"

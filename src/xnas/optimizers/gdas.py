@@ -35,7 +35,7 @@ class GdasLearner(GumbelLearner):
 
 
 class Gdas(RivalOptimizer):
-    """GDAS."""
+    """GDAS (Dong and Yang 2019): one expert of every forecaster is drawn, and it alone is computed."""
 
     name = "gdas"
     words = "GDAS, one expert drawn at a temperature from 10 to 0.1, Adam with betas 0.5 and 0.999"

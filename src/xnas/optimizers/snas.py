@@ -20,7 +20,7 @@ HOT, COLD = 1.0, 0.03
 
 
 class Snas(RivalOptimizer):
-    """SNAS."""
+    """SNAS (Xie et al. 2019): mixture weights are relaxed samples, at a temperature that falls."""
 
     name = "snas"
     words = "SNAS, relaxed samples at a temperature from 1 to 0.03, Adam with betas 0.5 and 0.999"
