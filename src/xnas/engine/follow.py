@@ -73,7 +73,7 @@ def follow(
         progress.start(
             Phase(
                 name=course.phase,
-                epochs=course.settings.epochs,
+                epochs=course.epochs,
                 rounds_per_epoch=course.rounds_per_epoch,
                 rounds_done=course.rounds,
                 labels=course.labels(),

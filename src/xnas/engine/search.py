@@ -100,6 +100,11 @@ class Search(Course):
             weight_optimizer=self.weights,
         )
 
+    @property
+    def epochs(self) -> int:
+        """None where nothing is learned: the architecture is there from the start."""
+        return super().epochs if self.experts.learns else 0
+
     def labels(self) -> dict[str, GroupLabels]:
         """What the edges and experts of every group are called."""
         return {

@@ -160,15 +160,7 @@ class ArchitectureOptimizer:
         per_sample = self.feedback == "sample"
         with listening(self.groups, per_sample=per_sample), torch.enable_grad():
             losses_B = closure()
-            if losses_B.dim() != 1:
-                raise ValueError(
-                    "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; "
-                    f"got shape {tuple(losses_B.shape)}"
-                )
-            if not losses_B.requires_grad:
-                raise ValueError(
-                    "the losses do not depend on the forecasters; run the model inside the closure"
-                )
+            check_losses(losses_B)
             (losses_B.sum() if per_sample else losses_B.mean()).backward()  # type: ignore[no-untyped-call]
             measured = {
                 name: leaf_gradients(group, alive_EK=self.alive(name)) for name, group in self.groups.items()
@@ -225,6 +217,17 @@ class ArchitectureOptimizer:
             weights_K = weights_EK[index, alive_EK[index]]
             for member in members_R:
                 member.set_mixture(weights_K, alone=learner.one_hot)
+
+
+def check_losses(losses_B: Tensor) -> None:
+    """Raises ValueError for losses without a sample axis, or that nothing can be learned from."""
+    if losses_B.dim() != 1:
+        raise ValueError(
+            "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; "
+            f"got shape {tuple(losses_B.shape)}"
+        )
+    if not losses_B.requires_grad:
+        raise ValueError("the losses do not depend on the forecasters; run the model inside the closure")
 
 
 def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module) -> None:

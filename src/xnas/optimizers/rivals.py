@@ -6,16 +6,31 @@ its own paper has it, with the mean loss of a batch as one feedback.
 
 from collections.abc import Mapping
 
+from xnas.optimizers.asap import Asap
 from xnas.optimizers.darts import Darts
+from xnas.optimizers.darts_second import DartsSecondOrder
 from xnas.optimizers.gaea import Gaea
+from xnas.optimizers.gdas import Gdas
 from xnas.optimizers.momentum import SoftmaxMomentum
 from xnas.optimizers.random import RandomChoice
 from xnas.optimizers.rival_optimizer import RivalOptimizer
+from xnas.optimizers.snas import Snas
 from xnas.optimizers.softmax import SoftmaxDescent
 from xnas.space.lookup import lookup
 
 RIVALS: Mapping[str, type[RivalOptimizer]] = {
-    kind.name: kind for kind in (SoftmaxDescent, SoftmaxMomentum, Darts, Gaea, RandomChoice)
+    kind.name: kind
+    for kind in (
+        SoftmaxDescent,
+        SoftmaxMomentum,
+        Darts,
+        DartsSecondOrder,
+        Gaea,
+        Snas,
+        Gdas,
+        Asap,
+        RandomChoice,
+    )
 }
 
 

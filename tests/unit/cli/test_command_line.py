@@ -67,6 +67,7 @@ SETTINGS = [
     "space.channels",
     "space.experts",
     "space.nodes",
+    "space.partial-channels",
     "space.reductions",
     "space.stem",
 ]
