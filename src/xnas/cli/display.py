@@ -17,7 +17,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from xnas.engine.progress import GroupLabels, Phase
+from xnas.cli.health_panel import health_lines
+from xnas.engine.progress import Phase
+from xnas.report.metrics import Group as ForecasterGroup
 from xnas.space.shown import visible
 
 
@@ -64,7 +66,7 @@ class Display:
 
 
 class LiveDisplay(Display):
-    """A panel that is redrawn in place: progress, time left, and the strongest expert of every edge."""
+    """A panel that is redrawn in place: progress, time left, the strongest expert of every edge, and the health."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -115,7 +117,8 @@ class LiveDisplay(Display):
         parts: list[Any] = [self.progress]
         groups = self.last.get("groups", {})
         if groups:
-            parts.append(_leaders(groups, self.phase.labels))
+            parts.append(_leaders(groups, self.phase.groups))
+            parts += health_lines(self.last, self.phase)
         return Group(*parts)
 
 
@@ -132,13 +135,13 @@ def summary(row: Mapping[str, Any], epochs: int) -> str:
     return ", ".join(parts)
 
 
-def _leaders(groups: Mapping[str, Any], labels: Mapping[str, GroupLabels]) -> Table:
+def _leaders(groups: Mapping[str, Any], known: Mapping[str, ForecasterGroup]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in groups:
         table.add_column(name, no_wrap=True)
     lines = []
     for name, group in groups.items():
-        edges, experts = labels[name]
+        edges, experts = known[name].edges, known[name].experts
         column = []
         for edge, weights, alive in zip(edges, group["u"], group["alive"], strict=True):
             best = max(range(len(weights)), key=weights.__getitem__)

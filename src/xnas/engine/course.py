@@ -15,9 +15,9 @@ from xnas.data.batches import Augmentation, Batch, batches
 from xnas.data.images import Images, Normalisation
 from xnas.engine.config import RetrainConfig, SearchConfig
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
-from xnas.engine.progress import GroupLabels
 from xnas.engine.runtime import random_states, set_random_states
 from xnas.engine.schedule import cosine
+from xnas.report.metrics import Group
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
@@ -86,8 +86,11 @@ class Course(ABC):
         """The round that comes next, in words."""
         return f"round {self.round_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
 
-    def labels(self) -> dict[str, GroupLabels]:
-        """What the edges and experts of the groups that it searches are called."""
+    full_multiply_adds: int | None = None
+    """Of a supernet before anything left it, for one image."""
+
+    def groups(self) -> dict[str, Group]:
+        """The groups that it searches."""
         return {}
 
     def opening_rows(self) -> list[Row]:
@@ -105,6 +108,11 @@ class Course(ABC):
     @abstractmethod
     def epoch_row(self) -> Row:
         """What metrics.jsonl says of the epoch that has just ended."""
+
+    def remarks(self, row: Row) -> list[str]:
+        """Lines about the epoch of `row` that are worth saying, each of them once in a course."""
+        del row
+        return []
 
     def shuffled(self, images: Images, *, seed: int, epoch: int, start: int) -> Iterator[Batch]:
         """An epoch's whole batches of a training set, augmented, without the first `start`."""

@@ -23,6 +23,7 @@ from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory
 from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.report.fields import Fields
+from xnas.report.metrics import read_rows
 from xnas.report.whole_file import CannotWrite
 
 MOST_FAILURES = 3
@@ -69,6 +70,7 @@ def follow(
     forget_peak_memory(course.device)
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
+    _recall(course, folder)
     try:
         progress.start(
             Phase(
@@ -76,7 +78,8 @@ def follow(
                 epochs=course.epochs,
                 rounds_per_epoch=course.rounds_per_epoch,
                 rounds_done=course.rounds,
-                labels=course.labels(),
+                groups=course.groups(),
+                multiply_adds=course.full_multiply_adds,
             )
         )
         with closing(course.batches_left()) as stream:
@@ -92,6 +95,8 @@ def follow(
                     row = course.epoch_row()
                     keeper.log([row])
                     progress.epoch_done(row)
+                    for line in course.remarks(row):
+                        progress.say(line)
                 ending = interrupt.number is not None
                 keeper.after_round(ending=ending)
                 if ending:
@@ -118,6 +123,14 @@ def follow(
                 rounds=course.rounds,
                 peak_memory_bytes=peak_memory(course.device),
             )
+
+
+def _recall(course: Course, folder: RunFolder) -> None:
+    """Have a course that goes on know what it has remarked on already."""
+    with suppress(ValueError):  # in a damaged file; then something may be said twice
+        for _, row in read_rows(folder.path):
+            if row.name("kind") in course.row_kinds:
+                course.remarks(dict(row.values))
 
 
 class Keeper:

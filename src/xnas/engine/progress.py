@@ -2,14 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-
-class GroupLabels(NamedTuple):
-    """What the indices and the experts of a group are called."""
-
-    edges: tuple[str, ...]
-    experts: tuple[str, ...]
+from xnas.report.metrics import Group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +16,10 @@ class Phase:
     rounds_per_epoch: int
     rounds_done: int = 0
     """By a process before."""
-    labels: Mapping[str, GroupLabels] = field(default_factory=dict)
-    """Of the groups that it searches."""
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    """That it searches."""
+    multiply_adds: int | None = None
+    """Of a supernet with all its experts, for one image."""
 
 
 class Progress(Protocol):

@@ -6,7 +6,7 @@ exponentiated-gradient step; wipeout. First-order approximation; the training se
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,17 @@ from xnas.engine.descent import Tally, require_finite
 from xnas.engine.follow import Origin, follow
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, supernet_plan
-from xnas.engine.progress import GroupLabels, Progress, Silent
+from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
 from xnas.engine.runtime import environment, make_repeatable
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
+from xnas.optimizers.learner import Learner
 from xnas.optimizers.rivals import rival
-from xnas.optimizers.xnas import XNAS
-from xnas.report.cost import count_parameters
+from xnas.optimizers.xnas import XNAS, XNASLearner
+from xnas.report.cost import count_layer_multiply_adds, count_parameters
+from xnas.report.fields import LARGEST, Fields
+from xnas.report.health import concerns
+from xnas.report.metrics import Group, parse_search_epoch
 from xnas.report.whole_file import CannotWrite
 from xnas.space.darts import SearchSpace
 from xnas.space.genotype import Genotype
@@ -99,18 +103,46 @@ class Search(Course):
             rounds=self.rounds_per_epoch * (settings.epochs - settings.warmup_epochs),
             weight_optimizer=self.weights,
         )
+        self.image_shape = data.image_shape
+        self._counted: tuple[int, int | None] = (0, None)
+        self.full_multiply_adds = self.multiply_adds()
+        self._remarked: set[str] = set()
 
     @property
     def epochs(self) -> int:
         """None where nothing is learned: the architecture is there from the start."""
         return super().epochs if self.experts.learns else 0
 
-    def labels(self) -> dict[str, GroupLabels]:
-        """What the edges and experts of every group are called."""
+    def groups(self) -> dict[str, Group]:
+        """What every group is fixed by, and what its edges and experts are called."""
         return {
-            name: GroupLabels(edges=self.space.edge_labels(name), experts=self.experts.names(name))
-            for name in self.experts.groups
+            name: Group(
+                name=name,
+                experts=self.experts.names(name),
+                edges=self.space.edge_labels(name),
+                replicas=group.num_replicas,
+                optimizer=group.optimizer,
+                feedback=group.feedback,
+                horizon=group.horizon,
+                step_size=group.step_size,
+                reward_bound=group.reward_bound,
+                zeta=group.zeta,
+            )
+            for name, group in self.experts.settings.items()
         }
+
+    def multiply_adds(self) -> int | None:
+        """Of the supernet as it is, for one image; None for rules that draw what a pass computes.
+
+        Counted again only after an expert has left.
+        """
+        learners = self.experts.learners.values()
+        if any(learner.one_hot for learner in learners):
+            return None
+        alive = sum(int(learner.alive_EK.sum()) for learner in learners)
+        if alive != self._counted[0]:
+            self._counted = (alive, count_layer_multiply_adds(self.network, self.image_shape))
+        return self._counted[1]
 
     def genotype(self) -> Genotype:
         """The architecture that would be derived now."""
@@ -173,7 +205,7 @@ class Search(Course):
 
     def opening_rows(self) -> list[Row]:
         """What every group is fixed by, and where the experts start."""
-        return [*(_group_row(self, name) for name in self.experts.groups), _state_row(self)]
+        return [*map(_group_row, self.groups().values()), _state_row(self)]
 
     def epoch_row(self) -> Row:
         """Losses, accuracies and expert weights at the end of an epoch."""
@@ -186,6 +218,17 @@ class Search(Course):
             "val_loss": validation.loss if heard else None,
             "val_accuracy": validation.accuracy if heard else None,
         }
+
+    def remarks(self, row: Row) -> list[str]:
+        """What the health of the search gives cause to say, each kind of it once."""
+        if row["kind"] != "search_epoch":
+            return []
+        groups = self.groups()
+        epoch = parse_search_epoch(Fields(row, where="the epoch's row"), groups)
+        found = concerns(groups, epoch)
+        new = [f"warning: {line}" for kind, line in found.items() if kind not in self._remarked]
+        self._remarked |= found.keys()
+        return new
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that a later process needs to go on bit for bit, the experts' weights and survivors too."""
@@ -255,14 +298,13 @@ def search(
     return genotype
 
 
-def _group_row(course: Search, name: str) -> Row:
-    group, labels = course.experts.settings[name], course.labels()[name]
+def _group_row(group: Group) -> Row:
     return {
         "kind": "group",
-        "group": name,
-        "experts": list(labels.experts),
-        "edges": list(labels.edges),
-        "replicas": group.num_replicas,
+        "group": group.name,
+        "experts": list(group.experts),
+        "edges": list(group.edges),
+        "replicas": group.replicas,
         "optimizer": group.optimizer,
         "feedback": group.feedback,
         "horizon": group.horizon,
@@ -278,6 +320,7 @@ def _state_row(course: Search) -> Row:
         "epoch": course.epochs_done,
         "rounds": course.rounds,
         "parameters": count_parameters(course.network),
+        "multiply_adds": course.multiply_adds(),
         "groups": {
             name: {
                 "feedbacks": learner.num_feedbacks,
@@ -285,9 +328,21 @@ def _state_row(course: Search) -> Row:
                 "log_v": learner.log_v_EK.tolist(),
                 "alive": learner.alive_EK.tolist(),
             }
+            | _ledger(learner)
             for name, learner in course.experts.learners.items()
         },
     }
+
+
+def _ledger(learner: Learner) -> Row:
+    """What a row says of the regret, where there is a ledger."""
+    standing = learner.standing if isinstance(learner, XNASLearner) else None
+    if standing is None:
+        return {}
+    values = {item.name.removesuffix("_E"): getattr(standing, item.name) for item in fields(standing)}
+    if not all((value_E.abs() <= LARGEST).all() for value_E in values.values()):
+        return {}  # under settings that only a stranger's file has; no reader would take them
+    return {"ledger": {name: value_E.tolist() for name, value_E in values.items()}}
 
 
 def _wipeout_row(gone: Wipeout, *, epoch: int, round_number: int) -> dict[str, object]:

@@ -4,8 +4,10 @@ torch's counter counts two operations for each multiply-add; the papers of the f
 activations are left out here (the paper's own tool counts norms and pooling too: 621 M where this gives 595.5 M).
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -25,3 +27,31 @@ def count_multiply_adds(network: nn.Module, image_shape: tuple[int, int, int]) -
     finally:
         network.train(was_training)
     return int(counter.get_total_flops()) // 2
+
+
+def count_layer_multiply_adds(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """The same, in a third of the time, for a network whose convolutions and linear layers are all modules.
+
+    It takes part in a search, so it touches nothing: no norm's averages, no gradient, no random number.
+    """
+    counted = 0
+
+    def count(layer: Any, inputs: Any, outputs: Tensor) -> None:
+        nonlocal counted
+        del inputs
+        counted += outputs[0].numel() * layer.weight[0].numel()
+
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            # Two images, of which one is counted: a supernet's norms take the statistics of the batch, and a single
+            # image may have shrunk to a single pixel, which has none.
+            network(torch.zeros(2, *image_shape, device=next(network.parameters()).device))
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return counted

@@ -23,18 +23,18 @@ Points = Sequence[tuple[float, float]]
 
 def draw_search_loss(course: Course) -> Figure:
     """Cross-entropy of both halves in the search."""
-    return _draw_lines("Search: loss (nats)", _search_lines(course, "loss"), PHASES)
+    return draw_lines("Search: loss (nats)", _search_lines(course, "loss"), PHASES)
 
 
 def draw_search_accuracy(course: Course) -> Figure:
     """Accuracy of both halves in the search."""
-    return _draw_lines("Search: accuracy", _search_lines(course, "accuracy"), PHASES, percent=True)
+    return draw_lines("Search: accuracy", _search_lines(course, "accuracy"), PHASES, percent=True)
 
 
 def draw_retrain_loss(course: Course) -> Figure:
     """Cross-entropy of the training from scratch."""
     points = [(row.epoch, row.train_loss) for row in course.retrain]
-    return _draw_lines("Training from scratch: loss (nats)", {"train": points}, PHASES)
+    return draw_lines("Training from scratch: loss (nats)", {"train": points}, PHASES)
 
 
 def draw_retrain_accuracy(course: Course, *, test_accuracy: float | None) -> Figure:
@@ -44,7 +44,7 @@ def draw_retrain_accuracy(course: Course, *, test_accuracy: float | None) -> Fig
     if test_accuracy is not None:
         lines["test"] = [(points[-1][0], test_accuracy)]
     colours = {**PHASES, "test": INK}
-    return _draw_lines("Training from scratch: accuracy", lines, colours, percent=True)
+    return draw_lines("Training from scratch: accuracy", lines, colours, percent=True)
 
 
 def draw_survivors(course: Course) -> Figure:
@@ -66,14 +66,14 @@ def draw_survivors(course: Course) -> Figure:
             points.append((wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch), alive / total))
         lines[name] = [*points, (float(last), points[-1][1])]
     colours = dict(zip(lines, _cycle(len(lines)), strict=True))
-    return _draw_lines("Experts alive", lines, colours, percent=True, steps=True, top=1.04)
+    return draw_lines("Experts alive", lines, colours, percent=True, steps=True, top=1.04)
 
 
 def draw_supernet_size(course: Course) -> Figure:
     """Parameters of the supernet: what wipeouts have saved."""
     points = [(row.epoch, row.parameters / 1e6) for row in course.search]
     top = max(1e-6, *(size for _, size in points)) * 1.08
-    return _draw_lines(
+    return draw_lines(
         "Supernet: parameters (millions)", {"supernet": points}, {"supernet": GROUPS[2]}, top=top
     )
 
@@ -97,7 +97,7 @@ def _search_lines(course: Course, what: str) -> dict[str, Points]:
     return {name: line for name, line in lines.items() if line}
 
 
-def _draw_lines(
+def draw_lines(
     title: str,
     lines: Mapping[str, Points],
     colours: Mapping[str, str],
@@ -156,7 +156,7 @@ def name_ends(
     bottom, top = axes.get_ylim()
     least = (top - bottom) * 0.17
     order = sorted(ends, key=lambda name: ends[name][0][1])
-    places = [ends[name][0][1] for name in order]
+    places = [min(ends[name][0][1], top) for name in order]
     for _ in range(60):  # push neighbours apart until they fit
         for i in range(len(places) - 1):
             if (missing := least - (places[i + 1] - places[i])) > 0:

@@ -99,6 +99,10 @@ class Fields:
 
         return int(self._checked(key, is_count, f"a whole number, not negative, at most {most}"))
 
+    def optional_integer(self, key: str) -> int | None:
+        """A whole number that is not negative, or None where the key is missing or null."""
+        return None if self.values.get(key) is None else self.integer(key)
+
     def text(self, key: str) -> str:
         """A string of any length. Raises ValueError for anything else."""
         return str(self._checked(key, lambda value: isinstance(value, str), "a string"))
@@ -133,6 +137,18 @@ class Fields:
         kind = f"a list of whole numbers, not negative, at most {most}"
         return tuple(self._checked(key, are_counts, kind))
 
+    def numbers_E(self, key: str, *, count: int) -> Sequence[float]:
+        """So many finite numbers. Raises ValueError for anything else."""
+        return array("d", self._list(key, count, _are_numbers, "finite numbers"))
+
+    def sizes_E(self, key: str, *, count: int) -> Sequence[float]:
+        """So many finite numbers, none negative. Raises ValueError for anything else."""
+        return array("d", self._list(key, count, _are_sizes, "finite numbers, none negative"))
+
+    def shares_E(self, key: str, *, count: int) -> Sequence[float]:
+        """So many numbers in [0, 1]. Raises ValueError for anything else."""
+        return array("d", self._list(key, count, _are_shares, "numbers in [0, 1]"))
+
     def numbers_EK(self, key: str, *, shape: tuple[int, int]) -> Numbers:
         """E lists of K finite numbers. Raises ValueError for anything else."""
         return tuple(array("d", row) for row in self._table(key, shape, _are_numbers, "numbers"))
@@ -148,6 +164,16 @@ class Fields:
     def inner(self, key: str) -> "Fields":
         """An object inside this one. Raises ValueError for anything else."""
         return Fields.of(self._value(key), where=f"{self.where}: {key!r}")
+
+    def optional_inner(self, key: str) -> "Fields | None":
+        """An object inside this one, or None where the key is missing or null. Raises ValueError for anything else."""
+        return None if self.values.get(key) is None else self.inner(key)
+
+    def _list(self, key: str, count: int, fit: Any, what: str) -> list[Any]:
+        def is_list(value: object) -> bool:
+            return isinstance(value, list) and len(value) == count and fit(value)
+
+        return list(self._checked(key, is_list, f"a list of {count} {what}"))
 
     def _table(self, key: str, shape: tuple[int, int], fit: Any, what: str) -> list[list[Any]]:
         """Lists of one length whose entries `fit`, which looks at a whole list: most numbers of a run are in them."""
@@ -184,6 +210,10 @@ def _are_numbers(values: list[Any]) -> bool:
         set(map(type, values)) <= {int, float}
         and -LARGEST <= min(values, default=0) <= max(values, default=0) <= LARGEST
     )
+
+
+def _are_sizes(values: list[Any]) -> bool:
+    return _are_numbers(values) and min(values, default=0) >= 0
 
 
 def _are_shares(values: list[Any]) -> bool:

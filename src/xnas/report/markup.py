@@ -50,3 +50,8 @@ def figure(picture: str, *, scroll: bool = False) -> str:
     """A picture on a card; wide ones scroll on narrow screens."""
     kind = "card scroll" if scroll else "card"
     return f'<figure class="{kind}">{picture}</figure>'
+
+
+def pairs(pictures: Sequence[str]) -> str:
+    """Pictures on cards, two in a row where there is room; nothing without any."""
+    return f'<div class="pair">{"".join(map(figure, pictures))}</div>' if pictures else ""

@@ -7,7 +7,7 @@ one, and only what they say is kept.
 E: edges of a group; K: experts of each.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,9 +40,24 @@ class Group:
     step_size: float
     """eta."""
     reward_bound: float | None
-    """L; None where nothing is clipped."""
+    """L; None: rewards are not clipped."""
     zeta: float | None
     """Relaxation of the wipeout; None: no wipeout."""
+    optimizer: str = "xnas"
+    """What learns the weights."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ledger:
+    """Regret and its bounds at the end of an epoch, in units of the loss: for each forecaster what `Standing` says."""
+
+    regret_E: Sequence[float]
+    theorem_E: Sequence[float]
+    bound_E: Sequence[float]
+    bound_without_wipeout_E: Sequence[float]
+    log_gamma_E: Sequence[float]
+    clip_rate_E: Sequence[float]
+    reward_size_E: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +69,8 @@ class GroupWeights:
     u_EK: Numbers
     log_v_EK: Numbers
     alive_EK: tuple[tuple[bool, ...], ...]
+    ledger: Ledger | None = None
+    """None for rivals of XNAS, and in runs of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +85,8 @@ class SearchEpoch:
     val_loss: float | None
     val_accuracy: float | None
     groups: Mapping[str, GroupWeights]
+    multiply_adds: int | None = None
+    """Of the supernet, for one image; None in runs of earlier versions, and where each pass draws what it computes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +139,7 @@ def read_course(folder: Path) -> Course:
                 if groups.setdefault(group.name, group) != group:
                     raise ValueError(f"{row.where}: group {group.name!r} is not as it was in a line before")
             case "search_epoch":
-                search_epoch = _search_epoch(row, groups)
+                search_epoch = parse_search_epoch(row, groups)
                 search[search_epoch.epoch] = search_epoch
             case "wipeout":
                 gone = _wipeout(row, groups)
@@ -186,15 +205,18 @@ def _group(row: Fields) -> Group:
         step_size=row.number("step_size"),
         reward_bound=row.optional_number("reward_bound"),
         zeta=row.optional_number("zeta"),
+        optimizer=row.name("optimizer") if "optimizer" in row.values else "xnas",
     )
 
 
-def _search_epoch(row: Fields, groups: Mapping[str, Group]) -> SearchEpoch:
+def parse_search_epoch(row: Fields, groups: Mapping[str, Group]) -> SearchEpoch:
+    """An epoch's row, which tells of some of the `groups`. Raises ValueError if it is damaged or lacks something."""
     weights = row.inner("groups")
     return SearchEpoch(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
         rounds=row.integer("rounds"),
         parameters=row.integer("parameters"),
+        multiply_adds=row.optional_integer("multiply_adds"),
         train_loss=row.optional_number("train_loss"),
         train_accuracy=row.optional_share("train_accuracy"),
         val_loss=row.optional_number("val_loss"),
@@ -208,11 +230,25 @@ def _search_epoch(row: Fields, groups: Mapping[str, Group]) -> SearchEpoch:
 
 def _weights(row: Fields, group: Group) -> GroupWeights:
     shape = (len(group.edges), len(group.experts))
+    ledger = row.optional_inner("ledger")
     return GroupWeights(
         feedbacks=row.integer("feedbacks"),
         u_EK=row.shares_EK("u", shape=shape),
         log_v_EK=row.numbers_EK("log_v", shape=shape),
         alive_EK=row.flags_EK("alive", shape=shape),
+        ledger=_ledger(ledger, len(group.edges)) if ledger else None,
+    )
+
+
+def _ledger(row: Fields, count: int) -> Ledger:
+    return Ledger(
+        regret_E=row.numbers_E("regret", count=count),
+        theorem_E=row.numbers_E("theorem", count=count),
+        bound_E=row.numbers_E("bound", count=count),
+        bound_without_wipeout_E=row.numbers_E("bound_without_wipeout", count=count),
+        log_gamma_E=row.numbers_E("log_gamma", count=count),
+        clip_rate_E=row.shares_E("clip_rate", count=count),
+        reward_size_E=row.sizes_E("reward_size", count=count),
     )
 
 

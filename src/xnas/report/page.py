@@ -6,6 +6,7 @@ It is a function of the run folder: the same folder gives the same bytes. Whatev
 from collections.abc import Iterable
 from pathlib import Path
 
+from xnas.report import health_sections
 from xnas.report import page_sections as sections
 from xnas.report.figures import inline_svg, png_bytes, svg_bytes
 from xnas.report.markup import escape
@@ -51,6 +52,8 @@ def render_page(run: RunRecord, pictures: dict[str, list[str]]) -> str:
         sections.results(rows),
         sections.curves(pictures.get("curves", [])),
         sections.experts(run, pictures.get("experts", []), pictures.get("survivors", [])),
+        health_sections.promise(run, pictures.get("regret", []), pictures.get("promise", [])),
+        health_sections.health(run, pictures.get("health", [])),
         sections.groups(run),
         sections.particulars(run),
     )

@@ -2,7 +2,7 @@
 
 import shlex
 
-from xnas.report.markup import escape, figure, folded, section, table
+from xnas.report.markup import escape, figure, folded, pairs, section, table
 from xnas.report.pictures import drawn_edges
 from xnas.report.record import RunRecord
 from xnas.report.table import Row, accuracy_text, count_text, interval_text, verdict
@@ -94,7 +94,7 @@ def results(rows: list[Row]) -> str:
 
 def curves(pictures: list[str]) -> str:
     """Losses and accuracies."""
-    return section("Training", _pairs(pictures))
+    return section("Training", pairs(pictures))
 
 
 def experts(run: RunRecord, weights: list[str], survivors: list[str]) -> str:
@@ -110,7 +110,7 @@ def experts(run: RunRecord, weights: list[str], survivors: list[str]) -> str:
         note
         + _undrawn(run)
         + "".join(figure(picture, scroll=True) for picture in weights)
-        + _pairs(survivors)
+        + pairs(survivors)
         + _wipeouts(run),
     )
 
@@ -129,7 +129,7 @@ def groups(run: RunRecord) -> str:
                 escape(group.feedback),
                 f"{group.horizon:,}",
                 f"{group.step_size:.3g}",
-                "none" if group.reward_bound is None else f"{group.reward_bound:g}",
+                "not clipped" if group.reward_bound is None else f"{group.reward_bound:g}",
                 "no wipeout" if group.zeta is None else f"{group.zeta:g}",
             ),
         )
@@ -245,10 +245,6 @@ def _wipeouts(run: RunRecord) -> str:
     return f"<h3>Wipeouts</h3><p>{len(gone)} of {total} experts were wiped out{some}</p>" + table(
         head, lines, left=(1, 2)
     )
-
-
-def _pairs(pictures: list[str]) -> str:
-    return f'<div class="pair">{"".join(map(figure, pictures))}</div>' if pictures else ""
 
 
 def _commands(run: RunRecord) -> str:

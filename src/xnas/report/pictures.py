@@ -16,6 +16,7 @@ from xnas.report.curves import (
     draw_survivors,
 )
 from xnas.report.expert_curves import draw_expert_weights
+from xnas.report.health_curves import draw_clip_rate, draw_health, draw_regret, draw_wipeout_factor, promises
 from xnas.report.metrics import Course
 from xnas.report.record import RunRecord
 
@@ -48,6 +49,7 @@ def pictures_of(run: RunRecord) -> Iterator[Picture]:
             yield Picture(f"cell-{kind}", "cells", f"{title}: {edges}", draw_cell(cell, title=title))
     yield from _curves(run)
     yield from _experts(run)
+    yield from _health(run.course)
 
 
 def _curves(run: RunRecord) -> Iterator[Picture]:
@@ -92,6 +94,27 @@ def _experts(run: RunRecord) -> Iterator[Picture]:
     yield Picture(
         "supernet-size", "survivors", "Parameters of the supernet by epoch", draw_supernet_size(course)
     )
+
+
+def _health(course: Course) -> Iterator[Picture]:
+    if found := promises(course):
+        yield Picture("regret", "regret", "Regret of every group by epoch, and its bound", draw_regret(found))
+        yield Picture(
+            "wipeout-factor",
+            "promise",
+            "Aggregated wipeout factor of every group by epoch",
+            draw_wipeout_factor(found),
+        )
+        yield Picture(
+            "clip-rate", "promise", "Share of clipped rewards of every group by epoch", draw_clip_rate(found)
+        )
+    if health := draw_health(course):
+        yield Picture(
+            "health",
+            "health",
+            "By epoch: entropy of the weights, what leads, what is decided, what is still computed",
+            health,
+        )
 
 
 def drawn_edges(course: Course) -> dict[str, int]:

@@ -9,8 +9,9 @@ import torch
 
 from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
 from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import GroupLabels, Phase, Silent
+from xnas.engine.progress import Phase, Silent
 from xnas.engine.stops import Interrupted, NonFinite
+from xnas.report.metrics import Group
 
 CPU = torch.device("cpu")
 
@@ -133,10 +134,10 @@ class _StopsAfter(Silent):
 
     def __init__(self, interrupt: Interrupt, rounds: int) -> None:
         self.interrupt, self.left, self.finished = interrupt, rounds, False
-        self.labels: dict[str, GroupLabels] = {}
+        self.groups: dict[str, Group] = {}
 
     def start(self, phase: Phase) -> None:
-        self.labels = dict(phase.labels)
+        self.groups = dict(phase.groups)
 
     def round_done(self, **values: object) -> None:
         del values
@@ -162,4 +163,4 @@ def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     so_far = (folder.path / "genotype-so-far.json").read_text()
     assert Genotype.from_json(so_far) == course.genotype()
     assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0, 1]
-    assert progress.labels["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")
+    assert progress.groups["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")

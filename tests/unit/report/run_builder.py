@@ -49,8 +49,12 @@ def build_run(
     strength: float = 1.0,
     genotype: Genotype | None = None,
     warmup_epochs: int = 0,
+    ledger: bool = True,
 ) -> Path:
-    """Write the folder; `strength` is how far the expert weights drift apart. Returns it."""
+    """Write the folder; `strength` is how far the expert weights drift apart. Returns it.
+
+    Without a `ledger` it is a run of a version that kept none.
+    """
     folder.mkdir(parents=True)
     write(folder / "config.toml", CONFIG)
     write_json(folder / "environment.json", ENVIRONMENT)
@@ -62,7 +66,7 @@ def build_run(
             **({"retrain": {"seconds": 402.75, "epochs": retrain_epochs}} if retrain_epochs else {}),
         },
     )
-    rows = search_rows(epochs=search_epochs, strength=strength, warmup_epochs=warmup_epochs)
+    rows = search_rows(epochs=search_epochs, strength=strength, warmup_epochs=warmup_epochs, ledger=ledger)
     rows += [
         {
             "kind": "retrain_epoch",
@@ -93,7 +97,9 @@ def build_run(
     return folder
 
 
-def search_rows(*, epochs: int, strength: float = 1.0, warmup_epochs: int = 0) -> list[dict[str, Any]]:
+def search_rows(
+    *, epochs: int, strength: float = 1.0, warmup_epochs: int = 0, ledger: bool = True
+) -> list[dict[str, Any]]:
     """Rows of two groups whose experts drift apart, the last ones being wiped out."""
     chance = random.Random(5)
     groups = {"normal": 6, "reduction": 2}
@@ -117,7 +123,7 @@ def search_rows(*, epochs: int, strength: float = 1.0, warmup_epochs: int = 0) -
         )
         slopes[name] = [[strength * chance.gauss(0, 0.55) for _ in EXPERTS] for _ in EDGES]
     alive = {name: [[True] * len(EXPERTS) for _ in EDGES] for name in groups}
-    rows.append(search_row(0, slopes, alive, warmup_epochs=warmup_epochs))
+    rows.append(search_row(0, slopes, alive, warmup_epochs=warmup_epochs, ledger=ledger))
     for epoch in range(1, epochs + 1):
         gone = []
         for name in groups:
@@ -139,7 +145,7 @@ def search_rows(*, epochs: int, strength: float = 1.0, warmup_epochs: int = 0) -
                     "feedbacks": 96 * groups[name] * round_number,
                 }
             )
-        rows.append(search_row(epoch, slopes, alive, warmup_epochs=warmup_epochs))
+        rows.append(search_row(epoch, slopes, alive, warmup_epochs=warmup_epochs, ledger=ledger))
     return rows
 
 
@@ -149,6 +155,7 @@ def search_row(
     alive: dict[str, list[list[bool]]],
     *,
     warmup_epochs: int,
+    ledger: bool = True,
 ) -> dict[str, Any]:
     """One search_epoch row."""
     heard = max(0, epoch - warmup_epochs)
@@ -161,6 +168,8 @@ def search_row(
             u.append([weight / sum(weights) for weight in weights])
         flags_now = [list(flags) for flags in alive[name]]
         groups[name] = {"feedbacks": 96 * ROUNDS * heard, "u": u, "log_v": log_v, "alive": flags_now}
+        if ledger:
+            groups[name]["ledger"] = ledger_of(groups[name])
     survivors = sum(flag for name in alive for flags in alive[name] for flag in flags)
     row: dict[str, Any] = {
         "kind": "search_epoch",
@@ -169,6 +178,8 @@ def search_row(
         "parameters": 200_000 + 1_500 * survivors,
         "groups": groups,
     }
+    if ledger:
+        row["multiply_adds"] = 1_000_000 + 40_000 * survivors
     if epoch:
         row |= {
             "learning_rate": 0.02,
@@ -178,6 +189,21 @@ def search_row(
             "val_accuracy": 0.83 - 0.5 * math.exp(-epoch / 2) if heard else None,
         }
     return row
+
+
+def ledger_of(group: dict[str, Any]) -> dict[str, list[float]]:
+    """Made up as everything here, but within its bounds."""
+    feedbacks = group["feedbacks"]
+    log_gammas = [0.1 * flags.count(False) for flags in group["alive"]]
+    return {
+        "regret": [0.1 * math.sqrt(feedbacks) + 0.01 * edge for edge in range(len(EDGES))],
+        "theorem": [200.0 + feedbacks / 500 - 10 * log_gamma for log_gamma in log_gammas],
+        "bound": [200.0 + feedbacks / 50 - 10 * log_gamma for log_gamma in log_gammas],
+        "bound_without_wipeout": [200.0 + feedbacks / 50 for _ in log_gammas],
+        "log_gamma": log_gammas,
+        "clip_rate": [0.05 if feedbacks else 0.0 for _ in log_gammas],
+        "reward_size": [0.3 if feedbacks else 0.0 for _ in log_gammas],
+    }
 
 
 def result(name: str, accuracy: float, **changes: Any) -> dict[str, Any]:

@@ -52,6 +52,7 @@ def test_a_damaged_line_before_the_last_names_file_and_line(tmp_path: Path, dama
         ({"groups": {"other": {}}}, "'other' has no row"),
         ({"epoch": -1}, "'epoch' must be a whole number"),
         ({"train_loss": "low"}, "'train_loss' must be a finite number"),
+        ({"multiply_adds": -1}, "'multiply_adds' must be a whole number"),
     ],
 )
 def test_a_row_that_does_not_fit_names_its_line_and_key(
@@ -76,3 +77,45 @@ def test_rows_of_an_unknown_kind_are_passed_over_and_an_epoch_done_again_counts_
 def test_warm_up_epochs_have_no_validation(tmp_path: Path) -> None:
     course = read_course(build_run(tmp_path / "run", warmup_epochs=2))
     assert [row.val_loss is None for row in course.search] == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"regret": [0.0] * 13}, "'regret' must be a list of 14 finite numbers"),
+        ({"regret": [True] * 14}, "'regret' must be a list of 14 finite numbers"),
+        ({"bound": 1.0}, "'bound' must be a list of 14 finite numbers"),
+        ({"clip_rate": [1.5] * 14}, r"'clip_rate' must be a list of 14 numbers in \[0, 1\]"),
+        ({"reward_size": [-1.0] * 14}, "'reward_size' must be a list of 14 finite numbers, none negative"),
+    ],
+)
+def test_a_ledger_that_does_not_fit_names_its_line_and_key(
+    tmp_path: Path, change: dict[str, object], word: str
+) -> None:
+    rows = search_rows(epochs=0)
+    rows[-1]["groups"]["normal"]["ledger"] |= change
+    write_rows(tmp_path, rows)
+    with pytest.raises(ValueError, match=rf"line 3.*'ledger': {word}"):
+        read_course(tmp_path)
+
+
+def test_a_ledger_is_read_and_may_be_missing_as_may_what_earlier_versions_did_not_write(
+    tmp_path: Path,
+) -> None:
+    rows = search_rows(epochs=1)
+    write_rows(tmp_path, rows)
+    course = read_course(tmp_path)
+    ledger = course.search[1].groups["normal"].ledger
+    assert ledger is not None
+    assert list(ledger.regret_E) == rows[-1]["groups"]["normal"]["ledger"]["regret"]
+    assert course.search[0].multiply_adds == 1_000_000 + 40_000 * 2 * 14 * 7
+    assert course.groups["normal"].optimizer == "xnas"
+
+    rows[0] |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
+    del rows[-1]["multiply_adds"], rows[-1]["groups"]["normal"]["ledger"]
+    rows[-1]["groups"]["reduction"]["ledger"] = None
+    write_rows(tmp_path, rows)
+    course = read_course(tmp_path)
+    assert (course.groups["normal"].optimizer, course.groups["normal"].reward_bound) == ("gd", None)
+    assert course.search[1].multiply_adds is None
+    assert [weights.ledger for weights in course.search[1].groups.values()] == [None, None]

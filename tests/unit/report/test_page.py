@@ -76,6 +76,13 @@ def test_the_report_of_a_whole_run_says_what_matters(whole: Path) -> None:
         "xnas run --preset quick --controls 3",
         "Genotype(normal=[",
         "Example processor, 2 cores",
+        "Did the search keep its promise?",
+        "the regret of all 28 forecasters is within its bound",
+        "losses that are convex in the mixture, which those of a deep network are not",
+        "Here F feedbacks, measured at the same weights, make one update",
+        "With ζ < 1 (normal, reduction) the regret is against the survivors only, and lemma 1 does not hold",
+        "The health of the search",
+        "L = 1 suits the rewards (mean |R| 0.3, 5.0% clipped)",
     ):
         assert word in page.text
 
@@ -84,7 +91,8 @@ def test_the_pictures_are_files_too_and_nothing_half_written_is_left(whole: Path
     names = {path.name for path in (whole / "pictures").iterdir()}
     stems = (
         "cell-normal", "cell-reduction", "search-loss", "search-accuracy", "retrain-loss", "retrain-accuracy",
-        "experts-normal", "experts-reduction", "survivors", "supernet-size",
+        "experts-normal", "experts-reduction", "survivors", "supernet-size", "regret", "wipeout-factor", "clip-rate",
+        "health",
     )  # fmt: skip
     assert names == {f"{stem}.{suffix}" for stem in stems for suffix in ("svg", "png")}
     assert not list(whole.rglob(".*"))
@@ -146,6 +154,44 @@ def test_a_search_broken_off_in_its_first_epoch_has_a_report(tmp_path: Path) -> 
     assert "0 of 5 epochs" in text
     assert "no expert had been rewarded" in text
     assert "What the experts did" not in text
+
+
+def test_a_run_of_a_version_that_kept_no_ledger_has_its_health_without_the_promise(tmp_path: Path) -> None:
+    page = read(write_report(build_run(tmp_path / "run", controls=False, ledger=False)))
+    assert "The health of the search" in page.text
+    assert "led by" in page.text
+    assert "Did the search keep its promise?" not in page.text
+    assert "multiply-adds for one image" not in page.text
+    names = {path.stem for path in (tmp_path / "run" / "pictures").iterdir()}
+    assert "health" in names
+    assert not names & {"regret", "wipeout-factor", "clip-rate"}
+
+
+def test_a_rivals_search_has_neither_a_promise_nor_what_is_decided(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", search_epochs=2, retrain_epochs=0, tested=False, controls=False)
+    rows = search_rows(epochs=2, ledger=False)
+    for row in rows:
+        if row["kind"] == "group":
+            row |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
+    write_rows(folder, [row for row in rows if row["kind"] != "wipeout"])
+    page = read(write_report(folder))
+    assert "The health of the search" in page.text
+    assert "not clipped" in page.text
+    assert "Did the search keep its promise?" not in page.text
+    assert "decided" not in page.text
+
+
+def test_a_broken_bound_and_a_search_that_collapses_are_said(tmp_path: Path) -> None:
+    folder = build_run(tmp_path / "run", search_epochs=2, retrain_epochs=0, tested=False, controls=False)
+    rows = search_rows(epochs=2)
+    normal = rows[-1]["groups"]["normal"]
+    normal["ledger"]["regret"][3] = 1e6
+    for logs, flags in zip(normal["log_v"], normal["alive"], strict=True):
+        logs[2], flags[2] = max(logs) + 1, True
+    write_rows(folder, rows)
+    page = read(write_report(folder))
+    assert "the regret of 27 of 28 forecasters is within its bound" in page.text
+    assert "Epoch 2: skip connections lead 100% of group normal's forecasters" in page.text
 
 
 def test_a_torn_last_line_changes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""The health of a search in a few short lines, below the experts of the live panel."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from xnas.engine.progress import Phase
+from xnas.report.fields import Fields
+from xnas.report.health import health_of
+from xnas.report.metrics import Group, GroupWeights, parse_search_epoch
+from xnas.report.promise import promise_of
+
+_HEAD = ("", "entropy", "skip leads", "pooling leads", "decided", "worst regret", "clipped")
+
+
+def health_lines(row: Mapping[str, Any], phase: Phase) -> list[Table | Text]:
+    """What an epoch's row says of the search's health: a line for each group, and the cost that is left."""
+    epoch = parse_search_epoch(Fields(row, where="the epoch's row"), phase.groups)
+    lines = [_line(phase.groups[name], weights) for name, weights in epoch.groups.items()]
+    parts: list[Table | Text] = []
+    shown = [number for number in range(len(_HEAD)) if any(line[number] for line in lines)]
+    if shown:
+        table = Table(box=None, pad_edge=False)
+        for number in shown:
+            table.add_column(_HEAD[number], justify="right" if number else "left", no_wrap=True)
+        for line in lines:
+            table.add_row(*(Text(line[number]) for number in shown))
+        parts.append(table)
+    if phase.multiply_adds and epoch.multiply_adds is not None:
+        parts.append(Text(f"multiply-adds still computed: {epoch.multiply_adds / phase.multiply_adds:.0%}"))
+    return parts
+
+
+def _line(group: Group, weights: GroupWeights) -> tuple[str, ...]:
+    health = health_of(group, weights)
+    promise = promise_of(weights.ledger) if weights.ledger else None
+    return (
+        group.name,
+        "" if health is None else f"{health.entropy:.2f}",
+        "" if health is None else f"{health.skip:.0%}",
+        "" if health is None else f"{health.pooling:.0%}",
+        "" if health is None or health.decided is None else f"{health.decided:.0%}",
+        "" if promise is None else f"{promise.regret:.3g} of at most {promise.bound:.3g}",
+        "" if promise is None else f"{promise.clip_rate:.1%}",
+    )

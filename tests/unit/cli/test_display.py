@@ -1,0 +1,67 @@
+"""What the live panel shows of a search."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from xnas.cli.display import LiveDisplay
+from xnas.engine.progress import Phase
+from xnas.report.metrics import read_course
+
+from ..report.run_builder import search_rows, write_rows
+
+
+def panel(rows: list[dict[str, Any]], folder: Path) -> str:
+    """The panel after the last of the rows, of a search that was begun with the first epoch's multiply-adds."""
+    write_rows(folder, rows)
+    course = read_course(folder)
+    output = io.StringIO()
+    display = LiveDisplay(Console(file=output, force_terminal=True, width=120, highlight=False))
+    display.start(
+        Phase(
+            name="search",
+            epochs=2,
+            rounds_per_epoch=52,
+            groups=course.groups,
+            multiply_adds=course.search[0].multiply_adds,
+        )
+    )
+    display.epoch_done(rows[-1])
+    display.finish()
+    with display.console.capture() as captured:
+        display.console.print(display._panel())
+    return captured.get()
+
+
+def words(line: str) -> list[str]:
+    return line.replace("\x1b[0m", "").split()
+
+
+def test_the_panel_tells_of_entropy_leaders_regret_and_cost(tmp_path: Path) -> None:
+    rows = search_rows(epochs=2)
+    for name in ("normal", "reduction"):
+        group = rows[-1]["groups"][name]
+        group |= {
+            "alive": [[True] * 7] * 14,
+            "u": [[1 / 7] * 7] * 14,
+            "log_v": [[0.0] * 2 + [1.0] + [0.0] * 4] * 14,
+        }
+        group["ledger"] |= {"regret": [3.14] * 14, "bound": [12.4] * 14, "clip_rate": [0.021] * 14}
+    rows[-1]["multiply_adds"] = rows[2]["multiply_adds"] * 64 // 100
+    lines = panel(rows, tmp_path).splitlines()
+    (normal,) = [line for line in lines if " of at most " in line and "normal" in line]
+    assert words(normal) == ["normal", "1.00", "100%", "0%", "0%", "3.14", "of", "at", "most", "12.4", "2.1%"]
+    assert any("multiply-adds still computed: 64%" in line for line in lines)
+
+
+def test_of_rivals_and_of_old_runs_it_tells_what_there_is(tmp_path: Path) -> None:
+    rows = search_rows(epochs=2, ledger=False)
+    for row in rows[:2]:
+        row |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
+    said = panel(rows, tmp_path)
+    assert "entropy" in said
+    assert "pooling leads" in said
+    for word in ("decided", "regret", "clipped", "multiply-adds"):
+        assert word not in said

@@ -1,0 +1,122 @@
+"""What metrics.jsonl says of regret and cost, and what a search remarks on, on small images."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from xnas import Config, DataSet, RunFolder, Search, count_multiply_adds, search
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.progress import Silent
+from xnas.engine.stops import Interrupted
+from xnas.report.metrics import read_course
+from xnas.report.promise import promise_of
+
+CPU = torch.device("cpu")
+
+
+class Listener(Silent):
+    """Keeps what is said, and may ask for the end after some rounds."""
+
+    def __init__(self, after: int = 0) -> None:
+        self.interrupt, self.left = Interrupt(), after
+        self.warnings: list[str] = []
+
+    def say(self, line: str) -> None:
+        if line.startswith("warning"):
+            self.warnings.append(line)
+
+    def round_done(self, **values: object) -> None:
+        del values
+        self.left -= 1
+        if self.left == 0:
+            self.interrupt.number = 2
+
+
+def with_search(config: Config, **settings: object) -> Config:
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, **settings))  # type: ignore[arg-type]
+
+
+def go(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> Listener:
+    listener = Listener(after)
+    course = Search(config, data, device=CPU)
+    if after:
+        with pytest.raises(Interrupted):
+            search(course, folder=folder, progress=listener, interrupt=listener.interrupt)
+    else:
+        search(course, folder=folder, progress=listener, interrupt=listener.interrupt)
+    return listener
+
+
+@pytest.mark.parametrize("settings", [{}, {"feedback": "batch", "zeta": 0.1}, {"wipeout": False}])
+def test_in_every_row_the_regret_is_within_its_bound(
+    settings: dict[str, object], tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    go(with_search(tiny, epochs=3, **settings), data, folder)
+    course = read_course(folder.path)
+    for row in course.search:
+        for name, weights in row.groups.items():
+            assert weights.ledger is not None
+            promise = promise_of(weights.ledger)
+            assert promise is not None
+            assert promise.kept == promise.forecasters == len(course.groups[name].edges)
+            assert (promise.reward_size > 0) == (row.epoch > 0)
+    assert course.search[0].groups["normal"].ledger != course.search[3].groups["normal"].ledger
+
+
+def test_multiply_adds_are_those_of_the_supernet_as_it_is_left(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    course = Search(tiny, data, device=CPU)
+    whole = count_multiply_adds(course.network, data.image_shape)
+    search(course, folder=folder)
+    told = [row.multiply_adds for row in read_course(folder.path).search]
+    assert told[0] == course.full_multiply_adds == whole
+    assert told[2] == count_multiply_adds(course.network, data.image_shape) < whole
+
+
+def test_rivals_have_no_ledger(tiny: Config, data: DataSet, tmp_path: Path) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    go(with_search(tiny, optimizer="random", epochs=1), data, folder)
+    course = read_course(folder.path)
+    assert course.groups["normal"].optimizer == "random"
+    assert [weights.ledger for row in course.search for weights in row.groups.values()] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("reward_bound", "words"),
+    [(1000.0, "L = 1000 is far above the rewards"), (1e-4, "L = 0.0001 clips 100% of the rewards")],
+)
+def test_an_l_that_does_not_suit_is_said_once_by_a_resumed_search_too(
+    reward_bound: float, words: str, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = with_search(tiny, reward_bound=reward_bound)
+    told = go(config, data, RunFolder.at(tmp_path / "whole")).warnings
+    assert len(told) == 1
+    assert words in told[0]
+    folder = RunFolder.at(tmp_path / "early")
+    assert go(config, data, folder, after=1).warnings == []
+    assert go(config, data, RunFolder(folder.path)).warnings == told
+    folder = RunFolder.at(tmp_path / "late")
+    assert go(config, data, folder, after=3).warnings == told
+    assert go(config, data, RunFolder(folder.path)).warnings == []
+
+
+def test_skip_connections_that_take_over_are_said_once(tiny: Config, data: DataSet) -> None:
+    course = Search(tiny, data, device=CPU)
+    state = course.experts.state_dict()
+    for name in course.experts.groups:
+        state[f"{name}.log_v_EK"][:3, course.experts.names(name).index("skip_connect")] += 1.0
+        state[f"{name}.num_feedbacks"] += 1
+    course.experts.load_state_dict(state)
+    rows = course.opening_rows()
+    assert course.remarks(rows[0]) == []
+    (line,) = [line for line in course.remarks(rows[-1]) if "skip" in line]
+    # 3 of 5, and a seventh each of two where all are level
+    assert line.startswith(
+        "warning: skip connections lead 66% of group normal's and 66% of group reduction's forecasters: "
+    )
+    assert course.remarks(rows[-1]) == []
