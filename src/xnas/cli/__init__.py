@@ -25,6 +25,7 @@ VERBS = {
     "evaluate": "test the trained network of a run again, here or on other images",
     "check": "find what is wrong with data before hours are spent on it",
     "show": "look at an architecture: its cells, its cost, its text forms",
+    "theory": "see what the paper claims about behaviour played out; work out a step size",
 }
 
 
