@@ -16,6 +16,8 @@ Say = Callable[[str], None]
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Head and rows."""
 
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 DIGITS = 6
 """Of numbers that are kept: the last bits of a sum differ from machine to machine."""
 
@@ -79,3 +81,11 @@ def markdown_table(table: Table) -> str:
 def share_text(share: float | None) -> str:
     """Such as 93 %."""
     return "never" if share is None else f"{100 * share:.3g} %"
+
+
+def power(value: float) -> str:
+    """A number in words: small powers of ten as such, others as they are."""
+    exponent = round(math.log10(value)) if value > 0 else 0
+    if exponent < -2 and abs(value / 10**exponent - 1) < 1e-6:
+        return f"10{str(exponent).translate(_RAISED)}"
+    return f"{value:g}"

@@ -33,7 +33,7 @@ _ALL = (
             "bloomer as soon as that is the best and whenever it is the best. Gradient descent, with and without "
             "momentum, finds it late or never, unless its steps are so small that the mixture stays nearly uniform "
             "and the regret is high. Adam divides by the size of its gradients and so undoes the hindrance: with a "
-            "rate that is large enough it does almost as well as XNAS. A relaxed wipeout, with a small zeta, removes "
+            "rate that is large enough it does almost as well as XNAS. A relaxed wipeout, with a small ζ, removes "
             "the bloomer before it blooms."
         ),
         seeds=None,
@@ -50,12 +50,12 @@ _ALL = (
         ),
         setting=(
             "Eight experts, 1,000 rounds. The best pays 0.3 in the mean, the others nothing, with normal noise, "
-            "clipped to [-1, 1]. The best starts with the weight v_0, the others with 1."
+            "clipped to [-1, 1]. The best starts with the weight v₀, the others with 1."
         ),
         to_see=(
-            "Gradient descent, with and without momentum, ends at another expert as soon as v_0 is a hundredth, "
-            "whatever its step size. XNAS with eta* makes good what eta* T times the mean lead covers, which is "
-            "less where noise is clipped; with twice eta* and more it always does here. Adam with a fitting rate is "
+            "Gradient descent, with and without momentum, ends at another expert as soon as v₀ is a hundredth, "
+            "whatever its step size. XNAS with η* makes good what η* T times the mean lead covers, which is "
+            "less where noise is clipped; with twice η* and more it always does here. Adam with a fitting rate is "
             "as robust, with a rate too small or too large it is not."
         ),
         seeds=50,
@@ -76,7 +76,7 @@ _ALL = (
         ),
         to_see=(
             "Up and to the left is better. XNAS picks as well as the rewards themselves tell, at any step size, and "
-            "its regret falls as the step size grows beyond eta*: eta* guards against the worst case, which this "
+            "its regret falls as the step size grows beyond η*: η* guards against the worst case, which this "
             "is not. Softmax learners pick as well where their steps are small and the regret is high; with larger "
             "steps the regret falls, and then the rate of picking falls too."
         ),
@@ -112,17 +112,17 @@ _ALL = (
         title="Wipeout",
         claim=(
             "Lemma 1: the best expert in hindsight cannot be wiped out. Section 3.2.1: a threshold relaxed by "
-            "zeta < 1 saves more, at the price of a violation of the theoretical regret."
+            "ζ < 1 saves more, at the price of a violation of the theoretical regret."
         ),
         setting=(
-            "XNAS at eta*, eight experts, 1,000 rounds with normal noise of 0.5, clipped to [-1, 1]. In the clear "
+            "XNAS at η*, eight experts, 1,000 rounds with normal noise of 0.5, clipped to [-1, 1]. In the clear "
             "games one expert leads by 0.3 per round, in the close ones by 0.05; the bloomer pays nothing in the "
             "first half and 1 in the second, against a steady 0.25."
         ),
         to_see=(
-            "With zeta = 1 the best is never lost, and little is saved: nobody can go in the first half of the search. "
-            "Where the lead is clear the saving grows as zeta falls and costs nothing. In a close race the best is "
-            "lost now and then, and a late bloomer always once zeta is small, with a regret far above the bound."
+            "With ζ = 1 the best is never lost, and little is saved: nobody can go in the first half of the search. "
+            "Where the lead is clear the saving grows as ζ falls and costs nothing. In a close race the best is "
+            "lost now and then, and a late bloomer always once ζ is small, with a regret far above the bound."
         ),
         seeds=200,
         play=play_wipeout,

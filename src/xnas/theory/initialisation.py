@@ -19,7 +19,7 @@ from torch import Tensor
 from xnas.experts.step_size import optimal_step_size
 from xnas.report.intervals import wilson_interval
 from xnas.theory.contenders import CONTENDERS, Name, at_eta, contender, step_words, tournament, tried
-from xnas.theory.demonstration import Numbers, Say, Table, rounded, share_text
+from xnas.theory.demonstration import Numbers, Say, Table, power, rounded, share_text
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
 
 BEST = 0
@@ -114,7 +114,7 @@ def shown(numbers: Numbers) -> Iterator[tuple[str, Numbers]]:
 def table_initialisation(numbers: Numbers) -> Table:
     """Shares of the runs by v_0, for both noises."""
     settings = numbers["settings"]
-    head = ["learner", "step size", "noise", *(f"v_0 = {v0:g}" for v0 in settings["v0s"])]
+    head = ["learner", "step size", "noise", *(f"v₀ = {power(v0)}" for v0 in settings["v0s"])]
     rows = []
     for which, sigma in enumerate(settings["sigmas"]):
         for why, item in shown(numbers):

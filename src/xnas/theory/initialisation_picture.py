@@ -12,7 +12,7 @@ from xnas.report.palette import MUTED
 from xnas.theory.contenders import CONTENDERS, Contender, contender, step_words, tried
 from xnas.theory.demonstration import Numbers
 from xnas.theory.initialisation import shown
-from xnas.theory.panels import PERCENT, head, legend, logarithmic, note, sheet
+from xnas.theory.panels import PERCENT, head, legend, logarithmic, note, sheet, step_axis
 
 
 def draw_initialisation(numbers: Numbers) -> Figure:
@@ -24,7 +24,8 @@ def draw_initialisation(numbers: Numbers) -> Figure:
             _draw_starts(axes[which], numbers, which)
         _draw_steps(axes[2], numbers)
         axes[3].set_axis_off()
-        legend(figure, _entries(numbers), place=(5.75, 2.95), loc="upper left")
+        legend(figure, _entries(numbers), place=(6.0, 2.95), loc="upper left")
+        note(axes[3], "bands: 95 % intervals of the shares (Wilson)", (0.02, 0.2))
         return figure
 
 
@@ -46,21 +47,24 @@ def _draw_starts(axes: Axes, numbers: Numbers, which: int) -> None:
     for each, item, dash in _lines(numbers):
         low, high = zip(*item["interval_95"][which], strict=True)
         axes.fill_between(settings["v0s"], low, high, color=each.colour, alpha=0.1, lw=0)
+        wide = each.name == "xnas"  # it shares its place with Adam, and lies below
         axes.plot(
-            settings["v0s"], item["found"][which], color=each.colour, ls=dash, marker=each.marker, ms=4, zorder=3,
-            clip_on=False,
+            settings["v0s"], item["found"][which], color=each.colour, ls=dash, marker=each.marker, clip_on=False,
+            ms=7 if wide else 3.5, lw=3 if wide and dash == "-" else 1.5, zorder=3,
         )  # fmt: skip
     enough = settings["v0_that_xnas_makes_good"][which]
     if enough > settings["v0s"][0]:
         axes.axvline(enough, color=MUTED, lw=0.8, ls=(0, (1, 2)))
-        note(axes, "XNAS with η*: enough\nrounds to the right of here", (enough * 1.15, 0.3))
+        note(
+            axes,
+            "dotted: to the right of it η* T times the\nlead is more than XNAS lacks at first",
+            (1.5e-4, 0.42),
+        )
     head(
         axes, f"Runs that end at the best expert, noise σ = {settings['sigmas'][which]:g} (n = {numbers['n']})",
         x="initial weight v₀ of the best expert; the others have 1", y="share of runs",
     )  # fmt: skip
-    logarithmic(
-        axes, settings["v0s"], words={1e-6: "10⁻⁶", 1e-5: "10⁻⁵", 1e-4: "10⁻⁴", 1e-3: "10⁻³", 1e-2: "0.01"}
-    )
+    logarithmic(axes, settings["v0s"])
     axes.set_ylim(-0.02, 1.05)
     axes.yaxis.set_major_formatter(PERCENT)
 
@@ -75,7 +79,6 @@ def _draw_steps(axes: Axes, numbers: Numbers) -> None:
         axes, "Every step size: mean of all v₀ and both noises",
         x="step size, multiples of η*", y="share of runs that end at the best",
     )  # fmt: skip
-    words = {1 / 256: "1/256", 1 / 64: "1/64", 1 / 16: "1/16", 1 / 4: "1/4"}
-    logarithmic(axes, [1 / 256, 1 / 64, 1 / 16, 1 / 4, 1, 4, 16, 64], words=words)
+    step_axis(axes)
     axes.set_ylim(-0.02, 1.05)
     axes.yaxis.set_major_formatter(PERCENT)

@@ -139,7 +139,7 @@ def shown(numbers: Numbers) -> Iterator[tuple[str, Numbers]]:
 def table_late_bloomers(numbers: Numbers) -> Table:
     """Regret, bloomers found, and the longest delays that were made good."""
     head = ["learner", "step size", "mean regret per round", "bloomers found"]
-    head += [f"longest delay, pays {pays:g} at first" for pays in numbers["settings"]["pays"]]
+    head += [f"longest delay (pays {pays:g})" for pays in numbers["settings"]["pays"]]
     rows = []
     for why, item in shown(numbers):
         rows.append(
@@ -171,7 +171,7 @@ def _play(learner: Learner, games: Blooming, delays_D: Tensor, pays_D: Tensor, *
     rewards = _blooming(blooms_at_D, pays_D, experts=games.experts)
     outcome = play(learner, rewards, rounds=rounds, watch=watch)
     regret_D = outcome.regret_E / rounds
-    by_pay = []
+    by_pay: list[Numbers] = []
     for pays, delays in games.delays_by_pay:
         mine = pays_D == pays
         since = [share if share < 1 else None for share in (leads_since_D[mine] / rounds).tolist()]
@@ -187,7 +187,7 @@ def _play(learner: Learner, games: Blooming, delays_D: Tensor, pays_D: Tensor, *
                 "longest_delay_found": max(found, default=None),
             }
         )
-    found_of_due = mean([float(item["found_of_due"]) for item in by_pay])
+    found_of_due = mean([item["found_of_due"] for item in by_pay])
     return {
         "mean_regret": float(regret_D.mean()),
         "found_of_due": found_of_due,

@@ -11,7 +11,7 @@ from xnas.report.palette import GRID, INK, MUTED
 from xnas.theory.contenders import CONTENDERS, Contender, at_eta, contender, step_words, tried
 from xnas.theory.demonstration import Numbers
 from xnas.theory.late_bloomers import least_zeta, shown
-from xnas.theory.panels import PERCENT, head, legend, logarithmic, note, sheet
+from xnas.theory.panels import PERCENT, head, legend, note, sheet, step_axis
 
 _NEVER = 1.09
 """Height of the line for those that never take the lead."""
@@ -137,11 +137,7 @@ def _draw_steps(axes: Axes, numbers: Numbers) -> None:
         axes, "The longest delay that is made good (pays nothing at first)",
         x="step size, multiples of η*", y="longest delay, share of T",
     )  # fmt: skip
-    logarithmic(
-        axes,
-        [1 / 256, 1 / 64, 1 / 16, 1 / 4, 1, 4, 16, 64],
-        words={1 / 256: "1/256", 1 / 64: "1/64", 1 / 16: "1/16", 1 / 4: "1/4"},
-    )
+    step_axis(axes)
     axes.set_ylim(0, 0.82)
     axes.yaxis.set_major_formatter(PERCENT)
     paper = (_PAPER_T / rounds) ** 0.5

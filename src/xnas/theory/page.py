@@ -72,10 +72,10 @@ def render_page(found: Mapping[str, tuple[Demonstration, Numbers]]) -> str:
 def _part(demonstration: Demonstration, numbers: Numbers) -> str:
     svg = svg_bytes(demonstration.draw(numbers), name=demonstration.name)
     picture = inline_svg(svg, name=demonstration.name, description=escape(demonstration.to_see))
-    chance = "nothing drawn by chance" if demonstration.seeds is None else f"n = {numbers['n']} seeds"
+    times = "" if demonstration.seeds is None else f" n = {numbers['n']}."
     body = (
         f"<p><b>The paper.</b> {escape(demonstration.claim)}</p>\n"
-        f"<p><b>What is played.</b> {escape(demonstration.setting)} ({escape(chance)})</p>\n"
+        f"<p><b>What is played.</b> {escape(demonstration.setting + times)}</p>\n"
         f"<p><b>What to see.</b> {escape(demonstration.to_see)}</p>\n"
         f"{figure(picture, scroll=True)}\n{_html_table(demonstration.table(numbers))}\n"
         f"{folded(f'Settings of {demonstration.name}', json.dumps(numbers['settings'], indent=1), wrap=True)}"

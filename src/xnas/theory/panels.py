@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from xnas.report.palette import INK, MUTED
+from xnas.theory.demonstration import power
 
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
@@ -44,16 +45,19 @@ def head(axes: Axes, title: str, *, x: str, y: str, pad: float = 9) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def logarithmic(
-    axes: Axes, ticks: Sequence[float], *, which: str = "x", words: Mapping[float, str] | None = None
-) -> None:
-    """A logarithmic axis with these ticks and no others."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis.set_ticks(list(ticks))
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_ticks([], minor=True)
-    axis.set_major_formatter(FuncFormatter(lambda value, _: (words or {}).get(value, f"{value:g}")))
+def logarithmic(axes: Axes, ticks: Sequence[float], *, words: Mapping[float, str] | None = None) -> None:
+    """A logarithmic x axis with these ticks and no others; `words` name those that are not to be read as numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_ticks(list(ticks))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_ticks([], minor=True)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: (words or {}).get(value, power(value))))
+
+
+def step_axis(axes: Axes) -> None:
+    """A logarithmic x axis of step sizes, as multiples of eta*."""
+    small = {1 / 4**i: f"1/{4**i}" for i in (4, 3, 2, 1)}
+    logarithmic(axes, [*small, 1, 4, 16, 64], words=small)
 
 
 def note(

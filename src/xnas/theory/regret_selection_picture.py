@@ -22,6 +22,8 @@ def draw_regret_selection(numbers: Numbers) -> Figure:
             _draw_noise(axes[which], numbers, which)
         axes[3].set_axis_off()
         legend(figure, _entries(numbers), place=(6.0, 2.9), loc="upper left")
+        words = "A curve joins the step sizes of a learner, from the\nsmallest to the largest. Better is up and left."
+        note(axes[3], words, (0.02, 0.15))
         return figure
 
 
@@ -67,5 +69,5 @@ def _draw_noise(axes: Axes, numbers: Numbers, which: int) -> None:
         x=f"mean regret after {settings['rounds']:,} rounds", y="runs that pick the best expert",
     )  # fmt: skip
     axes.set_ylim(0, 1.05)
-    axes.set_xlim(0, 46)
+    axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PERCENT)
