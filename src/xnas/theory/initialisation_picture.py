@@ -55,11 +55,8 @@ def _draw_starts(axes: Axes, numbers: Numbers, which: int) -> None:
     enough = settings["v0_that_xnas_makes_good"][which]
     if enough > settings["v0s"][0]:
         axes.axvline(enough, color=MUTED, lw=0.8, ls=(0, (1, 2)))
-        note(
-            axes,
-            "dotted: to the right of it η* T times the\nlead is more than XNAS lacks at first",
-            (1.5e-4, 0.42),
-        )
+        words = "dotted: to the right of it,\nη* T times the lead is more\nthan XNAS lacks at first"
+        note(axes, words, (3e-5, 0.25))
     head(
         axes, f"Runs that end at the best expert, noise σ = {settings['sigmas'][which]:g} (n = {numbers['n']})",
         x="initial weight v₀ of the best expert; the others have 1", y="share of runs",

@@ -69,5 +69,7 @@ def _draw_noise(axes: Axes, numbers: Numbers, which: int) -> None:
         x=f"mean regret after {settings['rounds']:,} rounds", y="runs that pick the best expert",
     )  # fmt: skip
     axes.set_ylim(0, 1.05)
-    axes.set_xlim(left=0)
+    axes.set_xlim(
+        0, 1.05 * max(spot["mean_regret"] for item in numbers["played"] for spot in item["by_sigma"])
+    )
     axes.yaxis.set_major_formatter(PERCENT)

@@ -33,7 +33,7 @@ def draw_wipeout(numbers: Numbers) -> Figure:
         _draw_by_zeta(regret, numbers, "regret", spread="regret_10_50_90")
         bound = numbers["settings"]["bound"]
         regret.axhline(bound, color=MUTED, lw=0.8, ls=(0, (1, 2)))
-        note(regret, "bound without wipeout (equation 4)", (1.0, bound + 10))
+        note(regret, "bound (equation 4)", (1.0, bound + 10))
         head(
             regret,
             "What is paid: regret against the true best",
@@ -46,6 +46,10 @@ def draw_wipeout(numbers: Numbers) -> Figure:
             for label, colour, marker in _LOOKS
         ]
         legend(figure, entries, place=(0.75, 0.2), columns=3)
+        figure.text(
+            0.53, 0.029, "bands: 80 % of the games; of the games lost, the 95 % interval (Wilson)",
+            color=MUTED, fontsize=7.5,
+        )  # fmt: skip
         return figure
 
 
