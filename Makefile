@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: search test test-faults lint bench clean
+.PHONY: search test test-faults test-paper lint bench clean
 .DELETE_ON_ERROR:
 
 $(STAMP): pyproject.toml
@@ -20,6 +20,9 @@ test: $(STAMP)  ## every test that is not marked long
 
 test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; half an hour
 	$(BIN)/python -m pytest tests/faults tests/golden --faults=long $(ARGS)
+
+test-paper: $(STAMP)  ## the paper's theorems and figures, over tens of thousands of games; MINUTES
+	$(BIN)/python -m pytest tests/paper --paper=full $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports
 	$(BIN)/ruff format --check .

@@ -38,11 +38,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--faults", choices=("short", "long"), default="short", help="how often tests/faults breaks things"
     )
+    parser.addoption(
+        "--paper", choices=("short", "full"), default="short", help="how many games tests/paper plays"
+    )
 
 
 @pytest.fixture(scope="session")
 def long_faults(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--faults") == "long")
+
+
+@pytest.fixture(scope="session")
+def full_paper(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--paper") == "full")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    # What a test records as a property called figures.
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {value}")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from xnas.engine.run_folder import RunFolder as RunFolder
     from xnas.engine.search import Search as Search
     from xnas.engine.search import search as search
+    from xnas.optimizers.asap import Asap as Asap
+    from xnas.optimizers.darts import Darts as Darts
+    from xnas.optimizers.darts_second import DartsSecondOrder as DartsSecondOrder
+    from xnas.optimizers.gaea import Gaea as Gaea
+    from xnas.optimizers.gdas import Gdas as Gdas
+    from xnas.optimizers.snas import Snas as Snas
     from xnas.optimizers.xnas import XNAS as XNAS
     from xnas.report.cell_picture import draw_genotype as draw_genotype
     from xnas.report.cost import count_multiply_adds as count_multiply_adds
@@ -36,17 +42,23 @@ if TYPE_CHECKING:
     from xnas.space.stack import StackPlan as StackPlan
 
 _HOMES = {
+    "Asap": "xnas.optimizers.asap",
     "CellGenotype": "xnas.space.genotype",
     "Config": "xnas.engine.config",
+    "Darts": "xnas.optimizers.darts",
+    "DartsSecondOrder": "xnas.optimizers.darts_second",
     "DartsSpace": "xnas.space.darts",
     "DataSet": "xnas.data.images",
     "Edge": "xnas.space.genotype",
     "Forecaster": "xnas.space.forecaster",
+    "Gaea": "xnas.optimizers.gaea",
+    "Gdas": "xnas.optimizers.gdas",
     "Genotype": "xnas.space.genotype",
     "ImageSet": "xnas.data.images",
     "Network": "xnas.space.network",
     "RunFolder": "xnas.engine.run_folder",
     "Search": "xnas.engine.search",
+    "Snas": "xnas.optimizers.snas",
     "StackPlan": "xnas.space.stack",
     "TrainedNetwork": "xnas.engine.evaluate",
     "XNAS": "xnas.optimizers.xnas",

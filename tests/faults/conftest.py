@@ -1,4 +1,4 @@
-"""What the tests that break things share. What they record as a property called figures is shown at the end."""
+"""What the tests that break things share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +15,6 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     with forking(tmp_path_factory.mktemp("forks") / "said") as forks:
         assert forks.start("--version").wait() == 0  # by then everything is imported
         yield forks
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
-        for name, value in report.user_properties:
-            if name == "figures":
-                terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {value}")
 
 
 @pytest.fixture

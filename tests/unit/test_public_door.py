@@ -10,17 +10,23 @@ import xnas
 
 def test_the_public_names_are_these() -> None:
     assert sorted(xnas.__all__) == [
+        "Asap",
         "CellGenotype",
         "Config",
+        "Darts",
+        "DartsSecondOrder",
         "DartsSpace",
         "DataSet",
         "Edge",
         "Forecaster",
+        "Gaea",
+        "Gdas",
         "Genotype",
         "ImageSet",
         "Network",
         "RunFolder",
         "Search",
+        "Snas",
         "StackPlan",
         "TrainedNetwork",
         "XNAS",

@@ -44,7 +44,11 @@ class Display:
     def start(self, phase: Phase) -> None:
         """A phase begins."""
         self.phase, self.started = phase, time.monotonic()
-        self.say(f"{phase.name}: {phase.epochs} epochs of {phase.rounds_per_epoch} rounds")
+        self.say(
+            f"{phase.name}: {phase.epochs} epochs of {phase.rounds_per_epoch} rounds"
+            if phase.epochs
+            else f"{phase.name}: no rounds, there is nothing to learn"
+        )
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
         """Plain lines come by the epoch."""

@@ -36,10 +36,10 @@ def main(argv: Sequence[str]) -> int:
             config = dataclasses.replace(config, **{name: value})
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.cli import retrain, run, search
+    from xnas.cli import compare, retrain, run, search
     from xnas.cli.session import Request
     from xnas.engine.place import Place
-    from xnas.engine.run_folder import GENOTYPE, RETRAIN, RunFolder
+    from xnas.engine.run_folder import COMPARE, GENOTYPE, RETRAIN, RunFolder
 
     folder = RunFolder(arguments.run)
     request = Request(
@@ -48,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
         place=Place.of(arguments.run),
         fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS),
     )
+    if request.job.verb == COMPARE:
+        return compare.carry_out(request)
     if request.job.verb == "run":
         return run.carry_out(request)
     if request.job.verb == "retrain" or (folder.has(GENOTYPE) and folder.has_begun(RETRAIN)):

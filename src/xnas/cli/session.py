@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class Request:
     place: Place
     fixed: tuple[str, ...]
     """The settings in which it must agree with a run that it continues."""
+    whole: Path | None = None
+    """The folder of the comparison that it is a part of."""
 
     def earlier(self) -> RunFolder | None:
         """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
@@ -46,9 +49,14 @@ class Request:
     def check(self, folder: RunFolder) -> None:
         """Raises ValueError, naming the differences, if a run is not the one that is asked for."""
         begun = folder.job()
-        for name in ("verb", "network", "controls"):
+        more = {
+            "controls": begun.controls <= self.job.controls,
+            "optimizers": set(begun.optimizers) <= set(self.job.optimizers),
+            "seeds": set(begun.seeds) <= set(self.job.seeds),
+        }
+        for name in ("verb", "network", *more):
             before, now = getattr(begun, name), getattr(self.job, name)
-            if before != now and not (name == "controls" and before < now):  # more can be added
+            if before != now and not more.get(name, False):  # those can be added to
                 raise ValueError(
                     f"{folder.path} was begun with other settings: its {name} was {before!r}, is {now!r}; choose "
                     "another --name, or start anew with --overwrite"
@@ -117,7 +125,8 @@ class Session:
                 except ValueError as error:
                     self.display.say(f"warning: no report: {error}")
                 if not isinstance(stop, NonFinite):
-                    self.display.say(f"go on with: xnas resume {shlex.quote(str(path))}")
+                    whole = self.request.whole or path
+                    self.display.say(f"go on with: xnas resume {shlex.quote(str(whole))}")
                 raise
             self._report(folder)
 

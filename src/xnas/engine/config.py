@@ -104,6 +104,9 @@ class SpaceConfig:
     """How many of them are reduction cells."""
     stem: Stem = "cifar"
     """Size of the features that the cells see: cifar the image's, strided a half, imagenet an eighth."""
+    partial_channels: int = 1
+    """k: only one channel in k of the supernet passes the experts, the rest goes around them, as in PC-DARTS (Xu et al.
+    2020), which takes 4. 1 lets all pass."""
 
     def __post_init__(self) -> None:
         between("space.nodes", self.nodes, 1, MAX_NODES)
@@ -111,6 +114,12 @@ class SpaceConfig:
             lookup("operation in space.experts", name, SEARCHABLE)
         check_stack("space", self.channels, self.cells, self.reductions)
         check_supernet(cells=self.cells, nodes=self.nodes, experts=len(self.experts))
+        between("space.partial_channels", self.partial_channels, 1, MOST_CHANNELS)
+        if self.channels % self.partial_channels:
+            raise ValueError(
+                f"space.partial_channels = {self.partial_channels} does not divide space.channels = {self.channels}; "
+                "use a divisor of it"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +174,12 @@ class SearchConfig:
             raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
         lookup("optimizer in search.optimizer", self.optimizer, OPTIMIZERS)
         size("search.reward_bound", self.reward_bound)
+        if self.optimizer == "random":
+            for name in ("step_size", "architecture_weight_decay"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"search.{name} has no place in random, which learns nothing; leave it out"
+                    )
         if self.architecture_weight_decay is not None:
             if self.optimizer == "xnas":
                 raise ValueError(

@@ -52,9 +52,14 @@ class Course(ABC):
         self.rounds = 0
 
     @property
+    def epochs(self) -> int:
+        """Epochs from the start to the end."""
+        return self.settings.epochs
+
+    @property
     def total_rounds(self) -> int:
         """Rounds from the start to the end."""
-        return self.settings.epochs * self.rounds_per_epoch
+        return self.epochs * self.rounds_per_epoch
 
     @property
     def epochs_done(self) -> int:

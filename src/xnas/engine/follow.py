@@ -20,7 +20,7 @@ from xnas.engine.course import Course, Row
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import is_out_of_memory, peak_memory
+from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory
 from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.report.fields import Fields
 from xnas.report.metrics import read_rows
@@ -67,6 +67,7 @@ def follow(
     Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
     where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint.
     """
+    forget_peak_memory(course.device)
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     _recall(course, folder)
@@ -74,7 +75,7 @@ def follow(
         progress.start(
             Phase(
                 name=course.phase,
-                epochs=course.settings.epochs,
+                epochs=course.epochs,
                 rounds_per_epoch=course.rounds_per_epoch,
                 rounds_done=course.rounds,
                 groups=course.groups(),
@@ -116,7 +117,12 @@ def follow(
     finally:
         progress.finish()
         with suppress(ValueError):  # a note; what matters has been saved, or has failed already
-            folder.add_timing(course.phase, seconds=keeper.seconds(), rounds=course.rounds)
+            folder.add_timing(
+                course.phase,
+                seconds=keeper.seconds(),
+                rounds=course.rounds,
+                peak_memory_bytes=peak_memory(course.device),
+            )
 
 
 def _recall(course: Course, folder: RunFolder) -> None:

@@ -15,7 +15,9 @@ def augmentation_of(settings: DataConfig, image_shape: tuple[int, int, int]) -> 
 
 def build_space(settings: SpaceConfig) -> DartsSpace:
     """The search space."""
-    return DartsSpace(num_nodes=settings.nodes, experts=settings.experts)
+    return DartsSpace(
+        num_nodes=settings.nodes, experts=settings.experts, partial_channels=settings.partial_channels
+    )
 
 
 def supernet_plan(settings: SpaceConfig, *, image_channels: int, num_classes: int) -> StackPlan:

@@ -14,6 +14,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from xnas.engine.bounds import MOST_SEED
 from xnas.engine.checkpoint import Checkpoints
 from xnas.engine.config import CONFIG, Config, differences, read_run_config
 from xnas.engine.folders import make_folder
@@ -32,6 +33,8 @@ RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
 WEIGHTS = f"{CHECKPOINTS}/network.safetensors"
 SEARCH, RETRAIN = "search", "retrain"
 """The phases of a run, each with checkpoints of its own."""
+COMPARE = "compare"
+"""The verb whose folder holds other runs."""
 TRAINING_ROWS = ("retrain_epoch", "test")
 
 
@@ -43,6 +46,9 @@ class Job:
     controls: int = 0
     network: str = "found"
     """What the retrained network is called in tables."""
+    optimizers: tuple[str, ...] = ()
+    """Of a comparison: each is run with each of the seeds."""
+    seeds: tuple[int, ...] = ()
 
 
 class RunFolder:
@@ -86,9 +92,13 @@ class RunFolder:
             verb=fields.name("verb"),
             controls=fields.integer("controls", most=MOST_CONTROLS),
             network=fields.name("network"),
+            optimizers=fields.names("optimizers") if "optimizers" in fields.values else (),
+            seeds=fields.integers("seeds", most=MOST_SEED) if "seeds" in fields.values else (),
         )
-        if job.verb not in ("run", SEARCH, RETRAIN):
-            raise ValueError(f"{fields.where}: 'verb' must be run, search or retrain; got {job.verb!r}")
+        if job.verb not in ("run", SEARCH, RETRAIN, COMPARE):
+            raise ValueError(
+                f"{fields.where}: 'verb' must be run, search, retrain or compare; got {job.verb!r}"
+            )
         return job
 
     def environment(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -93,6 +94,15 @@ def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.devic
         torch.cuda.set_rng_state(states["cuda"], device)
     if device.type == "mps" and "mps" in states:
         torch.mps.set_rng_state(states["mps"])
+
+
+def forget_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif sys.platform == "linux":
+        with suppress(OSError), open("/proc/self/clear_refs", "w") as switch:
+            switch.write("5")
 
 
 def peak_memory(device: torch.device) -> int:

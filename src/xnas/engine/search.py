@@ -36,8 +36,8 @@ from xnas.report.whole_file import CannotWrite
 from xnas.space.darts import SearchSpace
 from xnas.space.genotype import Genotype
 
-TRAIN, VALIDATION = 0, 1
-"""Addresses of the two halves' randomness."""
+TRAIN, VALIDATION, ARCHITECTURE = 0, 1, 2
+"""Addresses of the randomness of the two halves, and of what learns the architecture."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,11 @@ class Search(Course):
         self._counted: tuple[int, int | None] = (0, None)
         self.full_multiply_adds = self.multiply_adds()
         self._remarked: set[str] = set()
+
+    @property
+    def epochs(self) -> int:
+        """None where nothing is learned: the architecture is there from the start."""
+        return super().epochs if self.experts.learns else 0
 
     def groups(self) -> dict[str, Group]:
         """What every group is fixed by, and what its edges and experts are called."""
@@ -255,7 +260,7 @@ def build_optimizer(
     return rival(settings.optimizer)(
         network,
         rounds=rounds,
-        seed=config.seed,
+        seed=mix_address(config.seed, ARCHITECTURE),
         step_size=settings.step_size,
         weight_decay=settings.architecture_weight_decay,
         weight_optimizer=weight_optimizer,

@@ -34,8 +34,10 @@ def regret_bound(
 
     With an update after each of t feedbacks `squared_feedbacks`, the sum of F^2 over all updates, is t, and this is
     theorem 1 (equation 3). A lone expert is its own mixture: its regret and its bound are zero.
-    Raises ValueError for a step size that is not positive where there is more than one expert.
+    Raises ValueError for fewer than one expert, or a step size that is not positive where there is more than one.
     """
+    if num_experts < 1:
+        raise ValueError(f"num_experts must be at least 1; got {num_experts}")
     if num_experts == 1:
         return 0.0
     if not step_size > 0:
@@ -160,9 +162,16 @@ class RegretLedger:
 
 
 def log_wipeout_factor(before: ExpertState, after: ExpertState) -> Tensor:
-    """ln Gamma of an update: the weight of all who heard it over the weight of those whom it left alive, shape (E,)."""
+    """ln Gamma of an update: the weight of all who heard it over the weight of those whom it left alive, shape (E,).
+
+    Lemma 2, sharper, and for every zeta: everyone wiped out weighs less than every survivor, so the wiped weigh less on
+    average, and Gamma_t <= |I_(t-1)| / |I_t|, equal only if nobody went. The product telescopes: gamma_T <= N / |I_T|,
+    equal only if nobody ever went. So 1 <= gamma_T < N, for N > 1; for a lone expert gamma_T = 1 = N.
+    """
+    # From the leader down, who is alive before and after: ln v itself may be thousands, and so much coarser.
+    lead_E1 = after.log_v_EK.masked_fill(~after.alive_EK, -torch.inf).amax(dim=-1, keepdim=True)
 
     def log_weight_E(alive_EK: Tensor) -> Tensor:
-        return after.log_v_EK.masked_fill(~alive_EK, -torch.inf).logsumexp(dim=-1)
+        return (after.log_v_EK - lead_E1).masked_fill(~alive_EK, -torch.inf).logsumexp(dim=-1)
 
     return log_weight_E(before.alive_EK) - log_weight_E(after.alive_EK)

@@ -84,6 +84,7 @@ def advance(state: ExpertState, rewards_FEK: Tensor, *, rule: ExpertRule) -> Exp
             alive_EK,
             step_size=rule.step_size,
             reward_bound=rule.reward_bound,
+            num_feedbacks=num_feedbacks,
             feedbacks_left=rule.horizon - num_feedbacks,
             zeta=rule.zeta,
         )

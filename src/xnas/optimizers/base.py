@@ -10,6 +10,7 @@ E: indices of a group; K: experts of each; R: replicas; B: samples.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from xnas.space.forecaster import ForecasterGroup, forecaster_groups, leaf_gradi
 
 Closure = Callable[[], Tensor]
 """Runs the model on a validation batch and returns the losses of its samples, shape (B,)."""
+
+Measured = dict[str, Tensor]
+"""Gradients of the loss by the mixture weights of every group, (R, B, E, K); B is 1 for batch feedback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +43,9 @@ class ArchitectureOptimizer:
     `build` gives the settings and the learner of a group. `weight_optimizer` is the optimizer of the model's other
     parameters, if there is one: what a wiped expert had there is dropped too.
     """
+
+    learns: ClassVar[bool] = True
+    """Whether rounds change anything: a search without learning needs none."""
 
     def __init__(
         self,
@@ -132,27 +139,33 @@ class ArchitectureOptimizer:
 
         Raises ValueError if the losses have no sample axis, or do not depend on the forecasters.
         """
+        if not any(self._gradients.values()):
+            self._redraw()  # once for all that a step uses
+        losses_B, measured = self._measure(closure, training)
+        for name, gradients_RBEK in measured.items():
+            self._gradients[name].append(gradients_RBEK)
+        return losses_B
+
+    def _measure(self, closure: Closure, training: Closure | None) -> tuple[Tensor, Measured]:
+        """The losses, and what every group learns from; rules of second order put their own in its place."""
         del training  # first order: the network weights are taken as given
-        self._redraw()
+        with frozen(self._model):
+            return self._listen(closure)
+
+    def _listen(self, closure: Closure) -> tuple[Tensor, Measured]:
+        """The losses of a pass, detached, and their gradients by the mixture weights.
+
+        Network weights that need gradients get them too.
+        """
         per_sample = self.feedback == "sample"
-        with _frozen(self._model), listening(self.groups, per_sample=per_sample), torch.enable_grad():
+        with listening(self.groups, per_sample=per_sample), torch.enable_grad():
             losses_B = closure()
-            if losses_B.dim() != 1:
-                raise ValueError(
-                    "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; "
-                    f"got shape {tuple(losses_B.shape)}"
-                )
-            if not losses_B.requires_grad:
-                raise ValueError(
-                    "the losses do not depend on the forecasters; run the model inside the closure"
-                )
+            check_losses(losses_B)
             (losses_B.sum() if per_sample else losses_B.mean()).backward()  # type: ignore[no-untyped-call]
             measured = {
                 name: leaf_gradients(group, alive_EK=self.alive(name)) for name, group in self.groups.items()
             }
-        for name, gradients_RBEK in measured.items():
-            self._gradients[name].append(gradients_RBEK)
-        return losses_B.detach()
+        return losses_B.detach(), measured
 
     def gradients(self, group: str) -> Tensor:
         """The gradients gathered since the last step, a row for each feedback: float64, shape (F, E, K).
@@ -206,21 +219,15 @@ class ArchitectureOptimizer:
                 member.set_mixture(weights_K, alone=learner.one_hot)
 
 
-def rival_settings(
-    group: ForecasterGroup, *, optimizer: str, rounds: int, step_size: float, words: str
-) -> GroupSettings:
-    """The settings of a group under a rule other than XNAS: every round brings one feedback, and nothing is clipped."""
-    return GroupSettings(
-        group=group.name,
-        optimizer=optimizer,
-        num_forecasters=group.num_forecasters,
-        num_experts=group.num_experts,
-        num_replicas=group.num_replicas,
-        feedback="batch",
-        horizon=rounds,
-        step_size=step_size,
-        words=words,
-    )
+def check_losses(losses_B: Tensor) -> None:
+    """Raises ValueError for losses without a sample axis, or that nothing can be learned from."""
+    if losses_B.dim() != 1:
+        raise ValueError(
+            "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; "
+            f"got shape {tuple(losses_B.shape)}"
+        )
+    if not losses_B.requires_grad:
+        raise ValueError("the losses do not depend on the forecasters; run the model inside the closure")
 
 
 def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module) -> None:
@@ -235,7 +242,7 @@ def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """Within it the model's parameters need no gradients: a reward pass does not pay for them."""
     free = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in free:

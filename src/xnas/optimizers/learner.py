@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from xnas.experts.step_size import Feedback
@@ -28,7 +29,7 @@ class GroupSettings:
     """r_c"""
     feedback: Feedback
     horizon: int
-    """T, in feedbacks."""
+    """T, in feedbacks; 0 where nothing is learned."""
     step_size: float
     """eta, or the learning rate of a rival."""
     reward_bound: float | None = None
@@ -42,10 +43,13 @@ class GroupSettings:
         said = [
             f"{self.group}: {self.num_forecasters} forecasters, N = {self.num_experts} experts",
             f"{self.num_replicas} replicas",
-            f"feedback per {self.feedback}",
-            f"T = {self.horizon:,} feedbacks",
-            f"eta = {self.step_size:.3g}",
         ]
+        if self.horizon > 0:
+            said += [
+                f"feedback per {self.feedback}",
+                f"T = {self.horizon:,} feedbacks",
+                f"eta = {self.step_size:.3g}",
+            ]
         if self.reward_bound is not None:
             said.append(f"L = {self.reward_bound:g}")
         if self.optimizer == "xnas":
@@ -103,6 +107,10 @@ class Learner(ABC):
         """Go on from `state`, which `check_state` has found to fit."""
 
 
+GENERATOR = "generator"
+"""The name of the tensor that tells where a learner's randomness stands."""
+
+
 class SamplingLearner(Learner):
     """A rule whose weights are drawn anew for every pass through the network."""
 
@@ -132,6 +140,11 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, alive
             raise ValueError(f"{name!r} has shape {tuple(value.shape)}; the state's is {tuple(given.shape)}")
         if given.is_floating_point() and not given.isfinite().all():
             raise ValueError(f"the state's {name!r} is not all finite")
+    if GENERATOR in own:
+        try:
+            torch.Generator().set_state(state[GENERATOR].cpu())
+        except (RuntimeError, TypeError):
+            raise ValueError(f"the state's {GENERATOR!r} is no state of a random generator") from None
     if "alive_EK" in own:
         given_EK = state["alive_EK"].bool().to(alive_EK.device)
         if not given_EK.any(dim=-1).all():

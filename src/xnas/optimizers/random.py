@@ -1,7 +1,8 @@
 """The control: architectures drawn uniformly at random, in the place of a search.
 
 Every expert's log-weight is drawn once from a Gumbel distribution, so that after the discretisation that all optimizers
-share each edge's expert and each node's edges are uniform. Nothing is learned, the mixture stays uniform.
+share each edge's expert and each node's edges are uniform. Nothing is learned: a search needs no rounds for it. Where
+rounds are made all the same, the mixture stays uniform.
 
 E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 """
@@ -9,11 +10,10 @@ E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xnas.optimizers.base import ArchitectureOptimizer, rival_settings
-from xnas.optimizers.learner import GroupSettings, Learner
-from xnas.space.forecaster import ForecasterGroup
+from xnas.optimizers.learner import Learner
+from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 
 class RandomLearner(Learner):
@@ -58,27 +58,16 @@ class RandomLearner(Learner):
         self._num_feedbacks = int(state["num_feedbacks"])
 
 
-class RandomChoice(ArchitectureOptimizer):
-    """Uniform random architectures. Raises ValueError for a model without forecasters."""
+class RandomChoice(RivalOptimizer):
+    """Uniform random architectures; the same seed gives the same one."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        rounds: int,
-        seed: int = 0,
-        step_size: float | None = None,
-        weight_decay: float | None = None,
-        weight_optimizer: torch.optim.Optimizer | None = None,
-    ) -> None:
-        del step_size, weight_decay  # nothing is learned
-        generator = torch.Generator().manual_seed(seed)
+    name = "random"
+    words = "drawn uniformly at random"
+    learns = False
+    step_size = 0.0
+    weight_decay = None
 
-        def build(group: ForecasterGroup) -> tuple[GroupSettings, Learner]:
-            settings = rival_settings(
-                group, optimizer="random", rounds=rounds, step_size=0.0, words="drawn uniformly at random"
-            )
-            learner = RandomLearner(group.num_forecasters, group.num_experts, generator=generator)
-            return settings, learner
-
-        super().__init__(model, build=build, feedback="batch", weight_optimizer=weight_optimizer)
+    @staticmethod
+    def build_learner(recipe: Recipe) -> RandomLearner:
+        """Draws at once."""
+        return RandomLearner(recipe.num_forecasters, recipe.num_experts, generator=recipe.generator)

@@ -5,38 +5,35 @@ its own paper has it, with the mean loss of a batch as one feedback.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
-import torch
-from torch import nn
-
-from xnas.optimizers.base import ArchitectureOptimizer
+from xnas.optimizers.asap import Asap
+from xnas.optimizers.darts import Darts
+from xnas.optimizers.darts_second import DartsSecondOrder
+from xnas.optimizers.gaea import Gaea
+from xnas.optimizers.gdas import Gdas
+from xnas.optimizers.momentum import SoftmaxMomentum
 from xnas.optimizers.random import RandomChoice
+from xnas.optimizers.rival_optimizer import RivalOptimizer
+from xnas.optimizers.snas import Snas
 from xnas.optimizers.softmax import SoftmaxDescent
 from xnas.space.lookup import lookup
-from xnas.space.vocabulary import OPTIMIZERS
+
+RIVALS: Mapping[str, type[RivalOptimizer]] = {
+    kind.name: kind
+    for kind in (
+        SoftmaxDescent,
+        SoftmaxMomentum,
+        Darts,
+        DartsSecondOrder,
+        Gaea,
+        Snas,
+        Gdas,
+        Asap,
+        RandomChoice,
+    )
+}
 
 
-class Rival(Protocol):
-    """Makes an optimizer of `model` for a search of so many rounds; None leaves a setting as published."""
-
-    def __call__(
-        self,
-        model: nn.Module,
-        *,
-        rounds: int,
-        seed: int,
-        step_size: float | None = None,
-        weight_decay: float | None = None,
-        weight_optimizer: torch.optim.Optimizer | None = None,
-    ) -> ArchitectureOptimizer:
-        """The optimizer. Raises ValueError for settings out of range, or a model without forecasters."""
-        ...
-
-
-RIVALS: Mapping[str, Rival] = {"gd": SoftmaxDescent, "random": RandomChoice}
-
-
-def rival(name: str) -> Rival:
+def rival(name: str) -> type[RivalOptimizer]:
     """The rival of that name. Raises ValueError, with the nearest, for an unknown one."""
-    return RIVALS[lookup("optimizer", name, OPTIMIZERS)]
+    return RIVALS[lookup("optimizer", name, RIVALS)]

@@ -10,11 +10,10 @@ E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from xnas.optimizers.base import ArchitectureOptimizer, rival_settings
-from xnas.optimizers.learner import GroupSettings, Learner
-from xnas.space.forecaster import ForecasterGroup
+from xnas.optimizers.learner import Learner
+from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 Descent = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes the optimizer of the parameters in a list."""
@@ -101,33 +100,23 @@ class SoftmaxLearner(Learner):
             moment.copy_(state[f"moment_{name}"])
 
 
-class SoftmaxDescent(ArchitectureOptimizer):
+class SoftmaxDescent(RivalOptimizer):
     """Plain gradient descent with softmax, the rule that section 3.2.1 compares XNAS with.
 
-    `step_size` is its learning rate, 1 by default; `weight_decay` pulls alpha to zero, none by default.
-    Raises ValueError for settings out of range, or a model without forecasters.
+    The paper gives it no learning rate. The default of 1 is chosen here: alpha moves by the reward of equation 6.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        rounds: int,
-        seed: int = 0,
-        step_size: float | None = None,
-        weight_decay: float | None = None,
-        weight_optimizer: torch.optim.Optimizer | None = None,
-    ) -> None:
-        del seed  # nothing is drawn
-        rate, decay = step_size or 1.0, weight_decay or 0.0
+    name = "gd"
+    words = "gradient descent with softmax"
+    step_size = 1.0
 
-        def build(group: ForecasterGroup) -> tuple[GroupSettings, Learner]:
-            learner = SoftmaxLearner(
-                group.num_forecasters,
-                group.num_experts,
-                descent=lambda parameters: torch.optim.SGD(parameters, lr=rate, weight_decay=decay),
-            )
-            words = f"gradient descent with softmax, weight decay {decay:g}"
-            return rival_settings(group, optimizer="gd", rounds=rounds, step_size=rate, words=words), learner
-
-        super().__init__(model, build=build, feedback="batch", weight_optimizer=weight_optimizer)
+    @staticmethod
+    def build_learner(recipe: Recipe) -> SoftmaxLearner:
+        """Starts uniform."""
+        return SoftmaxLearner(
+            recipe.num_forecasters,
+            recipe.num_experts,
+            descent=lambda parameters: torch.optim.SGD(
+                parameters, lr=recipe.step_size, weight_decay=recipe.weight_decay
+            ),
+        )

@@ -128,6 +128,15 @@ class Fields:
 
         return tuple(map(float, self._checked(key, are_numbers, "a list of finite numbers")))
 
+    def integers(self, key: str, *, most: int = MOST_COUNT) -> tuple[int, ...]:
+        """A list of whole numbers from 0 to `most`. Raises ValueError for anything else."""
+
+        def are_counts(value: object) -> bool:
+            return isinstance(value, list) and all(type(item) is int and 0 <= item <= most for item in value)
+
+        kind = f"a list of whole numbers, not negative, at most {most}"
+        return tuple(self._checked(key, are_counts, kind))
+
     def numbers_E(self, key: str, *, count: int) -> Sequence[float]:
         """So many finite numbers. Raises ValueError for anything else."""
         return array("d", self._list(key, count, _are_numbers, "finite numbers"))

@@ -3,6 +3,7 @@
 It is a function of the run folder: the same folder gives the same bytes. Whatever a run does not have yet is left out.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from xnas.report import health_sections
@@ -10,7 +11,7 @@ from xnas.report import page_sections as sections
 from xnas.report.figures import inline_svg, png_bytes, svg_bytes
 from xnas.report.markup import escape
 from xnas.report.page_style import STYLE
-from xnas.report.pictures import pictures_of
+from xnas.report.pictures import Picture, pictures_of
 from xnas.report.record import RunRecord
 from xnas.report.table import rows_of
 from xnas.report.whole_file import write_whole
@@ -24,16 +25,22 @@ def write_report(folder: Path) -> Path:
     Raises ValueError, in one line that names the file, if something in the folder is damaged or cannot be written.
     """
     run = RunRecord.read(folder)
+    inlined = inline_pictures(folder, pictures_of(run))
+    path = folder / PAGE
+    write_whole(path, render_page(run, inlined).encode("utf-8"), inside=folder)
+    return path
+
+
+def inline_pictures(folder: Path, pictures: Iterable[Picture]) -> dict[str, list[str]]:
+    """Write pictures into the folder's pictures/, as SVG and PNG; returns them as elements of a page, by section."""
     inlined: dict[str, list[str]] = {}
-    for picture in pictures_of(run):
+    for picture in pictures:
         svg = svg_bytes(picture.figure, name=picture.name)
         write_whole(folder / PICTURES / f"{picture.name}.svg", svg, inside=folder)
         write_whole(folder / PICTURES / f"{picture.name}.png", png_bytes(picture.figure), inside=folder)
         html = inline_svg(svg, name=picture.name, description=escape(picture.description))
         inlined.setdefault(picture.section, []).append(html)
-    path = folder / PAGE
-    write_whole(path, render_page(run, inlined).encode("utf-8"), inside=folder)
-    return path
+    return inlined
 
 
 def render_page(run: RunRecord, pictures: dict[str, list[str]]) -> str:
@@ -50,10 +57,15 @@ def render_page(run: RunRecord, pictures: dict[str, list[str]]) -> str:
         sections.groups(run),
         sections.particulars(run),
     )
+    return document(run.name, parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A whole page of the parts that are not empty."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(run.name)}: xnas</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}: xnas</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(part for part in parts if part)
         + "\n</main>\n</body>\n</html>\n"
     )

@@ -51,7 +51,8 @@ _STYLES = {
     "conv_7x1_1x7": OperationStyle("conv 7×1, 1×7", "#0d6a62", "#3fae6a", "-"),
 }
 
-_OTHERS = ("#b03060", "#6b8e23", "#b8860b", "#20808d", "#a0522d", "#7b68ee", "#c71585", "#4d7f17")
+OTHERS = ("#b03060", "#6b8e23", "#b8860b", "#20808d", "#a0522d", "#7b68ee", "#c71585", "#4d7f17")
+"""For names that have no colour of their own."""
 
 PHASES = {"train": "#2a6fc9", "validation": "#d4622a"}
 """Of losses and accuracies."""
@@ -65,5 +66,5 @@ def operation_style(name: str) -> OperationStyle:
     if name in _STYLES:
         return _STYLES[name]
     # Not hash(): it differs from process to process, and the picture would with it.
-    colour = _OTHERS[sum(name.encode("utf-8", "replace")) % len(_OTHERS)]
+    colour = OTHERS[sum(name.encode("utf-8", "replace")) % len(OTHERS)]
     return OperationStyle(name, colour, colour)

@@ -47,6 +47,8 @@ class RunRecord:
     environment_text: str | None
     seconds: Mapping[str, float]
     """Wall time by phase."""
+    peak_memory: Mapping[str, float]
+    """Bytes that the process held at most, by phase."""
     course: Course
     genotype: Genotype | None
     result: Result | None
@@ -74,7 +76,8 @@ class RunRecord:
             config=parse_toml(config_text or "", where=str(path)),
             environment=environment.values if environment else {},
             environment_text=_pretty(environment) if environment else None,
-            seconds=_seconds(timing) if timing else {},
+            seconds=_by_phase(timing, "seconds") if timing else {},
+            peak_memory=_by_phase(timing, "peak_memory_bytes") if timing else {},
             course=read_course(folder),
             genotype=read_architecture(folder),
             result=read_result(folder),
@@ -153,9 +156,9 @@ def _control_folders(folder: Path) -> list[Path]:
     return found
 
 
-def _seconds(timing: Fields) -> dict[str, float]:
-    found = {visible(phase): timing.inner(phase).optional_number("seconds") for phase in timing.values}
-    return {phase: seconds for phase, seconds in found.items() if seconds is not None}
+def _by_phase(timing: Fields, what: str) -> dict[str, float]:
+    found = {visible(phase): timing.inner(phase).optional_number(what) for phase in timing.values}
+    return {phase: value for phase, value in found.items() if value is not None}
 
 
 def _pretty(fields: Fields) -> str:

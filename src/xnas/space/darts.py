@@ -48,13 +48,18 @@ class SearchSpace(Protocol):
 class DartsSpace:
     """Normal and reduction cells of `num_nodes` nodes, every edge a choice between `experts`.
 
-    Raises ValueError for fewer than one node, a repeated or unknown expert, or nothing to choose but `none`.
+    With `partial_channels` = k only 1/k of the supernet's channels pass the experts (partial.py).
+
+    Raises ValueError for fewer than one node or part, a repeated or unknown expert, or nothing to choose but `none`.
     """
 
     num_nodes: int = 4
     experts: tuple[str, ...] = EXPERTS
+    partial_channels: int = 1
 
     def __post_init__(self) -> None:
+        if self.partial_channels < 1:
+            raise ValueError(f"partial_channels must be at least 1; got {self.partial_channels}")
         if self.num_nodes < 1:
             raise ValueError(f"a cell needs at least 1 node; got {self.num_nodes}")
         for name in self.experts:
@@ -69,13 +74,21 @@ class DartsSpace:
         return tuple(name for name in self.experts if name != "none")
 
     def supernet(self, plan: StackPlan) -> Supernet:
-        """All architectures at once. Raises ValueError for a plan without normal or without reduction cells."""
+        """All architectures at once.
+
+        Raises ValueError for a plan without normal or without reduction cells, or whose channels do not divide.
+        """
         if not 1 <= plan.reductions < plan.cells:
             raise ValueError(
                 f"a search needs normal and reduction cells; {plan.cells} cells with {plan.reductions} "
                 "reductions have only one kind"
             )
-        return Supernet(plan, num_nodes=self.num_nodes, experts=self.experts)
+        if plan.channels % self.partial_channels:
+            raise ValueError(
+                f"partial_channels = {self.partial_channels} does not divide the {plan.channels} channels of the "
+                "supernet"
+            )
+        return Supernet(plan, num_nodes=self.num_nodes, experts=self.experts, partial=self.partial_channels)
 
     def edge_labels(self, group: str) -> tuple[str, ...]:
         """Source and node of each edge, the same for both groups."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.space.mix import mix
+from xnas.space.partial import join_channels, split_channels
 
 
 class Forecaster(nn.Module):
@@ -23,12 +24,24 @@ class Forecaster(nn.Module):
     optimizer sets them, and removes experts that were wiped out. All experts map the same input to outputs of the
     same shape, samples first.
 
-    Raises ValueError without experts, for a name that torch cannot hold, or for a negative index.
+    With `partial` = k only the first 1/k of the channels, dimension 1, pass the experts; the rest passes `bypass`,
+    nothing by default, and both are joined and shuffled (partial.py). Experts are then built for 1/k of the channels.
+
+    Raises ValueError without experts, for a name that torch cannot hold, for a negative index, or for parts that
+    cannot be.
     """
 
     mixture_K: Tensor
 
-    def __init__(self, experts: Mapping[str, nn.Module], *, group: str = "default", index: int = 0) -> None:
+    def __init__(
+        self,
+        experts: Mapping[str, nn.Module],
+        *,
+        group: str = "default",
+        index: int = 0,
+        partial: int = 1,
+        bypass: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         if not experts:
             raise ValueError(f"forecaster {group!r}[{index}] has no experts; give it at least one")
@@ -36,8 +49,14 @@ class Forecaster(nn.Module):
             raise ValueError(f"a forecaster's index must not be negative; got {index} in group {group!r}")
         if bad := [name for name in experts if not name or "." in name]:
             raise ValueError(f"an expert's name must be non-empty and without a dot; got {bad[0]!r}")
+        if partial < 1:
+            raise ValueError(f"partial must be at least 1; got {partial} in group {group!r}")
+        if partial == 1 and bypass is not None:
+            raise ValueError(f"nothing goes around all channels; leave out the bypass in group {group!r}")
         self.group = group
         self.index = index
+        self.partial = partial
+        self.bypass = bypass
         self._names = tuple(experts)
         self.experts = nn.ModuleList(experts.values())
         self.register_buffer("mixture_K", torch.full((len(experts),), 1 / len(experts)), persistent=False)
@@ -51,7 +70,15 @@ class Forecaster(nn.Module):
         return self._names
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x)."""
+        """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x), and what went around them."""
+        if self.partial == 1:
+            return self._mixture(inputs)
+        inputs, rest = split_channels(inputs, parts=self.partial)
+        if self.bypass is not None:
+            rest = self.bypass(rest)
+        return join_channels(self._mixture(inputs), rest, parts=self.partial)
+
+    def _mixture(self, inputs: Tensor) -> Tensor:
         weights = self._weights(inputs)
         if self._chosen is None:
             return mix(weights, [expert(inputs) for expert in self.experts])
@@ -96,7 +123,8 @@ class Forecaster(nn.Module):
 
     def extra_repr(self) -> str:
         """Group, index and experts, for `print(model)`."""
-        return f"group={self.group!r}, index={self.index}, names={', '.join(self._names)}"
+        partial = f", partial={self.partial}" if self.partial > 1 else ""
+        return f"group={self.group!r}, index={self.index}, names={', '.join(self._names)}{partial}"
 
     def _weights(self, inputs: Tensor) -> Tensor:
         if self._per_sample is None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import SUPERNET_STYLE, build_operation
+from xnas.space.partial import bypass
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
 GROUPS = ("normal", "reduction")
@@ -22,34 +23,40 @@ def cell_edges(num_nodes: int) -> tuple[tuple[int, int], ...]:
 class Supernet(Stack):
     """All architectures of the space at once."""
 
-    def __init__(self, plan: StackPlan, *, num_nodes: int, experts: tuple[str, ...]) -> None:
+    def __init__(
+        self, plan: StackPlan, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
+    ) -> None:
         def build_cell(place: CellPlace) -> nn.Module:
-            return SearchCell(place, num_nodes=num_nodes, experts=experts)
+            return SearchCell(place, num_nodes=num_nodes, experts=experts, partial=partial)
 
         super().__init__(plan, style=SUPERNET_STYLE, build_cell=build_cell)
 
 
 class SearchCell(nn.Module):
-    """A cell with a forecaster on every edge; its output is the concatenation of all intermediate nodes."""
+    """A cell with a forecaster on every edge; its output is the concatenation of all intermediate nodes.
 
-    def __init__(self, place: CellPlace, *, num_nodes: int, experts: tuple[str, ...]) -> None:
+    With `partial` = k every forecaster works on the first 1/k of its channels.
+    """
+
+    def __init__(
+        self, place: CellPlace, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
+    ) -> None:
         super().__init__()
         self.num_nodes = num_nodes
         self.inputs = CellInputs(place, style=SUPERNET_STYLE)
-        self.forecasters = nn.ModuleList(
-            Forecaster(
-                {
-                    name: build_operation(
-                        name,
-                        place.channels,
-                        stride=2 if place.reduction and source < 2 else 1,
-                        style=SUPERNET_STYLE,
-                    )
-                    for name in experts
-                },
+
+        def forecaster(index: int, *, stride: int) -> Forecaster:
+            width = place.channels // partial
+            return Forecaster(
+                {name: build_operation(name, width, stride=stride, style=SUPERNET_STYLE) for name in experts},
                 group=GROUPS[place.reduction],
                 index=index,
+                partial=partial,
+                bypass=bypass(stride=stride) if partial > 1 else None,
             )
+
+        self.forecasters = nn.ModuleList(
+            forecaster(index, stride=2 if place.reduction and source < 2 else 1)
             for index, (source, _) in enumerate(cell_edges(num_nodes))
         )
         self.out_channels = num_nodes * place.channels

@@ -22,5 +22,5 @@ SEARCHABLE = ("none", *OPERATIONS)
 Stem = Literal["cifar", "strided", "imagenet"]
 """`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
 
-OPTIMIZERS = ("xnas", "gd", "random")
+OPTIMIZERS = ("xnas", "gd", "momentum", "darts", "darts-2nd", "gaea", "snas", "gdas", "asap", "random")
 """What can learn the architecture weights of a search."""

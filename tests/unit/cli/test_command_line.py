@@ -9,6 +9,7 @@ import pytest
 
 from xnas.cli import VERBS, main
 from xnas.cli import check as check_verb
+from xnas.cli import compare as compare_verb
 from xnas.cli import evaluate as evaluate_verb
 from xnas.cli import resume as resume_verb
 from xnas.cli import retrain as retrain_verb
@@ -66,6 +67,7 @@ SETTINGS = [
     "space.channels",
     "space.experts",
     "space.nodes",
+    "space.partial-channels",
     "space.reductions",
     "space.stem",
 ]
@@ -90,6 +92,7 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
         (resume_verb.Arguments, ["device", "root", "run", "threads"]),
+        (compare_verb.Arguments, [*SETTINGS, *PLACE, "optimizers", "seeds"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (check_verb.Arguments, ["data", "download", "image-size", "json", "root"]),
         (
@@ -103,7 +106,7 @@ def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    assert list(VERBS) == ["run", "search", "retrain", "resume", "evaluate", "check", "show"]
+    assert list(VERBS) == ["run", "search", "retrain", "resume", "evaluate", "compare", "check", "show"]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     [
         (
             "shwo",
-            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, check,",
+            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, resume, evaluate, compare,",
         ),
         ("run --preset quik", "xnas: unknown preset 'quik'; did you mean 'quick'?"),
         ("run --search.epoch 3", "did you mean --search.epochs"),

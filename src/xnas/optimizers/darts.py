@@ -1,0 +1,44 @@
+"""DARTS, first order: alpha is descended by Adam on the validation loss, u = softmax(alpha).
+
+Hanxiao Liu, Karen Simonyan, Yiming Yang: DARTS: Differentiable Architecture Search, ICLR 2019, equations 2 to 4 with
+xi = 0: the network weights are taken as they are.
+
+Published (appendix A.1.1): Adam with learning rate 3e-4, betas 0.5 and 0.999, weight decay 1e-3. The paper starts
+alpha at zero; its authors' code, and this one, at 1e-3 times a standard normal, which breaks ties. Published too, but
+settings of the whole search here: SGD for the network weights, batches of 64, halves of the training set.
+"""
+
+import torch
+
+from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
+from xnas.optimizers.softmax import SoftmaxLearner
+
+BETAS = (0.5, 0.999)
+NOISE = 1e-3
+
+
+def adam(recipe: Recipe, parameters: list[torch.Tensor]) -> torch.optim.Adam:
+    """The Adam of DARTS, which SNAS, GDAS and others have taken over."""
+    return torch.optim.Adam(
+        parameters, lr=recipe.step_size, betas=BETAS, weight_decay=recipe.weight_decay, foreach=False
+    )
+
+
+class Darts(RivalOptimizer):
+    """First-order DARTS (Liu et al. 2019): softmax weights, learned by Adam from the validation loss."""
+
+    name = "darts"
+    words = "DARTS, first order, Adam with betas 0.5 and 0.999"
+    step_size = 3e-4
+    weight_decay = 1e-3
+
+    @staticmethod
+    def build_learner(recipe: Recipe) -> SoftmaxLearner:
+        """Starts near uniform."""
+        return SoftmaxLearner(
+            recipe.num_forecasters,
+            recipe.num_experts,
+            descent=lambda parameters: adam(recipe, parameters),
+            noise=NOISE,
+            generator=recipe.generator,
+        )

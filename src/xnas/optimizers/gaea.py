@@ -1,0 +1,86 @@
+"""GAEA: exponentiated gradient on the simplex, without wipeout and without clipping.
+
+Liam Li, Mikhail Khodak, Maria-Florina Balcan, Ameet Talwalkar: Geometry-Aware Gradient Algorithms for Neural
+Architecture Search, ICLR 2021, section 3: mirror descent by entropy, theta <- theta * exp(-eta dloss/dtheta), then
+normalised on every edge. The mixture weights are theta itself: like XNAS's, they need no gradient through a softmax.
+
+Published, in the settings that the authors released for the spaces of DARTS, PC-DARTS and NAS-Bench-201: eta = 0.1, no
+weight decay, a uniform start. Their weight decay is a coefficient of the divergence from uniform, sum_i theta_i
+log(N theta_i); so it is here, and its exponentiated-gradient step multiplies log theta by 1 - eta decay. Their code
+keeps theta from falling below 1e-5, which nothing needs here: weights are kept as logarithms.
+
+E: forecasters of a group; K: experts of each; F: feedbacks of a round.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from xnas.experts.update import mixture
+from xnas.optimizers.learner import Learner
+from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
+
+
+class GaeaLearner(Learner):
+    """Exponentiated gradient for E simplices of K experts."""
+
+    def __init__(
+        self, num_forecasters: int, num_experts: int, *, step_size: float, weight_decay: float = 0.0
+    ) -> None:
+        self.step_size, self.weight_decay = step_size, weight_decay
+        self._log_v_EK = torch.zeros((num_forecasters, num_experts), dtype=torch.float64)
+        self._num_feedbacks = 0
+
+    @property
+    def log_v_EK(self) -> Tensor:
+        """log theta, up to a number for each forecaster."""
+        return self._log_v_EK
+
+    @property
+    def alive_EK(self) -> Tensor:
+        """All."""
+        return torch.ones_like(self._log_v_EK, dtype=torch.bool)
+
+    @property
+    def mixture_EK(self) -> Tensor:
+        """theta"""
+        return mixture(self._log_v_EK, self.alive_EK)
+
+    @property
+    def num_feedbacks(self) -> int:
+        """t"""
+        return self._num_feedbacks
+
+    def update(self, gradients_FEK: Tensor) -> None:
+        """theta <- theta * exp(-eta dloss/dtheta); feedbacks at the same weights are summed."""
+        kept = 1 - self.step_size * self.weight_decay
+        self._log_v_EK = kept * self._log_v_EK - self.step_size * gradients_FEK.sum(dim=0)
+        self._num_feedbacks += len(gradients_FEK)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """log theta and t."""
+        return {"log_v_EK": self._log_v_EK, "num_feedbacks": torch.tensor(self._num_feedbacks)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
+        self._log_v_EK = state["log_v_EK"].to(self._log_v_EK).clone()
+        self._num_feedbacks = int(state["num_feedbacks"])
+
+
+class Gaea(RivalOptimizer):
+    """GAEA (Li et al. 2021): exponentiated gradient, without clipping and without wipeout."""
+
+    name = "gaea"
+    words = "GAEA, exponentiated gradient"
+    step_size = 0.1
+
+    @staticmethod
+    def build_learner(recipe: Recipe) -> GaeaLearner:
+        """Starts uniform."""
+        return GaeaLearner(
+            recipe.num_forecasters,
+            recipe.num_experts,
+            step_size=recipe.step_size,
+            weight_decay=recipe.weight_decay,
+        )

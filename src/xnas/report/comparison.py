@@ -1,0 +1,237 @@
+"""A comparison as values: every optimizer with the runs of all its seeds; never the best of several.
+
+comparison.json holds the same numbers. A run that failed or is missing is counted as missing, and named.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xnas.report.fields import read_object
+from xnas.report.intervals import mean, standard_deviation
+from xnas.report.record import RunRecord
+from xnas.report.table import count_text
+from xnas.space.regular_file import check_folder
+
+JSON = "comparison.json"
+MOST_RUNS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One search and the training of what it found."""
+
+    optimizer: str
+    seed: int
+    record: RunRecord
+
+    @property
+    def accuracy(self) -> float | None:
+        """On the test set, in [0, 1]."""
+        return self.record.result.test_accuracy if self.record.result else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An optimizer's line: means over its finished runs, n of them."""
+
+    optimizer: str
+    n: int
+    accuracy: float | None
+    """Mean test accuracy, in [0, 1]."""
+    spread: float | None
+    """Sample standard deviation of the accuracies; None for fewer than two."""
+    worst: float | None
+    parameters: float | None
+    multiply_adds: float | None
+    rounds: float | None
+    """Of the search."""
+    search_seconds: float | None
+    """Wall time of the search."""
+    peak_memory_bytes: float | None
+    """Most that the process held during the search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All that a comparison's folder tells."""
+
+    name: str
+    optimizers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+    """Those that have begun."""
+    failures: Mapping[str, str]
+    """Why runs have no result, by the names of their folders."""
+
+    def of(self, optimizer: str) -> tuple[Run, ...]:
+        """An optimizer's runs, in the order of the seeds."""
+        return tuple(run for run in self.runs if run.optimizer == optimizer)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """A line for each optimizer, in the order in which they were asked for."""
+        return tuple(_entry(optimizer, self.of(optimizer)) for optimizer in self.optimizers)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The runs without a result, and why."""
+        done = {(run.optimizer, run.seed) for run in self.runs if run.accuracy is not None}
+        return tuple(
+            f"{optimizer}, seed {seed}: {self.failures.get(folder_name(optimizer, seed), 'not done yet')}"
+            for optimizer in self.optimizers
+            for seed in self.seeds
+            if (optimizer, seed) not in done
+        )
+
+    def to_json(self) -> str:
+        """The numbers, with every run's own."""
+        values = {
+            "format": "xnas-comparison",
+            "version": 1,
+            "optimizers": list(self.optimizers),
+            "seeds": list(self.seeds),
+            "entries": [asdict(entry) for entry in self.entries],
+            "runs": [_run_values(run) for run in self.runs],
+            "missing": list(self.missing),
+        }
+        return json.dumps(values, indent=2) + "\n"
+
+
+def folder_name(optimizer: str, seed: int) -> str:
+    """Of a run, inside the folder of the comparison."""
+    return f"{optimizer}-{seed}"
+
+
+def read_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) -> Comparison:
+    """The comparison in `folder`; `failures` say of runs, by their folders' names, why they have no result.
+
+    Raises ValueError if the folder is none of a comparison, or a file in it is damaged, naming the file.
+    """
+    job = read_object(folder / "job.json", inside=folder)
+    if job is None or "optimizers" not in job.values:
+        raise ValueError(
+            f"{folder} is not the folder of a comparison; give one that xnas compare has written"
+        )
+    optimizers, seeds = job.names("optimizers"), job.integers("seeds")
+    if len(optimizers) * len(seeds) > MOST_RUNS:
+        raise ValueError(f"{job.where}: a comparison has at most {MOST_RUNS:,} runs")
+    runs = []
+    for optimizer in optimizers:
+        for seed in seeds:
+            path = folder / folder_name(optimizer, seed)
+            check_folder(path, inside=folder)
+            if path.is_dir():
+                runs.append(Run(optimizer=optimizer, seed=seed, record=RunRecord.read(path)))
+    return Comparison(
+        name=folder.resolve().name,
+        optimizers=optimizers,
+        seeds=seeds,
+        runs=tuple(runs),
+        failures=failures or {},
+    )
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """The table for a terminal, and below it what it says."""
+    lines = [HEAD, *(cells_of(entry) for entry in comparison.entries)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    table = [
+        "  ".join(
+            text.rjust(width) if column else text.ljust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join((*table, "", verdict(comparison), *comparison.missing))
+
+
+HEAD = (
+    "optimizer", "test accuracy", "worst", "n", "parameters", "mult-adds", "rounds", "search", "peak memory",
+)  # fmt: skip
+
+
+def cells_of(entry: Entry) -> tuple[str, ...]:
+    """An entry as text, below HEAD."""
+
+    def shown(value: float | None, form: str = "{}") -> str:
+        return "" if value is None else form.format(value)
+
+    spread = "" if entry.spread is None else f" ± {100 * entry.spread:.2f}"
+    return (
+        entry.optimizer,
+        "" if entry.accuracy is None else f"{100 * entry.accuracy:.2f}{spread} %",
+        "" if entry.worst is None else f"{100 * entry.worst:.2f} %",
+        str(entry.n),
+        "" if entry.parameters is None else count_text(entry.parameters),
+        "" if entry.multiply_adds is None else count_text(entry.multiply_adds),
+        shown(entry.rounds, "{:,.0f}"),
+        shown(entry.search_seconds, "{:,.0f} s"),
+        "" if entry.peak_memory_bytes is None else f"{entry.peak_memory_bytes / 2**30:.2f} GiB",
+    )
+
+
+def verdict(comparison: Comparison) -> str:
+    """In words: who has the highest mean, and by how much more than chance would give it."""
+    ranked = sorted(
+        (entry for entry in comparison.entries if entry.accuracy is not None),
+        key=lambda entry: -(entry.accuracy or 0),
+    )
+    if len(ranked) < 2:
+        return "Fewer than two optimizers have a result: there is nothing to compare yet."
+    first, *others = ranked
+    said = []
+    for other in others:
+        gap = 100 * ((first.accuracy or 0) - (other.accuracy or 0))
+        error = ""
+        if first.spread is not None and other.spread is not None:
+            error = f" ± {100 * (first.spread**2 / first.n + other.spread**2 / other.n) ** 0.5:.2f}"
+        said.append(f"{gap:.2f}{error} points more than {other.optimizer}")
+    return (
+        f"{first.optimizer} has the highest mean test accuracy: {', '.join(said)}. Behind ± stands the standard error "
+        "of the difference; a difference of less than two of them may well be chance."
+    )
+
+
+def _entry(optimizer: str, runs: tuple[Run, ...]) -> Entry:
+    done = [run.record for run in runs if run.accuracy is not None]
+    results = [record.result for record in done if record.result is not None]
+
+    def centre(values: list[float]) -> float | None:
+        return mean(values) if values else None
+
+    accuracies = [result.test_accuracy for result in results]
+    return Entry(
+        optimizer=optimizer,
+        n=len(done),
+        accuracy=centre(accuracies),
+        spread=standard_deviation(accuracies),
+        worst=min(accuracies, default=None),
+        parameters=centre([result.parameters for result in results]),
+        multiply_adds=centre([result.multiply_adds for result in results]),
+        rounds=centre([record.course.search[-1].rounds for record in done if record.course.search]),
+        search_seconds=centre([record.seconds["search"] for record in done if "search" in record.seconds]),
+        peak_memory_bytes=centre(
+            [record.peak_memory["search"] for record in done if "search" in record.peak_memory]
+        ),
+    )
+
+
+def _run_values(run: Run) -> dict[str, Any]:
+    record, result = run.record, run.record.result
+    return {
+        "optimizer": run.optimizer,
+        "seed": run.seed,
+        "folder": record.name,
+        "result": asdict(result) if result else None,
+        "genotype": json.loads(record.genotype.to_json()) if record.genotype else None,
+        "search_rounds": record.course.search[-1].rounds if record.course.search else None,
+        "seconds": dict(record.seconds),
+        "peak_memory_bytes": dict(record.peak_memory),
+        "search": [
+            {"epoch": row.epoch, "val_loss": row.val_loss, "val_accuracy": row.val_accuracy}
+            for row in record.course.search
+        ],
+    }

@@ -1,0 +1,72 @@
+"""The page of a comparison: the table first, then every run's accuracy, the searches side by side, and the cells found.
+
+It is a function of the folder, as a run's report is: the same folder gives the same bytes.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from xnas.report.comparison import HEAD, JSON, Comparison, cells_of, read_comparison, verdict
+from xnas.report.comparison_pictures import comparison_pictures
+from xnas.report.markup import escape, figure, folded, section, table
+from xnas.report.page import PAGE, document, inline_pictures
+from xnas.report.settings_file import read_settings_text
+from xnas.report.whole_file import write_whole
+from xnas.space.regular_file import is_there
+
+
+def write_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) -> Path:
+    """Write comparison.json, report.html and pictures/ into the folder of a comparison; returns the page's path.
+
+    `failures` say of runs, by their folders' names, why they have no result. Raises ValueError, in one line that names
+    the file, if something in the folder is damaged, and CannotWrite.
+    """
+    comparison = read_comparison(folder, failures=failures)
+    write_whole(folder / JSON, comparison.to_json().encode("utf-8"), inside=folder)
+    inlined = inline_pictures(folder, comparison_pictures(comparison))
+    config = folder / "config.toml"
+    settings = read_settings_text(config, inside=folder) if is_there(config) else None
+    write_whole(folder / PAGE, render(comparison, inlined, settings).encode("utf-8"), inside=folder)
+    return folder / PAGE
+
+
+def render(comparison: Comparison, pictures: Mapping[str, list[str]], settings: str | None) -> str:
+    """The page's HTML. `pictures` are SVG elements by section."""
+    parts = (
+        _header(comparison),
+        section("Results", _table(comparison) + "".join(map(figure, pictures.get("accuracy", [])))),
+        section("The searches", _pair(pictures.get("curves", []), _CURVES_NOTE)),
+        section("Cells found", _pair(pictures.get("cells", []), _CELLS_NOTE)),
+        section("Settings of all runs", folded("config.toml", settings) if settings else ""),
+    )
+    return document(comparison.name, parts)
+
+
+_CURVES_NOTE = "Lines are means over an optimizer's seeds; bands reach from the lowest to the highest run."
+_CELLS_NOTE = "Those of each optimizer's first seed; the folders of the runs hold all of them."
+
+
+def _header(comparison: Comparison) -> str:
+    seeds = ", ".join(map(str, comparison.seeds))
+    lesser = f"{len(comparison.optimizers)} optimizers, seeds {seeds}: one supernet, the same batches, retrained alike"
+    notes = "".join(f'<p class="note">{escape(line)}</p>\n' for line in comparison.missing)
+    return (
+        f'<header>\n<h1>{escape(comparison.name)}</h1>\n<p class="lesser">{escape(lesser)}</p>\n{notes}'
+        f'<p class="verdict">{escape(verdict(comparison))}</p>\n</header>'
+    )
+
+
+def _table(comparison: Comparison) -> str:
+    lines = [("", tuple(map(escape, cells_of(entry)))) for entry in comparison.entries]
+    note = (
+        '<p class="lesser">Mean ± sample standard deviation over n seeds, each network trained once from scratch and '
+        "tested once; worst is the lowest seed's. Rounds, wall time and the most memory that the process held are of "
+        "the search, means over the seeds.</p>"
+    )
+    return table(HEAD, lines) + note
+
+
+def _pair(pictures: list[str], note: str) -> str:
+    if not pictures:
+        return ""
+    return f'<p class="lesser">{escape(note)}</p><div class="pair">{"".join(map(figure, pictures))}</div>'

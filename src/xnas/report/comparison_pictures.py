@@ -1,0 +1,130 @@
+"""The pictures of a comparison: every run's accuracy, and the course of the searches, all optimizers side by side."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from xnas.report.cell_picture import draw_cell
+from xnas.report.comparison import Comparison
+from xnas.report.curves import name_ends, style_axes
+from xnas.report.figures import house_style
+from xnas.report.intervals import mean
+from xnas.report.metrics import SearchEpoch
+from xnas.report.palette import INK, MUTED, OTHERS
+from xnas.report.pictures import Picture
+
+Value = Callable[[SearchEpoch], float | None]
+
+_COLOURS = ("#2a6fc9", "#d4622a", "#15916f", "#8e44bd", "#d9a21b", "#4fa8e0", "#cf7fd6", *OTHERS)
+
+
+def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
+    """The pictures, in the order of the page."""
+    colours = optimizer_colours(comparison)
+    if any(run.accuracy is not None for run in comparison.runs):
+        yield Picture(
+            "test-accuracy",
+            "accuracy",
+            "Test accuracy of every run, a row for each optimizer",
+            draw_accuracies(comparison, colours),
+        )
+    for name, title, value, percent in _CURVES:
+        lines = course_lines(comparison, value)
+        if lines:
+            yield Picture(
+                name,
+                "curves",
+                f"{title} by epoch, a line for each optimizer",
+                draw_courses(title, lines, colours, percent),
+            )
+    for optimizer in comparison.optimizers:
+        found = next((run for run in comparison.of(optimizer) if run.record.genotype is not None), None)
+        if found is not None and found.record.genotype is not None:
+            for kind in ("normal", "reduction"):
+                cell = getattr(found.record.genotype, kind)
+                title = f"{optimizer}, seed {found.seed}: {kind} cell"
+                yield Picture(f"cell-{optimizer}-{kind}", "cells", title, draw_cell(cell, title=title))
+
+
+def optimizer_colours(comparison: Comparison) -> dict[str, str]:
+    """A colour for each optimizer, the same in every picture of the comparison."""
+    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(comparison.optimizers)}
+
+
+def course_lines(comparison: Comparison, value: Value) -> dict[str, list[tuple[float, list[float]]]]:
+    """For each optimizer the epochs, and at each what its runs have to show."""
+    lines: dict[str, list[tuple[float, list[float]]]] = {}
+    for optimizer in comparison.optimizers:
+        by_epoch: dict[int, list[float]] = {}
+        for run in comparison.of(optimizer):
+            for row in run.record.course.search:
+                found = value(row)
+                if found is not None:
+                    by_epoch.setdefault(row.epoch, []).append(found)
+        if len(by_epoch) > 1 or any(epoch > 0 for epoch in by_epoch):
+            lines[optimizer] = [(float(epoch), by_epoch[epoch]) for epoch in sorted(by_epoch)]
+    return lines
+
+
+def draw_accuracies(comparison: Comparison, colours: Mapping[str, str]) -> Figure:
+    """A dot for each run and a bar at the mean, a row for each optimizer."""
+    with house_style():
+        rows = comparison.entries
+        height = 0.75 + 0.36 * len(rows)
+        figure = Figure(figsize=(5.6, height))
+        axes = figure.add_axes((0.2, 0.42 / height, 0.75, 1 - 0.8 / height))
+        for place, entry in enumerate(rows):
+            values = [run.accuracy for run in comparison.of(entry.optimizer) if run.accuracy is not None]
+            colour = colours[entry.optimizer]
+            axes.plot(values, [place] * len(values), "o", color=colour, markersize=6, alpha=0.65, mew=0)
+            if entry.accuracy is not None:
+                axes.plot([entry.accuracy] * 2, [place - 0.3, place + 0.3], color=INK, lw=1.6)
+        axes.set_yticks(range(len(rows)), [entry.optimizer for entry in rows], fontsize=9, color=INK)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_title(
+            "Test accuracy: a dot for each seed, a bar at the mean",
+            loc="left",
+            weight="bold",
+            color=INK,
+            x=-0.25,
+        )
+        axes.grid(axis="x")
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
+        axes.margins(x=0.08)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1%}"))
+        return figure
+
+
+def draw_courses(
+    title: str,
+    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]],
+    colours: Mapping[str, str],
+    percent: bool,
+) -> Figure:
+    """The mean over an optimizer's runs, and a band from the lowest to the highest."""
+    with house_style():
+        height = max(2.9, 0.9 + 0.34 * len(lines))
+        figure = Figure(figsize=(5.2, height))
+        axes = figure.add_axes((0.11, 0.45 / height, 0.69, 1 - 0.84 / height))
+        for name, points in lines.items():
+            epochs = [epoch for epoch, _ in points]
+            axes.fill_between(
+                epochs, [min(values) for _, values in points], [max(values) for _, values in points],
+                color=colours[name], alpha=0.14, lw=0,
+            )  # fmt: skip
+            axes.plot(
+                epochs, [mean(values) for _, values in points], color=colours[name], marker="o", markersize=3
+            )
+        style_axes(axes, title=title, percent=percent)
+        ends = {name: ((points[-1][0], mean(points[-1][1])), colours[name]) for name, points in lines.items()}
+        name_ends(axes, ends, percent=percent)
+        axes.spines["bottom"].set_color(MUTED)
+        return figure
+
+
+_CURVES: tuple[tuple[str, str, Value, bool], ...] = (
+    ("val-accuracy", "Supernet: validation accuracy", lambda row: row.val_accuracy, True),
+    ("val-loss", "Supernet: validation loss (nats)", lambda row: row.val_loss, False),
+)

@@ -1,0 +1,98 @@
+"""What a demonstration leaves on the disk: its picture, as SVG and PNG, its numbers, and one page for all of them."""
+
+import io
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from xnas.report.figures import inline_svg, png_bytes, svg_bytes
+from xnas.report.markup import escape, figure, folded, section, table
+from xnas.report.page_style import STYLE
+from xnas.report.whole_file import write_whole
+from xnas.theory.demonstration import Demonstration, Numbers, Table
+
+PAGE = "index.html"
+FORMAT, VERSION = "xnas-theory", 1
+_PACKAGES = ("xnas", "torch")
+_COLOURS = 96
+"""Of a PNG: lines and text need no more, and the file is a third as large."""
+
+
+def write_demonstration(folder: Path, demonstration: Demonstration, numbers: Numbers) -> list[Path]:
+    """Write NAME.svg, NAME.png and NAME.json. Raises CannotWrite if the disk takes them not."""
+    drawn = demonstration.draw(numbers)
+    files = {
+        "svg": svg_bytes(drawn, name=demonstration.name),
+        "png": _small_png(drawn),
+        "json": to_json(demonstration.name, numbers).encode("utf-8"),
+    }
+    paths = []
+    for suffix, content in files.items():
+        path = folder / f"{demonstration.name}.{suffix}"
+        write_whole(path, content)
+        paths.append(path)
+    return paths
+
+
+def to_json(name: str, numbers: Numbers) -> str:
+    """The numbers with what made them, as JSON."""
+    versions = {package: metadata.version(package) for package in _PACKAGES}
+    head = {"format": FORMAT, "version": VERSION, "name": name, "versions": versions}
+    return json.dumps({**head, **numbers}, indent=1) + "\n"
+
+
+def write_page(folder: Path, found: Mapping[str, tuple[Demonstration, Numbers]]) -> Path:
+    """Write index.html, which needs nothing else: every picture with its text and its table."""
+    path = folder / PAGE
+    write_whole(path, render_page(found).encode("utf-8"))
+    return path
+
+
+def render_page(found: Mapping[str, tuple[Demonstration, Numbers]]) -> str:
+    """The page's HTML."""
+    versions = ", ".join(f"{package} {metadata.version(package)}" for package in _PACKAGES)
+    parts = "\n".join(_part(demonstration, numbers) for demonstration, numbers in found.values())
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>The theory of XNAS, played out</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        "<header>\n<h1>The theory of XNAS, played out</h1>\n"
+        f'<p class="lesser">Games between experts with known rewards; {escape(versions)}</p>\n'
+        "<p>What the paper claims about behaviour, each claim in a game that puts it to the test. In these games the "
+        "rewards do not depend on the mixture, as in a network they do, and everyone hears the same ones. Rivals play "
+        "at every step size of a wide range.</p>\n</header>\n"
+        f"{parts}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _part(demonstration: Demonstration, numbers: Numbers) -> str:
+    svg = svg_bytes(demonstration.draw(numbers), name=demonstration.name)
+    picture = inline_svg(svg, name=demonstration.name, description=escape(demonstration.to_see))
+    times = "" if demonstration.seeds is None else f" n = {numbers['n']}."
+    body = (
+        f"<p><b>The paper.</b> {escape(demonstration.claim)}</p>\n"
+        f"<p><b>What is played.</b> {escape(demonstration.setting + times)}</p>\n"
+        f"<p><b>What to see.</b> {escape(demonstration.to_see)}</p>\n"
+        f"{figure(picture, scroll=True)}\n{_html_table(demonstration.table(numbers))}\n"
+        f"{folded(f'Settings of {demonstration.name}', json.dumps(numbers['settings'], indent=1), wrap=True)}"
+    )
+    return section(demonstration.title, body)
+
+
+def _html_table(content: Table) -> str:
+    head, rows = content
+    return table(
+        [escape(cell) for cell in head], [("", [escape(cell) for cell in row]) for row in rows], left=(1,)
+    )
+
+
+def _small_png(drawn: Figure) -> bytes:
+    picture = Image.open(io.BytesIO(png_bytes(drawn))).convert("RGB")
+    few = picture.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    buffer = io.BytesIO()
+    few.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

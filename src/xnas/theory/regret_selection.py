@@ -1,0 +1,141 @@
+# ruff: noqa: RUF001
+"""Regret against the rate of picking the best expert (sections 3.1 and 8.3), with rewards drawn by chance.
+
+Of N experts the best pays `gap` in the mean, the others nothing; normal noise of standard deviation sigma is added
+and the sum is clipped to [-1, 1] before anyone sees it. Picked is the expert with the largest weight at the end. The
+best is the one with the largest mean, which noise may hide; the regret is against the best in hindsight (equation 2).
+
+S: seeds; E: games, noise by seed.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xnas.experts.entropy import normalised_entropy
+from xnas.experts.regret import regret_bound
+from xnas.experts.step_size import optimal_step_size
+from xnas.report.intervals import wilson_interval
+from xnas.theory.contenders import CONTENDERS, at_eta, step_words, tournament, tried
+from xnas.theory.demonstration import Numbers, Say, Table, rounded
+from xnas.theory.game import Rewards, check_counts, play, standard_noise
+
+BEST = 0
+"""Its place among the experts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisyGames:
+    """The games that are played."""
+
+    experts: int = 8
+    rounds: int = 1000
+    gap: float = 0.05
+    sigmas: tuple[float, ...] = (0.25, 0.5, 1.0)
+
+    def __post_init__(self) -> None:
+        check_counts(experts=self.experts, rounds=self.rounds)
+
+
+def play_regret_selection(seeds: int, say: Say, *, games: NoisyGames | None = None) -> Numbers:
+    """All contenders with all step sizes, on the same noise."""
+    games = games or NoisyGames()
+    check_counts(experts=games.experts, rounds=games.rounds, seeds=seeds)
+    noise_TSK = standard_noise(seeds, rounds=games.rounds, experts=games.experts)
+    rewards = _noisy(noise_TSK, games)
+    num_sigmas = len(games.sigmas)
+    eta = optimal_step_size(games.experts, horizon=games.rounds)
+    hindsight: list[float] = []
+    played = []
+    for each, step_size, learner in tournament(
+        games=num_sigmas * seeds, experts=games.experts, rounds=games.rounds, say=say
+    ):
+        outcome = play(learner, rewards, rounds=games.rounds)
+        if not hindsight:  # the same for everyone
+            hindsight = _by_sigma(outcome.best_E == BEST, num_sigmas).mean(dim=-1).tolist()
+        picked = _by_sigma(outcome.leader_E == BEST, num_sigmas).mean(dim=-1).tolist()
+        regret = _by_sigma(outcome.regret_E, num_sigmas)
+        entropy = _by_sigma(normalised_entropy(outcome.mixture_EK), num_sigmas).mean(dim=-1)
+        quantiles = torch.quantile(regret, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64), dim=-1)
+        played.append(
+            {
+                "learner": each.name,
+                "step_size": step_size,
+                "steps_of_eta": step_size / eta,
+                "by_sigma": [
+                    {
+                        "picked_best": picked[i],
+                        "interval_95": list(wilson_interval(picked[i], samples=seeds)),
+                        "mean_regret": float(regret[i].mean()),
+                        "regret_10_50_90": quantiles[:, i].tolist(),
+                        "normalised_entropy": float(entropy[i]),
+                    }
+                    for i in range(num_sigmas)
+                ],
+            }
+        )
+    return rounded(
+        {
+            "settings": {
+                "experts": games.experts,
+                "rounds": games.rounds,
+                "eta": eta,
+                "gap": games.gap,
+                "sigmas": list(games.sigmas),
+                "bound": regret_bound(
+                    games.experts, step_size=eta, reward_bound=1.0, squared_feedbacks=games.rounds
+                ),
+            },
+            "n": seeds,
+            "best_mean_is_best_in_hindsight": hindsight,
+            "played": played,
+        }
+    )
+
+
+def least_regret(numbers: Numbers, learner: str, which: int) -> Numbers:
+    """The step size of a learner with the least regret at one of the noise levels."""
+    return min(tried(numbers, learner), key=lambda item: item["by_sigma"][which]["mean_regret"])
+
+
+def table_regret_selection(numbers: Numbers) -> Table:
+    """Of each learner: the least regret of all its step sizes and how often that picks the best; the same at eta*."""
+    head = [
+        "noise",
+        "learner",
+        "least regret",
+        "with step size",
+        "picks the best",
+        "regret at η*",
+        "picks the best",
+    ]
+    rows = []
+    for which, sigma in enumerate(numbers["settings"]["sigmas"]):
+        for each in CONTENDERS:
+            least, plain = least_regret(numbers, each.name, which), at_eta(numbers, each.name)
+            best, usual = least["by_sigma"][which], plain["by_sigma"][which]
+            rows.append(
+                [
+                    f"σ = {sigma:g}",
+                    each.label,
+                    f"{best['mean_regret']:.1f}",
+                    step_words(least),
+                    f"{100 * best['picked_best']:.1f} %",
+                    "" if each.name == "adam" else f"{usual['mean_regret']:.1f}",
+                    "" if each.name == "adam" else f"{100 * usual['picked_best']:.1f} %",
+                ]
+            )
+    return head, rows
+
+
+def _by_sigma(values_E: Tensor, num_sigmas: int) -> Tensor:
+    return values_E.double().view(num_sigmas, -1)
+
+
+def _noisy(noise_TSK: Tensor, games: NoisyGames) -> Rewards:
+    means_K = torch.zeros(games.experts, dtype=torch.float64)
+    means_K[BEST] = games.gap
+    sigmas = torch.tensor(games.sigmas).double()[:, None, None]
+    rewards = (means_K + sigmas * noise_TSK[:, None]).clamp_(-1, 1)
+    return lambda t: rewards[t].view(-1, games.experts)

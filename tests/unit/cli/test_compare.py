@@ -1,0 +1,127 @@
+"""xnas compare: several optimizers and seeds, side by side, and nothing done twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xnas import RunFolder
+from xnas.cli import compare, main, run
+from xnas.cli.session import Request
+from xnas.engine.config import read_config
+from xnas.engine.stops import Interrupted, NonFinite
+
+
+@pytest.fixture
+def words(tiny_toml: Path, image_folder: Path, tmp_path: Path) -> list[str]:
+    place = ["--runs", str(tmp_path / "runs"), "--name", "mine", "--threads", "1", "--device", "cpu"]
+    return ["compare", "--config", str(tiny_toml), "--data", str(image_folder), *place]
+
+
+PAIR = ["--optimizers", "xnas", "gd", "--seeds", "0", "1"]
+
+
+def test_every_optimizer_runs_with_every_seed_and_the_table_counts_them(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, *PAIR]) == 0
+    folder = tmp_path / "runs" / "mine"
+    values = json.loads((folder / "comparison.json").read_text())
+    assert [(run["optimizer"], run["seed"]) for run in values["runs"]] == [
+        ("xnas", 0), ("xnas", 1), ("gd", 0), ("gd", 1),
+    ]  # fmt: skip
+    results = [RunFolder(folder / f"xnas-{seed}").result()["test_accuracy"] for seed in (0, 1)]
+    entry = values["entries"][0]
+    assert (entry["optimizer"], entry["n"], entry["worst"]) == ("xnas", 2, min(results))
+    assert entry["accuracy"] == pytest.approx(sum(results) / 2)
+    assert values["missing"] == []
+    assert "has the highest mean" in capsys.readouterr().out
+    page = (folder / "report.html").read_text()
+    assert "xnas, seed 0: normal cell" in page
+    assert "gd, seed 0: reduction cell" in page
+    rows = [(folder / f"{name}-0" / "config.toml").read_text() for name in ("xnas", "gd")]
+    assert rows[0].replace('"xnas"', '"gd"') == rows[1]
+
+
+def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounds = 0
+    whole = tmp_path / "runs" / "mine"
+    done: list[str] = []
+    carry_out = run.carry_out
+
+    def broken_off(request: Request) -> int:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            raise Interrupted(15)
+        done.append(str(request.place.name))
+        return carry_out(request)
+
+    monkeypatch.setattr(run, "carry_out", broken_off)
+    assert main([*words, *PAIR]) == 128 + 15
+    assert done == ["xnas-0", "gd-0"]
+    first = (whole / "xnas-0" / "result.json").read_bytes()
+    assert [entry["n"] for entry in json.loads((whole / "comparison.json").read_text())["entries"]] == [1, 1]
+    capsys.readouterr()
+    assert main(["resume", str(whole)]) == 0
+    assert done == ["xnas-0", "gd-0", "xnas-1", "gd-1"]
+    assert (whole / "xnas-0" / "result.json").read_bytes() == first
+    assert main([*words, *PAIR]) == 0  # has ended
+    assert len(done) == 4
+    assert main([*words, "--optimizers", "xnas", "gd", "--seeds", "0", "1", "2"]) == 0  # seeds can be added
+    assert done[4:] == ["xnas-2", "gd-2"]
+    capsys.readouterr()
+    assert main([*words, "--optimizers", "xnas", "--seeds", "0", "1", "2"]) == 2
+    assert "its optimizers was ('xnas', 'gd'), is ('xnas',)" in capsys.readouterr().err
+    assert main([*words, "--optimizers", "xnas", "gd", "--seeds", "0", "1", "2", "--search.epochs", "1"]) == 2
+    assert "search.epochs was 2, is 1" in capsys.readouterr().err
+
+
+def test_a_run_that_fails_is_named_and_the_others_go_on(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carry_out = run.carry_out
+
+    def fails(request: Request) -> int:
+        if request.place.name == "gd-1":
+            raise NonFinite("the loss is nan at round 1")
+        return carry_out(request)
+
+    monkeypatch.setattr(run, "carry_out", fails)
+    assert main([*words, *PAIR]) == 2
+    values = json.loads((tmp_path / "runs" / "mine" / "comparison.json").read_text())
+    assert [entry["n"] for entry in values["entries"]] == [2, 1]
+    assert values["entries"][1]["spread"] is None
+    assert values["missing"] == ["gd, seed 1: the loss is nan at round 1"]
+    assert "gd, seed 1: the loss is nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        (["--optimizers", "xnas", "dart"], "unknown optimizer 'dart'"),
+        (["--optimizers", "gd", "gd"], "optimizers must differ; got gd gd"),
+        (["--seeds", "1", "1"], "seeds must differ; got 1 1"),
+        (["--seeds", "-1"], "seeds must be at least 0; got -1"),
+        (["--seeds", "x"], "--seeds"),
+        (["--seed", "3"], "leave out --search.optimizer and --seed"),
+        (["--search.optimizer", "gd"], "leave out --search.optimizer and --seed"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    words: list[str], wrong: list[str], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, *wrong]) == 2
+    err = capsys.readouterr().err
+    assert line in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_runs_of_a_comparison_differ_in_optimizer_and_seed_alone(tiny_toml: Path) -> None:
+    config = read_config(tiny_toml)
+    member = compare.member_config(config, optimizer="gd", seed=4)
+    assert (member.seed, member.search.optimizer) == (4, "gd")
+    assert compare.member_config(member, optimizer="xnas", seed=0) == config

@@ -1,0 +1,174 @@
+"""A whole search by every optimizer: it leaves a genotype, and can be broken off after any round."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xnas import Config, DataSet, RunFolder, Search, search
+from xnas.cli.display import Display
+from xnas.engine.checkpoint import read_checkpoint
+from xnas.engine.config import SearchConfig
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.progress import Silent
+from xnas.engine.stops import Interrupted
+from xnas.space.vocabulary import OPTIMIZERS
+
+CPU = torch.device("cpu")
+LEARNING = [name for name in OPTIMIZERS if name != "random"]
+
+
+class Stopper(Silent):
+    """Asks for the end after some rounds, as a signal would."""
+
+    def __init__(self, after: int) -> None:
+        self.interrupt, self.left = Interrupt(), after
+
+    def round_done(self, **values: Any) -> None:
+        del values
+        self.left -= 1
+        if self.left == 0:
+            self.interrupt.number = 2
+
+
+def searching(config: Config, optimizer: str, **settings: Any) -> Config:
+    if optimizer not in ("xnas", "random"):
+        settings.setdefault("step_size", 0.3)  # so that four rounds decide something
+    return dataclasses.replace(
+        config, search=dataclasses.replace(config.search, optimizer=optimizer, **settings)
+    )
+
+
+def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> Search:
+    course, stopper = Search(config, data, device=CPU), Stopper(after)
+    search(course, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    return course
+
+
+def tensors(folder: RunFolder) -> dict[str, bytes]:
+    newest = read_checkpoint(folder.checkpoints("search").found()[0])
+    return {name: value.contiguous().numpy().tobytes() for name, value in newest.tensors.items()}
+
+
+def rows(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+@pytest.mark.parametrize("optimizer", LEARNING)
+def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = searching(tiny, optimizer)
+    whole = RunFolder.at(tmp_path / "whole")
+    course = run(config, data, whole)
+    assert whole.genotype() == course.genotype()
+    assert [row["epoch"] for row in rows(whole, "search_epoch")] == [0, 1, 2]
+    assert {row["optimizer"] for row in rows(whole, "group")} == {optimizer}
+    for after in range(1, course.total_rounds):
+        folder = RunFolder.at(tmp_path / f"after-{after}")
+        with pytest.raises(Interrupted):
+            run(config, data, folder, after=after)
+        torch.rand(7)  # a process of its own would have another state
+        run(config, data, RunFolder(folder.path))
+        assert tensors(folder) == tensors(whole)
+        assert folder.genotype() == whole.genotype()
+        assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_partial_channels_go_with_every_optimizer(
+    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = searching(tiny, optimizer, epochs=1)
+    config = dataclasses.replace(config, space=dataclasses.replace(config.space, partial_channels=2))
+    folder = RunFolder.at(tmp_path / "mine")
+    course = run(config, data, folder)
+    assert folder.genotype() == course.genotype()
+    if optimizer != "random":
+        settings = course.experts.settings["normal"]
+        assert course.experts.learners["normal"].num_feedbacks == settings.horizon
+
+
+def test_asap_prunes_and_what_it_pruned_is_written_down(tiny: Config, data: DataSet, tmp_path: Path) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    course = run(searching(tiny, "asap", step_size=1.0), data, folder)
+    wiped = rows(folder, "wipeout")
+    assert wiped
+    alive = sum(int(course.experts.alive(group).sum()) for group in course.experts.groups)
+    assert alive == 2 * 5 * 7 - len(wiped)
+
+
+def test_a_random_architecture_needs_no_rounds(
+    tiny: Config, data: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    genotypes = []
+    for seed in (0, 0, 1, 2):
+        folder = RunFolder.at(tmp_path / f"run-{len(genotypes)}")
+        config = dataclasses.replace(searching(tiny, "random"), seed=seed)
+        course = Search(config, data, device=CPU)
+        before = {name: value.clone() for name, value in course.network.state_dict().items()}
+        genotypes.append(search(course, folder=folder, progress=Display(Console(width=200))))
+        assert course.rounds == course.total_rounds == 0
+        assert all(torch.equal(value, before[name]) for name, value in course.network.state_dict().items())
+        assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0]
+        assert run(config, data, RunFolder(folder.path)).rounds == 0  # it has ended, and is not done again
+        assert "search: no rounds, there is nothing to learn" in capsys.readouterr().out
+    assert genotypes[0] == genotypes[1]
+    assert len(set(genotypes)) == 3
+
+
+def test_a_random_search_that_was_killed_before_its_genotype_was_written_ends_the_same(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = searching(tiny, "random")
+    folder = RunFolder.at(tmp_path / "mine")
+    run(config, data, folder)
+    genotype, metrics = folder.genotype(), (folder.path / "metrics.jsonl").read_bytes()
+    (folder.path / "genotype.json").unlink()
+    run(config, data, RunFolder(folder.path))
+    assert folder.genotype() == genotype
+    assert (folder.path / "metrics.jsonl").read_bytes() == metrics
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_another_seed_draws_otherwise(optimizer: str, tiny: Config, data: DataSet) -> None:
+    first, second = (
+        Search(dataclasses.replace(searching(tiny, optimizer), seed=seed), data, device=CPU).experts
+        for seed in (0, 1)
+    )
+    same = all(torch.equal(first.log_weights(name), second.log_weights(name)) for name in first.groups)
+    assert same == (optimizer in ("xnas", "gd", "momentum", "gaea", "asap"))  # which start uniform
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"optimizer": "dart"}, r"^unknown optimizer in search.optimizer 'dart'; did you mean 'darts'\?"),
+        ({"optimizer": "gaea", "step_size": 0.0}, r"^search.step_size must be positive and finite; got 0.0$"),
+        (
+            {"optimizer": "darts", "architecture_weight_decay": -1.0},
+            r"^search.architecture_weight_decay must lie between 0 and 1e\+09; got -1.0$",
+        ),
+        (
+            {"optimizer": "xnas", "architecture_weight_decay": 1e-3},
+            r"^search.architecture_weight_decay has no place in xnas",
+        ),
+        (
+            {"optimizer": "random", "step_size": 0.1},
+            r"^search.step_size has no place in random, which learns nothing; leave it out$",
+        ),
+        (
+            {"optimizer": "random", "architecture_weight_decay": 0.1},
+            r"^search.architecture_weight_decay has no place in random",
+        ),
+    ],
+)
+def test_wrong_settings_end_in_one_line(settings: dict[str, Any], line: str) -> None:
+    with pytest.raises(ValueError, match=line):
+        SearchConfig(**settings)
