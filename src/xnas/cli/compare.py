@@ -135,4 +135,6 @@ def _members(request: "Request", path: Path) -> Iterator[tuple[str, "Request"]]:
 def member_config(config: Config, *, optimizer: str, seed: int) -> Config:
     """The settings of one run of a comparison."""
     search = dataclasses.replace(config.search, optimizer=optimizer)
+    if optimizer == "random":  # learns nothing, at no rate
+        search = dataclasses.replace(search, step_size=None)
     return dataclasses.replace(config, seed=seed, search=search)

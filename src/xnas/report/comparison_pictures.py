@@ -9,12 +9,14 @@ from xnas.report.cell_picture import draw_cell
 from xnas.report.comparison import Comparison
 from xnas.report.curves import name_ends, style_axes
 from xnas.report.figures import house_style
+from xnas.report.health import Health, health_of
 from xnas.report.intervals import mean
-from xnas.report.metrics import SearchEpoch
+from xnas.report.metrics import Course, SearchEpoch
 from xnas.report.palette import INK, MUTED, OTHERS
 from xnas.report.pictures import Picture
 
-Value = Callable[[SearchEpoch], float | None]
+Value = Callable[[Course, SearchEpoch], float | None]
+"""What a picture shows of an epoch of a search."""
 
 _COLOURS = ("#2a6fc9", "#d4622a", "#15916f", "#8e44bd", "#d9a21b", "#4fa8e0", "#cf7fd6", *OTHERS)
 
@@ -59,7 +61,7 @@ def course_lines(comparison: Comparison, value: Value) -> dict[str, list[tuple[f
         by_epoch: dict[int, list[float]] = {}
         for run in comparison.of(optimizer):
             for row in run.record.course.search:
-                found = value(row)
+                found = value(run.record.course, row)
                 if found is not None:
                     by_epoch.setdefault(row.epoch, []).append(found)
         if len(by_epoch) > 1 or any(epoch > 0 for epoch in by_epoch):
@@ -124,7 +126,18 @@ def draw_courses(
         return figure
 
 
+def _of_health(what: Callable[[Health], float]) -> Value:
+    def value(course: Course, row: SearchEpoch) -> float | None:
+        found = [health_of(course.groups[name], weights) for name, weights in row.groups.items()]
+        values = [what(health) for health in found if health is not None]
+        return mean(values) if values else None
+
+    return value
+
+
 _CURVES: tuple[tuple[str, str, Value, bool], ...] = (
-    ("val-accuracy", "Supernet: validation accuracy", lambda row: row.val_accuracy, True),
-    ("val-loss", "Supernet: validation loss (nats)", lambda row: row.val_loss, False),
+    ("val-accuracy", "Supernet: validation accuracy", lambda _, row: row.val_accuracy, True),
+    ("val-loss", "Supernet: validation loss (nats)", lambda _, row: row.val_loss, False),
+    ("entropy", "Mean normalised entropy of u", _of_health(lambda health: health.entropy), False),
+    ("skip", "Edges led by a skip connection", _of_health(lambda health: health.skip), True),
 )

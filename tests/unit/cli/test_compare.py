@@ -1,6 +1,7 @@
 """xnas compare: several optimizers and seeds, side by side, and nothing done twice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,6 @@ def test_the_runs_of_a_comparison_differ_in_optimizer_and_seed_alone(tiny_toml: 
     member = compare.member_config(config, optimizer="gd", seed=4)
     assert (member.seed, member.search.optimizer) == (4, "gd")
     assert compare.member_config(member, optimizer="xnas", seed=0) == config
+    fast = replace(config, search=replace(config.search, step_size=0.5))
+    assert compare.member_config(fast, optimizer="gd", seed=0).search.step_size == 0.5
+    assert compare.member_config(fast, optimizer="random", seed=0).search.step_size is None
