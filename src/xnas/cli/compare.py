@@ -133,8 +133,7 @@ def _members(request: "Request", path: Path) -> Iterator[tuple[str, "Request"]]:
 
 
 def member_config(config: Config, *, optimizer: str, seed: int) -> Config:
-    """The settings of one run of a comparison."""
-    search = dataclasses.replace(config.search, optimizer=optimizer)
-    if optimizer == "random":  # learns nothing, at no rate
-        search = dataclasses.replace(search, step_size=None)
+    """The settings of one run of a comparison. The control that draws at random has no step size."""
+    step_size = None if optimizer == "random" else config.search.step_size
+    search = dataclasses.replace(config.search, optimizer=optimizer, step_size=step_size)
     return dataclasses.replace(config, seed=seed, search=search)
