@@ -5,7 +5,7 @@ Everyone plays every game at a whole range of step sizes, so that nobody loses b
 E: games; K: experts; T: horizon in rounds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -112,10 +112,16 @@ def _descent(name: Name, parameters: list[Tensor], rate: float) -> torch.optim.O
 
 
 def tournament(
-    *, games: int, experts: int, rounds: int, say: Say, log_v0_EK: Tensor | None = None
+    contenders: Sequence[Contender],
+    *,
+    games: int,
+    experts: int,
+    rounds: int,
+    say: Say,
+    log_v0_EK: Tensor | None = None,
 ) -> Iterator[tuple[Contender, float, Learner]]:
     """Every contender with each of its step sizes, ready to play."""
-    for each in CONTENDERS:
+    for each in contenders:
         step_sizes = each.step_sizes(experts=experts, rounds=rounds)
         say(f"{each.label}: {len(step_sizes)} step sizes, {games:,} games of {rounds:,} rounds each")
         for step_size in step_sizes:

@@ -10,7 +10,7 @@ the mean lead of the best expert per round, after clipping. S: seeds; E: games, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,16 @@ from torch import Tensor
 
 from xnas.experts.step_size import optimal_step_size
 from xnas.report.intervals import wilson_interval
-from xnas.theory.contenders import CONTENDERS, Name, at_eta, contender, step_words, tournament, tried
+from xnas.theory.contenders import (
+    CONTENDERS,
+    Contender,
+    Name,
+    at_eta,
+    contender,
+    step_words,
+    tournament,
+    tried,
+)
 from xnas.theory.demonstration import Numbers, Say, Table, power, rounded, share_text
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
 
@@ -43,7 +52,9 @@ class Starts:
             raise ValueError(f"v_0 must be positive; got {min(self.v0s)}")
 
 
-def play_initialisation(seeds: int, say: Say, *, games: Starts | None = None) -> Numbers:
+def play_initialisation(
+    seeds: int, say: Say, *, games: Starts | None = None, contenders: Sequence[Contender] = CONTENDERS
+) -> Numbers:
     """All contenders with all step sizes, on the same noise."""
     games = games or Starts()
     check_counts(experts=games.experts, rounds=games.rounds, seeds=seeds)
@@ -57,7 +68,7 @@ def play_initialisation(seeds: int, say: Say, *, games: Starts | None = None) ->
     leads: list[float] = []
     played = []
     for each, step_size, learner in tournament(
-        games=num_games, experts=games.experts, rounds=games.rounds, say=say, log_v0_EK=log_v0_EK
+        contenders, games=num_games, experts=games.experts, rounds=games.rounds, say=say, log_v0_EK=log_v0_EK
     ):
         outcome = play(learner, rewards, rounds=games.rounds)
         if not leads:  # the same for everyone

@@ -7,7 +7,7 @@ pays a steady 0.25; the others pay nothing. In hindsight the bloomer is the best
 A learner has found the bloomer if its weight is the largest at the end. D: delays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from xnas.theory.contenders import (
     CONTENDERS,
     DARTS_RATE,
     DARTS_ROUNDS,
+    Contender,
     Name,
     at_eta,
     build_learner,
@@ -73,7 +74,9 @@ def least_zeta(delay: float, *, pays: float) -> float:
     return (STEADY_REWARD - pays) * delay / (2 * (1 - delay))
 
 
-def play_late_bloomers(seeds: int, say: Say, *, games: Blooming | None = None) -> Numbers:
+def play_late_bloomers(
+    seeds: int, say: Say, *, games: Blooming | None = None, contenders: Sequence[Contender] = CONTENDERS
+) -> Numbers:
     """All contenders with all step sizes, then XNAS with smaller zeta."""
     del seeds  # nothing is drawn by chance
     games = games or Blooming()
@@ -82,7 +85,7 @@ def play_late_bloomers(seeds: int, say: Say, *, games: Blooming | None = None) -
     eta = optimal_step_size(games.experts, horizon=games.rounds)
     played = []
     for each, step_size, learner in tournament(
-        games=len(delays_D), experts=games.experts, rounds=games.rounds, say=say
+        contenders, games=len(delays_D), experts=games.experts, rounds=games.rounds, say=say
     ):
         found = _play(learner, games, delays_D, pays_D, rounds=games.rounds)
         played.append(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -42,7 +43,12 @@ def to_json(name: str, numbers: Numbers) -> str:
     """The numbers with what made them, as JSON."""
     versions = {package: metadata.version(package) for package in _PACKAGES}
     head = {"format": FORMAT, "version": VERSION, "name": name, "versions": versions}
-    return json.dumps({**head, **numbers}, indent=1) + "\n"
+    text = json.dumps({**head, **numbers}, indent=1)
+    # A list of numbers in one line.
+    return (
+        re.sub(r"\[\s+([-+.\deE,\s]|null)+\]", lambda found: f"[{' '.join(found[0][1:-1].split())}]", text)
+        + "\n"
+    )
 
 
 def write_page(folder: Path, found: Mapping[str, tuple[Demonstration, Numbers]]) -> Path:

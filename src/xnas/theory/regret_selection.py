@@ -8,6 +8,7 @@ best is the one with the largest mean, which noise may hide; the regret is again
 S: seeds; E: games, noise by seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from xnas.experts.entropy import normalised_entropy
 from xnas.experts.regret import regret_bound
 from xnas.experts.step_size import optimal_step_size
 from xnas.report.intervals import wilson_interval
-from xnas.theory.contenders import CONTENDERS, at_eta, step_words, tournament, tried
+from xnas.theory.contenders import CONTENDERS, Contender, at_eta, step_words, tournament, tried
 from xnas.theory.demonstration import Numbers, Say, Table, rounded
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
 
@@ -38,7 +39,9 @@ class NoisyGames:
         check_counts(experts=self.experts, rounds=self.rounds)
 
 
-def play_regret_selection(seeds: int, say: Say, *, games: NoisyGames | None = None) -> Numbers:
+def play_regret_selection(
+    seeds: int, say: Say, *, games: NoisyGames | None = None, contenders: Sequence[Contender] = CONTENDERS
+) -> Numbers:
     """All contenders with all step sizes, on the same noise."""
     games = games or NoisyGames()
     check_counts(experts=games.experts, rounds=games.rounds, seeds=seeds)
@@ -49,7 +52,7 @@ def play_regret_selection(seeds: int, say: Say, *, games: NoisyGames | None = No
     hindsight: list[float] = []
     played = []
     for each, step_size, learner in tournament(
-        games=num_sigmas * seeds, experts=games.experts, rounds=games.rounds, say=say
+        contenders, games=num_sigmas * seeds, experts=games.experts, rounds=games.rounds, say=say
     ):
         outcome = play(learner, rewards, rounds=games.rounds)
         if not hindsight:  # the same for everyone

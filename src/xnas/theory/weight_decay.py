@@ -73,7 +73,8 @@ def play_weight_decay(seeds: int, say: Say, *, games: Decays | None = None) -> N
         some = range(first, min(first + _AT_ONCE, seeds))
         say(f"searches {some[0] + 1} to {some[-1] + 1} of {seeds}: {games.rounds:,} rounds each")
         means, rewards_TSFK = _rewards(some, games)
-        adam.append(_play_adam(means, rewards_TSFK, games))
+        if games.ratios:
+            adam.append(_play_adam(means, rewards_TSFK, games))
         xnas.append(_play_xnas(means, rewards_TSFK, games))
     return rounded(
         {

@@ -15,6 +15,7 @@ from xnas.cli import resume as resume_verb
 from xnas.cli import retrain as retrain_verb
 from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
+from xnas.cli import theory as theory_verb
 from xnas.cli.arguments import NewRun
 
 SETTINGS = [
@@ -72,6 +73,7 @@ SETTINGS = [
     "space.stem",
 ]
 PLACE = ["config", "name", "overwrite", "preset", "runs"]
+STEP_SIZE = "theory step-size --validation-samples 25000 --epochs 50 --experts 8 --replicas 6"
 DATA = [flag for flag in SETTINGS if flag.startswith("data.")]
 RETRAIN = [flag for flag in SETTINGS if flag.startswith("retrain.")]
 
@@ -99,6 +101,11 @@ def flags(kind: type, prefix: str = "") -> list[str]:
             show_verb.Arguments,
             [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],
         ),
+        (theory_verb.Arguments, ["name", "out", "seeds"]),
+        (
+            theory_verb.StepSizeArguments,
+            ["epochs", "experts", "replicas", "reward-bound", "step-size", "validation-samples", "zeta"],
+        ),
     ],
 )
 def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
@@ -106,11 +113,31 @@ def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    assert list(VERBS) == ["run", "search", "retrain", "resume", "evaluate", "compare", "check", "show"]
+    assert list(VERBS) == [
+        "run",
+        "search",
+        "retrain",
+        "resume",
+        "evaluate",
+        "compare",
+        "check",
+        "show",
+        "theory",
+    ]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["check", "--help"], ["show", "--help"], ["--version"], []]
+    "arguments",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["check", "--help"],
+        ["show", "--help"],
+        ["theory", "--help"],
+        ["theory", "step-size", "--help"],
+        ["--version"],
+        [],
+    ],
 )
 def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     code = (
@@ -157,6 +184,26 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("show --genotype xnass", "did you mean 'xnas'?"),
         ("show --genotype xnas --cost --classes 1", "at least 2 classes"),
         ("show --genotype xnas --picture cells.gif", ".svg"),
+        ("theory", "required"),
+        (
+            "theory late-bloomer",
+            "unknown demonstration 'late-bloomer'; did you mean 'late-bloomers'? Known: late-",
+        ),
+        ("theory wipeout --seeds 0", "seeds must be from 1 to 1,000; got 0"),
+        ("theory wipeout --seed 3", "did you mean --seeds"),
+        ("theory --seeds 2 step-size", "give step-size first, then its flags"),
+        ("theory step-size", "required"),
+        (
+            f"{STEP_SIZE} --experts 1",
+            "experts must be from 2 to 1,000,000,000,000, or there is nothing to choose; got 1",
+        ),
+        (f"{STEP_SIZE} --epochs 0", "epochs must be from 1 to 1,000,000,000,000; got 0"),
+        (f"{STEP_SIZE} --validation-samples 0", "validation_samples must be from 1 to"),
+        (f"{STEP_SIZE} --reward-bound 0", "reward_bound must be positive and finite; got 0.0"),
+        (f"{STEP_SIZE} --reward-bound nan", "reward_bound must be positive and finite; got nan"),
+        (f"{STEP_SIZE} --step-size -1", "step_size must be positive and finite; got -1.0"),
+        (f"{STEP_SIZE} --zeta 0", "zeta must lie in (0, 1]; got 0.0"),
+        (f"{STEP_SIZE} --zeta 1.01", "zeta must lie in (0, 1]; got 1.01"),
     ],
 )
 def test_a_mistake_ends_in_one_line_with_exit_code_2(
