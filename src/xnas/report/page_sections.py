@@ -123,6 +123,7 @@ def groups(run: RunRecord) -> str:
             "",
             (
                 escape(group.name),
+                escape(group.optimizer),
                 str(len(group.edges)),
                 str(len(group.experts)),
                 str(group.replicas),
@@ -139,6 +140,7 @@ def groups(run: RunRecord) -> str:
         return ""
     head = (
         "group",
+        "optimizer",
         "edges",
         "experts<br>N",
         "replicas<br>r",
@@ -150,11 +152,11 @@ def groups(run: RunRecord) -> str:
     )
     note = (
         '<p class="lesser">The cells that share a group\'s weights are its replicas. T counts the feedbacks that every '
-        "expert gets in the whole search. Rewards (loss per unit of mixture weight, in nats) are clipped to -L to L. "
-        "An expert goes when its log-weight falls more than 2 η L (T - t) ζ below its edge's best, t feedbacks into "
-        "the search; with ζ = 1 only those go that could not win any more.</p>"
+        "expert gets in the whole search. XNAS clips rewards (loss per unit of mixture weight, in nats) to -L to L; by "
+        "its wipeout an expert goes when its log-weight falls more than 2 η L (T - t) ζ below its edge's best, t "
+        "feedbacks into the search; with ζ = 1 only those go that could not win any more.</p>"
     )
-    return section("Settings of the groups", table(head, lines) + note)
+    return section("Settings of the groups", table(head, lines, left=(1,)) + note)
 
 
 def particulars(run: RunRecord) -> str:
