@@ -35,7 +35,7 @@ def test_the_regret_of_convex_losses_is_within_equation_3(
     tally = Tally()
     positive = 0
 
-    @for_some(60 if full_paper else 5)
+    @for_some(40 if full_paper else 5)
     @given(some_settings(full=full_paper))
     def holds(setting: Setting) -> None:
         nonlocal positive

@@ -49,7 +49,7 @@ def test_the_best_is_never_wiped_gamma_is_below_n_and_the_regret_within_its_boun
 ) -> None:
     tally = Tally()
 
-    @for_some(200 if full_paper else 10)
+    @for_some(100 if full_paper else 10)
     @given(some_settings(full=full_paper))
     def holds(setting: Setting) -> None:
         played = play_all(setting, zeta=zeta)
@@ -82,7 +82,7 @@ def test_at_the_optimal_step_size_the_regret_is_within_equation_4(
 ) -> None:
     tally = Tally()
 
-    @for_some(60 if full_paper else 6)
+    @for_some(40 if full_paper else 6)
     @given(some_settings(full=full_paper).map(lambda setting: replace(setting, eta_factor=1.0)))
     def holds(setting: Setting) -> None:
         played = play_all(setting, zeta=1.0)
@@ -102,7 +102,7 @@ def test_with_many_feedbacks_at_the_same_weights_the_bound_with_their_squares_ho
 ) -> None:
     tally = Tally()
 
-    @for_some(100 if full_paper else 6)
+    @for_some(50 if full_paper else 6)
     @given(some_settings(full=full_paper), st.integers(2, 16))
     def holds(setting: Setting, feedbacks: int) -> None:
         played = play_all(setting, zeta=1.0, feedbacks=feedbacks)
@@ -123,7 +123,7 @@ def test_with_zeta_below_one_the_bound_holds_against_the_survivors(
     tally = Tally()
     lost = 0
 
-    @for_some(100 if full_paper else 6)
+    @for_some(50 if full_paper else 6)
     @given(some_settings(full=full_paper), st.floats(0.01, 0.99))
     def holds(setting: Setting, zeta: float) -> None:
         nonlocal lost
