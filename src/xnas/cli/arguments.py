@@ -113,7 +113,8 @@ def _in_one_line(box: str) -> str:
         return bool(line) and set(line) <= {"─", "-"}
 
     # Where the output takes no box characters there is no frame, and a rule below the title.
-    said = itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines))
-    near = list(dict.fromkeys(line.split()[0].rstrip(",") for line in lines if re.match("--[a-z]", line)))
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return (" ".join(" ".join(said).split()) or "wrong arguments") + hint
+    taken = itertools.takewhile(lambda line: not is_rule(line), itertools.dropwhile(is_rule, lines))
+    said = " ".join(" ".join(taken).split()) or "wrong arguments"
+    flags = [line.split()[0].rstrip(",") for line in lines if re.match("--[a-z]", line)]
+    near = [flag for flag in dict.fromkeys(flags) if f"{flag}:" not in said]  # not the flag of a wrong value
+    return said + (f"; did you mean {' or '.join(near)}?" if near else "")

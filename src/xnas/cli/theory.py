@@ -70,7 +70,7 @@ class StepSizeArguments:
             value = getattr(self, name)
             if not least <= value <= _LARGEST:
                 why = ", or there is nothing to choose" if name == "experts" else ""
-                raise ValueError(f"{name} must be from {least} to {_LARGEST:,}{why}; got {value}")
+                raise ValueError(f"{name} must be from {least} to {_LARGEST:g}{why}; got {value}")
         for name in ("reward_bound", "step_size"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):

@@ -106,7 +106,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
         (["--optimizers", "gd", "gd"], "optimizers must differ; got gd gd"),
         (["--seeds", "1", "1"], "seeds must differ; got 1 1"),
         (["--seeds", "-1"], "seeds must be at least 0; got -1"),
-        (["--seeds", "x"], "--seeds"),
+        (["--seeds", "x"], "--seeds: Could not find valid parse for arguments: ['x']\n"),
         (["--seed", "3"], "leave out --search.optimizer and --seed"),
         (["--search.optimizer", "gd"], "leave out --search.optimizer and --seed"),
     ],
