@@ -195,7 +195,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("theory step-size", "required"),
         (
             f"{STEP_SIZE} --experts 1",
-            "experts must be from 2 to 1,000,000,000,000, or there is nothing to choose; got 1",
+            "experts must be from 2 to 1e+12, or there is nothing to choose; got 1",
         ),
         (f"{STEP_SIZE} --epochs 0", "epochs must be from 1 to 1e+12; got 0"),
         (f"{STEP_SIZE} --validation-samples 0", "validation_samples must be from 1 to"),
