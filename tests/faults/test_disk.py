@@ -23,6 +23,7 @@ from .smallest import (
     Listener,
     Record,
     interrupted,
+    is_warning,
     left_over,
     newest_good,
     run_job,
@@ -66,7 +67,7 @@ class Watcher(Listener):
 
     def say(self, line: str) -> None:
         super().say(line)
-        if line.startswith("warning"):
+        if is_warning(line):
             self.newest.append(newest_good(self.run, "search"))
             self.staged += [name for name in left_over(self.run) if "staging" in name]
 
