@@ -12,60 +12,27 @@ keeps theta from falling below 1e-5, which nothing needs here: weights are kept 
 E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from xnas.experts.update import mixture
-from xnas.optimizers.learner import Learner
+from xnas.optimizers.learner import WeightLearner
 from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 
-class GaeaLearner(Learner):
-    """Exponentiated gradient for E simplices of K experts."""
+class GaeaLearner(WeightLearner):
+    """Exponentiated gradient for E simplices of K experts: u is theta."""
 
     def __init__(
         self, num_forecasters: int, num_experts: int, *, step_size: float, weight_decay: float = 0.0
     ) -> None:
+        super().__init__(torch.zeros((num_forecasters, num_experts), dtype=torch.float64))
         self.step_size, self.weight_decay = step_size, weight_decay
-        self._log_v_EK = torch.zeros((num_forecasters, num_experts), dtype=torch.float64)
-        self._num_feedbacks = 0
-
-    @property
-    def log_v_EK(self) -> Tensor:
-        """log theta, up to a number for each forecaster."""
-        return self._log_v_EK
-
-    @property
-    def alive_EK(self) -> Tensor:
-        """All."""
-        return torch.ones_like(self._log_v_EK, dtype=torch.bool)
-
-    @property
-    def mixture_EK(self) -> Tensor:
-        """theta"""
-        return mixture(self._log_v_EK, self.alive_EK)
-
-    @property
-    def num_feedbacks(self) -> int:
-        """t"""
-        return self._num_feedbacks
 
     def update(self, gradients_FEK: Tensor) -> None:
         """theta <- theta * exp(-eta dloss/dtheta); feedbacks at the same weights are summed."""
         kept = 1 - self.step_size * self.weight_decay
         self._log_v_EK = kept * self._log_v_EK - self.step_size * gradients_FEK.sum(dim=0)
         self._num_feedbacks += len(gradients_FEK)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """log theta and t."""
-        return {"log_v_EK": self._log_v_EK, "num_feedbacks": torch.tensor(self._num_feedbacks)}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
-        self._log_v_EK = state["log_v_EK"].to(self._log_v_EK).clone()
-        self._num_feedbacks = int(state["num_feedbacks"])
 
 
 class Gaea(RivalOptimizer):

@@ -111,6 +111,38 @@ GENERATOR = "generator"
 """The name of the tensor that tells where a learner's randomness stands."""
 
 
+class WeightLearner(Learner):
+    """A rule that keeps one log-weight for each expert, and nothing else but t. It wipes nobody out."""
+
+    def __init__(self, log_v_EK: Tensor) -> None:
+        self._log_v_EK = log_v_EK
+        self._num_feedbacks = 0
+
+    @property
+    def log_v_EK(self) -> Tensor:
+        """The log-weights."""
+        return self._log_v_EK
+
+    @property
+    def alive_EK(self) -> Tensor:
+        """All."""
+        return torch.ones_like(self._log_v_EK, dtype=torch.bool)
+
+    @property
+    def num_feedbacks(self) -> int:
+        """t"""
+        return self._num_feedbacks
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The log-weights, and t."""
+        return {"log_v_EK": self._log_v_EK, "num_feedbacks": torch.tensor(self._num_feedbacks)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`."""
+        self._log_v_EK = state["log_v_EK"].to(self._log_v_EK).clone()
+        self._num_feedbacks = int(state["num_feedbacks"])
+
+
 class SamplingLearner(Learner):
     """A rule whose weights are drawn anew for every pass through the network."""
 
