@@ -26,8 +26,7 @@ def test_at_the_optimal_step_size_the_regret_comes_near_the_bound_and_violates_a
     experts: int, zeta: float | None
 ) -> None:
     share = share_of_the_bound(experts, horizon=2000, eta_factor=1.0, zeta=zeta)
-    assert 0.95 < share <= 1
-    assert share > 1 / 4
+    assert 0.95 < share <= 1  # so a bound four times smaller is violated
 
 
 @pytest.mark.parametrize("experts", [2, 8, 32])

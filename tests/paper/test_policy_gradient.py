@@ -119,7 +119,7 @@ def test_the_mean_over_samples_is_within_a_few_standard_errors_of_it(
     rewards_N = expert_rewards(loss, f_ND, u_N)
     exact_N = rewards_N if to_u is free else -softmax_gradient(-rewards_N, u_N)
     errors_N = estimates_SN.std(dim=0) / samples**0.5
-    # Ten numbers in all, of which each is 4.5 standard errors off with a chance of 7e-6.
+    # Twenty numbers in all, of which each is 4.5 standard errors off with a chance of 7e-6.
     assert ((estimates_SN.mean(dim=0) - exact_N).abs() < 4.5 * errors_N).all()
     assert (errors_N < 0.02 * exact_N.abs().max()).all()
     assert ((estimates_SN.mean(dim=0) - exact_N.roll(1)).abs() > 4.5 * errors_N).any()

@@ -4,11 +4,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.engine.bounds import MOST_SEED, between
 from xnas.engine.config import CONFIG, LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
+from xnas.report.record import MOST_RUNS
 from xnas.space.lookup import lookup
 from xnas.space.vocabulary import OPTIMIZERS
 
@@ -22,8 +25,13 @@ FIXED = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
 class Arguments(NewRun):
     """What to compare: every optimizer with every seed."""
 
-    optimizers: tuple[str, ...] = ("xnas", "darts", "gaea", "random")
-    """What learns the architecture weights."""
+    optimizers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(OPTIMIZERS) + "} ...")] = (
+        "xnas",
+        "darts",
+        "gaea",
+        "random",
+    )
+    """What learns the architecture weights, each at its own rate."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the searches and retrainings; results are means over all of them."""
 
@@ -38,9 +46,15 @@ class Arguments(NewRun):
                 raise ValueError(f"{what} must name at least one; got none")
             if len(set(values)) < len(values):
                 raise ValueError(f"{what} must differ; got {' '.join(map(str, values))}")
-        if self.search.optimizer != "xnas" or self.seed != 0:
+        if len(self.optimizers) * len(self.seeds) > MOST_RUNS:
             raise ValueError(
-                "a comparison takes --optimizers and --seeds; leave out --search.optimizer and --seed"
+                f"a comparison has at most {MOST_RUNS:,} runs; got {len(self.optimizers)} optimizers with "
+                f"{len(self.seeds):,} seeds"
+            )
+        if self.search.optimizer != "xnas" or self.search.step_size is not None or self.seed != 0:
+            raise ValueError(
+                "a comparison takes its optimizers from --optimizers, each at its own rate and weight decay, and its "
+                "seeds from --seeds; leave out --search.optimizer, --search.step-size and --seed"
             )
 
 
@@ -71,8 +85,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def carry_out(request: "Request") -> int:
-    """Begin a comparison or go on with it; returns the exit code: 2 if a run of it has failed."""
-    from xnas.cli import run
+    """Begin a comparison or go on with it; returns the exit code: 2 if a run's numbers broke down, 3 if memory did."""
+    from xnas.cli import exit_code, run
     from xnas.cli.display import open_display
     from xnas.engine.lock import locked
     from xnas.engine.run_folder import RESULT, RunFolder
@@ -81,9 +95,11 @@ def carry_out(request: "Request") -> int:
     from xnas.report.comparison import format_comparison, read_comparison
     from xnas.report.comparison_page import write_comparison
 
-    request.earlier()
+    if request.earlier() is None:
+        _check(request)
     path = request.place.claim()
     failures: dict[str, str] = {}
+    code = 0
     with locked(path):
         folder = RunFolder(path)
         if folder.has(CONFIG):
@@ -103,12 +119,31 @@ def carry_out(request: "Request") -> int:
                 run.carry_out(member)
             except (NonFinite, OutOfMemory) as stop:
                 failures[str(member.place.name)] = str(stop)
+                code = max(code, exit_code(stop))
                 display.say(f"{optimizer}, seed {member.config.seed} failed: {stop}")
             write_comparison(path, failures=failures)
         page = write_comparison(path, failures=failures)
         display.say(format_comparison(read_comparison(path, failures=failures)))
         display.say(f"report: {page}")
-    return 2 if failures else 0
+    return code
+
+
+def _check(request: "Request") -> None:
+    """Raises ValueError for a device, images or sizes that no run could begin with, before anything is written."""
+    from rich.console import Console
+
+    from xnas.cli.display import Display
+    from xnas.cli.session import open_data
+    from xnas.engine.retrain import check_fit
+    from xnas.engine.runtime import pick_device
+    from xnas.engine.search import Halves
+
+    config = request.config
+    pick_device(config.device)
+    quiet = Display(Console(quiet=True))  # every run says it again
+    data = open_data(config.data, seed=config.seed, display=quiet)
+    check_fit(config, data)
+    Halves.of(config, data.train)
 
 
 def _members(request: "Request", path: Path) -> Iterator[tuple[str, "Request"]]:
@@ -133,7 +168,6 @@ def _members(request: "Request", path: Path) -> Iterator[tuple[str, "Request"]]:
 
 
 def member_config(config: Config, *, optimizer: str, seed: int) -> Config:
-    """The settings of one run of a comparison. The control that draws at random has no step size."""
-    step_size = None if optimizer == "random" else config.search.step_size
-    search = dataclasses.replace(config.search, optimizer=optimizer, step_size=step_size)
+    """The settings of one run of a comparison."""
+    search = dataclasses.replace(config.search, optimizer=optimizer)
     return dataclasses.replace(config, seed=seed, search=search)

@@ -8,11 +8,12 @@ from rich.text import Text
 
 from xnas.engine.progress import Phase
 from xnas.report.fields import Fields
-from xnas.report.health import health_of
+from xnas.report.health import health_of, reward_size
 from xnas.report.metrics import Group, GroupWeights, parse_search_epoch
 from xnas.report.promise import promise_of
 
-_HEAD = ("", "entropy", "skip leads", "pooling leads", "decided", "worst regret", "clipped")
+_HEAD = ("", "entropy", "skip", "pool", "decided", "lead", "regret/bound", "clipped", "|R|/L")
+"""Short, so that a terminal of 80 columns has them all."""
 
 
 def health_lines(row: Mapping[str, Any], phase: Phase) -> list[Table | Text]:
@@ -36,12 +37,15 @@ def health_lines(row: Mapping[str, Any], phase: Phase) -> list[Table | Text]:
 def _line(group: Group, weights: GroupWeights) -> tuple[str, ...]:
     health = health_of(group, weights)
     promise = promise_of(weights.ledger) if weights.ledger else None
+    size = reward_size(weights)
     return (
         group.name,
         "" if health is None else f"{health.entropy:.2f}",
         "" if health is None else f"{health.skip:.0%}",
         "" if health is None else f"{health.pooling:.0%}",
         "" if health is None or health.decided is None else f"{health.decided:.0%}",
-        "" if promise is None else f"{promise.regret:.3g} of at most {promise.bound:.3g}",
+        "" if health is None or health.lead is None else f"{health.lead:.0%}",
+        "" if promise is None else f"{promise.regret:.3g} / {promise.bound:.3g}",
         "" if promise is None else f"{promise.clip_rate:.1%}",
+        "" if size is None or not group.reward_bound else f"{size / group.reward_bound:.2g}",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
+from xnas.engine.bounds import size
 from xnas.report.whole_file import CannotWrite
 from xnas.space.lookup import lookup
 from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS
@@ -73,8 +74,8 @@ class StepSizeArguments:
                 raise ValueError(f"{name} must be from {least} to {_LARGEST:g}{why}; got {value}")
         for name in ("reward_bound", "step_size"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be positive and finite; got {value}")
+            if value is not None:
+                size(name, value)
         if not 0 < self.zeta <= 1:
             raise ValueError(f"zeta must lie in (0, 1]; got {self.zeta}")
 
@@ -162,7 +163,7 @@ def _step_size(argv: Sequence[str]) -> int:
         f"T = {horizon:,} feedbacks: {samples:,} samples x {arguments.epochs:,} epochs x "
         f"{arguments.replicas:,} replicas",
         f"eta* = {best:.3g}, for N = {arguments.experts:,} and L = {arguments.reward_bound:g}; "
-        f"regret at most {bound(best):,.4g}",
+        f"regret at most {bound(best):,.4g}, if an update follows every feedback",
     ]
     if arguments.step_size is not None:
         eta = arguments.step_size

@@ -166,7 +166,8 @@ class Keeper:
             raise CannotWrite(
                 f"cannot work in {self.folder.path}: {error.strerror or error}; nothing was computed"
             ) from error
-        if self.course.rounds == 0:
+        # A course without rounds may have ended here before.
+        if self.course.rounds == 0 and not set(self.course.row_kinds) & set(self.folder.metrics.kinds()):
             self.log(self.course.opening_rows())
 
     def _begin(self) -> None:

@@ -23,10 +23,11 @@ from xnas.engine.tensor_file import read_tensors
 from xnas.report.fields import Fields, parse_object, read_object
 from xnas.report.metrics import METRICS, read_rows
 from xnas.report.record import GENOTYPE as GENOTYPE
-from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, read_architecture
+from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, read_architecture
 from xnas.report.whole_file import CannotWrite, write_whole
 from xnas.space.genotype import Genotype
 from xnas.space.regular_file import check_folder, check_place, is_there
+from xnas.space.shown import shown
 
 JOB, ENVIRONMENT = "job.json", "environment.json"
 RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
@@ -99,6 +100,11 @@ class RunFolder:
             raise ValueError(
                 f"{fields.where}: 'verb' must be run, search, retrain or compare; got {job.verb!r}"
             )
+        for name, values in (("optimizers", job.optimizers), ("seeds", job.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{fields.where}: {name!r} must differ; got {shown(list(values))}")
+        if len(job.optimizers) * len(job.seeds) > MOST_RUNS:
+            raise ValueError(f"{fields.where}: a comparison has at most {MOST_RUNS:,} runs")
         return job
 
     def environment(self) -> dict[str, Any]:

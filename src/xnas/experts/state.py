@@ -29,8 +29,8 @@ class ExpertRule:
     None: nobody is ever wiped out."""
 
     def __post_init__(self) -> None:
-        if self.step_size < 0:
-            raise ValueError(f"step_size must not be negative; got {self.step_size}")
+        if not 0 <= self.step_size < float("inf"):  # zero is a lone expert's
+            raise ValueError(f"step_size must be finite and not negative; got {self.step_size}")
         check_positive("reward_bound", self.reward_bound)
         if self.horizon < 1:
             raise ValueError(f"horizon must be at least 1 feedback; got {self.horizon}")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xnas.experts.regret import RegretLedger, Standing
 from xnas.experts.state import ExpertRule, ExpertState, advance
-from xnas.experts.step_size import Feedback, feedbacks_per_round, optimal_step_size
+from xnas.experts.step_size import Feedback, check_positive, feedbacks_per_round, optimal_step_size
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.learner import LEDGER, GroupSettings, Learner
 from xnas.space.forecaster import ForecasterGroup
@@ -111,6 +111,8 @@ class XNAS(ArchitectureOptimizer):
     ) -> None:
         if rounds < 1:
             raise ValueError(f"rounds must be at least 1; got {rounds}")
+        if step_size is not None:
+            check_positive("step_size", step_size)
 
         def build(group: ForecasterGroup) -> tuple[GroupSettings, XNASLearner]:
             horizon = rounds * feedbacks_per_round(

@@ -11,12 +11,12 @@ from typing import Any
 
 from xnas.report.fields import read_object
 from xnas.report.intervals import mean, standard_deviation
-from xnas.report.record import RunRecord
+from xnas.report.record import MOST_RUNS, RunRecord
 from xnas.report.table import count_text
 from xnas.space.regular_file import check_folder
+from xnas.space.shown import shown
 
 JSON = "comparison.json"
-MOST_RUNS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,8 @@ def read_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) 
             f"{folder} is not the folder of a comparison; give one that xnas compare has written"
         )
     optimizers, seeds = job.names("optimizers"), job.integers("seeds")
+    if len(set(optimizers)) < len(optimizers) or len(set(seeds)) < len(seeds):
+        raise ValueError(f"{job.where}: 'optimizers' and 'seeds' must each differ")
     if len(optimizers) * len(seeds) > MOST_RUNS:
         raise ValueError(f"{job.where}: a comparison has at most {MOST_RUNS:,} runs")
     runs = []
@@ -124,7 +126,9 @@ def read_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) 
             path = folder / folder_name(optimizer, seed)
             check_folder(path, inside=folder)
             if path.is_dir():
-                runs.append(Run(optimizer=optimizer, seed=seed, record=RunRecord.read(path)))
+                record = RunRecord.read(path)
+                _check_member(record, optimizer=optimizer, seed=seed, path=path)
+                runs.append(Run(optimizer=optimizer, seed=seed, record=record))
     return Comparison(
         name=folder.resolve().name,
         optimizers=optimizers,
@@ -132,6 +136,14 @@ def read_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) 
         runs=tuple(runs),
         failures=failures or {},
     )
+
+
+def _check_member(record: RunRecord, *, optimizer: str, seed: int, path: Path) -> None:
+    found = (record.setting("search", "optimizer"), record.setting(None, "seed"))
+    if record.config_text is not None and found != (optimizer, seed):
+        raise ValueError(
+            f"{path} holds a run of optimizer {shown(found[0])} with seed {shown(found[1])}; put it back where it was"
+        )
 
 
 def format_comparison(comparison: Comparison) -> str:
@@ -189,10 +201,13 @@ def verdict(comparison: Comparison) -> str:
         if first.spread is not None and other.spread is not None:
             error = f" ± {100 * (first.spread**2 / first.n + other.spread**2 / other.n) ** 0.5:.2f}"
         said.append(f"{gap:.2f}{error} points more than {other.optimizer}")
-    return (
-        f"{first.optimizer} has the highest mean test accuracy: {', '.join(said)}. Behind ± stands the standard error "
-        "of the difference; a difference of less than two of them may well be chance."
-    )
+    line = f"{first.optimizer} has the highest mean test accuracy: {', '.join(said)}."
+    if any("±" in part for part in said):
+        line += (
+            " Behind ± stands the standard error of the difference; with so few seeds, one of less than three of them "
+            "may well be chance."
+        )
+    return line
 
 
 def _entry(optimizer: str, runs: tuple[Run, ...]) -> Entry:

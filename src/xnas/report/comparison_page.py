@@ -61,7 +61,8 @@ def _table(comparison: Comparison) -> str:
     note = (
         '<p class="lesser">Mean ± sample standard deviation over n seeds, each network trained once from scratch and '
         "tested once; worst is the lowest seed's. Rounds, wall time and the most memory that the process held are of "
-        "the search, means over the seeds.</p>"
+        "the search, means over the seeds; memory is that of the process that ended the search, and where the system "
+        "cannot forget an earlier peak (not Linux, not CUDA) of all that it did before.</p>"
     )
     return table(HEAD, lines) + note
 

@@ -30,8 +30,9 @@ seven experts.
 FAR_ABOVE = 0.01
 """Mean |R| / L below which, if nothing was clipped either, L is far above the rewards.
 
-A lead grows by about 2 |R| eta a feedback and the wipeout's threshold falls by 2 L eta zeta: at this ratio and zeta = 1
-they do not meet before 99 % of the search, and no weight goes further than a hundredth of what eta was chosen for.
+With rewards of the mean's size a lead grows by up to 2 |R| eta a feedback, and the wipeout's threshold falls by
+2 L eta zeta: at this ratio and zeta = 1 they do not meet before 99 % of the search, and no weight goes further than a
+hundredth of what eta was chosen for. Single rewards may be larger.
 """
 
 FAR_BELOW = 0.25
@@ -113,8 +114,8 @@ def scale_words(group: Group, weights: GroupWeights) -> str:
             reach = 2 * group.step_size * group.horizon * size
             late = "" if group.zeta is None else _last_share(group, size)
             return (
-                f"is far above the rewards (mean |R| {size:.2g}, none clipped): by the end leads reach about "
-                f"{reach:.2g} nats{late}"
+                f"is far above the rewards (mean |R| {size:.2g}, none clipped): with rewards of that size leads reach "
+                f"about {reach:.2g} nats by the end{late}"
             )
         case "fine":
             return f"suits the rewards (mean |R| {size:.2g}, {clip_rate:.1%} clipped)"

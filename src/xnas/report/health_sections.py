@@ -143,7 +143,7 @@ def _numbers(course: Course) -> str:
     counted = [row.multiply_adds for row in course.search if row.multiply_adds is not None]
     if counted:
         said.append(
-            f"Of the supernet's multiply-adds for one image, {count_text(counted[0])} at first, "
+            f"Of the supernet's multiply-adds for one image, {count_text(counted[0])} when first counted, "
             f"{count_text(counted[-1])} are left at the end of what is on record."
         )
     head = ("group", "entropy", "led by<br>a skip", "led by<br>a pooling", "decided", "lead")

@@ -15,6 +15,8 @@ from xnas.space.regular_file import check_folder, is_there, read_regular_text
 from xnas.space.shown import visible
 
 MOST_CONTROLS = 1000
+MOST_RUNS = 1000
+"""Of a comparison."""
 
 GENOTYPE, GENOTYPE_SO_FAR = "genotype.json", "genotype-so-far.json"
 """The choice of a search that has ended, and of one that was broken off."""

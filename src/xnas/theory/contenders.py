@@ -62,7 +62,7 @@ CONTENDERS = (
         multiples=(1 / 16, 1 / 4, 1 / 2, 1, 2, 8),
     ),
     Contender(
-        name="adam", label="softmax, Adam as in DARTS", colour=GROUPS[3], marker="D",
+        name="adam", label="softmax, Adam, betas of DARTS", colour=GROUPS[3], marker="D",
         rates=(DARTS_RATE, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0),
     ),
 )  # fmt: skip

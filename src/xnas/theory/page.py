@@ -69,8 +69,8 @@ def render_page(found: Mapping[str, tuple[Demonstration, Numbers]]) -> str:
         "<header>\n<h1>The theory of XNAS, played out</h1>\n"
         f'<p class="lesser">Games between experts with known rewards; {escape(versions)}</p>\n'
         "<p>What the paper claims about behaviour, each claim in a game that puts it to the test. In these games the "
-        "rewards do not depend on the mixture, as in a network they do, and everyone hears the same ones. Rivals play "
-        "at every step size of a wide range.</p>\n</header>\n"
+        "rewards do not depend on the mixture, unlike in a network, and everyone hears the same ones. In the first "
+        "three all play at a wide range of step sizes.</p>\n</header>\n"
         f"{parts}\n</main>\n</body>\n</html>\n"
     )
 

@@ -110,7 +110,12 @@ def table_weight_decay(numbers: Numbers) -> Table:
     ]
     rows = []
     for label, key, unit, items in (
-        ("softmax, Adam as in DARTS", "decay_over_scale", "decay / spread of mean rewards", numbers["adam"]),
+        (
+            "softmax, Adam, betas of DARTS",
+            "decay_over_scale",
+            "decay / spread of mean rewards",
+            numbers["adam"],
+        ),
         ("XNAS without wipeout", "bound_over_reward", "L / standard deviation of a reward", numbers["xnas"]),
     ):
         for item in items:

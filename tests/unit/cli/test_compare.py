@@ -1,16 +1,21 @@
 """xnas compare: several optimizers and seeds, side by side, and nothing done twice."""
 
 import json
-from dataclasses import replace
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xnas import RunFolder
 from xnas.cli import compare, main, run
 from xnas.cli.session import Request
+from xnas.data.batches import Batch
 from xnas.engine.config import read_config
-from xnas.engine.stops import Interrupted, NonFinite
+from xnas.engine.course import Row
+from xnas.engine.search import Search
+from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 
 
 @pytest.fixture
@@ -80,6 +85,48 @@ def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
     assert "search.epochs was 2, is 1" in capsys.readouterr().err
 
 
+def test_a_signal_in_the_middle_of_a_search_ends_the_comparison_and_it_goes_on_to_the_same_numbers(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pair = ["--optimizers", "xnas", "gaea", "--seeds", "0", "--checkpoint.rounds", "1"]
+    assert main([word.replace("mine", "whole") for word in words] + pair) == 0
+    rounds, one_round = 0, Search.round
+
+    def round_with_a_signal(self: Search, *batches: Batch) -> list[Row]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 6:  # the second round of the second search
+            os.kill(os.getpid(), signal.SIGTERM)
+        return one_round(self, *batches)
+
+    monkeypatch.setattr(Search, "round", round_with_a_signal)
+    assert main([*words, *pair]) == 128 + signal.SIGTERM
+    again = tmp_path / "runs" / "mine"
+    assert f"go on with: xnas resume {again}\n" in capsys.readouterr().out
+    assert not (again / "gaea-0" / "genotype.json").exists()
+    assert main(["resume", str(again)]) == 0
+    assert numbers(again) == numbers(tmp_path / "runs" / "whole")
+
+
+def numbers(folder: Path) -> dict[str, Any]:
+    """Of comparison.json, without time and memory."""
+    values: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    for item in (*values["runs"], *values["entries"]):
+        for name in ("seconds", "peak_memory_bytes", "search_seconds"):
+            item.pop(name, None)
+    return values
+
+
+def test_memory_that_is_too_small_for_a_run_ends_a_comparison_with_3(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(request: Request) -> int:
+        raise OutOfMemory(f"out of memory in {request.place.name}")
+
+    monkeypatch.setattr(run, "carry_out", out_of_memory)
+    assert main([*words, *PAIR]) == 3
+
+
 def test_a_run_that_fails_is_named_and_the_others_go_on(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,8 +154,14 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
         (["--seeds", "1", "1"], "seeds must differ; got 1 1"),
         (["--seeds", "-1"], "seeds must be at least 0; got -1"),
         (["--seeds", "x"], "--seeds: Could not find valid parse for arguments: ['x']\n"),
-        (["--seed", "3"], "leave out --search.optimizer and --seed"),
-        (["--search.optimizer", "gd"], "leave out --search.optimizer and --seed"),
+        (["--seed", "3"], "leave out --search.optimizer, --search.step-size and --seed"),
+        (["--search.optimizer", "gd"], "each at its own rate"),
+        (["--search.step-size", "0.1"], "each at its own rate"),
+        (["--seeds", *map(str, range(400))], "at most 1,000 runs; got 4 optimizers with 400 seeds"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--device", "nonsense"], "nonsense"),
+        (["--search.batch-size", "1000"], "search.batch_size 1000 is larger than"),
+        (["--retrain.batch-size", "1000"], "retrain.batch_size 1000 is larger than"),
     ],
 )
 def test_a_mistake_ends_in_one_line(
@@ -126,6 +179,3 @@ def test_the_runs_of_a_comparison_differ_in_optimizer_and_seed_alone(tiny_toml: 
     member = compare.member_config(config, optimizer="gd", seed=4)
     assert (member.seed, member.search.optimizer) == (4, "gd")
     assert compare.member_config(member, optimizer="xnas", seed=0) == config
-    fast = replace(config, search=replace(config.search, step_size=0.5))
-    assert compare.member_config(fast, optimizer="gd", seed=0).search.step_size == 0.5
-    assert compare.member_config(fast, optimizer="random", seed=0).search.step_size is None

@@ -18,7 +18,7 @@ def panel(rows: list[dict[str, Any]], folder: Path) -> str:
     write_rows(folder, rows)
     course = read_course(folder)
     output = io.StringIO()
-    display = LiveDisplay(Console(file=output, force_terminal=True, width=120, highlight=False))
+    display = LiveDisplay(Console(file=output, force_terminal=True, width=80, highlight=False))
     display.start(
         Phase(
             name="search",
@@ -48,11 +48,23 @@ def test_the_panel_tells_of_entropy_leaders_regret_and_cost(tmp_path: Path) -> N
             "u": [[1 / 7] * 7] * 14,
             "log_v": [[0.0] * 2 + [1.0] + [0.0] * 4] * 14,
         }
-        group["ledger"] |= {"regret": [3.14] * 14, "bound": [12.4] * 14, "clip_rate": [0.021] * 14}
+        group["ledger"] |= {"regret": [3.14] * 14, "bound": [12.4] * 14, "clip_rate": [0.021] * 14, "reward_size": [0.05] * 14}
     rows[-1]["multiply_adds"] = rows[2]["multiply_adds"] * 64 // 100
     lines = panel(rows, tmp_path).splitlines()
-    (normal,) = [line for line in lines if " of at most " in line and "normal" in line]
-    assert words(normal) == ["normal", "1.00", "100%", "0%", "0%", "3.14", "of", "at", "most", "12.4", "2.1%"]
+    (normal,) = [line for line in lines if "3.14 / 12.4" in line and "normal" in line]
+    assert words(normal) == [
+        "normal",
+        "1.00",
+        "100%",
+        "0%",
+        "0%",
+        "0%",
+        "3.14",
+        "/",
+        "12.4",
+        "2.1%",
+        "0.05",
+    ]
     assert any("multiply-adds still computed: 64%" in line for line in lines)
 
 
@@ -62,6 +74,6 @@ def test_of_rivals_and_of_old_runs_it_tells_what_there_is(tmp_path: Path) -> Non
         row |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
     said = panel(rows, tmp_path)
     assert "entropy" in said
-    assert "pooling leads" in said
+    assert "pool" in said
     for word in ("decided", "regret", "clipped", "multiply-adds"):
         assert word not in said

@@ -73,7 +73,9 @@ def test_another_step_size_is_compared_and_zeta_says_how_early_an_expert_can_go(
     words = "theory step-size --validation-samples 100 --epochs 10 --experts 8 --replicas 1 --zeta 0.25"
     assert main([*words.split(), "--reward-bound", "2", "--step-size", "0.0645"]) == 0
     best, other, zeta = capsys.readouterr().out.splitlines()[1:]
-    assert best == "eta* = 0.0322, for N = 8 and L = 2; regret at most 129"
+    assert best == (
+        "eta* = 0.0322, for N = 8 and L = 2; regret at most 129, if an update follows every feedback"
+    )
     # 0.0645 * 1000 * 4 / 2 + ln 8 / 0.0645 = 129 + 32.2
     assert other == "eta = 0.0645, 2 times eta*; regret at most 161.2, 1.25 times as much"
     assert zeta == "zeta = 0.25: no expert can be wiped out before feedback 201, 20% of T"

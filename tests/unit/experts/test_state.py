@@ -114,7 +114,7 @@ def test_at_the_horizon_only_leaders_are_left() -> None:
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"step_size": -1.0}, "step_size must not be negative; got -1.0"),
+        ({"step_size": -1.0}, "step_size must be finite and not negative; got -1.0"),
         ({"reward_bound": 0.0}, "reward_bound must be positive and finite; got 0.0"),
         ({"reward_bound": math.nan}, "reward_bound must be positive and finite; got nan"),
         ({"horizon": 0}, "horizon must be at least 1 feedback; got 0"),

@@ -87,6 +87,7 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:
         ({}, "is not the folder of a comparison"),
         ({"optimizers": ["xnas"], "seeds": ["0"]}, "'seeds' must be a list of whole numbers"),
         ({"optimizers": "xnas", "seeds": [0]}, "'optimizers' must be a list of strings"),
+        ({"optimizers": ["xnas"], "seeds": [0, 0]}, "must each differ"),
         ({"optimizers": ["../../elsewhere"], "seeds": [0]}, "outside of"),
         ({"optimizers": [f"o{i}" for i in range(50)], "seeds": list(range(50))}, "at most 1,000 runs"),
     ],

@@ -152,7 +152,10 @@ def test_the_words_about_l_give_the_reach_of_leads_and_the_time_of_wipeouts() ->
     told = weights((1, 0, 0, 0), ledger=ledger(reward_size_E=[0.004, 0.004], clip_rate_E=[0.0, 0.0]))
     # 2 eta T |R| = 0.08 nats; 2 |R| t = 2 zeta L (T - t) from t / T = 0.5 / 0.504 on.
     words = scale_words(GROUP, told)
-    assert "(mean |R| 0.004, none clipped): by the end leads reach about 0.08 nats" in words
+    assert (
+        "(mean |R| 0.004, none clipped): with rewards of that size leads reach about 0.08 nats by the end"
+        in words
+    )
     assert words.endswith("no expert is wiped out before the last 0.8% of the search")
     assert "wiped" not in scale_words(dataclasses.replace(GROUP, zeta=None), told)
     assert scale_of(GROUP, dataclasses.replace(told, feedbacks=0)) is None
