@@ -21,7 +21,7 @@ test: $(STAMP)  ## every test that is not marked long
 test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; half an hour
 	$(BIN)/python -m pytest tests/faults tests/golden --faults=long $(ARGS)
 
-test-paper: $(STAMP)  ## the paper's theorems over tens of thousands of games, and all of docs/theory played again; minutes
+test-paper: $(STAMP)  ## the paper's theorems over tens of thousands of games, and all of docs/theory played again; five minutes
 	$(BIN)/python -m pytest tests/paper tests/unit/theory --paper=full -m "long or not long" $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports
