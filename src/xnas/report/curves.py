@@ -122,9 +122,9 @@ def draw_lines(
                 markersize=4.5 if len(points) == 1 else 3.5,
                 clip_on=False,
             )
-        style_axes(axes, title=title, percent=percent)
         if top is not None:
-            axes.set_ylim(0, top)  # before the ends are named: their distance depends on it
+            axes.set_ylim(0, top)  # first: the ticks' decimals and the distance of the names depend on it
+        style_axes(axes, title=title, percent=percent)
         name_ends(
             axes, {name: (points[-1], colours[name]) for name, points in lines.items()}, percent=percent
         )

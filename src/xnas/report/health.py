@@ -132,21 +132,26 @@ def concerns(groups: Mapping[str, Group], epoch: SearchEpoch) -> dict[str, str]:
             continue
         if health.skip > MOST_SKIP:
             said.setdefault("skip", []).append(f"{health.skip:.0%} of group {name}'s")
-        scale = scale_of(group, weights)
-        if scale in ("far above", "far below"):
-            line = f"in group {name}, L = {group.reward_bound:g} {scale_words(group, weights)}"
-            said.setdefault(scale, []).append(line)
-    remedies = {
-        "far above": "a new search with a smaller --search.reward-bound would move and wipe out more",
-        "far below": "a new search with a larger --search.reward-bound would hear them",
+        match scale_of(group, weights):
+            case "far above":
+                line = f"group {name}: L = {group.reward_bound:g}, mean |R| {reward_size(weights):.2g}"
+                said.setdefault("far above", []).append(line)
+            case "far below":
+                line = f"group {name}: L = {group.reward_bound:g}, {clip_share(weights):.0%} clipped"
+                said.setdefault("far below", []).append(line)
+    lines = {
+        "skip": "skip connections lead {} forecasters: a search that collapses ends so; compare what it finds with "
+        "controls",
+        "far above": "L is far above the rewards ({}), none of which was clipped: the weights move little, and nobody "
+        "is wiped out before the end; a new search with a smaller --search.reward-bound would do more",
+        "far below": "L is far below the rewards ({}): of those that are clipped only the sign is heard; a new search "
+        "with a larger --search.reward-bound would hear more",
     }
-    found = {kind: f"{'; '.join(said[kind])}; {remedies[kind]}" for kind in remedies if kind in said}
-    if "skip" in said:
-        found["skip"] = (
-            f"skip connections lead {' and '.join(said['skip'])} forecasters: a search that collapses ends so; compare "
-            "what it finds with controls"
-        )
-    return found
+    return {
+        kind: line.format((" and " if kind == "skip" else "; ").join(said[kind]))
+        for kind, line in lines.items()
+        if kind in said
+    }
 
 
 def reward_size(weights: GroupWeights) -> float | None:
@@ -180,10 +185,10 @@ def _entropy(u_K: Sequence[float], *, num_experts: int) -> float:
 
 
 def _last_share(group: Group, size: float) -> str:
-    """From when on somebody can be wiped out by rewards of that size, in words."""
+    """From when on somebody can be wiped out by rewards of that size, as the end of a sentence."""
     threshold = (group.zeta or 0.0) * (group.reward_bound or 0.0)
     last = size / (size + threshold) if threshold > 0 else 1.0
-    return f", and no expert is wiped out before the last {last:.1%} of the search"
+    return f", and no expert is wiped out before the last {100 * last:.2g} % of the search"
 
 
 def _mean(values: Sequence[float]) -> float | None:

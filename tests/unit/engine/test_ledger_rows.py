@@ -88,7 +88,10 @@ def test_rivals_have_no_ledger(tiny: Config, data: DataSet, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("reward_bound", "words"),
-    [(1000.0, "L = 1000 is far above the rewards"), (1e-4, "L = 0.0001 clips 100% of the rewards")],
+    [
+        (1000.0, "L is far above the rewards (group normal: L = 1000, mean |R| 0."),
+        (1e-4, "L is far below the rewards (group normal: L = 0.0001, 100% clipped; group reduction: "),
+    ],
 )
 def test_an_l_that_does_not_suit_is_said_once_by_a_resumed_search_too(
     reward_bound: float, words: str, tiny: Config, data: DataSet, tmp_path: Path
