@@ -47,7 +47,7 @@ OTHERS = {
 """Other settings by name, laid over these."""
 
 
-REMARKS = ("warning: skip connections lead", "warning: in group")
+REMARKS = ("warning: skip connections lead", "warning: L is far")
 """How the remarks of a search on its health begin: they come in runs that nothing happened to, too."""
 
 

@@ -48,7 +48,12 @@ def test_the_panel_tells_of_entropy_leaders_regret_and_cost(tmp_path: Path) -> N
             "u": [[1 / 7] * 7] * 14,
             "log_v": [[0.0] * 2 + [1.0] + [0.0] * 4] * 14,
         }
-        group["ledger"] |= {"regret": [3.14] * 14, "bound": [12.4] * 14, "clip_rate": [0.021] * 14, "reward_size": [0.05] * 14}
+        group["ledger"] |= {
+            "regret": [3.14] * 14,
+            "bound": [12.4] * 14,
+            "clip_rate": [0.021] * 14,
+            "reward_size": [0.05] * 14,
+        }
     rows[-1]["multiply_adds"] = rows[2]["multiply_adds"] * 64 // 100
     lines = panel(rows, tmp_path).splitlines()
     (normal,) = [line for line in lines if "3.14 / 12.4" in line and "normal" in line]
