@@ -143,7 +143,8 @@ def concerns(groups: Mapping[str, Group], epoch: SearchEpoch) -> dict[str, str]:
         "skip": "skip connections lead {} forecasters: a search that collapses ends so; compare what it finds with "
         "controls",
         "far above": "L is far above the rewards ({}), none of which was clipped: the weights move little, and by "
-        "rewards of that size nobody is wiped out before the end; a new search with a smaller --search.reward-bound would do more",
+        "rewards of that size nobody is wiped out before the end; a new search with a smaller --search.reward-bound "
+        "would do more",
         "far below": "L is far below the rewards ({}): of those that are clipped only the sign is heard; a new search "
         "with a larger --search.reward-bound would hear more",
     }
