@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from xnas.experts.state import ExpertRule, ExpertState
+from xnas.experts.step_size import check_positive
 from xnas.experts.update import clip_rewards
 
 
@@ -40,6 +41,7 @@ def regret_bound(
         raise ValueError(f"num_experts must be at least 1; got {num_experts}")
     if num_experts == 1:
         return 0.0
+    check_positive("reward_bound", reward_bound)
     if not step_size > 0:
         raise ValueError(f"step_size must be positive for the bound to exist; got {step_size}")
     return (

@@ -16,8 +16,7 @@ same for all and nothing that any expert has earned.
 import torch
 from torch import Tensor
 
-from xnas.optimizers.darts import NOISE, adam
-from xnas.optimizers.gumbel import Annealing, GumbelLearner
+from xnas.optimizers.gumbel import GumbelLearner, adam_learner
 from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 HOT, COLD = 10.0, 0.1
@@ -43,13 +42,6 @@ class Gdas(RivalOptimizer):
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> GdasLearner:
+    def build_learner(recipe: Recipe) -> GumbelLearner:
         """Starts near uniform."""
-        return GdasLearner(
-            recipe.num_forecasters,
-            recipe.num_experts,
-            descent=lambda parameters: adam(recipe, parameters),
-            annealing=Annealing(start=HOT, end=COLD, rounds=recipe.rounds),
-            noise=NOISE,
-            generator=recipe.generator,
-        )
+        return adam_learner(GdasLearner, recipe, hot=HOT, cold=COLD)

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xnas.optimizers.darts import NOISE, adam
 from xnas.optimizers.learner import GENERATOR, SamplingLearner
+from xnas.optimizers.rival_optimizer import Recipe
 from xnas.optimizers.softmax import Descent, SoftmaxLearner, softmax_gradient
 
 
@@ -88,3 +90,15 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         super().load_state_dict(state)
         self.sample_EK = state["sample_EK"].to(self.sample_EK).clone()
         self.generator.set_state(state[GENERATOR].cpu())
+
+
+def adam_learner(kind: type[GumbelLearner], recipe: Recipe, *, hot: float, cold: float) -> GumbelLearner:
+    """A learner that starts near uniform and cools from `hot` to `cold`; Adam as in DARTS descends alpha."""
+    return kind(
+        recipe.num_forecasters,
+        recipe.num_experts,
+        descent=lambda parameters: adam(recipe, parameters),
+        annealing=Annealing(start=hot, end=cold, rounds=recipe.rounds),
+        noise=NOISE,
+        generator=recipe.generator,
+    )

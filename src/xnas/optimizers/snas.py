@@ -12,8 +12,7 @@ In one thing the harness differs from the paper: there weights and alpha learn f
 sample; here, as for all rivals, alpha learns from the validation half, with a sample of its own.
 """
 
-from xnas.optimizers.darts import NOISE, adam
-from xnas.optimizers.gumbel import Annealing, GumbelLearner
+from xnas.optimizers.gumbel import GumbelLearner, adam_learner
 from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 HOT, COLD = 1.0, 0.03
@@ -30,11 +29,4 @@ class Snas(RivalOptimizer):
     @staticmethod
     def build_learner(recipe: Recipe) -> GumbelLearner:
         """Starts near uniform."""
-        return GumbelLearner(
-            recipe.num_forecasters,
-            recipe.num_experts,
-            descent=lambda parameters: adam(recipe, parameters),
-            annealing=Annealing(start=HOT, end=COLD, rounds=recipe.rounds),
-            noise=NOISE,
-            generator=recipe.generator,
-        )
+        return adam_learner(GumbelLearner, recipe, hot=HOT, cold=COLD)
