@@ -35,7 +35,7 @@ def regret_bound(
 
     With an update after each of t feedbacks `squared_feedbacks`, the sum of F^2 over all updates, is t, and this is
     theorem 1 (equation 3). A lone expert is its own mixture: its regret and its bound are zero.
-    Raises ValueError for fewer than one expert, or, with more than one, a step size or reward bound that is not positive.
+    Raises ValueError for fewer than one expert and, with more, a step size or reward bound that is not positive.
     """
     if num_experts < 1:
         raise ValueError(f"num_experts must be at least 1; got {num_experts}")
