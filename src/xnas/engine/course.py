@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from xnas.data.batches import Augmentation, Batch, batches
 from xnas.data.images import Images, Normalisation
-from xnas.engine.config import RetrainConfig, SearchConfig
+from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
 from xnas.engine.runtime import random_states, set_random_states
 from xnas.engine.schedule import cosine
@@ -30,6 +30,9 @@ class Course(ABC):
     """The first word of its checkpoints' names, and of what is shown."""
     row_kinds: ClassVar[tuple[str, ...]]
     """The kinds of rows that it adds to metrics.jsonl."""
+    width: ClassVar[str]
+    """The flag of its network's channels."""
+    config: Config
 
     def __init__(
         self,
@@ -85,6 +88,16 @@ class Course(ABC):
     def where(self) -> str:
         """The round that comes next, in words."""
         return f"round {self.round_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
+
+    @property
+    def kind_of_rounds(self) -> str:
+        """What the round that comes next is one of: all of a kind take the same memory, if not always all of it."""
+        return "rounds"
+
+    @property
+    def smaller(self) -> str:
+        """What would take less memory, but for --save-memory."""
+        return f"a smaller --{self.phase}.batch-size or fewer {self.width}"
 
     full_multiply_adds: int | None = None
     """Of a supernet before anything left it, for one image."""

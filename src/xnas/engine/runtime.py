@@ -1,5 +1,6 @@
 """Devices, threads and the environment: everything else asks this file."""
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -97,10 +98,15 @@ def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.devic
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux."""
+    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux.
+
+    There, what earlier work has freed goes back to the system first; glibc keeps it otherwise, and it would be counted.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # no glibc
+            ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError), open("/proc/self/clear_refs", "w") as switch:
             switch.write("5")
 
