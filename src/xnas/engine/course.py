@@ -15,7 +15,7 @@ from xnas.data.batches import Augmentation, Batch, batches
 from xnas.data.images import Images, Normalisation
 from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
-from xnas.engine.runtime import random_states, set_random_states
+from xnas.engine.runtime import autocast, random_states, set_random_states
 from xnas.engine.schedule import cosine
 from xnas.report.metrics import Group
 
@@ -53,6 +53,7 @@ class Course(ABC):
         self.normalisation, self.augmentation = normalisation, augmentation
         self.device = device
         self.rounds = 0
+        autocast(device, settings.precision)  # a device that cannot says so before anything is computed
 
     @property
     def epochs(self) -> int:
@@ -142,12 +143,19 @@ class Course(ABC):
             device=self.device,
         )
 
+    def forecast(self, images_BCHW: Tensor) -> Tensor:
+        """The network's logits, (B, D), for losses: float32, whatever the precision of the pass."""
+        with autocast(self.device, self.settings.precision):
+            logits_BD: Tensor = self.network(images_BCHW)
+        return logits_BD.float()
+
     def descend(self, batch: Batch, images: Images) -> None:
         """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
         descend(
             self.network,
             self.weights,
             batch,
+            forecast=self.forecast,
             images=images,
             clip_norm=self.settings.clip_norm,
             where=self.where,

@@ -1,6 +1,6 @@
 """One step of a network's weights, and the running means of an epoch, shared by search and retraining."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,18 +38,19 @@ def descend(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
+    forecast: Callable[[Tensor], Tensor],
     images: Images,
     clip_norm: float,
     where: str,
     tally: "Tally",
 ) -> None:
-    """One step of the network weights down the training loss (algorithm 1, line 4).
+    """One step of the network weights down the loss of what `forecast` makes of a batch (algorithm 1, line 4).
 
     Raises NonFinite, before anything is updated, if the loss or the gradient is not finite; `where` says at which
     step, `images` is the set that the batch is of.
     """
     optimizer.zero_grad(set_to_none=True)
-    logits = network(batch.images_BCHW)
+    logits = forecast(batch.images_BCHW)
     loss = F.cross_entropy(logits, batch.labels_B)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(network.parameters(), clip_norm)

@@ -192,10 +192,10 @@ class Search(Course):
         seen: list[Tensor] = []
 
         def relearn() -> Tensor:
-            return F.cross_entropy(self.network(train.images_BCHW), train.labels_B, reduction="none")
+            return F.cross_entropy(self.forecast(train.images_BCHW), train.labels_B, reduction="none")
 
         def forecast() -> Tensor:
-            logits_BD = self.network(validation.images_BCHW)
+            logits_BD = self.forecast(validation.images_BCHW)
             seen[:] = [logits_BD.detach()]
             return F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
 
