@@ -1,23 +1,31 @@
 // The kernels for one type of number, as functions that any language can call. REAL says which type.
 #include "separable_gradients.hpp"
 
+template <int N>
+using Constant = std::integral_constant<int, N>;
+
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-// The widest vector that a number of channels fills; with more than one it may stay part empty.
+// f(bytes, vectors): the widest vector that a number of channels fills; with more than one, the last may stay part empty.
 template <typename F>
 static void with_width(int channels, F f)
 {
-    constexpr int least = 16;
-    if (WIDEST >= 64 && channels * sizeof(REAL) > 32) return f(std::integral_constant<int, WIDEST>());
-    if (WIDEST >= 32 && channels * sizeof(REAL) > 16) return f(std::integral_constant<int, std::min(WIDEST, 32)>());
-    f(std::integral_constant<int, least>());
+    const std::size_t bytes = channels * sizeof(REAL);
+    if (bytes <= 16) return f(Constant<16>(), Constant<1>());
+    if (bytes <= 32 && WIDEST >= 32) return f(Constant<std::min(WIDEST, 32)>(), Constant<1>());
+    if constexpr (sizeof(REAL) == 4) {  // the type that networks are trained in
+        if (bytes <= WIDEST) return f(Constant<WIDEST>(), Constant<1>());
+        if (bytes == 2 * WIDEST) return f(Constant<WIDEST>(), Constant<2>());
+        if (bytes == 4 * WIDEST) return f(Constant<WIDEST>(), Constant<4>());
+    }
+    f(Constant<WIDEST>(), Constant<0>());
 }
 
 EXPORT void separable_forward(const Shape* shape, const REAL* in, const double* in_norm, const REAL* depthwise,
                               const REAL* pointwise, double eps, REAL* out, double* out_norm)
 {
-    with_width(shape->channels, [&](auto bytes) {
-        Separable<REAL, decltype(bytes)::value>(*shape, in_norm, depthwise, pointwise).forward(in, eps, out, out_norm);
+    with_width(shape->channels, [&](auto bytes, auto vectors) {
+        Separable<REAL, decltype(bytes)::value, decltype(vectors)::value>(*shape, in_norm, depthwise, pointwise).forward(in, eps, out, out_norm);
     });
 }
 
@@ -26,8 +34,8 @@ EXPORT void separable_backward(const Shape* shape, const REAL* in, const double*
                                int adds, double* in_dz, REAL* by_depthwise, REAL* by_pointwise)
 {
     const int C = shape->channels;
-    with_width(C, [&](auto bytes) {
-        SeparableGradients<REAL, decltype(bytes)::value>(*shape, in_norm, depthwise, pointwise)
+    with_width(C, [&](auto bytes, auto vectors) {
+        SeparableGradients<REAL, decltype(bytes)::value, decltype(vectors)::value>(*shape, in_norm, depthwise, pointwise)
             .backward(in, {g, z, dz, dz + C, dz + 2 * C}, in_norm, by_in, adds, in_dz, by_depthwise, by_pointwise);
     });
 }

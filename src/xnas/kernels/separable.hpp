@@ -43,7 +43,8 @@ struct Layout : Shape {
     }
 };
 
-template <typename T, int BYTES>
+// VECTORS: of the channels, where the code is made for that number; 0: for any.
+template <typename T, int BYTES, int VECTORS>
 struct Separable {
     using V = Vector<T, BYTES>;
     using Vec = typename V::type;
@@ -59,10 +60,10 @@ struct Separable {
         : shape(given, V::lanes), normed(in_norm != nullptr)
     {
         const int C = shape.channels, padded = shape.padded;
-        const long vectors = 2L * shape.taps * shape.vectors + 2 * shape.matrix + 2 * shape.vectors;
+        const long vectors = 2L * shape.taps * num_vectors() + 2 * shape.matrix + 2 * num_vectors();
         taps = static_cast<Vec*>(scratch(0, sizeof(Vec) * vectors));
-        flipped = taps + long(shape.taps) * shape.vectors;
-        by_inputs = flipped + long(shape.taps) * shape.vectors;
+        flipped = taps + long(shape.taps) * num_vectors();
+        by_inputs = flipped + long(shape.taps) * num_vectors();
         by_outputs = by_inputs + shape.matrix;
         scale = numbers(by_outputs + shape.matrix);
         shift = scale + padded;
@@ -82,6 +83,8 @@ struct Separable {
         }
     }
 
+    INLINE int num_vectors() const { return VECTORS ? VECTORS : shape.vectors; }
+
     static INLINE T* numbers(Vec* vectors) { return reinterpret_cast<T*>(vectors); }
     static INLINE const T* numbers(const Vec* vectors) { return reinterpret_cast<const T*>(vectors); }
 
@@ -100,7 +103,7 @@ struct Separable {
     // The first pixel inside a plane's border, in row y of the image.
     INLINE Vec* inside(Vec* plane, int y) const
     {
-        return plane + (long(y + shape.pad_y) * shape.plane_width + shape.pad_x) * shape.vectors;
+        return plane + (long(y + shape.pad_y) * shape.plane_width + shape.pad_x) * num_vectors();
     }
 
     // relu(norm(in)) into the middle of a plane. What is not a number stays so.
@@ -115,7 +118,7 @@ struct Separable {
                 for (int x = 0; x < shape.width; x++) {
                     Vec value = V::load(from + long(x) * C + v * V::lanes, count);
                     if (normed) value = value * a + b;
-                    row[x * shape.vectors + v] = value < 0 ? Vec{} : value;
+                    row[x * num_vectors() + v] = value < 0 ? Vec{} : value;
                 }
             });
         }
@@ -134,17 +137,29 @@ struct Separable {
     // A row of depthwise outputs; `from` is what the first tap of the first pixel reads, `wide` its plane's width.
     INLINE void depthwise_row(Vec* out, const Vec* from, const Vec* kernel, int wide, int stride, int width) const
     {
-        const int vectors = shape.vectors;
+        // Constants where they matter: addresses then need no arithmetic of their own.
+        if (stride > 1) depthwise_taps<0, 0>(out, from, kernel, wide, stride, width);
+        else if (shape.kernel_x == 3) depthwise_taps<3, 1>(out, from, kernel, wide, 1, width);
+        else if (shape.kernel_x == 5) depthwise_taps<5, 1>(out, from, kernel, wide, 1, width);
+        else depthwise_taps<0, 1>(out, from, kernel, wide, 1, width);
+    }
+
+    template <int KERNEL_X, int STRIDE>
+    INLINE void depthwise_taps(Vec* out, const Vec* from, const Vec* kernel, int wide, int stride, int width) const
+    {
+        const int vectors = num_vectors(), step = (STRIDE ? STRIDE : stride) * vectors;
+        const int kernel_x = KERNEL_X ? KERNEL_X : shape.kernel_x, apart = shape.dilation * vectors;
         each_block(width, [&](int x, auto block) INLINE_LAMBDA {
             constexpr int N = decltype(block)::value;
             for (int v = 0; v < vectors; v++) {
                 Vec sum[N] = {};
-                for (int ky = 0; ky < shape.kernel_y; ky++)
-                    for (int kx = 0; kx < shape.kernel_x; kx++) {
-                        const Vec tap = kernel[(ky * shape.kernel_x + kx) * vectors + v];
-                        const Vec* at = from + (long(ky) * wide + kx) * shape.dilation * vectors + v;
-                        for (int p = 0; p < N; p++) sum[p] += at[long(x + p) * stride * vectors] * tap;
-                    }
+                const Vec *row = from + long(x) * step + v, *tap = kernel + v;
+                for (int ky = 0; ky < shape.kernel_y; ky++, row += long(wide) * apart) {
+                    const Vec* at = row;
+#pragma GCC unroll 5
+                    for (int kx = 0; kx < kernel_x; kx++, at += apart, tap += vectors)
+                        for (int p = 0; p < N; p++) sum[p] += at[p * step] * *tap;
+                }
                 for (int p = 0; p < N; p++) out[(x + p) * vectors + v] = sum[p];
             }
         });
@@ -153,15 +168,16 @@ struct Separable {
     // out = in @ weights, for the pixels of a tile.
     INLINE void pointwise(Vec* out, const Vec* in, const Vec* weights, int pixels) const
     {
-        const int vectors = shape.vectors;
+        const int vectors = num_vectors(), padded = vectors * V::lanes;
         each_block(pixels, [&](int x, auto block) INLINE_LAMBDA {
             constexpr int N = decltype(block)::value;
+            const T* from = numbers(in + x * vectors);
             for (int v = 0; v < vectors; v++) {
                 Vec sum[N] = {};
-                for (int i = 0; i < shape.channels; i++) {
-                    const Vec weight = weights[long(i) * vectors + v];
-                    for (int p = 0; p < N; p++) sum[p] += numbers(in + (x + p) * vectors)[i] * weight;
-                }
+                const Vec* weight = weights + v;
+#pragma GCC unroll 4
+                for (int i = 0; i < shape.channels; i++, weight += vectors)
+                    for (int p = 0; p < N; p++) sum[p] += from[p * padded + i] * *weight;
                 for (int p = 0; p < N; p++) out[(x + p) * vectors + v] = sum[p];
             }
         });
@@ -171,16 +187,18 @@ struct Separable {
     void forward(const T* in, double eps, T* out, double* out_norm) const
     {
         const Layout& s = shape;
-        const int vectors = s.vectors, C = s.channels;
+        const int vectors = num_vectors(), C = s.channels;
         const long pixels = long(s.out_height) * s.out_width;
         double* each = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * C));
-#pragma omp parallel for num_threads(s.threads) schedule(static)
+#pragma omp parallel num_threads(s.threads)
+        {
+        const long tile = long(s.tile) * s.out_width * vectors;
+        Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * (s.plane + 2 * tile + 3 * vectors)));
+        Vec *hidden = plane + s.plane, *result = hidden + tile;
+        Vec *first = result + tile, *sum = first + vectors, *square = sum + vectors;
+        std::memset(plane, 0, sizeof(Vec) * s.plane);
+#pragma omp for schedule(static)
         for (int b = 0; b < s.samples; b++) {
-            const long tile = long(s.tile) * s.out_width * vectors;
-            Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * (s.plane + 2 * tile + 3 * vectors)));
-            Vec *hidden = plane + s.plane, *result = hidden + tile;
-            Vec *first = result + tile, *sum = first + vectors, *square = sum + vectors;
-            std::memset(plane, 0, sizeof(Vec) * s.plane);
             std::memset(sum, 0, sizeof(Vec) * 2 * vectors);
             stage(plane, in + b * s.image);
             for (int top = 0; top < s.out_height; top += s.tile) {
@@ -210,6 +228,7 @@ struct Separable {
                 each[2L * b * C + c] = numbers(first)[c] + total / pixels;
                 each[(2L * b + 1) * C + c] = numbers(square)[c] - total * total / pixels;
             }
+        }
         }
         Mixture<T, BYTES>::join_moments(s.samples, pixels, C, each, eps, out_norm);
     }

@@ -2,12 +2,12 @@
 #pragma once
 #include "separable.hpp"
 
-template <typename T, int BYTES>
-struct SeparableGradients : Separable<T, BYTES> {
-    using Base = Separable<T, BYTES>;
+template <typename T, int BYTES, int VECTORS>
+struct SeparableGradients : Separable<T, BYTES, VECTORS> {
+    using Base = Separable<T, BYTES, VECTORS>;
     using V = typename Base::V;
     using Vec = typename Base::Vec;
-    using Base::Base, Base::shape, Base::numbers, Base::taps;
+    using Base::Base, Base::shape, Base::numbers, Base::num_vectors, Base::taps;
 
     // What one thread works in: all of it but the planes stays in its first caches.
     struct Work {
@@ -30,14 +30,14 @@ struct SeparableGradients : Separable<T, BYTES> {
             line = by_hidden + tile;
             sum = line + row;
             product = sum + s.vectors;
-            std::memset(plane, 0, sizeof(Vec) * s.plane);
+            std::memset(plane, 0, sizeof(Vec) * (s.plane + by_plane_size));
         }
     };
 
     // by_weights += in^T @ by_out, over the pixels of a tile.
     INLINE void pointwise_weights(Vec* by_weights, const Vec* in, const Vec* by_out, int pixels) const
     {
-        const int vectors = shape.vectors;
+        const int vectors = num_vectors();
         for (int i = 0; i < shape.channels; i += 8) {  // lanes come in eights or the row is padded with zeros
             const int some = std::min(8, shape.padded - i);
             for (int v = 0; v < vectors; v++) {
@@ -52,33 +52,40 @@ struct SeparableGradients : Separable<T, BYTES> {
     INLINE void outer(Vec* to, const T* in, const Vec* by_out, int pixels) const
     {
         Vec sum[N];
-        for (int k = 0; k < N; k++) sum[k] = to[k * shape.vectors];
+        for (int k = 0; k < N; k++) sum[k] = to[k * num_vectors()];
         for (int p = 0; p < pixels; p++) {
-            const Vec gradient = by_out[p * shape.vectors];
+            const Vec gradient = by_out[p * num_vectors()];
             for (int k = 0; k < N; k++) sum[k] += in[long(p) * shape.padded + k] * gradient;
         }
-        for (int k = 0; k < N; k++) to[k * shape.vectors] = sum[k];
+        for (int k = 0; k < N; k++) to[k * num_vectors()] = sum[k];
     }
 
     // by_taps += what a row of gradients says about the depthwise kernel.
     INLINE void depthwise_weights(Vec* by_taps, const Vec* from, const Vec* by_out) const
     {
-        for (int v = 0; v < shape.vectors; v++)
+        for (int v = 0; v < num_vectors(); v++)
             for (int ky = 0; ky < shape.kernel_y; ky++) {
-                const Vec* at = from + long(ky) * shape.dilation * shape.plane_width * shape.vectors + v;
-                Vec* to = by_taps + ky * shape.kernel_x * shape.vectors + v;
-                int kx = 0;
-                for (; kx + 5 <= shape.kernel_x; kx += 5) taps_row<5>(to, at, by_out + v, kx);
-                for (; kx + 3 <= shape.kernel_x; kx += 3) taps_row<3>(to, at, by_out + v, kx);
-                for (; kx < shape.kernel_x; kx++) taps_row<1>(to, at, by_out + v, kx);
+                const Vec* at = from + long(ky) * shape.dilation * shape.plane_width * num_vectors() + v;
+                Vec* to = by_taps + ky * shape.kernel_x * num_vectors() + v;
+                if (shape.stride == 1) taps_rows<1>(to, at, by_out + v);
+                else taps_rows<0>(to, at, by_out + v);
             }
     }
 
-    template <int N>
+    template <int STRIDE>
+    INLINE void taps_rows(Vec* to, const Vec* from, const Vec* by_out) const
+    {
+        int kx = 0;
+        for (; kx + 5 <= shape.kernel_x; kx += 5) taps_row<5, STRIDE>(to, from, by_out, kx);
+        for (; kx + 3 <= shape.kernel_x; kx += 3) taps_row<3, STRIDE>(to, from, by_out, kx);
+        for (; kx < shape.kernel_x; kx++) taps_row<1, STRIDE>(to, from, by_out, kx);
+    }
+
+    template <int N, int STRIDE>
     INLINE void taps_row(Vec* by_taps, const Vec* from, const Vec* by_out, int kx) const
     {
-        const int vectors = shape.vectors;
-        const long apart = long(shape.dilation) * vectors, step = long(shape.stride) * vectors;
+        const int vectors = num_vectors();
+        const long apart = long(shape.dilation) * vectors, step = long(STRIDE ? STRIDE : shape.stride) * vectors;
         from += kx * apart;
         Vec even[N] = {}, odd[N] = {};  // two sums each: one would wait for itself
         int x = 0;
@@ -97,7 +104,7 @@ struct SeparableGradients : Separable<T, BYTES> {
     // The gradients of a row of outputs, on to the inputs that its taps read.
     INLINE void scatter(Vec* to, const Vec* by_hidden) const
     {
-        const int vectors = shape.vectors;
+        const int vectors = num_vectors();
         for (int ky = 0; ky < shape.kernel_y; ky++)
             for (int kx = 0; kx < shape.kernel_x; kx++) {
                 Vec* at = to + (long(ky) * shape.plane_width + kx) * shape.dilation * vectors;
@@ -120,7 +127,7 @@ struct SeparableGradients : Separable<T, BYTES> {
                   T* by_depthwise, T* by_pointwise) const
     {
         const Layout& s = shape;
-        const int vectors = s.vectors, C = s.channels, chunks = std::min(s.samples, Base::CHUNKS);
+        const int vectors = num_vectors(), C = s.channels, chunks = std::min(s.samples, Base::CHUNKS);
         const bool weights = by_depthwise != nullptr;
         const long by_size = long(s.taps) * vectors + s.matrix;
         Vec* by_chunk = weights ? static_cast<Vec*>(scratch(2, sizeof(Vec) * by_size * chunks)) : nullptr;
@@ -132,14 +139,17 @@ struct SeparableGradients : Separable<T, BYTES> {
             coefficients[s.padded + c] = T(dz.beta[c]);
             coefficients[2 * s.padded + c] = T(dz.gamma[c]);
         }
-#pragma omp parallel for num_threads(s.threads) schedule(static)
+#pragma omp parallel num_threads(s.threads)
+        {
+        const Work work(s);
+#pragma omp for schedule(static)
         for (int chunk = 0; chunk < chunks; chunk++) {
-            const Work work(s);
-            Vec *by_taps = weights ? by_chunk + by_size * chunk : nullptr, *by_matrix = by_taps + long(s.taps) * vectors;
+            Vec* by_taps = weights ? by_chunk + by_size * chunk : nullptr;
+            Vec* by_matrix = weights ? by_taps + long(s.taps) * vectors : nullptr;
             if (weights) std::memset(by_taps, 0, sizeof(Vec) * by_size);
             const int end = int(long(chunk + 1) * s.samples / chunks);
             for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
-                std::memset(work.by_plane, 0, sizeof(Vec) * work.by_plane_size);
+                if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * work.by_plane_size);
                 std::memset(work.sum, 0, sizeof(Vec) * 2 * vectors);
                 this->stage(work.plane, in + b * s.image);
                 for (int top = 0; top < s.out_height; top += s.tile)
@@ -152,6 +162,7 @@ struct SeparableGradients : Separable<T, BYTES> {
                 }
             }
         }
+        }
         if (in_dz) norm_gradient(sums, in_norm, in_dz);
         if (weights) add_chunks(by_chunk, chunks, by_depthwise, by_pointwise);
     }
@@ -161,7 +172,7 @@ private:
                                 Vec* by_taps, Vec* by_matrix) const
     {
         const Layout& s = shape;
-        const int vectors = s.vectors, C = s.channels;
+        const int vectors = num_vectors(), C = s.channels;
         const int rows = std::min(s.tile, s.out_height - top), count = rows * s.out_width;
         const long at = b * s.out_image + long(top) * s.out_width * C;
         this->each_vector([&](int v, int lanes) INLINE_LAMBDA {
@@ -191,7 +202,7 @@ private:
     INLINE void row_of_inputs(const Work& work, const T* in, T* by_in, int y, bool adds, bool summed) const
     {
         const Layout& s = shape;
-        const int vectors = s.vectors, C = s.channels;
+        const int vectors = num_vectors(), C = s.channels;
         const Vec *active = this->inside(work.plane, y), *by_active = work.line;
         if (s.stride == 1)
             this->depthwise_row(work.line, work.by_plane + long(y) * work.by_wide * vectors, this->flipped,
