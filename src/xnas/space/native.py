@@ -47,7 +47,8 @@ class NativeNodes:
     """Computes the nodes of one pass through a cell; poolings of a source serve all edges that leave it."""
 
     def __init__(self) -> None:
-        self._ready: dict[tuple[int, str], tuple[Tensor, Tensor]] = {}
+        self._pooled: dict[_Key, tuple[Tensor, Tensor]] = {}
+        self._shared = _Shared()
 
     def __call__(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
         """The sum of the forecasters' mixtures, each of its own source."""
@@ -62,42 +63,62 @@ class NativeNodes:
 
     def _mixed(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
         sources = [calls.dense(source) for source in sources]
-        tensors, branches, edge_start = list(sources), [], 0
+        read = _Read(list(sources), [(source, "") for source in range(len(sources))])
+        branches, edge_start = [], 0
         for source, forecaster in enumerate(forecasters):
             for place, expert in forecaster.computed():
                 if not isinstance(expert, Zero):
-                    branches.append(self._branch(edge_start + place, expert, source, tensors))
+                    branches.append(self._branch(edge_start + place, expert, source, read))
             edge_start += len(forecaster.names)
         if not branches:
             return torch.stack([f(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
         weights = torch.cat([f.weights(x) for f, x in zip(forecasters, sources, strict=True)], dim=-1)
-        mixed: Tensor = _Node.apply(tuple(branches), weights, *tensors)
+        mixed: Tensor = _Node.apply(tuple(branches), self._shared.share(read.keys), weights, *read.tensors)
         return mixed
 
-    def _branch(self, place: int, expert: nn.Module, source: int, tensors: list[Tensor]) -> _Branch:
-        """How the node computes an expert; what that reads is added to `tensors`."""
+    def _branch(self, place: int, expert: nn.Module, source: int, read: "_Read") -> _Branch:
+        """How the node computes an expert; what that reads is added to `read`."""
         if isinstance(expert, nn.Identity):
             return _Branch(place, source)
+        inputs = read.tensors[source]
         if isinstance(expert, Separable) and all(_plain(norm) for _, _, norm in expert.rounds):
             rounds = []
             for depthwise, pointwise, norm in expert.rounds:
-                rounds.append(_Round(len(tensors), depthwise.stride[0], depthwise.dilation[0], norm.eps))
-                tensors += [depthwise.weight, pointwise.weight]
+                weights = read.add(depthwise.weight)
+                read.add(pointwise.weight)
+                rounds.append(_Round(weights, depthwise.stride[0], depthwise.dilation[0], norm.eps))
             return _Branch(place, source, rounds=tuple(rounds))
-        norm: Tensor | None
         if isinstance(expert, Pooled) and _plain(expert[1]):
-            shared = (source, str(expert[0]))
-            if shared not in self._ready:
-                self._ready[shared] = _with_norm(expert[0], tensors[source], expert[1])
-            output, norm = self._ready[shared]
-        elif isinstance(expert, FactorizedReduce) and _plain(expert.norm):
-            output, norm = _with_norm(expert.reduced, tensors[source], expert.norm)
-        elif isinstance(expert, nn.Sequential) and len(expert) > 1 and _plain(expert[-1]):
-            output, norm = _with_norm(expert[:-1], tensors[source], expert[-1])
-        else:
-            output, norm = calls.dense(expert(tensors[source])), None
-        tensors.append(output)
-        return _Branch(place, len(tensors) - 1, norm)
+            key = (source, str(expert[0]))
+            if key not in self._pooled:
+                self._pooled[key] = _with_norm(expert[0], inputs, expert[1])
+            output, moments = self._pooled[key]
+            return _Branch(place, read.add(output, key), moments)
+        if isinstance(expert, FactorizedReduce) and _plain(expert.norm):
+            output, moments = _with_norm(expert.reduced, inputs, expert.norm)
+            return _Branch(place, read.add(output), moments)
+        if isinstance(expert, nn.Sequential) and len(expert) > 1 and _plain(expert[-1]):
+            output, moments = _with_norm(expert[:-1], inputs, expert[-1])
+            return _Branch(place, read.add(output), moments)
+        return _Branch(place, read.add(calls.dense(expert(inputs))))
+
+
+_Key = tuple[int, str]
+"""Of a tensor that several nodes read: the source, and what was computed from it."""
+
+
+@dataclass
+class _Read:
+    """The tensors that a node reads; those that other nodes read too have a key."""
+
+    tensors: list[Tensor]
+    keys: list[_Key | None]
+
+    def add(self, tensor: Tensor, key: _Key | None = None) -> int:
+        """Its place."""
+        self.tensors.append(tensor)
+        self.keys.append(key)
+        return len(self.tensors) - 1
 
 
 def _plain(norm: nn.Module) -> bool:
@@ -111,17 +132,65 @@ def _with_norm(compute: Callable[[Tensor], Tensor], source: Tensor, norm: nn.Mod
     return output, calls.moments(output.detach(), eps=norm.eps)
 
 
+class _Shared:
+    """Gradients by tensors that several nodes of a cell read, added up in one place instead of node by node.
+
+    Every node is read by all nodes after it, so that its backward pass comes after theirs. The first node that reads a
+    tensor is therefore the last to add to its gradient, and hands it on; the others hand on none.
+    """
+
+    def __init__(self) -> None:
+        self.gathered: dict[_Key, Tensor] = {}
+        self.num_nodes = 0
+        self._readers: dict[_Key, int] = {}
+
+    def share(self, keys: Sequence[_Key | None]) -> "_Share":
+        """The part of the next node, which reads tensors with these keys."""
+        node, self.num_nodes = self.num_nodes, self.num_nodes + 1
+        others = tuple(
+            key if key is not None and self._readers.setdefault(key, node) != node else None for key in keys
+        )
+        return _Share(self, node, tuple(keys), others)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a node knows of the gradients that it adds to."""
+
+    shared: _Shared
+    node: int
+    keys: tuple[_Key | None, ...]
+    others: tuple[_Key | None, ...]
+    """The keys of tensors that an earlier node reads too."""
+
+    def begin(self) -> list[Tensor | None]:
+        """The gradients that later nodes have left."""
+        gathered = self.shared.gathered
+        if self.node == self.shared.num_nodes - 1:
+            gathered.clear()  # a new backward pass
+        return [None if key is None else gathered.pop(key, None) for key in self.keys]
+
+    def end(self, by_tensor: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Those to hand on; the others are left for earlier nodes."""
+        for key, gradient in zip(self.others, by_tensor, strict=True):
+            if key is not None and gradient is not None:
+                self.shared.gathered[key] = gradient
+        return [
+            gradient if key is None else None for key, gradient in zip(self.others, by_tensor, strict=True)
+        ]
+
+
 class _Node(torch.autograd.Function):
     """tensors: the sources, then whatever else branches read and the weights of their rounds."""
 
     @staticmethod
-    def forward(ctx: Any, branches: tuple[_Branch, ...], weights: Tensor, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, branches: tuple[_Branch, ...], share: _Share, weights: Tensor, *tensors: Tensor) -> Tensor:
         computed = [_forward(branch, tensors) for branch in branches]
         outputs = [stages[-1][0] for stages in computed]
         norms_K2C = _norms([stages[-1][1] for stages in computed], channels=outputs[0].shape[1])
         coefficients_KC = _of_branches(weights, branches)[:, None] * norms_K2C[:, 1]
         constant_C = -(coefficients_KC * norms_K2C[:, 0]).sum(dim=0)
-        ctx.branches, ctx.num_tensors = branches, len(tensors)
+        ctx.branches, ctx.share, ctx.num_tensors = branches, share, len(tensors)
         kept = [kept for stages in computed for stage in stages for kept in stage if kept is not None]
         ctx.save_for_backward(weights, norms_K2C, *tensors, *kept)
         return calls.mix(outputs, coefficients_KC, constant_C)
@@ -139,15 +208,15 @@ class _Node(torch.autograd.Function):
         projected_KBC = (products_KBC - mean_K1C * sums_BC) * rstd_K1C  # on f_i, of which z_i is the unnormalised one
         by_outputs_K3C = _by_outputs(ctx.branches, weights, norms_K2C, sums_BC, projected_KBC, gradient)
         by_weights = None
-        if ctx.needs_input_grad[1]:
+        if ctx.needs_input_grad[2]:
             by_weights_BK = projected_KBC.sum(dim=-1).T.to(weights.dtype)
             by_weights = torch.zeros_like(weights)
             places = [branch.place for branch in ctx.branches]
             by_weights[..., places] = by_weights_BK if weights.dim() == 2 else by_weights_BK.sum(dim=0)
-        gradients = _Gradients(tensors, ctx.needs_input_grad[2:])
+        gradients = _Gradients(tensors, ctx.needs_input_grad[3:], begun=ctx.share.begin())
         for branch, stages, by_output_3C in zip(ctx.branches, computed, by_outputs_K3C, strict=True):
             gradients.add(branch, stages, gradient, by_output_3C)
-        return None, by_weights, *gradients.by_tensor
+        return None, None, by_weights, *ctx.share.end(gradients.by_tensor)
 
 
 _Stages = list[tuple[Tensor, Tensor | None]]
@@ -203,9 +272,8 @@ def _by_outputs(
 class _Gradients:
     """Gradients by a node's tensors, gathered branch by branch."""
 
-    def __init__(self, tensors: Sequence[Tensor], needed: Sequence[bool]) -> None:
-        self.tensors, self.needed = tensors, needed
-        self.by_tensor: list[Tensor | None] = [None] * len(tensors)
+    def __init__(self, tensors: Sequence[Tensor], needed: Sequence[bool], *, begun: list[Tensor | None]) -> None:
+        self.tensors, self.needed, self.by_tensor = tensors, needed, begun
 
     def add(self, branch: _Branch, stages: _Stages, gradient: Tensor, by_output_3C: Tensor) -> None:
         """Those of one expert, from the gradient by the node."""
