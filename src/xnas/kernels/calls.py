@@ -22,6 +22,12 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
+class _Sizes(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_int) for name in ("samples", "pixels", "in_channels", "out_channels", "threads")
+    )
+
+
 def usable(images: Tensor) -> bool:
     """Whether there are kernels for such images."""
     return images.device.type == "cpu" and images.dim() == 4 and library(images.dtype) is not None
@@ -33,7 +39,13 @@ def dense(images_BCHW: Tensor) -> Tensor:
 
 
 def separable_forward(
-    inputs: Tensor, weights: tuple[Tensor, Tensor], *, norm: Tensor | None, stride: int, dilation: int, eps: float
+    inputs: Tensor,
+    weights: tuple[Tensor, Tensor],
+    *,
+    norm: Tensor | None,
+    stride: int,
+    dilation: int,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
     """A round of a separable convolution, pointwise(depthwise(relu(norm(inputs)))), and the norm of what comes out.
 
@@ -44,7 +56,7 @@ def separable_forward(
     outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
     out_norm = torch.empty(2, channels, dtype=torch.float64)
     _library(inputs).separable_forward(
-        _shape(inputs, weights[0], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
+        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
         ctypes.c_double(eps), _at(outputs), _at(out_norm),
     )  # fmt: skip
     return outputs, out_norm
@@ -73,11 +85,69 @@ def separable_backward(
     by_norm = torch.empty(3, inputs.shape[1], dtype=torch.float64) if norm is not None else None
     by_weights = tuple(torch.empty_like(weight) if learns else None for weight in weights)
     _library(inputs).separable_backward(
-        _shape(inputs, weights[0], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
+        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
         _at(g), _at(z), _at(coefficients), _at(by_inputs), int(adds), _at(by_norm), _at(by_weights[0]),
         _at(by_weights[1]),
     )  # fmt: skip
     return by_norm, (by_weights[0], by_weights[1])
+
+
+def pointwise_forward(inputs: Tensor, weight: Tensor, *, eps: float) -> tuple[Tensor, Tensor]:
+    """relu(inputs) through a pointwise convolution, weights of shape (C_out, C_in, 1, 1), and the norm of it."""
+    batch, _, height, width = inputs.shape
+    outputs = _images(inputs, batch, len(weight), height, width)
+    norm = torch.empty(2, len(weight), dtype=torch.float64)
+    _library(inputs).pointwise_forward(
+        _sizes(inputs, weight), _at(inputs), _at(weight), ctypes.c_double(eps), _at(outputs), _at(norm)
+    )
+    return outputs, norm
+
+
+def pointwise_backward(
+    inputs: Tensor, weight: Tensor, *, gradient: tuple[Tensor, Tensor, Tensor], passes: bool, learns: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of `pointwise_forward` by the inputs, if it `passes`, and by the weight, if it `learns`.
+
+    `gradient` is as in `separable_backward`.
+    """
+    g, z, coefficients = gradient
+    by_inputs = torch.empty_like(inputs) if passes else None
+    by_weight = torch.empty_like(weight) if learns else None
+    _library(inputs).pointwise_backward(
+        _sizes(inputs, weight), _at(inputs), _at(weight), _at(g), _at(z), _at(coefficients), _at(by_inputs),
+        _at(by_weight),
+    )  # fmt: skip
+    return by_inputs, by_weight
+
+
+def pool_forward(
+    inputs: Tensor, *, kernel: int, stride: int, largest: bool, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The largest or the mean of the pixels under a square kernel, padded to keep the size at stride 1, and its norm.
+
+    Padding does not count.
+    """
+    batch, channels, height, width = inputs.shape
+    outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    norm = torch.empty(2, channels, dtype=torch.float64)
+    _library(inputs).pool_forward(
+        _shape(inputs, (kernel, kernel), stride, 1), int(largest), _at(inputs), ctypes.c_double(eps), _at(outputs),
+        _at(norm),
+    )  # fmt: skip
+    return outputs, norm
+
+
+def pool_backward(inputs: Tensor, by_outputs: Tensor, *, kernel: int, stride: int, largest: bool) -> Tensor:
+    """The gradient of `pool_forward` by the inputs; among equal pixels the first is the largest."""
+    by_inputs = torch.empty_like(inputs)
+    _library(inputs).pool_backward(
+        _shape(inputs, (kernel, kernel), stride, 1),
+        int(largest),
+        _at(inputs),
+        _at(by_outputs),
+        _at(by_inputs),
+    )
+    return by_inputs
 
 
 def mix(
@@ -122,8 +192,12 @@ def _library(images: Tensor) -> ctypes.CDLL:
     return found
 
 
-def _shape(inputs: Tensor, depthwise: Tensor, stride: int, dilation: int) -> "ctypes._CArgObject":
-    kernel = depthwise.shape[2:]
+def _sizes(inputs: Tensor, weight: Tensor) -> "ctypes._CArgObject":
+    batch, channels, height, width = inputs.shape
+    return ctypes.byref(_Sizes(batch, height * width, channels, len(weight), torch.get_num_threads()))
+
+
+def _shape(inputs: Tensor, kernel: Sequence[int], stride: int, dilation: int) -> "ctypes._CArgObject":
     return ctypes.byref(_Shape(*inputs.shape, *kernel, stride, dilation, torch.get_num_threads()))
 
 
