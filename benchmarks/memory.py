@@ -1,0 +1,91 @@
+"""Peak memory of a task, each in a process of its own: what one leaves behind must not count for the next.
+
+    python -m benchmarks.memory CASE [--small] [--threads T]
+
+prints as JSON how many bytes the case held at most, beyond what the process held before the case was built.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from benchmarks.figure import Figure
+from benchmarks.options import Options
+from benchmarks.rounds import fast_search, plain_search, setting_of
+
+ROUNDS = 2
+"""The second has the optimizer's state, which the first makes."""
+
+CASES: Mapping[str, Callable[[bool], Callable[[], object]]] = {
+    "plain round": lambda small: plain_search(setting_of(small)).round,
+    "fast round": lambda small: fast_search(setting_of(small)).round,
+}
+"""What can be measured: given whether sizes are small, builds a task."""
+
+
+def peak() -> int:
+    """Bytes that this process has held at most."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return held if sys.platform == "darwin" else 1024 * held
+    # Not from getrusage: on Linux it begins with what the process that started this one held.
+    (line,) = [line for line in lines if line.startswith("VmHWM:")]
+    return 1024 * int(line.split()[1])
+
+
+def peak_in_a_fresh_process(case: str, *, small: bool) -> int:
+    """Bytes that a case holds at most beyond the start of its process, with as many threads as here."""
+    command = [sys.executable, "-m", "benchmarks.memory", case, "--threads", str(torch.get_num_threads())]
+    done = subprocess.run(
+        [*command, *(["--small"] if small else [])],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"the case {case!r} failed in its own process:\n{done.stderr}")
+    return int(json.loads(done.stdout)["bytes"])
+
+
+def peak_ratio(
+    name: str, cases: Mapping[str, str], unit: str, options: Options, *, target: float | None = None
+) -> list[Figure]:
+    """The peaks of two cases under the names that they are shown by, and the first over the second."""
+    peaks = {shown: peak_in_a_fresh_process(case, small=options.small) for shown, case in cases.items()}
+    above, below = peaks.values()
+    ratio = Figure(
+        name=f"peak memory of {name}, beyond the start", values=(above / below,), unit=unit, better="more",
+        target=target,
+    )  # fmt: skip
+    return [
+        ratio,
+        *(
+            Figure(name=f"peak memory of {name}, {shown}", values=(held / 2**20,), unit="MiB", better="less")
+            for shown, held in peaks.items()
+        ),
+    ]
+
+
+def main() -> None:
+    """The command line of the fresh process."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    before = peak()
+    task = CASES[given.case](given.small)
+    for _ in range(ROUNDS):
+        task()
+    print(json.dumps({"case": given.case, "bytes": peak() - before}))
+
+
+if __name__ == "__main__":
+    main()
