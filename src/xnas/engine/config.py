@@ -259,6 +259,9 @@ class Config:
     """cpu, cuda, cuda:1, mps, or auto: the fastest that is there."""
     threads: int | None = None
     """CPU threads; by default one for each core. Give 1 where other work keeps the cores busy."""
+    save_memory: bool = False
+    """Train with less memory, in more time: the backward pass computes each cell again and does not keep what is in it.
+    No result changes, so a run may go on with it."""
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

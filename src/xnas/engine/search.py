@@ -86,7 +86,12 @@ class Search(Course):
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = self.space.supernet(
-            supernet_plan(config.space, image_channels=data.image_shape[0], num_classes=data.num_classes)
+            supernet_plan(
+                config.space,
+                image_channels=data.image_shape[0],
+                num_classes=data.num_classes,
+                save_memory=config.save_memory,
+            )
         )
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]

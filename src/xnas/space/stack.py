@@ -6,12 +6,16 @@ are both such stacks, of different cells.
 B: samples; C H W: channels, height, width; D: classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from xnas.space.lookup import lookup
 from xnas.space.operations import FactorizedReduce, NormStyle, relu_conv_norm
@@ -34,6 +38,9 @@ class StackPlan:
     """Channels that the stem gives out; None: three times C for small images, C for the imagenet stem."""
     squeeze_excite: bool = False
     """Squeeze-and-excitation after every cell up to two thirds of the depth, as in the published ImageNet network."""
+    save_memory: bool = False
+    """A training pass keeps what goes into a cell and nothing of what is computed inside it; the backward pass computes
+    the cell again. The same numbers, bit for bit, for about one more forward pass (Chen et al. 2016)."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -129,10 +136,52 @@ class Stack(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, D) for images of shape (B, C, H, W)."""
         before_last, last = self.stem(images)
+        twice = self.plan.save_memory and self.training and torch.is_grad_enabled()
+        run = _run_twice if twice else _run
         for cell, excitation in zip(self.cells, self.excitations, strict=True):
-            before_last, last = last, excitation(cell(before_last, last))
+            before_last, last = last, run(cell, excitation, before_last, last)
         logits: Tensor = self.classifier(last.mean(dim=(2, 3)))
         return logits
+
+
+def _run(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last: Tensor) -> Tensor:
+    excited: Tensor = excitation(cell(before_last, last))
+    return excited
+
+
+def _run_twice(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last: Tensor) -> Tensor:
+    """The same, computed again in the backward pass, with the same mixture weights. Nothing in a cell is random."""
+    excited: Tensor = checkpoint(
+        partial(_run, cell, excitation),
+        before_last,
+        last,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=partial(_first_and_second, cell),
+    )
+    return excited
+
+
+def _first_and_second(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _averages_kept(cell)
+
+
+@contextmanager
+def _averages_kept(cell: nn.Module) -> Iterator[None]:
+    """Within it the norms' running averages are copies: a batch that is computed twice counts once."""
+    kept = [
+        (norm, name, buffer)
+        for norm in cell.modules()
+        if isinstance(norm, nn.BatchNorm2d)
+        for name, buffer in norm.named_buffers(recurse=False)
+    ]
+    for norm, name, buffer in kept:
+        setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)
 
 
 class SmallStem(nn.Module):
