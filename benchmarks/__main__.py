@@ -1,4 +1,4 @@
-"""Runs the benchmarks: all of them, or those that are named. What they find is printed, and written as JSON and a table.
+"""Runs the benchmarks, all or those that are named; prints what they find, and writes it as JSON and a table.
 
 It takes minutes; nothing else should run beside it.
 """
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "survivors": "A search round against the multiply-adds still alive.",
     "nasbench201_cell": "A search round of NAS-Bench-201 cells, plain against ours.",
     "retrain_step": "A training step of a published network, plain against ours.",
+    "save_memory": "Gradient checkpointing: the time that it takes, and the memory that it saves.",
     "depthwise": "Our depthwise convolution against torch's.",
     "checkpoint": "What saving costs.",
     "machine": "Copy bandwidth and matrix rate of this machine.",
@@ -34,7 +35,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--n", type=int, help="repetitions, by default as many as each takes by itself")
     parser.add_argument("--threads", type=int, help="CPU threads, by default torch's choice")
     parser.add_argument("--out", type=Path, help="folder of the results, by default benchmarks/results")
-    parser.add_argument("--small", action="store_true", help="smallest sizes: shows that all runs, and nothing else")
+    parser.add_argument(
+        "--small", action="store_true", help="smallest sizes: shows that all runs, and nothing else"
+    )
     parser.add_argument("--bfloat16", action="store_true", help="gpu: passes under autocast to bfloat16")
     parser.add_argument("--compile", action="store_true", help="gpu: our supernet through torch.compile")
     given = parser.parse_args(arguments)
@@ -43,9 +46,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if given.threads is not None and given.threads < 1:
         parser.error(f"--threads must be at least 1; got {given.threads}")
     try:
-        given.options = Options(
-            n=given.n, small=given.small, bfloat16=given.bfloat16, compile=given.compile
-        )
+        given.options = Options(n=given.n, small=given.small, bfloat16=given.bfloat16, compile=given.compile)
     except ValueError as error:
         parser.error(str(error))
     return given
@@ -54,20 +55,27 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """Run what is asked for, one after the other; a result is written as soon as it is there."""
     given = parse(arguments)
+    from benchmarks.results import read_results
     from benchmarks.suite import run
 
     out = given.out
     if out is None and not given.small:
         out = RESULTS  # small sizes overwrite nothing
-    for name in given.names or BENCHMARKS:
-        run(
-            name,
-            BENCHMARKS[name],
-            given.options,
-            threads=given.threads,
-            out=out,
-            command=" ".join(["python -m benchmarks", *arguments]),
-        )
+    try:
+        if out is not None:
+            read_results(out)  # what cannot be put into the table is found before minutes are spent
+        for name in given.names or BENCHMARKS:
+            run(
+                name,
+                BENCHMARKS[name],
+                given.options,
+                threads=given.threads,
+                out=out,
+                command=" ".join(["python -m benchmarks", *arguments]),
+            )
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

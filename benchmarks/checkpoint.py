@@ -58,6 +58,8 @@ def measure(options: Options) -> list[Figure]:
             figures += [
                 time_ratio(f"saving, {name}", "checkpoint / round", save, timings["round"], better="less"),
                 Figure(name=f"one a minute, {name}", values=shares, unit="% of the time", better="less"),
-                Figure(name=f"checkpoint, {name}", values=(saved.num_bytes() / 1e6,), unit="MB", better="less"),
+                Figure(
+                    name=f"checkpoint, {name}", values=(saved.num_bytes() / 1e6,), unit="MB", better="less"
+                ),
             ]
     return figures

@@ -11,22 +11,35 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.figure import Figure
+from benchmarks.figure import Better, Figure
 from benchmarks.options import Options
-from benchmarks.rounds import fast_search, plain_search, setting_of
 
 ROUNDS = 2
 """The second has the optimizer's state, which the first makes."""
 
-CASES: Mapping[str, Callable[[bool], Callable[[], object]]] = {
-    "plain round": lambda small: plain_search(setting_of(small)).round,
-    "fast round": lambda small: fast_search(setting_of(small)).round,
-}
-"""What can be measured: given whether sizes are small, builds a task."""
+Task = Callable[[], object]
+
+
+def cases() -> dict[str, Callable[[bool], Task]]:
+    """What can be measured: each builds a task, given whether sizes are small."""
+    from benchmarks.retrain_step import Step  # which measures memory by this file
+    from benchmarks.rounds import fast_search, plain_search, setting_of
+
+    return {
+        "plain round": lambda small: plain_search(setting_of(small)).round,
+        "fast round": lambda small: fast_search(setting_of(small)).round,
+        "fast round, save_memory": lambda small: (
+            fast_search(replace(setting_of(small), save_memory=True)).round
+        ),
+        "plain retraining step": lambda small: Step(small=small, plain=True).step,
+        "our retraining step": lambda small: Step(small=small).step,
+        "our retraining step, save_memory": lambda small: Step(small=small, save_memory=True).step,
+    }
 
 
 def peak() -> int:
@@ -54,17 +67,25 @@ def peak_in_a_fresh_process(case: str, *, small: bool) -> int:
 
 
 def peak_ratio(
-    name: str, cases: Mapping[str, str], unit: str, options: Options, *, target: float | None = None
+    name: str,
+    measured: Mapping[str, str],
+    unit: str,
+    options: Options,
+    *,
+    better: Better = "more",
+    target: float | None = None,
 ) -> list[Figure]:
-    """The peaks of two cases under the names that they are shown by, and the first over the second."""
-    peaks = {shown: peak_in_a_fresh_process(case, small=options.small) for shown, case in cases.items()}
+    """The peak of the first of two cases over that of the second, and both, under the names that they are shown by."""
+    peaks = {shown: peak_in_a_fresh_process(case, small=options.small) for shown, case in measured.items()}
     above, below = peaks.values()
-    ratio = Figure(
-        name=f"peak memory of {name}, beyond the start", values=(above / below,), unit=unit, better="more",
-        target=target,
-    )  # fmt: skip
     return [
-        ratio,
+        Figure(
+            name=f"peak memory of {name}, beyond the start",
+            values=(above / below,),
+            unit=unit,
+            better=better,
+            target=target,
+        ),
         *(
             Figure(name=f"peak memory of {name}, {shown}", values=(held / 2**20,), unit="MiB", better="less")
             for shown, held in peaks.items()
@@ -75,13 +96,14 @@ def peak_ratio(
 def main() -> None:
     """The command line of the fresh process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("case", choices=CASES)
+    parser.add_argument("case", choices=cases())
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    build = cases()[given.case]
     before = peak()
-    task = CASES[given.case](given.small)
+    task = build(given.small)
     for _ in range(ROUNDS):
         task()
     print(json.dumps({"case": given.case, "bytes": peak() - before}))

@@ -1,9 +1,9 @@
 """A search round of NAS-Bench-201's cells, plain against ours: forecasters in a model that is no DARTS supernet.
 
-Xuanyi Dong, Yi Yang: NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, ICLR 2020, section 2.1:
-a cell of 4 nodes has an edge from each node to every later one, with one of five operations; a stem, three stages of
-cells with C, 2 C and 4 C channels, a residual block of stride 2 between the stages, average, classifier. Here a stage
-has one cell, and as in this project's other supernets norms have no affine part and pooling is followed by a norm.
+Xuanyi Dong, Yi Yang: NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search, ICLR 2020, section
+2.1: a cell of 4 nodes has an edge from each node to every later one, with one of five operations; a stem, three stages
+of cells with C, 2 C and 4 C channels, a residual block of stride 2 between the stages, average, classifier. Here a
+stage has one cell, and as in this project's other supernets norms have no affine part and one follows the pooling.
 """
 
 from collections.abc import Callable, Iterator
@@ -103,7 +103,9 @@ class Model(nn.Module):
     def __init__(self, setting: Setting) -> None:
         super().__init__()
         widths = [setting.channels * 2**stage for stage in range(setting.cells)]
-        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0])
+        )
         self.cells = nn.ModuleList(Cell(width) for width in widths)
         self.reductions = nn.ModuleList([*(Residual(width) for width in widths[:-1]), nn.Identity()])
         self.last = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU())

@@ -23,3 +23,8 @@ class Options:
     def repeats(self, usual: int) -> int:
         """Repetitions, of which a benchmark usually makes so many."""
         return self.n or usual
+
+    @property
+    def variant(self) -> str:
+        """What a result on a GPU is called after, besides its benchmark."""
+        return "".join(f"-{name}" for name in ("bfloat16", "compile") if getattr(self, name))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.figure import Figure
+from benchmarks.memory import peak_ratio
 from benchmarks.options import Options
 from benchmarks.plain import plain
 from benchmarks.timing import in_turn, milliseconds, time_ratio
@@ -37,7 +38,9 @@ def plain_network_logits(network: Network, images: Tensor) -> Tensor:
 def _cell(cell: NetworkCell, before_last: Tensor, last: Tensor) -> Tensor:
     assert isinstance(cell.inputs, CellInputs)
     nodes = [plain(cell.inputs.before_last, before_last), plain(cell.inputs.last, last)]
-    edges = [(operation, edge.source) for operation, edge in zip(cell.operations, cell.cell.edges, strict=True)]
+    edges = [
+        (operation, edge.source) for operation, edge in zip(cell.operations, cell.cell.edges, strict=True)
+    ]
     for first, second in zip(edges[::2], edges[1::2], strict=True):
         nodes.append(plain(first[0], nodes[first[1]]) + plain(second[0], nodes[second[1]]))
     return torch.cat([nodes[node] for node in cell.cell.concat], dim=1)
@@ -46,16 +49,16 @@ def _cell(cell: NetworkCell, before_last: Tensor, last: Tensor) -> Tensor:
 class Step:
     """A network in the middle of its training, as retraining builds it, or plain."""
 
-    def __init__(self, *, ours: bool, small: bool) -> None:
+    def __init__(self, *, small: bool, plain: bool = False, save_memory: bool = False) -> None:
         config, size = SMALL if small else USUAL
         make_repeatable(0)
-        layout = torch.channels_last if ours else torch.contiguous_format
-        plan = network_plan(config, image_channels=3, num_classes=10)
+        layout = torch.contiguous_format if plain else torch.channels_last
+        plan = network_plan(config, image_channels=3, num_classes=10, save_memory=save_memory)
         network = Network(published_genotype(GENOTYPE), plan)
-        self.network = network.to(memory_format=layout).train()  # type: ignore[call-overload]
+        self.network = network.to(memory_format=layout).train()
         self.forward: Callable[[Tensor], Tensor] = self.network
         self.weights = build_sgd(self.network, config)
-        if not ours:
+        if plain:
             self.forward = lambda images: plain_network_logits(self.network, images)
             self.weights = torch.optim.SGD(
                 self.network.parameters(), lr=config.learning_rate, momentum=config.momentum,
@@ -77,12 +80,14 @@ class Step:
 
 def measure(options: Options) -> list[Figure]:
     """Steps in turn."""
-    steps = {kind: Step(ours=kind == "ours", small=options.small) for kind in ("plain", "ours")}
+    steps = {kind: Step(small=options.small, plain=kind == "plain") for kind in ("plain", "ours")}
     timings = in_turn({kind: step.step for kind, step in steps.items()}, n=options.repeats(5))
     unit = "plain / ours"
+    cases = {"plain": "plain retraining step", "ours": "our retraining step"}
     return [
         time_ratio(
             "time of a retraining step", unit, timings["plain"], timings["ours"], better="more", target=1.5
         ),
         *(milliseconds(f"{kind} retraining step", timing) for kind, timing in timings.items()),
+        *peak_ratio("a retraining step", cases, unit, options),
     ]

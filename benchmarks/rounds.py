@@ -33,11 +33,18 @@ class Setting:
     batch: int
     size: int
     """Side of an image, in pixels."""
+    save_memory: bool = False
 
     @property
     def plan(self) -> StackPlan:
         """The shape of the supernet, for images of three colours and ten classes."""
-        return StackPlan(image_channels=3, num_classes=10, channels=self.channels, cells=self.cells)
+        return StackPlan(
+            image_channels=3,
+            num_classes=10,
+            channels=self.channels,
+            cells=self.cells,
+            save_memory=self.save_memory,
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -67,7 +74,7 @@ class PlainForward(Protocol):
     """The plain forward pass of a model: logits, (B, D), and the mixture weights that went into them."""
 
     def __call__(
-        self, model: Any, images: Tensor, *, feedback: Feedback | None = None
+        self, model: Any, images: Tensor, /, *, feedback: Feedback | None = None
     ) -> tuple[Tensor, Leaves]:
         """With `feedback` the mixture weights are leaves that need gradients."""
         ...

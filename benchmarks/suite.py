@@ -34,7 +34,7 @@ def run(
     where = environment(device)
     del where["command"]  # it is this file's; `command` says it better
     result = Result(
-        benchmark=name,
+        benchmark=name + options.variant if name == "gpu" else name,
         about=about,
         figures=tuple(figures),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),

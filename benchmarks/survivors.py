@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.figure import Figure
+from benchmarks.layers import flows
 from benchmarks.options import Options
 from benchmarks.rounds import Setting, fast_search, setting_of
 from benchmarks.timing import in_turn, time_ratio
@@ -49,7 +50,12 @@ def measure(options: Options) -> list[Figure]:
         parameters = count_parameters(item.model) / count_parameters(searched["all"].model)
         figures += [
             time_ratio(
-                f"round time with {name} alive", UNIT, timings[name], timings["all"], better="less", target=most
+                f"round time with {name} alive",
+                UNIT,
+                timings[name],
+                timings["all"],
+                better="less",
+                target=most,
             ),
             Figure(name=f"multiply-adds with {name} alive", values=(left,), unit=UNIT),
             Figure(name=f"parameters with {name} alive", values=(parameters,), unit=UNIT),
@@ -61,7 +67,10 @@ def survivors(costs: Mapping[str, list[list[int]]], *, full: int, share: float) 
     """Experts of which `share` of the `full` multiply-adds is left, or as little more as can be."""
     alive = {group: torch.ones(len(edges), len(edges[0]), dtype=torch.bool) for group, edges in costs.items()}
     order = [
-        (group, e, k) for group, edges in costs.items() for e, edge in enumerate(edges) for k in range(len(edge))
+        (group, e, k)
+        for group, edges in costs.items()
+        for e, edge in enumerate(edges)
+        for k in range(len(edge))
     ]
     random.Random(0).shuffle(order)
     spare = full - share * full
@@ -77,21 +86,16 @@ def survivors(costs: Mapping[str, list[list[int]]], *, full: int, share: float) 
 
 def expert_costs(supernet: nn.Module, setting: Setting) -> dict[str, list[list[int]]]:
     """Multiply-adds of every expert of every index, of all its replicas together, by group: E lists of K numbers."""
-    counted: dict[nn.Module, int] = {}
-
-    def count(layer: nn.Module, inputs: object, outputs: Tensor) -> None:
-        del inputs
-        assert isinstance(layer.weight, Tensor)
-        counted[layer] = outputs[0].numel() * layer.weight[0].numel()
-
-    hooks = [m.register_forward_hook(count) for m in supernet.modules() if isinstance(m, nn.Conv2d)]
-    count_layer_multiply_adds(supernet, setting.image_shape)
-    for hook in hooks:
-        hook.remove()
+    found = flows(supernet, setting.image_shape)
     return {
         name: [
             [
-                sum(counted.get(layer, 0) for member in members_R for layer in member.experts[k].modules())
+                sum(
+                    found[layer].multiply_adds
+                    for member in members_R
+                    for layer in member.experts[k].modules()
+                    if layer in found
+                )
                 for k in range(group.num_experts)
             ]
             for members_R in group.members_ER

@@ -57,9 +57,7 @@ def time_ratio(
 ) -> Figure:
     """The ratio of two times; the target is for that by the clock."""
     ratio = above.over(below)
-    return Figure(
-        name=name, values=ratio.wall, processor=ratio.cpu, unit=unit, better=better, target=target
-    )
+    return Figure(name=name, values=ratio.wall, processor=ratio.cpu, unit=unit, better=better, target=target)
 
 
 def milliseconds(name: str, timing: Timing) -> Figure:
