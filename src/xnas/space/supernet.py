@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.space.forecaster import Forecaster
+from xnas.space.node import node_path
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
@@ -64,10 +65,9 @@ class SearchCell(nn.Module):
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """The concatenation of the intermediate nodes, shape (B, out_channels, H, W)."""
         nodes = self.inputs(before_last, last)
-        forecasters = iter(self.forecasters)
+        compute = node_path(nodes[0], training=self.training)
+        forecasters: list[Forecaster] = list(self.forecasters)  # type: ignore[arg-type]
         for _ in range(self.num_nodes):
-            node = next(forecasters)(nodes[0])
-            for source in nodes[1:]:
-                node = node + next(forecasters)(source)
-            nodes.append(node)
+            incoming, forecasters = forecasters[: len(nodes)], forecasters[len(nodes) :]
+            nodes.append(compute(incoming, nodes))
         return torch.cat(nodes[2:], dim=1)

@@ -1,0 +1,31 @@
+"""A node of a cell, sum over its incoming edges of the forecasters' mixtures, and the ways to compute it.
+
+All ways give the same up to rounding. One by one, through the forecasters' own modules, is what always works and what
+hooks on modules see; the others are for speed, and for training.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from xnas.kernels.calls import usable
+from xnas.space.forecaster import Forecaster
+from xnas.space.native import NativeNodes
+
+NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
+"""The node that forecasters make, each of its own source. It serves one pass through one cell."""
+
+
+def node_path(inputs: Tensor, *, training: bool) -> NodePath:
+    """The fastest way for a cell with such inputs."""
+    if training and usable(inputs):
+        return NativeNodes()
+    return one_by_one
+
+
+def one_by_one(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
+    """Module by module."""
+    node = forecasters[0](sources[0])
+    for forecaster, source in zip(forecasters[1:], sources[1:], strict=True):
+        node = node + forecaster(source)
+    return node
