@@ -5,11 +5,13 @@ calls of this project's own kernels, which torch knows nothing of.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest import mock
 
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from xnas.kernels import calls
 
 FREE = {
     "_unsafe_view",
@@ -40,12 +42,7 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def own_kernels(self) -> AbstractContextManager[object]:
-        """Within it, calls of our own kernels count too, where there are any."""
-        try:
-            from xnas.kernels import calls
-        except ModuleNotFoundError:
-            return nullcontext()
-
+        """Within it, calls of our own kernels count too."""
         given = calls._library
 
         def counted(*args: Any) -> Any:

@@ -21,6 +21,7 @@ from benchmarks.rounds import FastRound, PlainRound, Setting
 from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas import Forecaster
 from xnas.experts.step_size import Feedback
+from xnas.space.node import node_path
 from xnas.space.operations import SUPERNET_STYLE, build_operation, relu_conv_norm
 
 NODES = 4
@@ -59,12 +60,10 @@ class Cell(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
+        compute = node_path(inputs, training=self.training)
         nodes = [inputs]
         for forecasters in self.edges():
-            node = forecasters[0](nodes[0])
-            for forecaster, source in zip(forecasters[1:], nodes[1:], strict=True):
-                node = node + forecaster(source)
-            nodes.append(node)
+            nodes.append(compute(forecasters, nodes))
         return nodes[-1]
 
     def plain(self, inputs: Tensor, feedback: Feedback | None, leaves: Leaves) -> Tensor:

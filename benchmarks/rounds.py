@@ -106,6 +106,11 @@ class Round(ABC):
         """Of the network weights, as a search has it."""
         return build_sgd(self.model, self.config)
 
+    def optimize_as_on_a_gpu(self) -> None:
+        """Let the optimizer step all weights in a few operations, as torch does by itself only on a GPU."""
+        for group in self.weights.param_groups:
+            group["foreach"] = True
+
     @abstractmethod
     def logits(self) -> Tensor:
         """Of the batch, (B, D)."""

@@ -30,6 +30,8 @@ def measure(options: Options) -> list[Figure]:
         figures.append(time_ratio(name, UNIT, above, below, better="more", target=target))
     figures += [milliseconds(name, timing) for name, timing in timings.items()]
     figures += peak_ratio("a round", {"plain": "plain round", "fast": "fast round"}, UNIT, options, target=2)
+    for search in (plain, fast):
+        search.optimize_as_on_a_gpu()
     counts = {name: count_launches(task) for name, task in tasks.items()}
     for kind in ("plain", "fast"):
         counts[f"{kind} round"] = counts[f"{kind} weight"] + counts[f"{kind} reward"]

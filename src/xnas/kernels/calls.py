@@ -33,7 +33,13 @@ def dense(images_BCHW: Tensor) -> Tensor:
 
 
 def separable_forward(
-    inputs: Tensor, weights: tuple[Tensor, Tensor], *, norm: Tensor | None, stride: int, dilation: int, eps: float
+    inputs: Tensor,
+    weights: tuple[Tensor, Tensor],
+    *,
+    norm: Tensor | None,
+    stride: int,
+    dilation: int,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
     """A round of a separable convolution, pointwise(depthwise(relu(norm(inputs)))), and the norm of what comes out.
 

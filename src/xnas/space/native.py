@@ -184,7 +184,9 @@ class _Node(torch.autograd.Function):
     """tensors: the sources, then whatever else branches read and the weights of their rounds."""
 
     @staticmethod
-    def forward(ctx: Any, branches: tuple[_Branch, ...], share: _Share, weights: Tensor, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, branches: tuple[_Branch, ...], share: _Share, weights: Tensor, *tensors: Tensor
+    ) -> Tensor:
         computed = [_forward(branch, tensors) for branch in branches]
         outputs = [stages[-1][0] for stages in computed]
         norms_K2C = _norms([stages[-1][1] for stages in computed], channels=outputs[0].shape[1])
@@ -205,7 +207,9 @@ class _Node(torch.autograd.Function):
         outputs = [stages[-1][0] for stages in computed]
         sums_BC, products_KBC = calls.products(gradient, outputs)
         mean_K1C, rstd_K1C = norms_K2C[:, :1], norms_K2C[:, 1:]
-        projected_KBC = (products_KBC - mean_K1C * sums_BC) * rstd_K1C  # on f_i, of which z_i is the unnormalised one
+        projected_KBC = (
+            products_KBC - mean_K1C * sums_BC
+        ) * rstd_K1C  # on f_i, of which z_i is the unnormalised one
         by_outputs_K3C = _by_outputs(ctx.branches, weights, norms_K2C, sums_BC, projected_KBC, gradient)
         by_weights = None
         if ctx.needs_input_grad[2]:
@@ -257,13 +261,20 @@ def _of_branches(weights: Tensor, branches: Sequence[_Branch]) -> Tensor:
 
 
 def _by_outputs(
-    branches: Sequence[_Branch], weights: Tensor, norms_K2C: Tensor, sums_BC: Tensor, projected_KBC: Tensor, like: Tensor
+    branches: Sequence[_Branch],
+    weights: Tensor,
+    norms_K2C: Tensor,
+    sums_BC: Tensor,
+    projected_KBC: Tensor,
+    like: Tensor,
 ) -> Tensor:
     """alpha, beta and gamma of the gradients by all branches' unnormalised outputs, (K, 3, C)."""
     num = like.numel() // like.shape[1]
     mean_KC, rstd_KC = norms_K2C.unbind(dim=1)
     alpha_KC = _of_branches(weights, branches)[:, None] * rstd_KC
-    normed_K1 = torch.tensor([bool(branch.rounds) or branch.norm is not None for branch in branches]).double()[:, None]
+    normed_K1 = torch.tensor(
+        [bool(branch.rounds) or branch.norm is not None for branch in branches]
+    ).double()[:, None]
     slope_KC = normed_K1 * alpha_KC * rstd_KC * projected_KBC.sum(dim=1) / num
     level_KC = normed_K1 * alpha_KC * sums_BC.sum(dim=0) / num
     return torch.stack([alpha_KC, -slope_KC, slope_KC * mean_KC - level_KC], dim=1)
@@ -272,7 +283,9 @@ def _by_outputs(
 class _Gradients:
     """Gradients by a node's tensors, gathered branch by branch."""
 
-    def __init__(self, tensors: Sequence[Tensor], needed: Sequence[bool], *, begun: list[Tensor | None]) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], needed: Sequence[bool], *, begun: list[Tensor | None]
+    ) -> None:
         self.tensors, self.needed, self.by_tensor = tensors, needed, begun
 
     def add(self, branch: _Branch, stages: _Stages, gradient: Tensor, by_output_3C: Tensor) -> None:
