@@ -44,6 +44,7 @@ class Retraining(Course):
 
     phase = RETRAIN
     row_kinds = TRAINING_ROWS
+    width = "--retrain.channels"
     settings: RetrainConfig
 
     def __init__(self, genotype: Genotype, config: Config, data: DataSet, *, device: torch.device) -> None:

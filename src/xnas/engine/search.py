@@ -74,6 +74,7 @@ class Search(Course):
 
     phase = SEARCH
     row_kinds = ("group", "search_epoch", "wipeout")
+    width = "--space.channels"
     settings: SearchConfig
 
     def __init__(self, config: Config, data: DataSet, *, device: torch.device) -> None:
@@ -117,6 +118,16 @@ class Search(Course):
     def epochs(self) -> int:
         """None where nothing is learned: the architecture is there from the start."""
         return super().epochs if self.experts.learns else 0
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the round that comes next only trains the weights."""
+        return self.epochs_done < self.settings.warmup_epochs
+
+    @property
+    def kind_of_rounds(self) -> str:
+        """What the round that comes next is one of."""
+        return "warm-up rounds" if self.warming_up else "rounds"
 
     def groups(self) -> dict[str, Group]:
         """What every group is fixed by, and what its edges and experts are called."""
@@ -166,7 +177,7 @@ class Search(Course):
         train, validation = batches
         self.descend(train, self.halves.train)  # line 4
         wiped: list[Wipeout] = []
-        if self.epochs_done >= self.settings.warmup_epochs:
+        if not self.warming_up:
             self.measure_rewards(train, validation)  # lines 5-8
             wiped = self.experts.step()  # lines 9-13
         epoch = self.epochs_done + 1
@@ -181,10 +192,10 @@ class Search(Course):
         seen: list[Tensor] = []
 
         def relearn() -> Tensor:
-            return F.cross_entropy(self.network(train.images_BCHW), train.labels_B, reduction="none")
+            return F.cross_entropy(self.forecast(train.images_BCHW), train.labels_B, reduction="none")
 
         def forecast() -> Tensor:
-            logits_BD = self.network(validation.images_BCHW)
+            logits_BD = self.forecast(validation.images_BCHW)
             seen[:] = [logits_BD.detach()]
             return F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
 

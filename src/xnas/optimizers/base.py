@@ -174,7 +174,10 @@ class ArchitectureOptimizer:
         """
         if not self._gradients[group]:
             raise ValueError("no gradients gathered since the last step; call measure(closure) first")
-        gradients_RBEK = torch.cat(self._gradients[group], dim=1)
+        gathered = self._gradients[group]
+        if len(gathered) > 1:
+            gathered[:] = [torch.cat(gathered, dim=1)]  # once, however often they are asked for
+        (gradients_RBEK,) = gathered
         if self.feedback == "batch":
             return gradients_RBEK.sum(dim=0)
         return gradients_RBEK.flatten(end_dim=1)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from xnas.space.lookup import lookup
-from xnas.space.operations import FactorizedReduce, NormStyle, relu_conv_norm
+from xnas.space.operations import FactorizedReduce, Norm, NormStyle, relu_conv_norm
 from xnas.space.vocabulary import Stem
 
 
@@ -193,7 +193,7 @@ class SmallStem(nn.Module):
         stride = 2 if plan.stem == "strided" else 1
         self.conv = nn.Conv2d(plan.image_channels, channels, 3, stride=stride, padding=1, bias=False)
         # The stem is no forecaster: its norm has an affine part in the supernet too, as in DARTS.
-        self.norm = nn.BatchNorm2d(channels, track_running_stats=style.running)
+        self.norm = Norm(channels, track_running_stats=style.running)
         self.out_channels = (channels, channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
