@@ -31,8 +31,12 @@ class Rounds:
         self.course.round(*self.drawn)
 
 
-def coloured_images() -> DataSet:
-    """As many images as CIFAR-10 has, of its size, of noise: reading them costs the same."""
+CIFAR10 = 50_000
+"""Its training images."""
+
+
+def coloured_images(count: int) -> DataSet:
+    """So many training images of CIFAR-10's size, of noise: drawing them costs the same."""
     generator = torch.Generator().manual_seed(0)
 
     def images(count: int) -> ImageSet:
@@ -40,7 +44,7 @@ def coloured_images() -> DataSet:
         labels = torch.arange(count) % 10
         return ImageSet(images_NCHW=pixels, labels_N=labels, classes=tuple(map(str, range(10))))
 
-    return DataSet(name="noise", train=images(50_000), test=images(10))
+    return DataSet(name="noise", train=images(count), test=images(10))
 
 
 def measure(options: Options) -> list[Figure]:
@@ -51,7 +55,10 @@ def measure(options: Options) -> list[Figure]:
         quick = default = replace(quick, space=replace(quick.space, channels=4, cells=3, nodes=2))
     searches = {
         "quick preset, shipped images": (quick, load_data(quick.data.source, say=lambda line: None)),
-        "default supernet, batch 32, images as CIFAR-10's": (default, coloured_images()),
+        "default supernet, batch 32, images as CIFAR-10's": (
+            default,
+            coloured_images(1000 if options.small else CIFAR10),
+        ),
     }
     figures = []
     for name, (config, data) in searches.items():

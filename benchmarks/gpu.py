@@ -41,7 +41,7 @@ def figures_of(device: str, options: Options) -> list[Figure]:
         "fast weight": fast.weight,
         "fast reward": fast.reward,
     }
-    seconds = in_turn_on(device, tasks, n=options.repeats(20))
+    seconds = in_turn_on(device, tasks, n=options.repeats(20), warm_up=1 if options.small else 3)
     for kind in ("plain", "fast"):
         both = zip(seconds[f"{kind} weight"], seconds[f"{kind} reward"], strict=True)
         seconds[f"{kind} round"] = [weight + reward for weight, reward in both]
@@ -80,7 +80,7 @@ def figures_of(device: str, options: Options) -> list[Figure]:
     return figures
 
 
-def in_turn_on(device: str, tasks: Mapping[str, Task], *, n: int, warm_up: int = 3) -> dict[str, list[float]]:
+def in_turn_on(device: str, tasks: Mapping[str, Task], *, n: int, warm_up: int) -> dict[str, list[float]]:
     """Seconds of each task over `n` rounds, in which every task runs once, after `warm_up` that do not count."""
     clock = _seconds_by_events if device == "cuda" else _seconds
     seconds: dict[str, list[float]] = {name: [] for name in tasks}

@@ -53,8 +53,7 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def count_launches(task: Callable[[], object]) -> int:
-    """Operations that a task launches, the second time that it is done."""
-    task()
+    """Operations that a task launches. Its first time may launch more: it makes what later times find."""
     with Launches() as launches, launches.own_kernels():
         task()
     count: int = launches.count

@@ -7,7 +7,6 @@ prints as JSON how many bytes the case held at most, beyond what the process hel
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +17,9 @@ import torch
 
 from benchmarks.figure import Better, Figure
 from benchmarks.options import Options
+from xnas.engine.runtime import peak_memory
 
+CPU = torch.device("cpu")
 ROUNDS = 2
 """The second has the optimizer's state, which the first makes."""
 
@@ -40,18 +41,6 @@ def cases() -> dict[str, Callable[[bool], Task]]:
         "our retraining step": lambda small: Step(small=small).step,
         "our retraining step, save_memory": lambda small: Step(small=small, save_memory=True).step,
     }
-
-
-def peak() -> int:
-    """Bytes that this process has held at most."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return held if sys.platform == "darwin" else 1024 * held
-    # Not from getrusage: on Linux it begins with what the process that started this one held.
-    (line,) = [line for line in lines if line.startswith("VmHWM:")]
-    return 1024 * int(line.split()[1])
 
 
 def peak_in_a_fresh_process(case: str, *, small: bool) -> int:
@@ -102,11 +91,11 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     build = cases()[given.case]
-    before = peak()
+    before = peak_memory(CPU)
     task = build(given.small)
     for _ in range(ROUNDS):
         task()
-    print(json.dumps({"case": given.case, "bytes": peak() - before}))
+    print(json.dumps({"case": given.case, "bytes": peak_memory(CPU) - before}))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ it takes no step of the experts. Ours is whatever a search does by default.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from benchmarks.plain import Leaves, plain_logits
 from xnas import XNAS, DartsSpace, StackPlan
 from xnas.engine.config import SearchConfig
 from xnas.engine.descent import build_sgd
-from xnas.engine.runtime import make_repeatable
+from xnas.engine.runtime import autocast, make_repeatable
 from xnas.experts.step_size import Feedback
 from xnas.space.vocabulary import EXPERTS
 
@@ -33,6 +33,8 @@ class Setting:
     batch: int
     size: int
     """Side of an image, in pixels."""
+    nodes: int = 4
+    """Intermediate nodes of a cell."""
     save_memory: bool = False
 
     @property
@@ -62,7 +64,7 @@ class Setting:
 
 
 USUAL = Setting(channels=16, cells=8, batch=32, size=32)
-SMALL = Setting(channels=4, cells=3, batch=4, size=8)
+SMALL = Setting(channels=4, cells=3, batch=4, size=8, nodes=2)
 
 
 def setting_of(small: bool) -> Setting:
@@ -96,11 +98,7 @@ class Round(ABC):
         images, labels = setting.data()
         self.images = images.to(device, memory_format=self.layout)
         self.labels = labels.to(device)
-        self._bfloat16 = bfloat16
-
-    def precision(self) -> AbstractContextManager[object]:
-        """What passes are made within."""
-        return torch.autocast(self.images.device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
+        self._precision = "bfloat16" if bfloat16 else "float32"
 
     def optimizer(self) -> torch.optim.SGD:
         """Of the network weights, as a search has it."""
@@ -111,9 +109,13 @@ class Round(ABC):
         for group in self.weights.param_groups:
             group["foreach"] = True
 
+    def precise(self) -> AbstractContextManager[None]:
+        """What forward passes are made within."""
+        return autocast(self.images.device, self._precision)
+
     @abstractmethod
     def logits(self) -> Tensor:
-        """Of the batch, (B, D)."""
+        """Of the batch, (B, D), in float32."""
 
     @abstractmethod
     def reward(self) -> None:
@@ -122,8 +124,7 @@ class Round(ABC):
     def weight(self) -> None:
         """A step of the network weights (line 4)."""
         self.weights.zero_grad(set_to_none=True)
-        with self.precision():
-            loss = F.cross_entropy(self.logits(), self.labels)
+        loss = F.cross_entropy(self.logits(), self.labels)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.weights.step()
@@ -161,15 +162,18 @@ class PlainRound(Round):
         )
 
     def logits(self) -> Tensor:
-        """Of the batch, (B, D)."""
-        return self._forward(self.model, self.images)[0]
+        """Of the batch, (B, D), in float32."""
+        return self._logits(None)
+
+    def _logits(self, feedback: Feedback | None) -> Tensor:
+        with self.precise():
+            logits_BD, _ = self._forward(self.model, self.images, feedback=feedback)
+        return logits_BD.float()
 
     def reward(self) -> None:
         """The gradients by the mixture weights of every sample, and with them by all network weights."""
         self.weights.zero_grad(set_to_none=True)
-        with self.precision():
-            logits_BD, _ = self._forward(self.model, self.images, feedback="sample")
-            loss = F.cross_entropy(logits_BD, self.labels, reduction="sum")
+        loss = F.cross_entropy(self._logits("sample"), self.labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
 
 
@@ -202,18 +206,15 @@ class FastRound(Round):
         self._called = torch.compile(self.model) if compiled else self.model
 
     def logits(self) -> Tensor:
-        """Of the batch, (B, D)."""
-        logits_BD: Tensor = self._called(self.images)
-        return logits_BD
+        """Of the batch, (B, D), in float32."""
+        with self.precise():
+            logits_BD: Tensor = self._called(self.images)
+        return logits_BD.float()
 
     def reward(self) -> None:
         """The gradients by the mixture weights, and a step of the experts."""
-        self.experts.measure(self._losses)
+        self.experts.measure(lambda: F.cross_entropy(self.logits(), self.labels, reduction="none"))
         self.experts.step()
-
-    def _losses(self) -> Tensor:
-        with self.precision():
-            return F.cross_entropy(self.logits(), self.labels, reduction="none")
 
 
 def plain_search(setting: Setting, **settings: Any) -> PlainRound:
@@ -227,4 +228,4 @@ def fast_search(setting: Setting, **settings: Any) -> FastRound:
 
 
 def _supernet(setting: Setting) -> Callable[[], nn.Module]:
-    return lambda: DartsSpace(experts=EXPERTS).supernet(setting.plan)
+    return lambda: DartsSpace(num_nodes=setting.nodes, experts=EXPERTS).supernet(setting.plan)
