@@ -6,12 +6,14 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from xnas.kernels import build as kernels
 
 PACKAGES = ("xnas", "torch", "torchvision", "torchmetrics", "numpy", "safetensors")
 
@@ -45,6 +47,18 @@ def use_threads(count: int | None) -> None:
     """Work with so many CPU threads; None leaves torch's choice, one for each core."""
     if count is not None:
         torch.set_num_threads(count)
+
+
+def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> None:
+    """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails."""
+    if device.type != "cpu":
+        return
+    if not kernels.are_compiled():
+        say("compiling kernels for this processor, once: about ten seconds")
+    if reason := kernels.missing():
+        say(
+            f"warning: no kernels for this processor ({reason}); torch's own operations serve, and take about twice as long"
+        )
 
 
 def busy_cores(seconds: float = 0.25) -> float:
@@ -163,6 +177,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
+        "kernels": kernels.missing() is None if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "command": [_program(), *sys.argv[1:]],
     }

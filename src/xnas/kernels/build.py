@@ -47,11 +47,26 @@ def missing() -> str | None:
 _REASONS: list[str] = []
 
 
+def are_compiled() -> bool:
+    """Whether the kernels for training are there already, so that nobody waits for a compiler."""
+    try:
+        return _place(_command(TYPES[torch.float32])).is_file()
+    except OSError:
+        return False
+
+
+def _command(real: str) -> list[str]:
+    return [*_compiler(), f"-DREAL={real}", *FLAGS, *LINKED]
+
+
+def _place(command: list[str]) -> Path:
+    return cache_folder() / f"kernels-{_fingerprint(command)}.so"
+
+
 def _compiled(real: str) -> Path:
     """The compiled kernels, made now if they are not there yet. Raises OSError if that fails."""
-    compiler = _compiler()
-    command = [*compiler, f"-DREAL={real}", *FLAGS, *LINKED]
-    wanted = cache_folder() / f"kernels-{_fingerprint(command)}-{real}.so"
+    command = _command(real)
+    wanted = _place(command)
     if wanted.is_file():
         return wanted
     wanted.parent.mkdir(parents=True, exist_ok=True)
@@ -64,10 +79,10 @@ def _compiled(real: str) -> Path:
                 capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
-            raise OSError(f"{compiler[0]} did not end within {PATIENCE} s") from error
+            raise OSError(f"{command[0]} did not end within {PATIENCE} s") from error
         if run.returncode != 0 or not made.is_file():
             said = run.stderr.strip().splitlines() or ["no word why"]
-            raise OSError(f"{compiler[0]} does not compile them: {said[0]}")
+            raise OSError(f"{command[0]} does not compile them: {said[0]}")
         os.replace(made, wanted)
     return wanted
 
