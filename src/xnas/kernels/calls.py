@@ -50,7 +50,7 @@ def separable_forward(
     outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
     out_norm = torch.empty(2, channels, dtype=torch.float64)
     _library(inputs).separable_forward(
-        _shape(inputs, weights[0], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
+        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
         ctypes.c_double(eps), _at(outputs), _at(out_norm),
     )  # fmt: skip
     return outputs, out_norm
@@ -79,11 +79,81 @@ def separable_backward(
     by_norm = torch.empty(3, inputs.shape[1], dtype=torch.float64) if norm is not None else None
     by_weights = tuple(torch.empty_like(weight) if learns else None for weight in weights)
     _library(inputs).separable_backward(
-        _shape(inputs, weights[0], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
+        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
         _at(g), _at(z), _at(coefficients), _at(by_inputs), int(adds), _at(by_norm), _at(by_weights[0]),
         _at(by_weights[1]),
     )  # fmt: skip
     return by_norm, (by_weights[0], by_weights[1])
+
+
+def dense_forward(inputs: Tensor, weight: Tensor, *, stride: int, eps: float) -> tuple[Tensor, Tensor]:
+    """relu(inputs) through a convolution with the weights (C_out, C_in, kH, kW), and the norm of what comes out.
+
+    Padded to keep the size at stride 1; kH and kW are odd.
+    """
+    batch, _, height, width = inputs.shape
+    outputs = _images(inputs, batch, len(weight), (height - 1) // stride + 1, (width - 1) // stride + 1)
+    norm = torch.empty(2, len(weight), dtype=torch.float64)
+    weight = weight.contiguous()
+    _library(inputs).dense_forward(
+        _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), ctypes.c_double(eps),
+        _at(outputs), _at(norm),
+    )  # fmt: skip
+    return outputs, norm
+
+
+def dense_backward(
+    inputs: Tensor,
+    weight: Tensor,
+    *,
+    stride: int,
+    gradient: tuple[Tensor, Tensor, Tensor],
+    by_inputs: Tensor | None,
+    adds: bool,
+    learns: bool,
+) -> Tensor | None:
+    """Gradients of `dense_forward`: by the inputs into `by_inputs`, and by the weight, returned if it `learns`.
+
+    `gradient` and `adds` are as in `separable_backward`.
+    """
+    g, z, coefficients = gradient
+    by_weight = torch.empty(weight.shape, dtype=weight.dtype) if learns else None
+    weight = weight.contiguous()
+    _library(inputs).dense_backward(
+        _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), _at(g), _at(z),
+        _at(coefficients), _at(by_inputs), int(adds), _at(by_weight),
+    )  # fmt: skip
+    return by_weight
+
+
+def pool_forward(
+    inputs: Tensor, *, kernel: int, stride: int, largest: bool, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The largest or the mean of the pixels under a square kernel, padded to keep the size at stride 1, and its norm.
+
+    Padding does not count.
+    """
+    batch, channels, height, width = inputs.shape
+    outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    norm = torch.empty(2, channels, dtype=torch.float64)
+    _library(inputs).pool_forward(
+        _shape(inputs, (kernel, kernel), stride, 1), int(largest), _at(inputs), ctypes.c_double(eps), _at(outputs),
+        _at(norm),
+    )  # fmt: skip
+    return outputs, norm
+
+
+def pool_backward(inputs: Tensor, by_outputs: Tensor, *, kernel: int, stride: int, largest: bool) -> Tensor:
+    """The gradient of `pool_forward` by the inputs; among equal pixels the first is the largest."""
+    by_inputs = torch.empty_like(inputs)
+    _library(inputs).pool_backward(
+        _shape(inputs, (kernel, kernel), stride, 1),
+        int(largest),
+        _at(inputs),
+        _at(by_outputs),
+        _at(by_inputs),
+    )
+    return by_inputs
 
 
 def mix(
@@ -128,8 +198,7 @@ def _library(images: Tensor) -> ctypes.CDLL:
     return found
 
 
-def _shape(inputs: Tensor, depthwise: Tensor, stride: int, dilation: int) -> "ctypes._CArgObject":
-    kernel = depthwise.shape[2:]
+def _shape(inputs: Tensor, kernel: Sequence[int], stride: int, dilation: int) -> "ctypes._CArgObject":
     return ctypes.byref(_Shape(*inputs.shape, *kernel, stride, dilation, torch.get_num_threads()))
 
 

@@ -1,8 +1,8 @@
 // The kernels for one type of number, as functions that any language can call. REAL says which type.
+#include "dense.hpp"
+#include "mixture.hpp"
+#include "pooling.hpp"
 #include "separable_gradients.hpp"
-
-template <int N>
-using Constant = std::integral_constant<int, N>;
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -15,8 +15,6 @@ static void with_width(int channels, F f)
     if (bytes <= 32 && WIDEST >= 32) return f(Constant<std::min(WIDEST, 32)>(), Constant<1>());
     if constexpr (sizeof(REAL) == 4) {  // the type that networks are trained in
         if (bytes <= WIDEST) return f(Constant<WIDEST>(), Constant<1>());
-        if (bytes == 2 * WIDEST) return f(Constant<WIDEST>(), Constant<2>());
-        if (bytes == 4 * WIDEST) return f(Constant<WIDEST>(), Constant<4>());
     }
     f(Constant<WIDEST>(), Constant<0>());
 }
@@ -33,10 +31,9 @@ EXPORT void separable_backward(const Shape* shape, const REAL* in, const double*
                                const REAL* pointwise, const REAL* g, const REAL* z, const double* dz, REAL* by_in,
                                int adds, double* in_dz, REAL* by_depthwise, REAL* by_pointwise)
 {
-    const int C = shape->channels;
-    with_width(C, [&](auto bytes, auto vectors) {
+    with_width(shape->channels, [&](auto bytes, auto vectors) {
         SeparableGradients<REAL, decltype(bytes)::value, decltype(vectors)::value>(*shape, in_norm, depthwise, pointwise)
-            .backward(in, {g, z, dz, dz + C, dz + 2 * C}, in_norm, by_in, adds, in_dz, by_depthwise, by_pointwise);
+            .backward(in, {g, z, dz}, in_norm, by_in, adds, in_dz, by_depthwise, by_pointwise);
     });
 }
 
@@ -52,7 +49,29 @@ EXPORT void products(int samples, long pixels, int channels, int num, const REAL
     Mixture<REAL, WIDEST>::products(samples, pixels, channels, num, g, inputs, sums, products, threads);
 }
 
+EXPORT void pool_forward(const Shape* shape, int largest, const REAL* in, double eps, REAL* out, double* out_norm)
+{
+    Pooling<REAL, WIDEST>(*shape, largest).forward(in, eps, out, out_norm);
+}
+
+EXPORT void pool_backward(const Shape* shape, int largest, const REAL* in, const REAL* by_out, REAL* by_in)
+{
+    Pooling<REAL, WIDEST>(*shape, largest).backward(in, by_out, by_in);
+}
+
+EXPORT void dense_forward(const Shape* shape, int out_channels, const REAL* in, const REAL* weights, double eps,
+                          REAL* out, double* out_norm)
+{
+    Dense<REAL, WIDEST>(*shape, out_channels, weights).forward(in, eps, out, out_norm);
+}
+
+EXPORT void dense_backward(const Shape* shape, int out_channels, const REAL* in, const REAL* weights, const REAL* g,
+                           const REAL* z, const double* dz, REAL* by_in, int adds, REAL* by_weights)
+{
+    Dense<REAL, WIDEST>(*shape, out_channels, weights).backward(in, g, z, dz, by_in, adds, by_weights);
+}
+
 EXPORT void moments(int samples, long pixels, int channels, const REAL* values, double eps, double* norm, int threads)
 {
-    Mixture<REAL, WIDEST>::moments(samples, pixels, channels, values, eps, norm, threads);
+    moments_of<REAL, WIDEST>(samples, pixels, channels, values, eps, norm, threads);
 }

@@ -75,54 +75,6 @@ struct Mixture {
         }
     }
 
-    // The mean and 1 / standard deviation of every channel, over all pixels of all samples.
-    static void moments(int samples, long pixels, int channels, const T* values, double eps, double* norm, int threads)
-    {
-        double* each = static_cast<double*>(scratch(0, sizeof(double) * 2 * samples * channels));
-#pragma omp parallel for num_threads(threads) schedule(static)
-        for (int b = 0; b < samples; b++) {
-            const T* from = values + b * pixels * channels;
-            // About the first pixel: the squares of deviations from nearly the mean lose nothing.
-            T *off = static_cast<T*>(scratch(1, sizeof(T) * 2 * channels)), *square = off + channels;
-            double* mean = each + 2L * b * channels;
-            std::fill(mean, mean + 2 * channels, 0.0);
-            for (long start = 0; start < pixels; start += 256) {
-                std::fill(off, off + 2 * channels, T(0));
-                for (long p = start; p < std::min(start + 256, pixels); p++)
-                    for (int c = 0; c < channels; c++) {
-                        const T d = from[p * channels + c] - from[c];
-                        off[c] += d;
-                        square[c] += d * d;
-                    }
-                for (int c = 0; c < channels; c++) {
-                    mean[c] += off[c];
-                    mean[channels + c] += square[c];
-                }
-            }
-            for (int c = 0; c < channels; c++) {
-                const double sum = mean[c];
-                mean[c] = from[c] + sum / pixels;
-                mean[channels + c] -= sum * sum / pixels;
-            }
-        }
-        join_moments(samples, pixels, channels, each, eps, norm);
-    }
-
-    // Chan, Golub, LeVeque 1983: moments of all samples from the mean and squared deviations of each.
-    static void join_moments(int samples, long pixels, int channels, const double* each, double eps, double* norm)
-    {
-        for (int c = 0; c < channels; c++) {
-            double mean = 0, squares = 0;
-            for (int b = 0; b < samples; b++) mean += each[2L * b * channels + c] / samples;
-            for (int b = 0; b < samples; b++) {
-                const double off = each[2L * b * channels + c] - mean;
-                squares += each[(2L * b + 1) * channels + c] + pixels * off * off;
-            }
-            norm[c] = mean;
-            norm[channels + c] = 1 / std::sqrt(std::max(squares, 0.0) / (double(samples) * pixels) + eps);
-        }
-    }
-
 private:
     template <int NUM>
     static INLINE void several(T* to, const T* const* inputs, long from, long size, const T* coefficients,

@@ -7,7 +7,9 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
     using Base = Separable<T, BYTES, VECTORS>;
     using V = typename Base::V;
     using Vec = typename Base::Vec;
-    using Base::Base, Base::shape, Base::numbers, Base::num_vectors, Base::taps;
+    using B = typename Base::B;
+    using P = Plane<T, BYTES>;
+    using Base::Base, Base::shape, Base::num_vectors, Base::taps;
 
     // What one thread works in: all of it but the planes stays in its first caches.
     struct Work {
@@ -33,32 +35,6 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
             std::memset(plane, 0, sizeof(Vec) * (s.plane + by_plane_size));
         }
     };
-
-    // by_weights += in^T @ by_out, over the pixels of a tile.
-    INLINE void pointwise_weights(Vec* by_weights, const Vec* in, const Vec* by_out, int pixels) const
-    {
-        const int vectors = num_vectors();
-        for (int i = 0; i < shape.channels; i += 8) {  // lanes come in eights or the row is padded with zeros
-            const int some = std::min(8, shape.padded - i);
-            for (int v = 0; v < vectors; v++) {
-                Vec* to = by_weights + long(i) * vectors + v;
-                if (some == 8) outer<8>(to, numbers(in) + i, by_out + v, pixels);
-                else for (int k = 0; k < some; k++) outer<1>(to + k * vectors, numbers(in) + i + k, by_out + v, pixels);
-            }
-        }
-    }
-
-    template <int N>
-    INLINE void outer(Vec* to, const T* in, const Vec* by_out, int pixels) const
-    {
-        Vec sum[N];
-        for (int k = 0; k < N; k++) sum[k] = to[k * num_vectors()];
-        for (int p = 0; p < pixels; p++) {
-            const Vec gradient = by_out[p * num_vectors()];
-            for (int k = 0; k < N; k++) sum[k] += in[long(p) * shape.padded + k] * gradient;
-        }
-        for (int k = 0; k < N; k++) to[k * num_vectors()] = sum[k];
-    }
 
     // by_taps += what a row of gradients says about the depthwise kernel.
     INLINE void depthwise_weights(Vec* by_taps, const Vec* from, const Vec* by_out) const
@@ -117,7 +93,7 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
 
     struct Gradient {
         const T *g, *z;
-        const double *alpha, *beta, *gamma;  // a number for each channel
+        const double* coefficients;  // alpha, beta, gamma: a row each, a number for each channel
     };
 
     // by_in gets the gradient by what the ReLU was given, added or written; in_dz, where the round begins with a norm,
@@ -131,14 +107,9 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
         const bool weights = by_depthwise != nullptr;
         const long by_size = long(s.taps) * vectors + s.matrix;
         Vec* by_chunk = weights ? static_cast<Vec*>(scratch(2, sizeof(Vec) * by_size * chunks)) : nullptr;
-        double* sums = static_cast<double*>(scratch(3, sizeof(double) * (2 * s.samples + 3) * s.padded));
-        T* coefficients = reinterpret_cast<T*>(sums + 2L * s.samples * s.padded);
-        std::fill(coefficients, coefficients + 3 * s.padded, T(0));
-        for (int c = 0; c < C; c++) {
-            coefficients[c] = T(dz.alpha[c]);
-            coefficients[s.padded + c] = T(dz.beta[c]);
-            coefficients[2 * s.padded + c] = T(dz.gamma[c]);
-        }
+        double* sums = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * s.padded + sizeof(Vec) * 3 * vectors));
+        Vec* coefficients = reinterpret_cast<Vec*>(sums + 2L * s.samples * s.padded);
+        B::pad(coefficients, dz.coefficients, 3, C);
 #pragma omp parallel num_threads(s.threads)
         {
         const Work work(s);
@@ -151,14 +122,14 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
             for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
                 if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * work.by_plane_size);
                 std::memset(work.sum, 0, sizeof(Vec) * 2 * vectors);
-                this->stage(work.plane, in + b * s.image);
+                P::stage(work.plane, in + b * s.image, s, this->normed ? this->scale : nullptr, this->shift);
                 for (int top = 0; top < s.out_height; top += s.tile)
                     tile_of_outputs(work, b, top, dz, coefficients, by_taps, by_matrix);
                 for (int y = 0; y < s.height; y++) row_of_inputs(work, in + b * s.image, by_in + b * s.image, y, adds, in_dz);
                 if (!in_dz) continue;
                 for (int c = 0; c < C; c++) {
-                    sums[2L * b * C + c] = numbers(work.sum)[c];
-                    sums[(2L * b + 1) * C + c] = numbers(work.product)[c];
+                    sums[2L * b * C + c] = B::numbers(work.sum)[c];
+                    sums[(2L * b + 1) * C + c] = B::numbers(work.product)[c];
                 }
             }
         }
@@ -168,22 +139,15 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
     }
 
 private:
-    INLINE void tile_of_outputs(const Work& work, int b, int top, const Gradient& dz, const T* coefficients,
+    INLINE void tile_of_outputs(const Work& work, int b, int top, const Gradient& dz, const Vec* coefficients,
                                 Vec* by_taps, Vec* by_matrix) const
     {
         const Layout& s = shape;
         const int vectors = num_vectors(), C = s.channels;
         const int rows = std::min(s.tile, s.out_height - top), count = rows * s.out_width;
         const long at = b * s.out_image + long(top) * s.out_width * C;
-        this->each_vector([&](int v, int lanes) INLINE_LAMBDA {
-            const Vec *alpha = reinterpret_cast<const Vec*>(coefficients), *beta = alpha + vectors, *gamma = beta + vectors;
-            for (int p = 0; p < count; p++) {
-                const long from = at + long(p) * C + v * V::lanes;
-                work.by_out[p * vectors + v] =
-                    alpha[v] * V::load(dz.g + from, lanes) + beta[v] * V::load(dz.z + from, lanes) + gamma[v];
-            }
-        });
-        this->pointwise(work.by_hidden, work.by_out, this->by_outputs, count);
+        B::combine(work.by_out, dz.g + at, dz.z + at, coefficients, C, count);
+        B::multiply(work.by_hidden, vectors, work.by_out, vectors, C, this->by_outputs, count);
         for (int y = 0; y < rows; y++) {
             const long row = long(y) * s.out_width * vectors, in_row = long(top + y) * s.stride * s.plane_width * vectors;
             if (by_taps) {
@@ -196,29 +160,27 @@ private:
             else
                 scatter(work.by_plane + in_row, work.by_hidden + row);
         }
-        if (by_taps) pointwise_weights(by_matrix, work.hidden, work.by_out, count);
+        if (by_taps) B::multiply_weights(by_matrix, work.hidden, vectors, C, work.by_out, vectors, count);
     }
 
     INLINE void row_of_inputs(const Work& work, const T* in, T* by_in, int y, bool adds, bool summed) const
     {
         const Layout& s = shape;
         const int vectors = num_vectors(), C = s.channels;
-        const Vec *active = this->inside(work.plane, y), *by_active = work.line;
+        const Vec *active = P::inside(work.plane, s, y), *by_active = work.line;
         if (s.stride == 1)
             this->depthwise_row(work.line, work.by_plane + long(y) * work.by_wide * vectors, this->flipped,
                                 work.by_wide, 1, s.width);
         else
-            by_active = this->inside(work.by_plane, y);
-        this->each_vector([&](int v, int lanes) INLINE_LAMBDA {
+            by_active = P::inside(work.by_plane, s, y);
+        if (!summed) return P::leave(by_in + long(y) * s.width * C, active, by_active, s, adds);
+        B::each_vector(C, [&](int v, int lanes) INLINE_LAMBDA {
             Vec sum = {}, product = {};
             for (int x = 0; x < s.width; x++) {
                 const long at = (long(y) * s.width + x) * C + v * V::lanes;
-                Vec value = active[x * vectors + v] > 0 ? by_active[x * vectors + v] : Vec{};
-                if (summed) {
-                    sum += value;
-                    product += value * V::load(in + at, lanes);
-                }
-                if (adds) value += V::load(by_in + at, lanes);
+                const Vec value = active[x * vectors + v] > 0 ? by_active[x * vectors + v] : Vec{};
+                sum += value;
+                product += value * V::load(in + at, lanes);
                 V::store(by_in + at, value, lanes);
             }
             work.sum[v] += sum;
@@ -252,7 +214,7 @@ private:
         const long by_size = long(s.taps) * s.vectors + s.matrix;
         const auto total = [&](long at) {
             double sum = 0;
-            for (int chunk = 0; chunk < chunks; chunk++) sum += numbers(by_chunk + by_size * chunk)[at];
+            for (int chunk = 0; chunk < chunks; chunk++) sum += B::numbers(by_chunk + by_size * chunk)[at];
             return T(sum);
         };
         for (int c = 0; c < C; c++)

@@ -11,6 +11,7 @@ B: samples; C: channels; K: experts of all incoming edges together.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -19,17 +20,79 @@ from torch.autograd.function import once_differentiable
 
 from xnas.kernels import calls
 from xnas.space.forecaster import Forecaster
-from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
+from xnas.space.operations import FactorizedReduce, Pooled, ReluConvNorm, Separable, Zero
+
+
+_Passed = tuple[Tensor, Tensor, Tensor]
+"""A gradient alpha g + beta z + gamma: g, z, and the numbers for each channel, (3, C)."""
 
 
 @dataclass(frozen=True)
-class _Round:
-    """A round of a separable convolution; its two weights stand at `weights` and after it, among the node's tensors."""
+class _SeparableRound:
+    """ReLU, depthwise and pointwise convolution; their weights stand at `weight` and after it among a node's tensors."""
 
-    weights: int
+    weight: int
     stride: int
     dilation: int
     eps: float
+
+    def forward(
+        self, inputs: Tensor, norm: Tensor | None, tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        return calls.separable_forward(
+            inputs, (tensors[self.weight], tensors[self.weight + 1]),
+            norm=norm, stride=self.stride, dilation=self.dilation, eps=self.eps,
+        )  # fmt: skip
+
+    def backward(
+        self, inputs: Tensor, norm: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
+    ) -> _Passed | None:
+        """Adds the gradients by the weights, and that by the source, or returns the one by the inputs before their norm."""
+        weights = gradients.tensors[self.weight], gradients.tensors[self.weight + 1]
+        onto = gradients.by_tensor[source] if norm is None else None
+        by_inputs = torch.empty_like(inputs) if onto is None else onto
+        by_norm, by_weights = calls.separable_backward(
+            inputs, weights, norm=norm, stride=self.stride, dilation=self.dilation, gradient=passed,
+            by_inputs=by_inputs, adds=onto is not None, learns=gradients.needed[self.weight],
+        )  # fmt: skip
+        gradients.by_tensor[self.weight : self.weight + 2] = by_weights
+        if by_norm is not None:
+            return by_inputs, inputs, by_norm
+        if gradients.needed[source]:
+            gradients.by_tensor[source] = by_inputs
+        return None
+
+
+@dataclass(frozen=True)
+class _DenseRound:
+    """ReLU and a convolution of all channels."""
+
+    weight: int
+    stride: int
+    eps: float
+
+    def forward(
+        self, inputs: Tensor, norm: Tensor | None, tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What comes out, and its norm."""
+        assert norm is None
+        return calls.dense_forward(inputs, tensors[self.weight], stride=self.stride, eps=self.eps)
+
+    def backward(
+        self, inputs: Tensor, norm: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
+    ) -> None:
+        """Adds the gradients by the weights and by the source."""
+        del norm
+        onto = gradients.by_tensor[source]
+        by_inputs = torch.empty_like(inputs) if onto is None and gradients.needed[source] else onto
+        gradients.by_tensor[source] = by_inputs
+        gradients.by_tensor[self.weight] = calls.dense_backward(
+            inputs, gradients.tensors[self.weight], stride=self.stride, gradient=passed,
+            by_inputs=by_inputs, adds=onto is not None, learns=gradients.needed[self.weight],
+        )  # fmt: skip
+
+
+_Round = _SeparableRound | _DenseRound
 
 
 @dataclass(frozen=True)
@@ -41,6 +104,18 @@ class _Branch:
     norm: Tensor | None = None
     """Of an output that is ready: its means and reciprocal deviations; None: it is taken as it is."""
     rounds: tuple[_Round, ...] = ()
+
+
+def relu_conv_norm(module: ReluConvNorm, inputs: Tensor) -> Tensor:
+    """What the module gives: a node of one expert, whose norm is the only one on its way."""
+    if not _plain(module[2]):
+        return module(inputs)  # type: ignore[no-any-return]
+    branch = _Branch(0, 0, rounds=(_DenseRound(1, 1, module[2].eps),))  # type: ignore[arg-type]
+    one = inputs.new_ones(1)
+    outputs: Tensor = _Node.apply(
+        (branch,), _Shared().share([None, None]), one, calls.dense(inputs), module[1].weight
+    )
+    return outputs
 
 
 class NativeNodes:
@@ -86,19 +161,25 @@ class NativeNodes:
             for depthwise, pointwise, norm in expert.rounds:
                 weights = read.add(depthwise.weight)
                 read.add(pointwise.weight)
-                rounds.append(_Round(weights, depthwise.stride[0], depthwise.dilation[0], norm.eps))
+                rounds.append(_SeparableRound(weights, depthwise.stride[0], depthwise.dilation[0], norm.eps))
             return _Branch(place, source, rounds=tuple(rounds))
         if isinstance(expert, Pooled) and _plain(expert[1]):
             key = (source, str(expert[0]))
             if key not in self._pooled:
-                self._pooled[key] = _with_norm(expert[0], inputs, expert[1])
+                self._pooled[key] = _Pool.apply(inputs, expert[0], expert[1].eps)
             output, moments = self._pooled[key]
             return _Branch(place, read.add(output, key), moments)
         if isinstance(expert, FactorizedReduce) and _plain(expert.norm):
             output, moments = _with_norm(expert.reduced, inputs, expert.norm)
             return _Branch(place, read.add(output), moments)
+        if _is_relu_conv_norm(expert):
+            _, conv, norm = expert
+            return _Branch(
+                place, source, rounds=(_DenseRound(read.add(conv.weight), conv.stride[0], norm.eps),)
+            )
         if isinstance(expert, nn.Sequential) and len(expert) > 1 and _plain(expert[-1]):
-            output, moments = _with_norm(expert[:-1], inputs, expert[-1])
+            *layers, last = expert
+            output, moments = _with_norm(lambda x: reduce(lambda y, layer: layer(y), layers, x), inputs, last)
             return _Branch(place, read.add(output), moments)
         return _Branch(place, read.add(calls.dense(expert(inputs))))
 
@@ -124,6 +205,23 @@ class _Read:
 def _plain(norm: nn.Module) -> bool:
     """Whether it is a norm by the batch's statistics, without parameters."""
     return isinstance(norm, nn.BatchNorm2d) and not norm.affine and not norm.track_running_stats
+
+
+def _is_relu_conv_norm(expert: nn.Module) -> bool:
+    """Whether it is a ReLU, a convolution that the kernels know, and a norm."""
+    if not isinstance(expert, nn.Sequential) or len(expert) != 3:
+        return False
+    relu, conv, norm = expert
+    if not isinstance(relu, nn.ReLU) or not isinstance(conv, nn.Conv2d) or not _plain(norm):
+        return False
+    half = tuple(size // 2 for size in conv.kernel_size)
+    simple = (
+        conv.bias is None
+        and conv.groups == 1
+        and conv.dilation == (1, 1)
+        and conv.stride[0] == conv.stride[1]
+    )
+    return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)
 
 
 def _with_norm(compute: Callable[[Tensor], Tensor], source: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
@@ -180,6 +278,35 @@ class _Share:
         ]
 
 
+class _Pool(torch.autograd.Function):
+    """A pooling and the norm of what it gives, which the mixture applies."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, pool: nn.Module, eps: float) -> tuple[Tensor, Tensor]:
+        ctx.how = _pooling(pool)
+        ctx.save_for_backward(inputs)
+        outputs, norm = calls.pool_forward(inputs, **ctx.how, eps=eps)
+        ctx.mark_non_differentiable(norm)
+        return outputs, norm
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_outputs: Tensor, by_norm: Tensor) -> tuple[Tensor, None, None]:
+        del by_norm
+        (inputs,) = ctx.saved_tensors
+        return calls.pool_backward(inputs, calls.dense(by_outputs), **ctx.how), None, None
+
+
+def _pooling(pool: nn.Module) -> dict[str, int]:
+    """How the kernels are asked for it."""
+    assert isinstance(pool, nn.MaxPool2d | nn.AvgPool2d)
+    return {
+        "kernel": int(pool.kernel_size),
+        "stride": int(pool.stride),
+        "largest": isinstance(pool, nn.MaxPool2d),
+    }  # type: ignore[arg-type]
+
+
 class _Node(torch.autograd.Function):
     """tensors: the sources, then whatever else branches read and the weights of their rounds."""
 
@@ -233,10 +360,7 @@ def _forward(branch: _Branch, tensors: Sequence[Tensor]) -> _Stages:
     stages: _Stages = []
     inputs, norm = tensors[branch.tensor], None
     for step in branch.rounds:
-        inputs, norm = calls.separable_forward(
-            inputs, (tensors[step.weights], tensors[step.weights + 1]),
-            norm=norm, stride=step.stride, dilation=step.dilation, eps=step.eps,
-        )  # fmt: skip
+        inputs, norm = step.forward(inputs, norm, tensors)
         stages.append((inputs, norm))
     return stages
 
@@ -294,24 +418,13 @@ class _Gradients:
             if self.needed[branch.tensor]:
                 self._add_ready(branch, stages[0][0], gradient, by_output_3C)
             return
-        learns = self.needed[branch.rounds[0].weights]
-        if not learns and not self.needed[branch.tensor]:
+        if not self.needed[branch.rounds[0].weight] and not self.needed[branch.tensor]:
             return
         inputs = [(self.tensors[branch.tensor], None), *stages[:-1]]
-        passed = (gradient, stages[-1][0], by_output_3C)
+        passed: _Passed | None = (gradient, stages[-1][0], by_output_3C)
         for step, (given, norm) in zip(reversed(branch.rounds), reversed(inputs), strict=True):
-            onto = self.by_tensor[branch.tensor] if norm is None else None
-            by_given = torch.empty_like(given) if onto is None else onto
-            by_norm, by_weights = calls.separable_backward(
-                given, (self.tensors[step.weights], self.tensors[step.weights + 1]),
-                norm=norm, stride=step.stride, dilation=step.dilation, gradient=passed,
-                by_inputs=by_given, adds=onto is not None, learns=learns,
-            )  # fmt: skip
-            self.by_tensor[step.weights : step.weights + 2] = by_weights
-            if by_norm is not None:
-                passed = (by_given, given, by_norm)
-            elif self.needed[branch.tensor]:
-                self.by_tensor[branch.tensor] = by_given
+            assert passed is not None
+            passed = step.backward(given, norm, passed, self, branch.tensor)
 
     def _add_ready(self, branch: _Branch, output: Tensor, gradient: Tensor, by_output_3C: Tensor) -> None:
         alone = branch.norm is None  # then the gradient does not depend on the output

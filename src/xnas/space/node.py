@@ -6,11 +6,12 @@ hooks on modules see; the others are for speed, and for training.
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from xnas.kernels.calls import usable
 from xnas.space.forecaster import Forecaster
-from xnas.space.native import NativeNodes
+from xnas.space.native import NativeNodes, relu_conv_norm
+from xnas.space.operations import ReluConvNorm
 
 NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
 """The node that forecasters make, each of its own source. It serves one pass through one cell."""
@@ -21,6 +22,14 @@ def node_path(inputs: Tensor, *, training: bool) -> NodePath:
     if training and usable(inputs):
         return NativeNodes()
     return one_by_one
+
+
+def enter(module: nn.Module, inputs: Tensor) -> Tensor:
+    """What a cell takes as its node from the output of a cell before it, through `module`."""
+    if isinstance(module, ReluConvNorm) and module.training and usable(inputs):
+        return relu_conv_norm(module, inputs)
+    outputs: Tensor = module(inputs)
+    return outputs
 
 
 def one_by_one(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:

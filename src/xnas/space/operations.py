@@ -104,11 +104,13 @@ class Pooled(nn.Sequential):
     """A pooling and the norm after it."""
 
 
-def relu_conv_norm(channels_in: int, channels_out: int, *, style: NormStyle) -> nn.Sequential:
+class ReluConvNorm(nn.Sequential):
     """ReLU, pointwise convolution, norm: how a cell takes its inputs."""
-    return nn.Sequential(
-        nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), style.norm(channels_out)
-    )
+
+    def __init__(self, channels_in: int, channels_out: int, *, style: NormStyle) -> None:
+        super().__init__(
+            nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), style.norm(channels_out)
+        )
 
 
 def _pool(pool: nn.Module, channels: int, style: NormStyle) -> nn.Module:

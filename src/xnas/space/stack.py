@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from xnas.space.lookup import lookup
-from xnas.space.operations import FactorizedReduce, Norm, NormStyle, relu_conv_norm
+from xnas.space.node import enter
+from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
 from xnas.space.vocabulary import Stem
 
 
@@ -87,13 +88,13 @@ class CellInputs(nn.Module):
 
     def __init__(self, place: CellPlace, *, style: NormStyle) -> None:
         super().__init__()
-        before_last = FactorizedReduce if place.last_was_reduction else relu_conv_norm
+        before_last = FactorizedReduce if place.last_was_reduction else ReluConvNorm
         self.before_last = before_last(place.channels_before_last, place.channels, style=style)
-        self.last = relu_conv_norm(place.channels_last, place.channels, style=style)
+        self.last = ReluConvNorm(place.channels_last, place.channels, style=style)
 
     def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
         """Nodes 0 and 1 of the cell."""
-        return [self.before_last(before_last), self.last(last)]
+        return [enter(self.before_last, before_last), enter(self.last, last)]
 
 
 class Stack(nn.Module):
