@@ -7,7 +7,7 @@ rate of a matrix product. Part after part these add up; if all ran at once it wo
 from functools import reduce
 
 from benchmarks.figure import Figure
-from benchmarks.machine import rates
+from benchmarks.machine import COPY, PRODUCT, UNITS, probes, rate_figure
 from benchmarks.options import Options
 from benchmarks.rounds import fast_search, plain_search, setting_of
 from benchmarks.timing import in_turn
@@ -21,7 +21,7 @@ def least_seconds(work: Work, *, bandwidth: float, multiply_rate: float) -> floa
 
 
 def measure(options: Options) -> list[Figure]:
-    """The machine's rates, the least times that they give, and both rounds in turn."""
+    """The machine's rates and both rounds in turn, so that a share has both from the same moment."""
     setting = setting_of(options.small)
     plain, fast = plain_search(setting), fast_search(setting)
     assert isinstance(fast.model, Supernet)
@@ -29,45 +29,48 @@ def measure(options: Options) -> list[Figure]:
         "weight": pass_work(fast.model, setting, learns=True),
         "reward": pass_work(fast.model, setting, learns=False),
     }
-    found = rates(n=options.repeats(10), small=options.small)
-    copy = Figure(name="copy bandwidth", values=tuple(v / 1e9 for v in found.copied), unit="GB/s")
-    product = Figure(
-        name="matrix rate", values=tuple(v / 1e9 for v in found.multiplied), unit="G multiply-adds/s"
-    )
-
-    def least(work: Work) -> float:
-        return least_seconds(work, bandwidth=1e9 * copy.value, multiply_rate=1e9 * product.value)
-
     whole: Parts = {
-        part: passes["weight"].get(part, Work()) + passes["reward"].get(part, Work())
-        for part in passes["weight"]
+        part: work + passes["reward"].get(part, Work()) for part, work in passes["weight"].items()
     }
-    figures = [copy, product]
-    for part, work in whole.items():
-        figures.append(_milliseconds(f"least time of {part}, {_words(work)}", least(work)))
-    total = reduce(Work.__add__, whole.values())
-    bounds = {name: sum(map(least, parts.values())) for name, parts in passes.items()}
-    bounds["round"] = sum(map(least, whole.values()))
-    for name, seconds in bounds.items():
-        figures.append(_milliseconds(f"least time of a {_called(name)}, part after part", seconds))
-    figures.append(_milliseconds(f"least time of a round, all at once, {_words(total)}", least(total)))
+    machine = {name: probe for name, probe in probes(small=options.small).items() if name in (COPY, PRODUCT)}
     tasks = {
         "plain weight": plain.weight,
         "plain reward": plain.reward,
         "fast weight": fast.weight,
         "fast reward": fast.reward,
     }
-    timings = in_turn(tasks, n=options.repeats(3))
+    timings = in_turn({name: probe.task for name, probe in machine.items()} | tasks, n=options.repeats(3))
+    rates = {name: probe.rates(timings[name]) for name, probe in machine.items()}
+
+    def least(parts: Parts) -> tuple[float, ...]:
+        """Seconds of one part after the other, at the rates of each repetition."""
+        return tuple(
+            sum(least_seconds(work, bandwidth=copy, multiply_rate=product) for work in parts.values())
+            for copy, product in zip(rates[COPY], rates[PRODUCT], strict=True)
+        )
+
+    figures = [rate_figure(name, values, unit=UNITS[name]) for name, values in rates.items()]
+    for part, work in whole.items():
+        figures.append(_milliseconds(f"least time of {part}, {_words(work)}", least({part: work})))
+    bounds = {name: least(parts) for name, parts in (passes | {"round": whole}).items()}
+    for name, seconds in bounds.items():
+        figures.append(_milliseconds(f"least time of a {_called(name)}, part after part", seconds))
+    total = reduce(Work.__add__, whole.values())
+    figures.append(
+        _milliseconds(f"least time of a round, all at once, {_words(total)}", least({"all": total}))
+    )
     for kind in ("plain", "fast"):
         timings[f"{kind} round"] = timings[f"{kind} weight"] + timings[f"{kind} reward"]
         for name, seconds in bounds.items():
-            shares = tuple(100 * seconds / value for value in timings[f"{kind} {name}"].wall)
+            wall = timings[f"{kind} {name}"].wall
             figures.append(
                 Figure(
-                    name=f"share of the least time that the {kind} {_called(name)} reaches", values=shares,
-                    unit="%", better="more",
+                    name=f"least time of a {_called(name)} over {kind}",
+                    values=tuple(100 * a / b for a, b in zip(seconds, wall, strict=True)),
+                    unit="%",
+                    better="more",
                 )
-            )  # fmt: skip
+            )
     return figures
 
 
@@ -79,5 +82,5 @@ def _words(work: Work) -> str:
     return f"{work.num_bytes / 1e9:.2f} GB and {work.multiply_adds / 1e9:.2f} G multiply-adds"
 
 
-def _milliseconds(name: str, seconds: float) -> Figure:
-    return Figure(name=name, values=(1e3 * seconds,), unit="ms")
+def _milliseconds(name: str, seconds: tuple[float, ...]) -> Figure:
+    return Figure(name=name, values=tuple(1e3 * value for value in seconds), unit="ms")
