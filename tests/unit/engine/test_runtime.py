@@ -71,6 +71,6 @@ def test_a_peak_that_is_forgotten_leaves_what_is_held() -> None:
     forget_peak_memory(cpu)
     held = peak_memory(cpu)
     del blocks
-    assert peak_memory(cpu) >= held
+    assert peak_memory(cpu) >= held - 2**20  # Linux counts the pages of a thread in lots
     forget_peak_memory(cpu)
     assert peak_memory(cpu) < held - 200 * 2**20

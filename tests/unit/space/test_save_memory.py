@@ -12,6 +12,7 @@ from xnas.space.darts import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
 from xnas.space.genotype import Genotype
 from xnas.space.network import Network
+from xnas.space.node import one_by_one
 from xnas.space.published import published_genotype
 from xnas.space.stack import Stack, StackPlan
 from xnas.space.vocabulary import EXPERTS
@@ -106,11 +107,14 @@ def test_in_a_network_a_batch_counts_once_in_the_averages_of_its_norms() -> None
 
 
 @pytest.mark.parametrize("save_memory", [False, True])
-def test_what_is_inside_a_cell_is_let_go_of_before_the_backward_pass(save_memory: bool) -> None:
+def test_what_is_inside_a_cell_is_let_go_of_before_the_backward_pass(
+    save_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xnas.space.supernet.node_path", lambda *given, **how: one_by_one)  # hooks see every module
     network = supernet(save_memory=save_memory)
     inside: list[weakref.ref[Tensor]] = []
     cell = network.cells[0]
-    expert = next(module for module in cell.modules() if isinstance(module, nn.BatchNorm2d))
+    expert = next(module for module in cell.forecasters.modules() if isinstance(module, nn.BatchNorm2d))  # type: ignore[union-attr]
     handle = expert.register_forward_pre_hook(lambda module, given: inside.append(weakref.ref(given[0])))
     loss = losses_of(network).sum()
     assert (inside[0]() is None) == save_memory
