@@ -24,7 +24,8 @@ class _Shape(ctypes.Structure):
 
 def usable(images: Tensor) -> bool:
     """Whether there are kernels for such images."""
-    return images.device.type == "cpu" and images.dim() == 4 and library(images.dtype) is not None
+    is_image = images.device.type == "cpu" and images.dim() == 4 and images.numel() > 0
+    return is_image and library(images.dtype) is not None
 
 
 def dense(images_BCHW: Tensor) -> Tensor:
