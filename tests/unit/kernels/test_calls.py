@@ -372,3 +372,42 @@ def test_what_the_kernels_cannot_read_is_not_for_them() -> None:
         assert not calls.usable(given)
     assert not calls.usable(torch.zeros(0, 1, 1, 1))
     assert not calls.usable(torch.zeros(1, 1, 0, 1))
+
+
+def test_where_there_is_no_memory_to_work_in_a_call_says_so_and_the_next_one_works() -> None:
+    torch.manual_seed(0)
+    given, weights = images(1, 2, 3, 3), (torch.randn(2, 1, 3, 3).double(), torch.randn(2, 2, 1, 1).double())
+    how = {"norm": None, "stride": 1, "eps": EPS}
+    expected, _ = calls.separable_forward(given, weights, **how, dilation=1)
+    with pytest.raises(MemoryError, match="no memory for separable_forward"):
+        calls.separable_forward(given, weights, **how, dilation=10**8)
+    found, _ = calls.separable_forward(given, weights, **how, dilation=1)
+    assert torch.equal(found, expected)
+
+
+def test_tensors_that_do_not_belong_together_are_refused() -> None:
+    given, more = images(1, 2, 3, 3), images(1, 3, 3, 3)
+    depthwise, pointwise = torch.zeros(2, 1, 3, 3).double(), torch.zeros(2, 2, 1, 1).double()
+    how = {"norm": None, "stride": 1, "dilation": 1, "eps": EPS}
+    coefficients_KC, constant_C = torch.zeros(2, 2).double(), torch.zeros(2).double()
+    for call in (
+        lambda: calls.separable_forward(more, (depthwise, pointwise), **how),
+        lambda: calls.dense_forward(more, pointwise, stride=1, eps=EPS),
+        lambda: calls.mix([given, more], coefficients_KC, constant_C),
+        lambda: calls.mix([given, given], coefficients_KC, constant_C, onto=more),
+        lambda: calls.products(given, [given, more]),
+    ):
+        with pytest.raises(
+            ValueError, match=r"tensors of the shapes .*\(1, 3, 3, 3\).* do not belong together"
+        ):
+            call()
+    for call in (
+        lambda: calls.separable_forward(given, (depthwise.float(), pointwise), **how),
+        lambda: calls.dense_forward(given.float(), pointwise, stride=1, eps=EPS),
+        lambda: calls.mix([given, given.float()], coefficients_KC, constant_C),
+        lambda: calls.mix([given, given], coefficients_KC.float(), constant_C),
+    ):
+        with pytest.raises(
+            ValueError, match=r"kernels for torch.float\d\d on the CPU were given torch.float\d\d"
+        ):
+            call()
