@@ -110,7 +110,9 @@ def test_in_a_network_a_batch_counts_once_in_the_averages_of_its_norms() -> None
 def test_what_is_inside_a_cell_is_let_go_of_before_the_backward_pass(
     save_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xnas.space.supernet.node_path", lambda *given, **how: one_by_one)  # hooks see every module
+    monkeypatch.setattr(
+        "xnas.space.supernet.node_path", lambda *given, **how: one_by_one
+    )  # hooks see every module
     network = supernet(save_memory=save_memory)
     inside: list[weakref.ref[Tensor]] = []
     cell = network.cells[0]
