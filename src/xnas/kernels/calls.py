@@ -1,6 +1,7 @@
 """The kernels as functions of tensors: 4-D, channels-last, float32 or float64, on the CPU.
 
-A `norm` is a tensor of the shape (2, C), float64: means and reciprocal standard deviations of the channels.
+A `norm` is a tensor of the shape (4, C), float64: for every channel its mean, the reciprocal of its standard deviation,
+the gain and the offset. The functions that return one set gains to 1 and offsets to 0.
 B: samples; C H W: channels, height, width; K: experts.
 """
 
@@ -48,7 +49,7 @@ def separable_forward(
     """
     batch, channels, height, width = inputs.shape
     outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    out_norm = torch.empty(2, channels, dtype=torch.float64)
+    out_norm = torch.empty(4, channels, dtype=torch.float64)
     _library(inputs).separable_forward(
         _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
         ctypes.c_double(eps), _at(outputs), _at(out_norm),
@@ -72,11 +73,11 @@ def separable_backward(
 
     `gradient` is (g, z, coefficients), the latter alpha, beta and gamma for each channel: (3, C), float64.
     `by_inputs` receives the gradient by what the ReLU was given: written, or added if it `adds`. With a norm before
-    the round, the coefficients are returned with which `by_inputs` and `inputs` give the gradient by the inputs.
-    With `learns` the weights' gradients are returned too.
+    the round, (5, C) is returned: the coefficients with which `by_inputs` and `inputs` give the gradient by the inputs,
+    and the gradients by gains and offsets. With `learns` the weights' gradients are returned too.
     """
     g, z, coefficients = gradient
-    by_norm = torch.empty(3, inputs.shape[1], dtype=torch.float64) if norm is not None else None
+    by_norm = torch.empty(5, inputs.shape[1], dtype=torch.float64) if norm is not None else None
     by_weights = tuple(torch.empty_like(weight) if learns else None for weight in weights)
     _library(inputs).separable_backward(
         _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
@@ -93,7 +94,7 @@ def dense_forward(inputs: Tensor, weight: Tensor, *, stride: int, eps: float) ->
     """
     batch, _, height, width = inputs.shape
     outputs = _images(inputs, batch, len(weight), (height - 1) // stride + 1, (width - 1) // stride + 1)
-    norm = torch.empty(2, len(weight), dtype=torch.float64)
+    norm = torch.empty(4, len(weight), dtype=torch.float64)
     weight = weight.contiguous()
     _library(inputs).dense_forward(
         _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), ctypes.c_double(eps),
@@ -135,7 +136,7 @@ def pool_forward(
     """
     batch, channels, height, width = inputs.shape
     outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    norm = torch.empty(2, channels, dtype=torch.float64)
+    norm = torch.empty(4, channels, dtype=torch.float64)
     _library(inputs).pool_forward(
         _shape(inputs, (kernel, kernel), stride, 1), int(largest), _at(inputs), ctypes.c_double(eps), _at(outputs),
         _at(norm),
@@ -184,7 +185,7 @@ def products(gradient: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor
 def moments(images: Tensor, *, eps: float) -> Tensor:
     """The norm of images: mean and reciprocal standard deviation of each channel, over samples and pixels."""
     batch, channels, height, width = images.shape
-    norm = torch.empty(2, channels, dtype=torch.float64)
+    norm = torch.empty(4, channels, dtype=torch.float64)
     _library(images).moments(
         batch, ctypes.c_long(height * width), channels, _at(images), ctypes.c_double(eps), _at(norm),
         torch.get_num_threads(),
