@@ -22,7 +22,7 @@ from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas import Forecaster
 from xnas.experts.step_size import Feedback
 from xnas.space.node import node_path
-from xnas.space.operations import SUPERNET_STYLE, build_operation, relu_conv_norm
+from xnas.space.operations import SUPERNET_STYLE, ReluConvNorm, build_operation
 
 NODES = 4
 USUAL, SMALL = Setting(16, cells=3, batch=64, size=32), Setting(4, cells=3, batch=4, size=8)
@@ -39,7 +39,7 @@ class Cell(nn.Module):
                 {
                     "none": build_operation("none", channels, stride=1, style=SUPERNET_STYLE),
                     "skip_connect": nn.Identity(),
-                    "conv_1x1": relu_conv_norm(channels, channels, style=SUPERNET_STYLE),
+                    "conv_1x1": ReluConvNorm(channels, channels, style=SUPERNET_STYLE),
                     "conv_3x3": nn.Sequential(
                         nn.ReLU(),
                         nn.Conv2d(channels, channels, 3, padding=1, bias=False),

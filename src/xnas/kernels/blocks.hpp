@@ -43,31 +43,42 @@ struct Blocks {
     static INLINE void multiply(Vec* out, int out_vectors, const Vec* in, int in_vectors, int in_channels,
                                 const Vec* matrix, int pixels)
     {
+        const long here = 0;
+        multiply_taps(out, out_vectors, in, in_vectors, in_channels, matrix, &here, 1, pixels);
+    }
+
+    // out = sum over taps of in[at tap] @ matrix of the tap; `step` vectors lie between pixels, `offsets` say where taps
+    // read.
+    static INLINE void multiply_taps(Vec* out, int out_vectors, const Vec* in, long step, int in_channels,
+                                     const Vec* matrices, const long* offsets, int taps, int pixels)
+    {
         each_block(pixels, [&](int x, auto block) INLINE_LAMBDA {
             constexpr int N = decltype(block)::value;
-            const T* pixel[N];
-            for (int p = 0; p < N; p++) pixel[p] = numbers(in + (x + p) * in_vectors);
             for (int v = 0; v < out_vectors; v++) {
                 Vec sum[N] = {};
-                const Vec* row = matrix + v;
+                const Vec* row = matrices + v;
+                for (int t = 0; t < taps; t++) {
+                    const T* pixel[N];
+                    for (int p = 0; p < N; p++) pixel[p] = numbers(in + (x + p) * step + offsets[t]);
 #pragma GCC unroll 4
-                for (int i = 0; i < in_channels; i++, row += out_vectors)
-                    for (int p = 0; p < N; p++) sum[p] += pixel[p][i] * *row;
+                    for (int i = 0; i < in_channels; i++, row += out_vectors)
+                        for (int p = 0; p < N; p++) sum[p] += pixel[p][i] * *row;
+                }
                 for (int p = 0; p < N; p++) out[(x + p) * out_vectors + v] = sum[p];
             }
         });
     }
 
-    // by_matrix += in^T @ by_out.
-    static INLINE void multiply_weights(Vec* by_matrix, const Vec* in, int in_vectors, int in_channels,
-                                        const Vec* by_out, int out_vectors, int pixels)
+    // by_matrix += in^T @ by_out; `step` vectors lie between the pixels that come in.
+    static INLINE void multiply_weights(Vec* by_matrix, const Vec* in, long step, int in_channels, const Vec* by_out,
+                                        int out_vectors, int pixels)
     {
         for (int v = 0; v < out_vectors; v++) {
             int i = 0;
             for (; i + 8 <= in_channels; i += 8)
-                rows<8>(by_matrix + long(i) * out_vectors + v, numbers(in) + i, in_vectors, by_out + v, out_vectors, pixels);
+                rows<8>(by_matrix + long(i) * out_vectors + v, numbers(in) + i, step, by_out + v, out_vectors, pixels);
             for (; i < in_channels; i++)
-                rows<1>(by_matrix + long(i) * out_vectors + v, numbers(in) + i, in_vectors, by_out + v, out_vectors, pixels);
+                rows<1>(by_matrix + long(i) * out_vectors + v, numbers(in) + i, step, by_out + v, out_vectors, pixels);
         }
     }
 
@@ -95,13 +106,13 @@ struct Blocks {
 
 private:
     template <int N>
-    static INLINE void rows(Vec* to, const T* in, int in_vectors, const Vec* by_out, int out_vectors, int pixels)
+    static INLINE void rows(Vec* to, const T* in, long step, const Vec* by_out, int out_vectors, int pixels)
     {
         Vec sum[N];
         for (int k = 0; k < N; k++) sum[k] = to[k * out_vectors];
         for (int p = 0; p < pixels; p++) {
             const Vec gradient = by_out[p * out_vectors];
-            const T* pixel = in + long(p) * in_vectors * V::lanes;
+            const T* pixel = in + p * step * V::lanes;
             for (int k = 0; k < N; k++) sum[k] += pixel[k] * gradient;
         }
         for (int k = 0; k < N; k++) to[k * out_vectors] = sum[k];

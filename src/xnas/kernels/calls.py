@@ -22,12 +22,6 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
-class _Sizes(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_int) for name in ("samples", "pixels", "in_channels", "out_channels", "threads")
-    )
-
-
 def usable(images: Tensor) -> bool:
     """Whether there are kernels for such images."""
     return images.device.type == "cpu" and images.dim() == 4 and library(images.dtype) is not None
@@ -92,32 +86,44 @@ def separable_backward(
     return by_norm, (by_weights[0], by_weights[1])
 
 
-def pointwise_forward(inputs: Tensor, weight: Tensor, *, eps: float) -> tuple[Tensor, Tensor]:
-    """relu(inputs) through a pointwise convolution, weights of shape (C_out, C_in, 1, 1), and the norm of it."""
+def dense_forward(inputs: Tensor, weight: Tensor, *, stride: int, eps: float) -> tuple[Tensor, Tensor]:
+    """relu(inputs) through a convolution with the weights (C_out, C_in, kH, kW), and the norm of what comes out.
+
+    Padded to keep the size at stride 1; kH and kW are odd.
+    """
     batch, _, height, width = inputs.shape
-    outputs = _images(inputs, batch, len(weight), height, width)
+    outputs = _images(inputs, batch, len(weight), (height - 1) // stride + 1, (width - 1) // stride + 1)
     norm = torch.empty(2, len(weight), dtype=torch.float64)
-    _library(inputs).pointwise_forward(
-        _sizes(inputs, weight), _at(inputs), _at(weight), ctypes.c_double(eps), _at(outputs), _at(norm)
-    )
+    weight = weight.contiguous()
+    _library(inputs).dense_forward(
+        _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), ctypes.c_double(eps),
+        _at(outputs), _at(norm),
+    )  # fmt: skip
     return outputs, norm
 
 
-def pointwise_backward(
-    inputs: Tensor, weight: Tensor, *, gradient: tuple[Tensor, Tensor, Tensor], passes: bool, learns: bool
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of `pointwise_forward` by the inputs, if it `passes`, and by the weight, if it `learns`.
+def dense_backward(
+    inputs: Tensor,
+    weight: Tensor,
+    *,
+    stride: int,
+    gradient: tuple[Tensor, Tensor, Tensor],
+    by_inputs: Tensor | None,
+    adds: bool,
+    learns: bool,
+) -> Tensor | None:
+    """Gradients of `dense_forward`: by the inputs into `by_inputs`, and by the weight, returned if it `learns`.
 
-    `gradient` is as in `separable_backward`.
+    `gradient` and `adds` are as in `separable_backward`.
     """
     g, z, coefficients = gradient
-    by_inputs = torch.empty_like(inputs) if passes else None
-    by_weight = torch.empty_like(weight) if learns else None
-    _library(inputs).pointwise_backward(
-        _sizes(inputs, weight), _at(inputs), _at(weight), _at(g), _at(z), _at(coefficients), _at(by_inputs),
-        _at(by_weight),
+    by_weight = torch.empty(weight.shape, dtype=weight.dtype) if learns else None
+    weight = weight.contiguous()
+    _library(inputs).dense_backward(
+        _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), _at(g), _at(z),
+        _at(coefficients), _at(by_inputs), int(adds), _at(by_weight),
     )  # fmt: skip
-    return by_inputs, by_weight
+    return by_weight
 
 
 def pool_forward(
@@ -190,11 +196,6 @@ def _library(images: Tensor) -> ctypes.CDLL:
     found = library(images.dtype)
     assert found is not None, images.dtype
     return found
-
-
-def _sizes(inputs: Tensor, weight: Tensor) -> "ctypes._CArgObject":
-    batch, channels, height, width = inputs.shape
-    return ctypes.byref(_Sizes(batch, height * width, channels, len(weight), torch.get_num_threads()))
 
 
 def _shape(inputs: Tensor, kernel: Sequence[int], stride: int, dilation: int) -> "ctypes._CArgObject":

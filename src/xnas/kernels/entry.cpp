@@ -1,6 +1,6 @@
 // The kernels for one type of number, as functions that any language can call. REAL says which type.
+#include "dense.hpp"
 #include "mixture.hpp"
-#include "pointwise.hpp"
 #include "pooling.hpp"
 #include "separable_gradients.hpp"
 
@@ -59,16 +59,16 @@ EXPORT void pool_backward(const Shape* shape, int largest, const REAL* in, const
     Pooling<REAL, WIDEST>(*shape, largest).backward(in, by_out, by_in);
 }
 
-EXPORT void pointwise_forward(const Sizes* sizes, const REAL* in, const REAL* weights, double eps, REAL* out,
-                              double* out_norm)
+EXPORT void dense_forward(const Shape* shape, int out_channels, const REAL* in, const REAL* weights, double eps,
+                          REAL* out, double* out_norm)
 {
-    Pointwise<REAL, WIDEST>(*sizes, weights).forward(in, eps, out, out_norm);
+    Dense<REAL, WIDEST>(*shape, out_channels, weights).forward(in, eps, out, out_norm);
 }
 
-EXPORT void pointwise_backward(const Sizes* sizes, const REAL* in, const REAL* weights, const REAL* g, const REAL* z,
-                               const double* dz, REAL* by_in, REAL* by_weights)
+EXPORT void dense_backward(const Shape* shape, int out_channels, const REAL* in, const REAL* weights, const REAL* g,
+                           const REAL* z, const double* dz, REAL* by_in, int adds, REAL* by_weights)
 {
-    Pointwise<REAL, WIDEST>(*sizes, weights).backward(in, g, z, dz, by_in, by_weights);
+    Dense<REAL, WIDEST>(*shape, out_channels, weights).backward(in, g, z, dz, by_in, adds, by_weights);
 }
 
 EXPORT void moments(int samples, long pixels, int channels, const REAL* values, double eps, double* norm, int threads)

@@ -1,6 +1,6 @@
 // Poolings over 3 x 3 pixels, by the mean of those inside the image or by their largest, and their gradients.
 #pragma once
-#include "separable.hpp"
+#include "plane.hpp"
 
 template <typename T, int BYTES>
 struct Pooling {

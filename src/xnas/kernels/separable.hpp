@@ -1,7 +1,6 @@
 // One round of a separable convolution: ReLU, depthwise, pointwise, in one sweep over the images; and its gradients.
 //
-// Images are channels-last and dense. A thread takes whole samples. It copies one into a plane: padded to whole vectors
-// of channels, with a border of zeros. Then it works through tiles of rows that stay in its first cache: between the
+// A thread copies a sample into a plane and works through tiles of rows that stay in its first cache: between the
 // depthwise and the pointwise convolution nothing goes to memory, and the gradients compute that part again.
 //
 // A round may begin with a norm: then in' = relu((in - mean) / deviation), which is never stored. The gradient by its
@@ -11,35 +10,7 @@
 // Samples fall into chunks whose number does not depend on the number of threads, and sums over chunks are added in
 // their order: the same bits with any number of threads.
 #pragma once
-#include "blocks.hpp"
-
-struct Shape {
-    int samples, channels, height, width, kernel_y, kernel_x, stride, dilation, threads;
-};
-
-// What follows from a shape, in vectors of `lanes` channels.
-struct Layout : Shape {
-    int vectors, padded, pad_y, pad_x, out_height, out_width, plane_height, plane_width, taps, tile;
-    long image, out_image, plane, matrix;
-
-    Layout(const Shape& shape, int lanes) : Shape(shape)
-    {
-        vectors = (channels + lanes - 1) / lanes;
-        padded = vectors * lanes;
-        pad_y = dilation * (kernel_y - 1) / 2;
-        pad_x = dilation * (kernel_x - 1) / 2;
-        out_height = (height - 1) / stride + 1;
-        out_width = (width - 1) / stride + 1;
-        plane_height = height + 2 * pad_y;
-        plane_width = width + 2 * pad_x;
-        taps = kernel_y * kernel_x;
-        tile = std::min((32 + out_width - 1) / out_width, out_height);  // rows; at least 32 pixels fill the loops
-        image = long(height) * width * channels;
-        out_image = long(out_height) * out_width * channels;
-        plane = long(plane_height) * plane_width * vectors;
-        matrix = long(padded) * vectors;
-    }
-};
+#include "plane.hpp"
 
 // VECTORS: of the channels, where the code is made for that number; 0: for any.
 template <typename T, int BYTES, int VECTORS>
@@ -84,29 +55,6 @@ struct Separable {
     }
 
     INLINE int num_vectors() const { return VECTORS ? VECTORS : shape.vectors; }
-
-    // The first pixel inside a plane's border, in row y of the image.
-    INLINE Vec* inside(Vec* plane, int y) const
-    {
-        return plane + (long(y + shape.pad_y) * shape.plane_width + shape.pad_x) * num_vectors();
-    }
-
-    // relu(norm(in)) into the middle of a plane. What is not a number stays so.
-    INLINE void stage(Vec* plane, const T* image) const
-    {
-        const int C = shape.channels, vectors = num_vectors();
-        for (int y = 0; y < shape.height; y++) {
-            Vec* row = inside(plane, y);
-            const T* from = image + long(y) * shape.width * C;
-            B::each_vector(C, [&](int v, int count) INLINE_LAMBDA {
-                for (int x = 0; x < shape.width; x++) {
-                    Vec value = V::load(from + long(x) * C + v * V::lanes, count);
-                    if (normed) value = value * scale[v] + shift[v];
-                    row[x * vectors + v] = value < 0 ? Vec{} : value;
-                }
-            });
-        }
-    }
 
     // A row of depthwise outputs; `from` is what the first tap of the first pixel reads, `wide` its plane's width.
     INLINE void depthwise_row(Vec* out, const Vec* from, const Vec* kernel, int wide, int stride, int width) const
@@ -155,7 +103,7 @@ struct Separable {
             std::memset(plane, 0, sizeof(Vec) * s.plane);
 #pragma omp for schedule(static)
             for (int b = 0; b < s.samples; b++) {
-                stage(plane, in + b * s.image);
+                Plane<T, BYTES>::stage(plane, in + b * s.image, s, normed ? scale : nullptr, shift);
                 moments.begin();
                 for (int top = 0; top < s.out_height; top += s.tile) {
                     const int rows = std::min(s.tile, s.out_height - top), count = rows * s.out_width;

@@ -8,6 +8,7 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
     using V = typename Base::V;
     using Vec = typename Base::Vec;
     using B = typename Base::B;
+    using P = Plane<T, BYTES>;
     using Base::Base, Base::shape, Base::num_vectors, Base::taps;
 
     // What one thread works in: all of it but the planes stays in its first caches.
@@ -121,7 +122,7 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
             for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
                 if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * work.by_plane_size);
                 std::memset(work.sum, 0, sizeof(Vec) * 2 * vectors);
-                this->stage(work.plane, in + b * s.image);
+                P::stage(work.plane, in + b * s.image, s, this->normed ? this->scale : nullptr, this->shift);
                 for (int top = 0; top < s.out_height; top += s.tile)
                     tile_of_outputs(work, b, top, dz, coefficients, by_taps, by_matrix);
                 for (int y = 0; y < s.height; y++) row_of_inputs(work, in + b * s.image, by_in + b * s.image, y, adds, in_dz);
@@ -166,22 +167,20 @@ private:
     {
         const Layout& s = shape;
         const int vectors = num_vectors(), C = s.channels;
-        const Vec *active = this->inside(work.plane, y), *by_active = work.line;
+        const Vec *active = P::inside(work.plane, s, y), *by_active = work.line;
         if (s.stride == 1)
             this->depthwise_row(work.line, work.by_plane + long(y) * work.by_wide * vectors, this->flipped,
                                 work.by_wide, 1, s.width);
         else
-            by_active = this->inside(work.by_plane, y);
+            by_active = P::inside(work.by_plane, s, y);
+        if (!summed) return P::leave(by_in + long(y) * s.width * C, active, by_active, s, adds);
         B::each_vector(C, [&](int v, int lanes) INLINE_LAMBDA {
             Vec sum = {}, product = {};
             for (int x = 0; x < s.width; x++) {
                 const long at = (long(y) * s.width + x) * C + v * V::lanes;
-                Vec value = active[x * vectors + v] > 0 ? by_active[x * vectors + v] : Vec{};
-                if (summed) {
-                    sum += value;
-                    product += value * V::load(in + at, lanes);
-                }
-                if (adds) value += V::load(by_in + at, lanes);
+                const Vec value = active[x * vectors + v] > 0 ? by_active[x * vectors + v] : Vec{};
+                sum += value;
+                product += value * V::load(in + at, lanes);
                 V::store(by_in + at, value, lanes);
             }
             work.sum[v] += sum;

@@ -11,6 +11,7 @@ B: samples; C: channels; K: experts of all incoming edges together.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -63,29 +64,35 @@ class _SeparableRound:
 
 
 @dataclass(frozen=True)
-class _PointwiseRound:
-    """ReLU and a pointwise convolution, of a source that nothing else of the node reads."""
+class _DenseRound:
+    """ReLU and a convolution of all channels."""
 
     weight: int
+    stride: int
     eps: float
 
     def forward(
         self, inputs: Tensor, norm: Tensor | None, tensors: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
+        """What comes out, and its norm."""
         assert norm is None
-        return calls.pointwise_forward(inputs, tensors[self.weight], eps=self.eps)
+        return calls.dense_forward(inputs, tensors[self.weight], stride=self.stride, eps=self.eps)
 
     def backward(
         self, inputs: Tensor, norm: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
     ) -> None:
+        """Adds the gradients by the weights and by the source."""
         del norm
-        gradients.by_tensor[source], gradients.by_tensor[self.weight] = calls.pointwise_backward(
-            inputs, gradients.tensors[self.weight], gradient=passed,
-            passes=gradients.needed[source], learns=gradients.needed[self.weight],
+        onto = gradients.by_tensor[source]
+        by_inputs = torch.empty_like(inputs) if onto is None and gradients.needed[source] else onto
+        gradients.by_tensor[source] = by_inputs
+        gradients.by_tensor[self.weight] = calls.dense_backward(
+            inputs, gradients.tensors[self.weight], stride=self.stride, gradient=passed,
+            by_inputs=by_inputs, adds=onto is not None, learns=gradients.needed[self.weight],
         )  # fmt: skip
 
 
-_Round = _SeparableRound | _PointwiseRound
+_Round = _SeparableRound | _DenseRound
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ def relu_conv_norm(module: ReluConvNorm, inputs: Tensor) -> Tensor:
     """What the module gives: a node of one expert, whose norm is the only one on its way."""
     if not _plain(module[2]):
         return module(inputs)  # type: ignore[no-any-return]
-    branch = _Branch(0, 0, rounds=(_PointwiseRound(1, module[2].eps),))  # type: ignore[arg-type]
+    branch = _Branch(0, 0, rounds=(_DenseRound(1, 1, module[2].eps),))  # type: ignore[arg-type]
     one = inputs.new_ones(1)
     outputs: Tensor = _Node.apply(
         (branch,), _Shared().share([None, None]), one, calls.dense(inputs), module[1].weight
@@ -165,8 +172,14 @@ class NativeNodes:
         if isinstance(expert, FactorizedReduce) and _plain(expert.norm):
             output, moments = _with_norm(expert.reduced, inputs, expert.norm)
             return _Branch(place, read.add(output), moments)
+        if _is_relu_conv_norm(expert):
+            _, conv, norm = expert
+            return _Branch(
+                place, source, rounds=(_DenseRound(read.add(conv.weight), conv.stride[0], norm.eps),)
+            )
         if isinstance(expert, nn.Sequential) and len(expert) > 1 and _plain(expert[-1]):
-            output, moments = _with_norm(expert[:-1], inputs, expert[-1])
+            *layers, last = expert
+            output, moments = _with_norm(lambda x: reduce(lambda y, layer: layer(y), layers, x), inputs, last)
             return _Branch(place, read.add(output), moments)
         return _Branch(place, read.add(calls.dense(expert(inputs))))
 
@@ -192,6 +205,23 @@ class _Read:
 def _plain(norm: nn.Module) -> bool:
     """Whether it is a norm by the batch's statistics, without parameters."""
     return isinstance(norm, nn.BatchNorm2d) and not norm.affine and not norm.track_running_stats
+
+
+def _is_relu_conv_norm(expert: nn.Module) -> bool:
+    """Whether it is a ReLU, a convolution that the kernels know, and a norm."""
+    if not isinstance(expert, nn.Sequential) or len(expert) != 3:
+        return False
+    relu, conv, norm = expert
+    if not isinstance(relu, nn.ReLU) or not isinstance(conv, nn.Conv2d) or not _plain(norm):
+        return False
+    half = tuple(size // 2 for size in conv.kernel_size)
+    simple = (
+        conv.bias is None
+        and conv.groups == 1
+        and conv.dilation == (1, 1)
+        and conv.stride[0] == conv.stride[1]
+    )
+    return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)
 
 
 def _with_norm(compute: Callable[[Tensor], Tensor], source: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
