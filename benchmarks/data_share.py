@@ -79,7 +79,8 @@ def measure(options: Options) -> list[Figure]:
     quick = read_preset("quick")
     default = replace(quick, space=Config().space, search=replace(quick.search, batch_size=32))
     if options.small:
-        quick = default = replace(quick, space=replace(quick.space, channels=4, cells=3, nodes=2))
+        small = replace(quick.space, channels=4, cells=3, nodes=2)
+        quick = default = replace(quick, space=small, search=replace(quick.search, batch_size=8))
     strided = replace(default, space=replace(default.space, stem="strided"))
     figures = [
         share(
@@ -96,7 +97,7 @@ def measure(options: Options) -> list[Figure]:
         ),
     ]
     with tempfile.TemporaryDirectory() as place:
-        write_photographs(Path(place), PHOTOGRAPHS)
+        write_photographs(Path(place), 60 if options.small else PHOTOGRAPHS)
         for workers in (0, available_cores()):
             readers = f"{workers} processes" if workers else "the training process"
             data = load_data(place, image_size=SIDE, workers=workers, say=lambda line: None)
