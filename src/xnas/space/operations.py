@@ -66,12 +66,30 @@ class FactorizedReduce(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, C_in, H, W) to (B, C_out, H / 2, W / 2), rounded up."""
+        outputs: Tensor = self.norm(self.reduced(inputs))
+        return outputs
+
+    def reduced(self, inputs: Tensor) -> Tensor:
+        """What the norm is given."""
         active = F.relu(inputs)
         height, width = inputs.shape[2:]
         # An odd size has one even pixel more than odd ones: a row of zeros makes the halves equal.
         shifted = F.pad(active[:, :, 1:, 1:], (0, width % 2, 0, height % 2))
-        outputs: Tensor = self.norm(torch.cat([self.even(active), self.odd(shifted)], dim=1))
-        return outputs
+        return torch.cat([self.even(active), self.odd(shifted)], dim=1)
+
+
+class Separable(nn.Sequential):
+    """One or two rounds of ReLU, depthwise convolution, pointwise convolution and norm."""
+
+    @property
+    def rounds(self) -> tuple[tuple[DepthwiseConv2d, nn.Conv2d, nn.BatchNorm2d], ...]:
+        """(depthwise, pointwise, norm) of each round."""
+        layers = list(self)
+        return tuple(tuple(layers[start + 1 : start + 4]) for start in range(0, len(layers), 4))  # type: ignore[misc]
+
+
+class Pooled(nn.Sequential):
+    """A pooling and the norm after it."""
 
 
 def relu_conv_norm(channels_in: int, channels_out: int, *, style: NormStyle) -> nn.Sequential:
@@ -82,7 +100,7 @@ def relu_conv_norm(channels_in: int, channels_out: int, *, style: NormStyle) -> 
 
 
 def _pool(pool: nn.Module, channels: int, style: NormStyle) -> nn.Module:
-    return nn.Sequential(pool, style.norm(channels)) if style.after_pooling else pool
+    return Pooled(pool, style.norm(channels)) if style.after_pooling else pool
 
 
 def _max_pool(channels: int, stride: int, style: NormStyle) -> nn.Module:
@@ -106,14 +124,14 @@ def _separable(kernel_size: int) -> Callable[[int, int, NormStyle], nn.Module]:
     def build(channels: int, stride: int, style: NormStyle) -> nn.Module:
         first = _depthwise_round(channels, kernel_size, stride=stride, dilation=1, style=style)
         second = _depthwise_round(channels, kernel_size, stride=1, dilation=1, style=style)
-        return nn.Sequential(*first, *second)
+        return Separable(*first, *second)
 
     return build
 
 
 def _dilated(kernel_size: int) -> Callable[[int, int, NormStyle], nn.Module]:
     def build(channels: int, stride: int, style: NormStyle) -> nn.Module:
-        return nn.Sequential(*_depthwise_round(channels, kernel_size, stride=stride, dilation=2, style=style))
+        return Separable(*_depthwise_round(channels, kernel_size, stride=stride, dilation=2, style=style))
 
     return build
 

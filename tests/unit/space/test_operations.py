@@ -9,6 +9,7 @@ from xnas.space.operations import (
     SUPERNET_STYLE,
     FactorizedReduce,
     NormStyle,
+    Separable,
     build_operation,
 )
 from xnas.space.vocabulary import SEARCHABLE
@@ -101,3 +102,13 @@ def test_norms_of_the_supernet_have_no_affine_part_and_no_running_average(name: 
             if isinstance(module, nn.BatchNorm2d):
                 assert not module.affine
                 assert not module.track_running_stats
+
+
+def test_the_rounds_of_a_separable_convolution_are_its_layers_without_relu() -> None:
+    separable, dilated = (
+        build_operation(name, 4, stride=2, style=SUPERNET_STYLE) for name in ("sep_conv_5x5", "dil_conv_3x3")
+    )
+    assert isinstance(separable, Separable)
+    assert isinstance(dilated, Separable)
+    assert separable.rounds == (tuple(separable[1:4]), tuple(separable[5:8]))
+    assert dilated.rounds == (tuple(dilated[1:4]),)
