@@ -4,9 +4,14 @@ import argparse
 
 import torch
 
-from benchmarks import checkpoint, depthwise, wipeout
+from benchmarks import checkpoint, depthwise, launches, wipeout
 
-BENCHMARKS = {"checkpoint": checkpoint.main, "depthwise": depthwise.main, "wipeout": wipeout.main}
+BENCHMARKS = {
+    "checkpoint": checkpoint.main,
+    "depthwise": depthwise.main,
+    "launches": launches.main,
+    "wipeout": wipeout.main,
+}
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
 parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))

@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from xnas.experts.step_size import Feedback
 from xnas.optimizers.learner import GroupSettings, Learner, SamplingLearner, check_state
-from xnas.space.forecaster import ForecasterGroup, forecaster_groups, leaf_gradients, listening
+from xnas.space.forecaster import (
+    ForecasterGroup,
+    forecaster_groups,
+    leaf_gradients,
+    listening,
+    share_mixtures,
+)
 
 Closure = Callable[[], Tensor]
 """Runs the model on a validation batch and returns the losses of its samples, shape (B,)."""
@@ -174,7 +180,10 @@ class ArchitectureOptimizer:
         """
         if not self._gradients[group]:
             raise ValueError("no gradients gathered since the last step; call measure(closure) first")
-        gradients_RBEK = torch.cat(self._gradients[group], dim=1)
+        if len(self._gradients[group]) > 1 or self._gradients[group][0].device.type != "cpu":
+            # In one piece to where the learner is: the only time in a round that the host waits for the device.
+            self._gradients[group][:] = [torch.cat(self._gradients[group], dim=1).cpu()]
+        (gradients_RBEK,) = self._gradients[group]
         if self.feedback == "batch":
             return gradients_RBEK.sum(dim=0)
         return gradients_RBEK.flatten(end_dim=1)
@@ -212,11 +221,9 @@ class ArchitectureOptimizer:
     def _hand_over(self, name: str) -> None:
         """Give the forecasters of a group the weights with which the next pass goes through them."""
         learner = self.learners[name]
-        weights_EK, alive_EK = learner.weights_EK, learner.alive_EK
-        for index, members_R in enumerate(self.groups[name].members_ER):
-            weights_K = weights_EK[index, alive_EK[index]]
-            for member in members_R:
-                member.set_mixture(weights_K, alone=learner.one_hot)
+        share_mixtures(
+            self.groups[name], learner.weights_EK, alive_EK=learner.alive_EK, alone=learner.one_hot
+        )
 
 
 def check_losses(losses_B: Tensor) -> None:

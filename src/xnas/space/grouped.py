@@ -11,7 +11,6 @@ B: samples; C H W: channels, height, width.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -21,8 +20,9 @@ from torch.nn import functional as F
 
 from xnas.space.forecaster import Forecaster
 from xnas.space.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
-from xnas.space.normed_mix import Shares, Table, full_type, mix_normed, shares_of
+from xnas.space.normed_mix import Shares, Table, mix_normed, shares_of
 from xnas.space.partial import join_channels
+from xnas.space.precision import as_they_are, full_type, low_type
 from xnas.space.rows import Read, spread, stack_weights
 
 
@@ -91,7 +91,8 @@ class GroupedNodes:
         passing, rests = [], []
         for edges, bundle in zip(plan.bundles, bundles, strict=True):
             width = bundle.shape[1] // len(edges) // parts
-            first, rest = bundle.unflatten(1, (len(edges), -1)).split([width, (parts - 1) * width], dim=2)
+            by_edge = bundle.view(len(bundle), len(edges), -1, *bundle.shape[2:])
+            first, rest = torch.split(by_edge, [width, (parts - 1) * width], dim=2)
             passing.append(first.flatten(1, 2))
             rests.append(_around([forecasters[edge] for edge in edges], rest))
         inputs = [source[:, : source.shape[1] // parts] for source in sources]
@@ -110,9 +111,9 @@ class GroupedNodes:
             return torch.stack([f._mixture(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
         normed_singles = [_single(single, sources) for single in plan.normed_singles]
         raw_singles = [_single(single, sources) for single in plan.raw_singles]
-        low = _low_type(sources[0])
+        low = low_type(sources[0])
         # Under autocast convolutions have its type, by one cast for all that read the same; the rest has its own.
-        with nullcontext() if low is None else torch.autocast(sources[0].device.type, enabled=False):
+        with as_they_are(sources[0]):
             ready = self._made_ready(plan, forecasters, sources[0], low=low)
             calls = _Calls(_inputs(plan, bundles, low=low), ready.stacks)
             normed = calls.normed(plan) + normed_singles
@@ -175,15 +176,9 @@ def _single(single: Single, sources: Sequence[Tensor]) -> Tensor:
     return features
 
 
-def _low_type(features: Tensor) -> torch.dtype | None:
-    """The type that autocast gives to convolutions, if it is on."""
-    kind = features.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-
-
 def _inputs(plan: Plan, bundles: Sequence[Tensor], *, low: torch.dtype | None) -> dict[int, Tensor]:
     """What every request of the plan reads."""
-    found = {}
+    found: dict[int, Tensor] = {}
     for number, (edges, joined) in enumerate(zip(plan.bundles, bundles, strict=True)):
         requests = [n for n, request in enumerate(plan.requests) if request.bundle == number]
         reads = [Read(plan.requests[n].rows, plan.requests[n].active) for n in requests]
@@ -195,7 +190,7 @@ def _inputs(plan: Plan, bundles: Sequence[Tensor], *, low: torch.dtype | None) -
 
 def _joined(parts: Sequence[Tensor]) -> Tensor | None:
     if len(parts) > 1:
-        return torch.cat(parts, dim=1)
+        return torch.cat(list(parts), dim=1)
     return parts[0] if parts else None
 
 
@@ -238,6 +233,6 @@ class _Calls:
         shifted = self.inputs[reduce.odd_request][:, :, 1:, 1:]
         if height % 2 or width % 2:  # one even pixel more than odd ones
             shifted = F.pad(shifted, (0, width % 2, 0, height % 2))
-        even = self._conv(reduce.even, self.inputs[reduce.even_request]).split(reduce.widths[0], dim=1)
-        odd = self._conv(reduce.odd, shifted).split(reduce.widths[1], dim=1)
+        even = torch.split(self._conv(reduce.even, self.inputs[reduce.even_request]), reduce.widths[0], dim=1)
+        odd = torch.split(self._conv(reduce.odd, shifted), reduce.widths[1], dim=1)
         return [part for both in zip(even, odd, strict=True) for part in both]

@@ -10,7 +10,7 @@ C: channels of a row.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
@@ -160,7 +160,7 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
     reduces = tuple(_reduce(draft, kind) for kind in reducing)
     same = _by_kind(experts, nn.Identity, lambda expert: (expert.bundle,))
     identities = tuple(draft.request(kind, active=False) for kind in same)
-    known = {expert.place for kind in (*separable, *pooled, *reducing, *same) for expert in kind}
+    known = set(_places(*separable, *pooled, *reducing, *same))
     others = [expert for expert in experts if expert.place not in known]
     normed_others = [expert for expert in others if _ends_in_norm(expert.module)]
     raw_others = [expert for expert in others if not _ends_in_norm(expert.module)]
@@ -191,7 +191,7 @@ def _by_kind(
     of: type[M],
     kind: Callable[[_Expert[M]], tuple[Hashable, ...] | None],
 ) -> list[list[_Expert[M]]]:
-    """The experts of a class that run together, in the order of their bundles; None is the kind of those that do not."""
+    """The experts of a class that run together, in the order of their bundles; those of kind None do not."""
     found: dict[tuple[Hashable, ...], list[_Expert[M]]] = {}
     for expert in experts:
         if isinstance(expert.module, of):
@@ -210,7 +210,7 @@ def _rounds(expert: _Expert[Separable]) -> tuple[Hashable, ...] | None:
 
 
 def _pooling(expert: _Expert[Pooled]) -> tuple[Hashable, ...] | None:
-    pool, norm = expert.module
+    pool, norm = expert.module[0], expert.module[1]
     known = isinstance(pool, nn.MaxPool2d | nn.AvgPool2d) and _plain(norm)
     return (expert.bundle, str(pool)) if known else None
 
@@ -233,7 +233,7 @@ def _plain(norm: nn.Module) -> bool:
     )
 
 
-def _places(*kinds: Sequence[_Expert[M]]) -> tuple[Place, ...]:
+def _places(*kinds: Sequence[_Expert[Any]]) -> tuple[Place, ...]:
     return tuple(expert.place for kind in kinds for expert in kind)
 
 

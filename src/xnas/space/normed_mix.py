@@ -5,8 +5,8 @@ Most experts end in a norm without parameters, f_k = (z_k - mean_k) rstd_k. What
     sum_k u_k rstd_k z_k - sum_k u_k rstd_k mean_k  +  sum_j u_j x_j,
 
 a product with a matrix that has the u_k rstd_k on diagonals, and a constant for each channel; no normed output is
-stored. The x_j are outputs without a norm, such as those of skip connections. Backward, with g the gradient by the node,
-rewards come from the products g . z_k of every sample and channel: d loss / d u_k = (g . z_k - mean_k sum g) rstd_k,
+stored. The x_j are outputs without a norm, such as those of skip connections. With g the gradient by the node, rewards
+come from the products g . z_k of every sample and channel: d loss / d u_k = (g . z_k - mean_k sum g) rstd_k,
 summed over channels. All samples share u, though in a reward pass each has a leaf of its own.
 
 B: samples; K: experts with a norm; J: experts without; C: channels; P: pixels.
@@ -21,13 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from xnas.space.grouping import EPS, Place
-
-LOW = (torch.bfloat16, torch.float16)
-
-
-def full_type(dtype: torch.dtype) -> torch.dtype:
-    """The type that moments, mixtures and rewards have: at least float32."""
-    return torch.float32 if dtype in LOW else dtype
+from xnas.space.precision import as_they_are, full_type
 
 
 class Shares(NamedTuple):
@@ -57,12 +51,15 @@ def shares_of(
     joined = torch.cat([leaf.detach()[0] if leaf.dim() == 2 else leaf.detach() for leaf in leaves])
     tables = tuple(table for table, _ in nodes)
     ordered = joined.index_select(0, _order(tables, device)).to(dtype)
-    u_K, u_J = ordered.split(
-        [sum(len(table.normed) for table in tables), sum(len(table.raw) for table in tables)]
-    )
-    diagonals_CKC = _eye(channels, dtype, device) * u_K[:, None]
     sizes_K, sizes_J = [len(table.normed) for table in tables], [len(table.raw) for table in tables]
-    parts = zip(u_K.split(sizes_K), u_J.split(sizes_J), diagonals_CKC.split(sizes_K, dim=1), strict=True)
+    u_K, u_J = torch.split(ordered, [sum(sizes_K), sum(sizes_J)])
+    diagonals_CKC = _eye(channels, dtype, device) * u_K[:, None]
+    parts = zip(
+        torch.split(u_K, sizes_K),
+        torch.split(u_J, sizes_J),
+        torch.split(diagonals_CKC, sizes_K, dim=1),
+        strict=True,
+    )
     return [Shares(*part) for part in parts]
 
 
@@ -110,7 +107,6 @@ class _Mix(torch.autograd.Function):
         assert mixed is not None
         ctx.needs_rewards = any(ctx.needs_input_grad[4:])
         ctx.table, ctx.per_sample = table, leaves[0].dim() == 2
-        ctx.types = some.dtype, leaves[0].dtype
         kept_raw = raw if ctx.needs_rewards else None
         ctx.save_for_backward(shares.u_K, shares.u_J, normed, mean, rstd, kept_raw)
         return mixed.view(num_samples, -1, height, width)
@@ -121,24 +117,36 @@ class _Mix(torch.autograd.Function):
         u_K, u_J, normed, mean, rstd, raw = ctx.saved_tensors
         gradient = gradient.contiguous()
         by_normed = by_raw = None
-        if normed is not None and ctx.needs_input_grad[2]:
-            spread = (gradient[:, None] * u_K[:, None, None, None]).flatten(1, 2)
-            by_normed = torch.ops.aten.native_batch_norm_backward(
-                spread, normed, None, None, None, mean, rstd, True, EPS, [True, False, False]
-            )[0].to(ctx.types[0])
-        if len(u_J) and ctx.needs_input_grad[3]:
-            by_raw = (gradient[:, None] * u_J[:, None, None, None]).flatten(1, 2).to(ctx.types[0])
         by_leaves: Sequence[Tensor | None] = [None] * len(ctx.table.sizes)
+        if normed is not None and ctx.needs_input_grad[2]:
+            by_normed = torch.ops.aten.native_batch_norm_backward(
+                _shared_out(gradient, u_K),
+                normed,
+                None,
+                None,
+                None,
+                mean,
+                rstd,
+                True,
+                EPS,
+                [True, False, False],
+            )[0]
+        if len(u_J) and ctx.needs_input_grad[3]:
+            by_raw = _shared_out(gradient, u_J)
         if ctx.needs_rewards:
-            by_expert = []
-            if normed is not None:
-                by_expert.append(_projections(gradient, normed, mean, rstd))
-            if raw is not None:
-                rows_BJX = raw.reshape(len(raw), len(u_J), -1)
-                by_expert.append(torch.bmm(rows_BJX, gradient.view(len(raw), -1, 1)).squeeze(2).T)
-            by_leaves = _handed_out(ctx.table, by_expert, per_sample=ctx.per_sample)
-            by_leaves = [leaf.to(ctx.types[1]) for leaf in by_leaves]
+            with as_they_are(gradient):
+                by_expert = [] if normed is None else [_projections(gradient, normed, mean, rstd)]
+                if raw is not None:
+                    rows_BJX = raw.reshape(len(raw), len(u_J), -1)
+                    by_expert.append(torch.bmm(rows_BJX, gradient.view(len(raw), -1, 1)).squeeze(2).T)
+                by_leaves = _handed_out(ctx.table, by_expert, per_sample=ctx.per_sample)
+        # Of another type than what was given they are cast by autograd.
         return None, None, by_normed, by_raw, *by_leaves
+
+
+def _shared_out(gradient: Tensor, u: Tensor) -> Tensor:
+    """The gradient times the weight of each expert, (B, experts x C, H, W)."""
+    return (gradient[:, None] * u[:, None, None, None]).flatten(1, 2)
 
 
 def _projections(gradient: Tensor, normed: Tensor, mean: Tensor, rstd: Tensor) -> Tensor:
@@ -163,7 +171,7 @@ def _handed_out(table: Table, by_expert: list[Tensor], *, per_sample: bool) -> l
         by_expert.append(by_expert[0].new_zeros(1, num_samples))
     everything = torch.cat(by_expert)
     picked = everything.view(-1).index_select(0, _back(table, num_samples, everything.device))
-    blocks = picked.split([size * num_samples for size in table.sizes])
+    blocks = torch.split(picked, [size * num_samples for size in table.sizes])
     return [block.view(num_samples, -1) if per_sample else block for block in blocks]
 
 

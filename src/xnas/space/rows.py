@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from xnas.space.precision import as_they_are
+
 
 class Read(NamedTuple):
     """What a call reads of a bundle: which rows, and whether after the ReLU."""
@@ -66,7 +68,7 @@ class _Spread(torch.autograd.Function):
 def _picked(joined: Tensor, rows: tuple[int, ...], *, num_rows: int) -> Tensor:
     if rows == tuple(range(num_rows)):
         return joined
-    by_row = joined.unflatten(1, (num_rows, -1))
+    by_row = joined.view(len(joined), num_rows, -1, *joined.shape[2:])
     return by_row.index_select(1, _index(rows, joined.device)).flatten(1, 2)
 
 
@@ -80,7 +82,8 @@ def _sums(given: Sequence[tuple[Read, Tensor]], *, num_rows: int) -> tuple[Tenso
         targets = tuple(kinds.index(read.active) * num_rows + row for read, _ in given for row in read.rows)
         places = _places(targets, len(kinds) * num_rows, joined.dtype, joined.device)
         by_read = joined.reshape(len(joined), len(targets), -1)
-        total = torch.bmm(places.expand(len(joined), -1, -1), by_read)
+        with as_they_are(joined):
+            total = torch.bmm(places.expand(len(joined), -1, -1), by_read)
         total = total.view(len(joined), len(kinds), -1, *joined.shape[2:])
     sums = dict(zip(kinds, total.unbind(dim=1), strict=True))
     return sums.get(True), sums.get(False)

@@ -1,0 +1,75 @@
+"""What a round launches on an accelerator, and that the host runs ahead of it: counted on torch's `meta` device."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.launches import HostWaits, Launches, Round, count, path, plain_launches
+from xnas import StackPlan
+from xnas.experts.step_size import Feedback
+from xnas.space.vocabulary import EXPERTS
+
+SMALL = StackPlan(image_channels=3, num_classes=10, channels=4, cells=2, reductions=1)
+
+
+def test_a_round_launches_less_than_a_quarter_of_what_a_plain_one_does() -> None:
+    plain = plain_launches()
+    # On the CPU the update of the experts counts too, and constants: there are more than on an accelerator.
+    a_round = Round(device="cpu", batch=2, size=8)
+    with path("grouped"):
+        ours = count(a_round, a_round.ours).totals()
+    assert set(plain) < set(ours)
+    assert 4 * sum(ours.values()) < sum(plain.values())
+    assert all(4 * ours[part] < plain[part] for part in plain if part != "weights, step")
+
+
+def leave(a_round: Round, gone: Sequence[str], *, edges: slice = slice(None)) -> None:
+    """The experts named leave the edges, as after a wipeout."""
+    state = a_round.experts.state_dict()
+    for group in a_round.experts.groups:
+        for name in gone:
+            state[f"{group}.alive_EK"][edges, EXPERTS.index(name)] = False
+    a_round.experts.load_state_dict(state)
+
+
+@pytest.mark.parametrize("feedback", ["sample", "batch"])
+@pytest.mark.parametrize("gone", [(), EXPERTS[:1], EXPERTS[2:6]], ids=["all", "six", "three"])
+def test_the_host_waits_only_for_the_rewards(feedback: Feedback, gone: tuple[str, ...]) -> None:
+    a_round = Round(SMALL, feedback=feedback)
+    leave(a_round, gone, edges=slice(0, None, 2))
+    with path("grouped"):
+        launches = count(a_round, a_round.ours)
+    assert launches.to_host == {"experts": len(a_round.experts.groups)}
+
+
+def test_experts_that_left_launch_nothing() -> None:
+    launched = []
+    for number in (0, 2, 4, 6):
+        a_round = Round(SMALL)
+        leave(a_round, EXPERTS[:number])
+        with path("grouped"):
+            launched.append(sum(count(a_round, a_round.ours).totals().values()))
+    assert launched == sorted(launched, reverse=True)
+    assert launched[-1] < launched[0] / 2
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.tolist(),
+        lambda x: bool(x[0] > 0),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: torch.equal(x, x),
+        lambda x: x.masked_fill_(x > 0, 0)[x > 1],
+    ],
+    ids=range(7),
+)
+def test_it_is_found_out_when_the_host_asks_for_numbers(ask: Callable[[Tensor], object]) -> None:
+    with Launches() as launches, suppress(HostWaits):
+        ask(torch.empty(3, device="meta"))
+        assert launches.to_host
