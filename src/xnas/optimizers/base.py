@@ -180,13 +180,24 @@ class ArchitectureOptimizer:
         """
         if not self._gradients[group]:
             raise ValueError("no gradients gathered since the last step; call measure(closure) first")
-        if len(self._gradients[group]) > 1 or self._gradients[group][0].device.type != "cpu":
-            # In one piece to where the learner is: the only time in a round that the host waits for the device.
-            self._gradients[group][:] = [torch.cat(self._gradients[group], dim=1).cpu()]
+        self._bring()
         (gradients_RBEK,) = self._gradients[group]
         if self.feedback == "batch":
             return gradients_RBEK.sum(dim=0)
         return gradients_RBEK.flatten(end_dim=1)
+
+    def _bring(self) -> None:
+        """Take the gathered gradients to where the learners are, all groups' in one piece.
+
+        It is the only time in a round that the host waits for an accelerator.
+        """
+        parts = {name: torch.cat(gathered, dim=1) for name, gathered in self._gradients.items() if gathered}
+        if any(part.device.type != "cpu" for part in parts.values()):
+            sizes = [part.numel() for part in parts.values()]
+            here = torch.split(torch.cat([part.flatten() for part in parts.values()]).cpu(), sizes)
+            parts = {name: flat.view_as(part) for (name, part), flat in zip(parts.items(), here, strict=True)}
+        for name, part in parts.items():
+            self._gradients[name][:] = [part.double()]
 
     def zero_grad(self) -> None:
         """Drop the gradients gathered since the last step."""

@@ -230,11 +230,11 @@ def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Ite
 
 
 def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
-    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), float64.
+    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), on their device.
 
-    B is 1 for batch feedback. K counts all experts of the group; where `alive_EK`, on the CPU, says that one is gone
-    its gradient is zero. A forecaster that the pass did not reach has zero gradients too. They stay on their device, if
-    it has float64.
+    They are float64 wherever the device has it. B is 1 for batch feedback. K counts all experts of the group; where
+    `alive_EK`, on the CPU, says that one is gone its gradient is zero. So are those of a forecaster that the pass did
+    not reach.
     """
     num_edges, num_experts = alive_EK.shape
     alive: list[list[int]] = [row_K.nonzero().flatten().tolist() for row_K in alive_EK]
@@ -255,7 +255,7 @@ def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
         index = _on_device(tuple(places), gradients.device)
         gradients = gradients.new_zeros(len(gradients), size).index_copy_(1, index, gradients)
     gradients_RBEK = gradients.view(len(gradients), -1, num_edges, num_experts).transpose(0, 1)
-    return gradients_RBEK.double() if gradients.device.type != "mps" else gradients_RBEK.cpu().double()
+    return gradients_RBEK if gradients.device.type == "mps" else gradients_RBEK.double()
 
 
 @lru_cache(maxsize=16)
