@@ -62,6 +62,7 @@ def _at_work(forecasters: Sequence[Forecaster]) -> object:
 class _Ready:
     """What a node needs beside its sources."""
 
+    plan: Plan
     stacks: Sequence[Tensor]
     leaves: Sequence[Tensor]
     table: Table
@@ -140,7 +141,7 @@ class GroupedNodes:
             )
             for (_, other), of_node, table, share in zip(nodes, leaves, tables, shares, strict=True):
                 own = list(islice(stacked, len(other.stacks)))
-                self._ready[id(other)] = _Ready(own, of_node, table, share)
+                self._ready[id(other)] = _Ready(other, own, of_node, table, share)
         return self._ready[id(plan)]
 
     def _join(self, sources: Sequence[Tensor]) -> Tensor:
