@@ -30,7 +30,7 @@ lint: $(STAMP)  ## format, style, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)  ## speed and memory, as ratios measured in one run
+bench: $(STAMP)  ## speed and memory, as ratios measured in one run; nothing else should run beside it
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.timing import in_turn
+from benchmarks.figure import Figure
+from benchmarks.options import Options
+from benchmarks.timing import in_turn, time_ratio
 from xnas import Config, RunFolder, Search, load_data, read_preset
 from xnas.engine.config import SEARCH_SECTIONS
 from xnas.engine.follow import Keeper, Origin
@@ -37,16 +39,27 @@ class Saved:
         return sum(file.stat().st_size for file in self.keeper.last.iterdir())
 
 
-def main(n: int = 10) -> None:
-    """Print the time and size of a checkpoint of the quick search, and of the default supernet's on the same images."""
+def measure(options: Options) -> list[Figure]:
+    """Time and size of a checkpoint of the quick search, and of the default supernet's on the same images."""
     quick = read_preset("quick")
-    large = replace(quick, space=Config().space, search=replace(quick.search, batch_size=16))
-    for name, config in {"quick": quick, "default space, batch 16": large}.items():
+    if options.small:
+        small = replace(quick.space, channels=4, cells=3, nodes=2)
+        configs = {"smallest search": replace(quick, space=small, search=replace(quick.search, batch_size=4))}
+    else:
+        default = replace(quick, space=Config().space, search=replace(quick.search, batch_size=16))
+        configs = {"quick preset": quick, "default space, batch 16": default}
+    figures = []
+    for name, config in configs.items():
         with tempfile.TemporaryDirectory() as place:
             saved = Saved(config, RunFolder(Path(place)))
-            timings = in_turn({"round": saved.round, "save": saved.save}, n=n)
-            share = timings["save"].mean / (60 * config.checkpoint.minutes)
-            print(
-                f"{name}: checkpoint of {saved.num_bytes() / 1e6:.2f} MB in {timings['save']}; round "
-                f"{timings['round']}; one a minute takes {share:.2%} of the time"
-            )
+            timings = in_turn({"round": saved.round, "save": saved.save}, n=options.repeats(10))
+            save = timings["save"]
+            shares = tuple(100 * value / (60 * config.checkpoint.minutes) for value in save.wall)
+            figures += [
+                time_ratio(f"saving, {name}", "checkpoint / round", save, timings["round"], better="less"),
+                Figure(name=f"one a minute, {name}", values=shares, unit="% of the time", better="less"),
+                Figure(
+                    name=f"checkpoint, {name}", values=(saved.num_bytes() / 1e6,), unit="MB", better="less"
+                ),
+            ]
+    return figures

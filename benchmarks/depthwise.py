@@ -3,28 +3,31 @@
 import torch
 from torch import nn
 
-from benchmarks.timing import in_turn
+from benchmarks.figure import Figure
+from benchmarks.options import Options
+from benchmarks.timing import in_turn, time_ratio
 from xnas.space.depthwise import DepthwiseConv2d
 
-SHAPE = (64, 16, 28, 28)
+SHAPE, SMALL = (64, 16, 28, 28), (2, 4, 8, 8)
 
 
-def main(n: int = 10) -> None:
-    """Print the time of a pass, torch's and ours, and the ratio."""
-    print(f"forward and backward of a depthwise convolution, {' x '.join(map(str, SHAPE))}, n = {n} in turn")
+def measure(options: Options) -> list[Figure]:
+    """The time of a pass on images in channels-last, torch's over ours."""
+    shape = SMALL if options.small else SHAPE
+    figures = []
     for kernel, stride, dilation in [(3, 1, 1), (5, 1, 1), (3, 1, 2), (5, 1, 2), (5, 2, 2)]:
-        ours = DepthwiseConv2d(SHAPE[1], kernel, stride=stride, dilation=dilation)
+        ours = DepthwiseConv2d(shape[1], kernel, stride=stride, dilation=dilation)
         theirs = nn.Conv2d(
-            SHAPE[1], SHAPE[1], kernel, stride, padding=dilation * (kernel - 1) // 2, dilation=dilation,
-            groups=SHAPE[1], bias=False,
+            shape[1], shape[1], kernel, stride, padding=dilation * (kernel - 1) // 2, dilation=dilation,
+            groups=shape[1], bias=False,
         )  # fmt: skip
-        images = torch.randn(SHAPE).to(memory_format=torch.channels_last).requires_grad_()
+        images = torch.randn(shape).to(memory_format=torch.channels_last).requires_grad_()
 
         def both(layer: nn.Module, images: torch.Tensor = images) -> None:
             layer(images).square().sum().backward()
 
-        timings = in_turn({"torch": lambda: both(theirs), "ours": lambda: both(ours)}, n=n)  # noqa: B023
-        ratio = timings["ours"].mean / timings["torch"].mean
-        print(f"kernel {kernel}, stride {stride}, dilation {dilation}: ratio {ratio:.2f}")
-        for name, timing in timings.items():
-            print(f"    {name:<6}{timing}")
+        tasks = {"torch": lambda: both(theirs), "ours": lambda: both(ours)}  # noqa: B023
+        timings = in_turn(tasks, n=options.repeats(10))
+        name = f"depthwise {kernel} x {kernel}, stride {stride}, dilation {dilation}"
+        figures.append(time_ratio(name, "torch / ours", timings["torch"], timings["ours"], better="more"))
+    return figures

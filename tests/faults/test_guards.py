@@ -149,6 +149,7 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
     assert differing(outcome(run), outcome(tmp_path / "other")) == []
 
 
+@pytest.mark.parametrize("saving", [False, True], ids=["", "saving already"])
 @pytest.mark.parametrize(
     "error",
     [
@@ -162,9 +163,9 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
     ids=["device", "CPU", "CPU's code", "Python"],
 )
 def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_setting(
-    error: Exception, data: DataSet, tmp_path: Path
+    error: Exception, saving: bool, data: DataSet, tmp_path: Path
 ) -> None:
-    config, run = smallest(), tmp_path / "run"
+    config, run = smallest("save_memory = true" if saving else ""), tmp_path / "run"
     course = Search(config, data, device=CPU)
 
     def fail(module: object, given: object) -> None:
@@ -174,9 +175,10 @@ def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_set
     course.network.register_forward_pre_hook(fail)
     with pytest.raises(
         OutOfMemory,
-        match=r"out of memory at round 1 of search epoch 2, with batches of 12 images and a peak of \d+\.\d GiB; start "
-        r"a new run with a smaller --search.batch-size or fewer channels, or continue this one where there is more "
-        r"memory; last good checkpoint: .*/search-0000000002$",
+        match=r"out of memory at round 1 of search epoch 2, with batches of 12 images and a peak of \d+\.\d GiB; "
+        f"continue this run {'' if saving else 'with --save-memory, or '}where there is more memory, or start a new "
+        r"one with a smaller --search.batch-size or fewer --space.channels; last good checkpoint: "
+        r".*/search-0000000002$",
     ):
         run_search(config, data, run, course=course)
     assert (run / "config.toml").read_text() == config.to_toml()

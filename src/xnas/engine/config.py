@@ -32,7 +32,7 @@ from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
 from xnas.space.regular_file import is_there
-from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, SEARCHABLE, Stem
+from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, PRECISIONS, SEARCHABLE, Stem
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
@@ -45,6 +45,9 @@ LAST_BITS = ("device", "threads")
 """The settings that decide the last bits of both."""
 FREE = ("data.root", "data.download", "data.workers")
 """Settings inside of these that decide nothing: where the images are, and who reads them."""
+
+
+Precision = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRECISIONS) + "}")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +162,9 @@ class SearchConfig:
     published."""
     architecture_weight_decay: float | None = None
     """Of a rival's architecture weights; by default as published. XNAS has none (section 3.2.2)."""
+    precision: Precision = "float32"
+    """bfloat16 computes convolutions and features in 16 bits; the weights, the statistics of norms, losses, rewards and
+    expert weights keep their 32 or 64."""
 
     def __post_init__(self) -> None:
         between("search.epochs", self.epochs, 1, MOST_EPOCHS)
@@ -220,6 +226,9 @@ class RetrainConfig:
     weight_decay: float = 3e-4
     clip_norm: float = 5.0
     """The gradient is scaled down to this norm."""
+    precision: Precision = "float32"
+    """bfloat16 computes convolutions and features of the training in 16 bits; the weights, the statistics of norms, and
+    losses keep their 32, and the test is float32 in any case."""
 
     def __post_init__(self) -> None:
         between("retrain.epochs", self.epochs, 1, MOST_EPOCHS)
@@ -259,6 +268,9 @@ class Config:
     """cpu, cuda, cuda:1, mps, or auto: the fastest that is there."""
     threads: int | None = None
     """CPU threads; by default one for each core. Give 1 where other work keeps the cores busy."""
+    save_memory: bool = False
+    """Train with less memory, in more time: the backward pass computes each cell again and does not keep what is in it.
+    No result changes, so a run may go on with it."""
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -381,6 +393,7 @@ def _number(value: Any) -> Any:
 
 
 def _check_descent(section: str, config: SearchConfig | RetrainConfig) -> None:
+    lookup(f"precision in {section}.precision", config.precision, PRECISIONS)
     size(f"{section}.learning_rate", config.learning_rate)
     size(f"{section}.clip_norm", config.clip_norm)
     if not 0 <= config.learning_rate_min <= config.learning_rate:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from xnas.data.batches import Augmentation, Batch, batches
 from xnas.data.images import Images, Normalisation
-from xnas.engine.config import RetrainConfig, SearchConfig
+from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Tally, build_sgd, descend, set_learning_rate
-from xnas.engine.runtime import random_states, set_random_states
+from xnas.engine.runtime import autocast, random_states, set_random_states
 from xnas.engine.schedule import cosine
 from xnas.report.metrics import Group
 
@@ -30,6 +30,9 @@ class Course(ABC):
     """The first word of its checkpoints' names, and of what is shown."""
     row_kinds: ClassVar[tuple[str, ...]]
     """The kinds of rows that it adds to metrics.jsonl."""
+    width: ClassVar[str]
+    """The flag of its network's channels."""
+    config: Config
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class Course(ABC):
         self.normalisation, self.augmentation = normalisation, augmentation
         self.device = device
         self.rounds = 0
+        autocast(device, settings.precision)  # a device that cannot says so before anything is computed
 
     @property
     def epochs(self) -> int:
@@ -85,6 +89,16 @@ class Course(ABC):
     def where(self) -> str:
         """The round that comes next, in words."""
         return f"round {self.round_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
+
+    @property
+    def kind_of_rounds(self) -> str:
+        """What the round that comes next is one of: all of a kind take the same memory, if not always all of it."""
+        return "rounds"
+
+    @property
+    def smaller(self) -> str:
+        """What would take less memory, but for --save-memory."""
+        return f"a smaller --{self.phase}.batch-size or fewer {self.width}"
 
     full_multiply_adds: int | None = None
     """Of a supernet before anything left it, for one image."""
@@ -129,12 +143,19 @@ class Course(ABC):
             device=self.device,
         )
 
+    def forecast(self, images_BCHW: Tensor) -> Tensor:
+        """The network's logits, (B, D), for losses: float32, whatever the precision of the pass."""
+        with autocast(self.device, self.settings.precision):
+            logits_BD: Tensor = self.network(images_BCHW)
+        return logits_BD.float()
+
     def descend(self, batch: Batch, images: Images) -> None:
         """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
         descend(
             self.network,
             self.weights,
             batch,
+            forecast=self.forecast,
             images=images,
             clip_norm=self.settings.clip_norm,
             where=self.where,

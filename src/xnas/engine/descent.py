@@ -1,6 +1,6 @@
 """One step of a network's weights, and the running means of an epoch, shared by search and retraining."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,26 +38,27 @@ def descend(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
+    forecast: Callable[[Tensor], Tensor],
     images: Images,
     clip_norm: float,
     where: str,
     tally: "Tally",
 ) -> None:
-    """One step of the network weights down the training loss (algorithm 1, line 4).
+    """One step of the network weights down the loss of what `forecast` makes of a batch (algorithm 1, line 4).
 
     Raises NonFinite, before anything is updated, if the loss or the gradient is not finite; `where` says at which
     step, `images` is the set that the batch is of.
     """
     optimizer.zero_grad(set_to_none=True)
-    logits = network(batch.images_BCHW)
+    logits = forecast(batch.images_BCHW)
     loss = F.cross_entropy(logits, batch.labels_B)
-    if not loss.isfinite():
-        with torch.no_grad():
-            losses_B = F.cross_entropy(logits, batch.labels_B, reduction="none")
-        require_finite({"loss": losses_B, "mean loss": loss}, batch=batch, images=images, where=where)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
-    require_finite({"gradient norm": norm}, batch=batch, images=images, where=where)
+    if not (loss.isfinite() & norm.isfinite()):
+        with torch.no_grad():
+            losses_B = F.cross_entropy(logits, batch.labels_B, reduction="none")
+        values = {"loss": losses_B, "mean loss": loss, "gradient norm": norm}
+        require_finite(values, batch=batch, images=images, where=where)
     optimizer.step()
     tally.add(loss.detach(), logits.detach(), batch.labels_B)
 
@@ -67,6 +68,9 @@ def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images
 
     A value with a row for each sample tells which; another may come from any in the batch.
     """
+    device = batch.labels_B.device
+    if torch.stack([value.isfinite().all().to(device) for value in values.values()]).all():
+        return  # asked once for all of them: on an accelerator, every question waits for the work before it
     for name, value in values.items():
         finite = value.isfinite()
         if finite.all():

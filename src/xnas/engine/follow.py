@@ -18,6 +18,7 @@ from xnas.engine.checkpoint import Checkpoints, Snapshot
 from xnas.engine.config import CheckpointConfig, Config, differences, parse_config
 from xnas.engine.course import Course, Row
 from xnas.engine.interrupt import Interrupt
+from xnas.engine.memory_notice import MemoryNotice
 from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory
@@ -71,6 +72,9 @@ def follow(
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     _recall(course, folder)
+    saving = course.config.save_memory
+    lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
+    notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
     try:
         progress.start(
             Phase(
@@ -84,13 +88,14 @@ def follow(
         )
         with closing(course.batches_left()) as stream:
             for batches in stream:
-                epoch = course.epochs_done + 1
+                epoch, kind = course.epochs_done + 1, course.kind_of_rounds
                 keeper.log(course.round(*batches))
                 progress.round_done(
                     epoch=epoch,
                     round_in_epoch=course.round_in_epoch or course.rounds_per_epoch,
                     values={"train loss": course.tallies["train"].loss},
                 )
+                notice.after_round(kind, epoch_ends=course.round_in_epoch == 0)
                 if course.round_in_epoch == 0:
                     row = course.epoch_row()
                     keeper.log([row])
@@ -108,9 +113,9 @@ def follow(
             raise
         raise OutOfMemory(
             f"out of memory at {course.where}, with batches of {course.settings.batch_size} images and a peak of "
-            f"{peak_memory(course.device) / 2**30:.1f} GiB; start a new run with a smaller "
-            f"--{course.phase}.batch-size or fewer channels, or continue this one where there is more memory; last "
-            f"good checkpoint: {keeper.last}"
+            f"{peak_memory(course.device) / 2**30:.1f} GiB; continue this run "
+            f"{'' if saving else 'with --save-memory, or '}where there is more memory, or start a new one with "
+            f"{course.smaller}; last good checkpoint: {keeper.last}"
         ) from error
     else:
         keeper.end()

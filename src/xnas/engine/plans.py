@@ -20,7 +20,9 @@ def build_space(settings: SpaceConfig) -> DartsSpace:
     )
 
 
-def supernet_plan(settings: SpaceConfig, *, image_channels: int, num_classes: int) -> StackPlan:
+def supernet_plan(
+    settings: SpaceConfig, *, image_channels: int, num_classes: int, save_memory: bool = False
+) -> StackPlan:
     """The shape of the supernet that the search trains."""
     return StackPlan(
         image_channels=image_channels,
@@ -29,10 +31,13 @@ def supernet_plan(settings: SpaceConfig, *, image_channels: int, num_classes: in
         cells=settings.cells,
         reductions=settings.reductions,
         stem=settings.stem,
+        save_memory=save_memory,
     )
 
 
-def network_plan(settings: RetrainConfig, *, image_channels: int, num_classes: int) -> StackPlan:
+def network_plan(
+    settings: RetrainConfig, *, image_channels: int, num_classes: int, save_memory: bool = False
+) -> StackPlan:
     """The shape of the network that retraining trains."""
     return StackPlan(
         image_channels=image_channels,
@@ -43,4 +48,5 @@ def network_plan(settings: RetrainConfig, *, image_channels: int, num_classes: i
         stem=settings.stem,
         stem_channels=settings.stem_channels,
         squeeze_excite=settings.squeeze_excite,
+        save_memory=save_memory,
     )

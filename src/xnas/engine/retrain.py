@@ -31,7 +31,12 @@ def check_fit(config: Config, data: DataSet) -> StackPlan:
             f"retrain.batch_size {config.retrain.batch_size} is larger than the training set of "
             f"{len(data.train)} images; use at most {len(data.train)}"
         )
-    return network_plan(config.retrain, image_channels=data.image_shape[0], num_classes=data.num_classes)
+    return network_plan(
+        config.retrain,
+        image_channels=data.image_shape[0],
+        num_classes=data.num_classes,
+        save_memory=config.save_memory,
+    )
 
 
 class Retraining(Course):
@@ -39,6 +44,7 @@ class Retraining(Course):
 
     phase = RETRAIN
     row_kinds = TRAINING_ROWS
+    width = "--retrain.channels"
     settings: RetrainConfig
 
     def __init__(self, genotype: Genotype, config: Config, data: DataSet, *, device: torch.device) -> None:

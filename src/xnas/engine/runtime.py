@@ -1,16 +1,19 @@
 """Devices, threads and the environment: everything else asks this file."""
 
+import ctypes
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 
 import torch
+
+from xnas.kernels import build as kernels
 
 PACKAGES = ("xnas", "torch", "torchvision", "torchmetrics", "numpy", "safetensors")
 
@@ -46,6 +49,18 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> None:
+    """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails."""
+    if device.type != "cpu":
+        return
+    if not kernels.are_compiled():
+        say("compiling kernels for this processor, once: about ten seconds")
+    if reason := kernels.missing():
+        say(
+            f"warning: no kernels for this processor ({reason}); torch's own operations serve, and take about twice as long"
+        )
+
+
 def busy_cores(seconds: float = 0.25) -> float:
     """Cores that other work keeps busy while this process waits; 0 where the system does not say (only Linux does)."""
     before = _core_times()
@@ -77,6 +92,23 @@ def make_repeatable(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Within it a network's forward pass is computed in that precision: float32, or bfloat16 where it is safe.
+
+    Raises ValueError if the device cannot.
+    """
+    if precision == "float32":
+        return nullcontext()
+    try:
+        mixed: AbstractContextManager[None] = torch.autocast(device.type, dtype=getattr(torch, precision))
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"the device {device} does not compute in {precision}: {said}; use float32"
+        ) from error
+    return mixed
+
+
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
     """The states of torch's random generators, on the CPU and on `device`: uint8."""
     states = {"cpu": torch.get_rng_state()}
@@ -97,10 +129,15 @@ def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.devic
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux."""
+    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux.
+
+    There, what earlier work has freed goes back to the system first; glibc keeps it otherwise, and it would be counted.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # no glibc
+            ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError), open("/proc/self/clear_refs", "w") as switch:
             switch.write("5")
 
@@ -111,6 +148,11 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return 0
+    if sys.platform == "linux":
+        # Not from getrusage, which begins with what the process held that started this one.
+        with suppress(OSError, StopIteration):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -135,6 +177,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
+        "kernels": kernels.missing() is None if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "command": [_program(), *sys.argv[1:]],
     }

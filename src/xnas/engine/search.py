@@ -23,7 +23,7 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, supernet_plan
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
-from xnas.engine.runtime import environment, make_repeatable
+from xnas.engine.runtime import environment, make_repeatable, prepare_kernels
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.rivals import rival
@@ -74,6 +74,7 @@ class Search(Course):
 
     phase = SEARCH
     row_kinds = ("group", "search_epoch", "wipeout")
+    width = "--space.channels"
     settings: SearchConfig
 
     def __init__(self, config: Config, data: DataSet, *, device: torch.device) -> None:
@@ -86,7 +87,12 @@ class Search(Course):
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = self.space.supernet(
-            supernet_plan(config.space, image_channels=data.image_shape[0], num_classes=data.num_classes)
+            supernet_plan(
+                config.space,
+                image_channels=data.image_shape[0],
+                num_classes=data.num_classes,
+                save_memory=config.save_memory,
+            )
         )
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -112,6 +118,16 @@ class Search(Course):
     def epochs(self) -> int:
         """None where nothing is learned: the architecture is there from the start."""
         return super().epochs if self.experts.learns else 0
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether the round that comes next only trains the weights."""
+        return self.epochs_done < self.settings.warmup_epochs
+
+    @property
+    def kind_of_rounds(self) -> str:
+        """What the round that comes next is one of."""
+        return "warm-up rounds" if self.warming_up else "rounds"
 
     def groups(self) -> dict[str, Group]:
         """What every group is fixed by, and what its edges and experts are called."""
@@ -161,7 +177,7 @@ class Search(Course):
         train, validation = batches
         self.descend(train, self.halves.train)  # line 4
         wiped: list[Wipeout] = []
-        if self.epochs_done >= self.settings.warmup_epochs:
+        if not self.warming_up:
             self.measure_rewards(train, validation)  # lines 5-8
             wiped = self.experts.step()  # lines 9-13
         epoch = self.epochs_done + 1
@@ -176,10 +192,10 @@ class Search(Course):
         seen: list[Tensor] = []
 
         def relearn() -> Tensor:
-            return F.cross_entropy(self.network(train.images_BCHW), train.labels_B, reduction="none")
+            return F.cross_entropy(self.forecast(train.images_BCHW), train.labels_B, reduction="none")
 
         def forecast() -> Tensor:
-            logits_BD = self.network(validation.images_BCHW)
+            logits_BD = self.forecast(validation.images_BCHW)
             seen[:] = [logits_BD.detach()]
             return F.cross_entropy(logits_BD, validation.labels_B, reduction="none")
 
@@ -286,6 +302,7 @@ def search(
     origin = Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
     for group in course.experts.settings.values():
         progress.say(str(group))
+    prepare_kernels(course.device, say=progress.say)
     try:
         follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:

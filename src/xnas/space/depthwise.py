@@ -42,7 +42,12 @@ class DepthwiseConv2d(nn.Conv2d):
             padding = (padding[0] // dilation, padding[1] // dilation)
             step = dilation = 1
         if step == 1 and inputs.device.type == "cpu":
-            outputs: Tensor = _Depthwise.apply(inputs, self.weight, padding, dilation)
+            weight = self.weight
+            if torch.is_autocast_enabled("cpu") and inputs.dtype != torch.float64:
+                # Here, where autograd sees it: within the function, the backward pass would meet two types.
+                low = torch.get_autocast_dtype("cpu")
+                inputs, weight = inputs.to(low), weight.to(low)
+            outputs: Tensor = _Depthwise.apply(inputs, weight, padding, dilation)
             return outputs
         return F.conv2d(inputs, self.weight, None, step, padding, dilation, self.groups)
 

@@ -6,7 +6,7 @@ though each has experts with network weights of their own.
 E: indices of a group; R: replicas of each; K: experts alive; B: samples.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -72,19 +72,27 @@ class Forecaster(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x), and what went around them."""
+        return self.around(inputs, self._mixture)
+
+    def around(self, inputs: Tensor, mixture: Callable[[Tensor], Tensor]) -> Tensor:
+        """`mixture` of the channels that pass the experts, joined with those that do not."""
         if self.partial == 1:
-            return self._mixture(inputs)
+            return mixture(inputs)
         inputs, rest = split_channels(inputs, parts=self.partial)
         if self.bypass is not None:
             rest = self.bypass(rest)
-        return join_channels(self._mixture(inputs), rest, parts=self.partial)
+        return join_channels(mixture(inputs), rest, parts=self.partial)
+
+    def computed(self) -> list[tuple[int, nn.Module]]:
+        """The experts that a pass goes through, each with its place among the weights."""
+        experts = list(enumerate(self.experts))
+        return experts if self._chosen is None else [experts[self._chosen]]
 
     def _mixture(self, inputs: Tensor) -> Tensor:
-        weights = self._weights(inputs)
-        if self._chosen is None:
-            return mix(weights, [expert(inputs) for expert in self.experts])
-        one = slice(self._chosen, self._chosen + 1)
-        return mix(weights[..., one], [self.experts[self._chosen](inputs)])
+        weights = self.weights(inputs)
+        if self._chosen is not None:
+            weights = weights[..., self._chosen : self._chosen + 1]
+        return mix(weights, [expert(inputs) for _, expert in self.computed()])
 
     def set_mixture(self, mixture_K: Tensor, *, alone: bool = False) -> None:
         """Take over new mixture weights, one for each expert alive.
@@ -128,7 +136,8 @@ class Forecaster(nn.Module):
         partial = f", partial={self.partial}" if self.partial > 1 else ""
         return f"group={self.group!r}, index={self.index}, names={', '.join(self._names)}{partial}"
 
-    def _weights(self, inputs: Tensor) -> Tensor:
+    def weights(self, inputs: Tensor) -> Tensor:
+        """The mixture weights of a pass: (K,), or a row for each sample while they are listened to sample by sample."""
         if self._per_sample is None:
             return self.mixture_K
         if self._leaf is None:

@@ -131,7 +131,7 @@ class GroupedNodes:
             nodes = [(members, other) for members, other in nodes if other.normed or other.raw]
             stacks = [[layer.weight for layer in stack] for _, other in nodes for stack in other.stacks]
             stacked = iter(stack_weights(stacks, low=low))
-            leaves = [[member._weights(like) for member in members] for members, _ in nodes]
+            leaves = [[member.weights(like) for member in members] for members, _ in nodes]
             tables = [
                 Table(tuple(len(member.names) for member in members), other.normed, other.raw)
                 for members, other in nodes

@@ -146,7 +146,7 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
         _Expert(Place(edge, place), bundle, row, module)
         for bundle, edges in enumerate(bundles)
         for row, edge in enumerate(edges)
-        for place, module in computed(forecasters[edge])
+        for place, module in forecasters[edge].computed()
         if not isinstance(module, Zero)
     ]
     draft = _Draft()
@@ -178,12 +178,6 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
         normed=_places(*separable, *pooled, *reducing, normed_others),
         raw=_places(*same, raw_others),
     )
-
-
-def computed(forecaster: Forecaster) -> list[tuple[int, nn.Module]]:
-    """The experts that a pass computes, with their places among the mixture weights."""
-    experts = list(enumerate(forecaster.experts))
-    return experts if forecaster._chosen is None else [experts[forecaster._chosen]]
 
 
 def _by_kind(

@@ -26,12 +26,12 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, *outputs: Tensor) -> Tensor:
         shares = _shares(weights, outputs[0])
-        mixed = outputs[0] * shares[0]
+        mixed = outputs[0].to(shares[0].dtype) * shares[0]
         for output, share in zip(outputs[1:], shares[1:], strict=True):
             mixed = mixed.addcmul_(output, share)
         ctx.needs_rewards = ctx.needs_input_grad[0]
         ctx.save_for_backward(weights, *(outputs if ctx.needs_rewards else ()))
-        return mixed
+        return mixed.to(outputs[0].dtype)
 
     @staticmethod
     @once_differentiable
@@ -39,22 +39,30 @@ class _Mix(torch.autograd.Function):
         weights, *outputs = ctx.saved_tensors
         shares = _shares(weights, gradient)
         by_outputs = [
-            gradient * share if needed else None
+            (gradient * share).to(gradient.dtype) if needed else None
             for share, needed in zip(shares, ctx.needs_input_grad[1:], strict=True)
         ]
         if not ctx.needs_rewards:
             return None, *by_outputs
         kept = tuple(range(weights.dim() - 1))  # the sample axis, where the weights have one
         summed = tuple(axis for axis in range(gradient.dim()) if axis not in kept)
-        products = [gradient * output for output in outputs]
-        # One number per sample leaves nothing to sum, and torch would take an empty list of axes for all of them.
-        by_weights = torch.stack([p.sum(dim=summed) if summed else p for p in products], dim=-1)
+        gradient = gradient.to(shares[0].dtype)
+        by_weights = torch.stack([_sum(gradient * output, summed) for output in outputs], dim=-1)
         return by_weights.to(weights.dtype), *by_outputs
 
 
+def _sum(product: Tensor, axes: tuple[int, ...]) -> Tensor:
+    # One number per sample leaves nothing to sum, and torch would take an empty list of axes for all of them.
+    return product.sum(dim=axes) if axes else product
+
+
 def _shares(weights: Tensor, like: Tensor) -> tuple[Tensor, ...]:
-    """Each expert's weight, shaped to broadcast over an output: a scalar, or one value per sample."""
+    """Each expert's weight, shaped to broadcast over an output: a scalar, or one value per sample.
+
+    Outputs of 16 bits are mixed, and rewarded, in 32.
+    """
+    weights = weights.to(torch.float32 if like.dtype in (torch.bfloat16, torch.float16) else like.dtype)
     if weights.dim() == 1:
-        return weights.to(like.dtype).unbind()
-    per_sample = weights.to(like.dtype).view(len(weights), *([1] * (like.dim() - 1)), -1)
+        return weights.unbind()
+    per_sample = weights.view(len(weights), *([1] * (like.dim() - 1)), -1)
     return per_sample.unbind(dim=-1)

@@ -66,7 +66,7 @@ def shares_of(
 def mix_normed(
     normed: Tensor | None, raw: Tensor | None, leaves: Sequence[Tensor], *, table: Table, shares: Shares
 ) -> Tensor:
-    """The node, (B, C, H, W), in at least float32.
+    """The node, (B, C, H, W), computed in at least float32, of the type of what it is mixed from.
 
     `normed`: (B, K x C, H, W), before their norms; `raw`: (B, J x C, H, W); one of them may be None. `leaves`, the
     mixture weights of every edge that `shares` were made of, are there for their gradients.
@@ -86,19 +86,18 @@ class _Mix(torch.autograd.Function):
         num_samples, _, height, width = some.shape
         mixed = mean = rstd = None
         if normed is not None:
-            normed = normed.to(dtype)
-            variance, mean = torch.var_mean(normed, dim=(0, 2, 3), correction=0)
+            wide = normed.to(dtype)
+            variance, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
             rstd = (variance + EPS).rsqrt_()
             diagonals = (shares.diagonals_CKC * rstd.view(len(shares.u_K), -1)).flatten(1)
             mixed = torch.baddbmm(
                 diagonals.mv(mean)[:, None],
                 diagonals.expand(num_samples, -1, -1),
-                normed.flatten(2),
+                wide.flatten(2),
                 beta=-1,
             )
         if raw is not None:
-            raw = raw.to(dtype)
-            rows_BJX = raw.reshape(num_samples, len(shares.u_J), -1)
+            rows_BJX = raw.to(dtype).reshape(num_samples, len(shares.u_J), -1)
             u_B1J = shares.u_J.expand(num_samples, 1, -1)
             if mixed is None:
                 mixed = torch.bmm(u_B1J, rows_BJX)
@@ -109,35 +108,29 @@ class _Mix(torch.autograd.Function):
         ctx.table, ctx.per_sample = table, leaves[0].dim() == 2
         kept_raw = raw if ctx.needs_rewards else None
         ctx.save_for_backward(shares.u_K, shares.u_J, normed, mean, rstd, kept_raw)
-        return mixed.view(num_samples, -1, height, width)
+        return mixed.view(num_samples, -1, height, width).to(some.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         u_K, u_J, normed, mean, rstd, raw = ctx.saved_tensors
-        gradient = gradient.contiguous()
+        gradient = gradient.contiguous().to(full_type(gradient.dtype))
         by_normed = by_raw = None
         by_leaves: Sequence[Tensor | None] = [None] * len(ctx.table.sizes)
-        if normed is not None and ctx.needs_input_grad[2]:
-            by_normed = torch.ops.aten.native_batch_norm_backward(
-                _shared_out(gradient, u_K),
-                normed,
-                None,
-                None,
-                None,
-                mean,
-                rstd,
-                True,
-                EPS,
-                [True, False, False],
-            )[0]
+        if normed is not None:
+            normed = normed.to(gradient.dtype)
+            if ctx.needs_input_grad[2]:
+                by_normed = torch.ops.aten.native_batch_norm_backward(
+                    _shared_out(gradient, u_K), normed, None, None, None, mean, rstd, True, EPS,
+                    [True, False, False],
+                )[0]  # fmt: skip
         if len(u_J) and ctx.needs_input_grad[3]:
             by_raw = _shared_out(gradient, u_J)
         if ctx.needs_rewards:
             with as_they_are(gradient):
                 by_expert = [] if normed is None else [_projections(gradient, normed, mean, rstd)]
                 if raw is not None:
-                    rows_BJX = raw.reshape(len(raw), len(u_J), -1)
+                    rows_BJX = raw.to(gradient.dtype).reshape(len(raw), len(u_J), -1)
                     by_expert.append(torch.bmm(rows_BJX, gradient.view(len(raw), -1, 1)).squeeze(2).T)
                 by_leaves = _handed_out(ctx.table, by_expert, per_sample=ctx.per_sample)
         # Of another type than what was given they are cast by autograd.

@@ -29,9 +29,21 @@ class NormStyle:
     running: bool
     after_pooling: bool
 
-    def norm(self, channels: int) -> nn.BatchNorm2d:
+    def norm(self, channels: int) -> "Norm":
         """A norm over `channels`, in this style."""
-        return nn.BatchNorm2d(channels, affine=self.affine, track_running_stats=self.running)
+        return Norm(channels, affine=self.affine, track_running_stats=self.running)
+
+
+class Norm(nn.BatchNorm2d):
+    """A batch norm whose statistics are float32 for features of 16 bits too; these it gives back in their own type.
+
+    CUDA's kernels do so by themselves; the CPU's round mean and deviation to 16 bits where there is no affine part.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalised features, of the shape and type of the features (B, C, H, W) that come in."""
+        low = input.dtype in (torch.bfloat16, torch.float16) and input.device.type != "cuda"
+        return super().forward(input.float()).to(input.dtype) if low else super().forward(input)
 
 
 SUPERNET_STYLE = NormStyle(affine=False, running=False, after_pooling=True)
@@ -92,11 +104,13 @@ class Pooled(nn.Sequential):
     """A pooling and the norm after it."""
 
 
-def relu_conv_norm(channels_in: int, channels_out: int, *, style: NormStyle) -> nn.Sequential:
+class ReluConvNorm(nn.Sequential):
     """ReLU, pointwise convolution, norm: how a cell takes its inputs."""
-    return nn.Sequential(
-        nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), style.norm(channels_out)
-    )
+
+    def __init__(self, channels_in: int, channels_out: int, *, style: NormStyle) -> None:
+        super().__init__(
+            nn.ReLU(), nn.Conv2d(channels_in, channels_out, 1, bias=False), style.norm(channels_out)
+        )
 
 
 def _pool(pool: nn.Module, channels: int, style: NormStyle) -> nn.Module:

@@ -6,15 +6,20 @@ are both such stacks, of different cells.
 B: samples; C H W: channels, height, width; D: classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from xnas.space.lookup import lookup
-from xnas.space.operations import FactorizedReduce, NormStyle, relu_conv_norm
+from xnas.space.node import enter
+from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
 from xnas.space.vocabulary import Stem
 
 
@@ -34,6 +39,9 @@ class StackPlan:
     """Channels that the stem gives out; None: three times C for small images, C for the imagenet stem."""
     squeeze_excite: bool = False
     """Squeeze-and-excitation after every cell up to two thirds of the depth, as in the published ImageNet network."""
+    save_memory: bool = False
+    """A training pass keeps what goes into a cell and nothing of what is computed inside it; the backward pass computes
+    the cell again. The same numbers, bit for bit, for about one more forward pass (Chen et al. 2016)."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -80,13 +88,13 @@ class CellInputs(nn.Module):
 
     def __init__(self, place: CellPlace, *, style: NormStyle) -> None:
         super().__init__()
-        before_last = FactorizedReduce if place.last_was_reduction else relu_conv_norm
+        before_last = FactorizedReduce if place.last_was_reduction else ReluConvNorm
         self.before_last = before_last(place.channels_before_last, place.channels, style=style)
-        self.last = relu_conv_norm(place.channels_last, place.channels, style=style)
+        self.last = ReluConvNorm(place.channels_last, place.channels, style=style)
 
     def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
         """Nodes 0 and 1 of the cell."""
-        return [self.before_last(before_last), self.last(last)]
+        return [enter(self.before_last, before_last), enter(self.last, last)]
 
 
 class Stack(nn.Module):
@@ -129,10 +137,52 @@ class Stack(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, D) for images of shape (B, C, H, W)."""
         before_last, last = self.stem(images)
+        twice = self.plan.save_memory and self.training and torch.is_grad_enabled()
+        run = _run_twice if twice else _run
         for cell, excitation in zip(self.cells, self.excitations, strict=True):
-            before_last, last = last, excitation(cell(before_last, last))
+            before_last, last = last, run(cell, excitation, before_last, last)
         logits: Tensor = self.classifier(last.mean(dim=(2, 3)))
         return logits
+
+
+def _run(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last: Tensor) -> Tensor:
+    excited: Tensor = excitation(cell(before_last, last))
+    return excited
+
+
+def _run_twice(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last: Tensor) -> Tensor:
+    """The same, computed again in the backward pass, with the same mixture weights. Nothing in a cell is random."""
+    excited: Tensor = checkpoint(
+        partial(_run, cell, excitation),
+        before_last,
+        last,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=partial(_first_and_second, cell),
+    )
+    return excited
+
+
+def _first_and_second(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _averages_kept(cell)
+
+
+@contextmanager
+def _averages_kept(cell: nn.Module) -> Iterator[None]:
+    """Within it the norms' running averages are copies: a batch that is computed twice counts once."""
+    kept = [
+        (norm, name, buffer)
+        for norm in cell.modules()
+        if isinstance(norm, nn.BatchNorm2d)
+        for name, buffer in norm.named_buffers(recurse=False)
+    ]
+    for norm, name, buffer in kept:
+        setattr(norm, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for norm, name, buffer in kept:
+            setattr(norm, name, buffer)
 
 
 class SmallStem(nn.Module):
@@ -144,7 +194,7 @@ class SmallStem(nn.Module):
         stride = 2 if plan.stem == "strided" else 1
         self.conv = nn.Conv2d(plan.image_channels, channels, 3, stride=stride, padding=1, bias=False)
         # The stem is no forecaster: its norm has an affine part in the supernet too, as in DARTS.
-        self.norm = nn.BatchNorm2d(channels, track_running_stats=style.running)
+        self.norm = Norm(channels, track_running_stats=style.running)
         self.out_channels = (channels, channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,16 +4,12 @@ Normal cells make the group `normal`, reduction cells the group `reduction`; an 
 all cells of a type are replicas. Edges are numbered node by node: node 2 has the edges from 0 and 1, and so on.
 """
 
-from collections.abc import Iterator, Sequence
-from functools import reduce
-from itertools import islice
-from typing import Literal, cast
-
 import torch
 from torch import Tensor, nn
 
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped import GroupedNodes, Plans
+from xnas.space.grouped import Plans
+from xnas.space.node import node_path
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
@@ -71,25 +67,9 @@ class SearchCell(nn.Module):
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """The concatenation of the intermediate nodes, shape (B, out_channels, H, W)."""
         nodes = self.inputs(before_last, last)
-        path = pick_path(nodes[0], training=self.training)
-        compute = GroupedNodes(self._plans) if path == "grouped" else one_by_one
-        forecasters = cast(Iterator[Forecaster], iter(self.forecasters))
+        compute = node_path(nodes[0], training=self.training, plans=self._plans)
+        forecasters: list[Forecaster] = list(self.forecasters)  # type: ignore[arg-type]
         for _ in range(self.num_nodes):
-            nodes.append(compute(list(islice(forecasters, len(nodes))), nodes))
+            incoming, forecasters = forecasters[: len(nodes)], forecasters[len(nodes) :]
+            nodes.append(compute(incoming, nodes))
         return torch.cat(nodes[2:], dim=1)
-
-
-Path = Literal["modules", "grouped"]
-"""How a cell computes its nodes: module by module, or many experts in each call (grouped.py)."""
-
-
-def pick_path(features: Tensor, *, training: bool) -> Path:
-    """The fastest for a node of such features. In evaluation every module is called, so that hooks see it."""
-    return "grouped" if training and features.device.type not in ("cpu", "meta") else "modules"
-
-
-def one_by_one(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
-    """The sum of the forecasters' mixtures, each of its own source."""
-    edges = [forecaster(source) for forecaster, source in zip(forecasters, sources, strict=True)]
-    total: Tensor = reduce(torch.add, edges)
-    return total

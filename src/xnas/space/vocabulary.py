@@ -24,3 +24,6 @@ Stem = Literal["cifar", "strided", "imagenet"]
 
 OPTIMIZERS = ("xnas", "gd", "momentum", "darts", "darts-2nd", "gaea", "snas", "gdas", "asap", "random")
 """What can learn the architecture weights of a search."""
+
+PRECISIONS = ("float32", "bfloat16")
+"""What a network's features are computed in; weights, statistics of norms, losses and rewards are float32 always."""

@@ -244,6 +244,19 @@ def test_a_move_to_another_number_of_threads_is_allowed_said_and_noted(
     assert [earlier["device_name"] for earlier in noted["earlier"]] == ["another processor"]
 
 
+def test_a_run_may_go_on_with_less_memory_and_keeps_to_it(words: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "mine"
+    assert main(["search", *words]) == 0
+    before = (run / "metrics.jsonl").read_bytes()
+    for again in (["resume", str(run), "--threads", "1", "--save-memory"], ["resume", str(run)]):
+        (run / "genotype.json").unlink()
+        assert main(again) == 0
+        assert "save_memory = true" in (run / "config.toml").read_text()
+    assert main(["retrain", str(run), "--no-save-memory"]) == 0
+    assert "save_memory = false" in (run / "config.toml").read_text()
+    assert (run / "metrics.jsonl").read_bytes().startswith(before)
+
+
 def test_images_that_have_changed_are_noticed(
     words: list[str], image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,10 @@ def test_what_a_file_leaves_out_is_as_in_its_base() -> None:
             "[space]\ncells = 2\nreductions = 3",
             "space.reductions = 3 do not fit into space.cells = 2; use fewer",
         ),
+        (
+            '[search]\nprecision = "bfloat61"',
+            "bad.toml: unknown precision in search.precision 'bfloat61'; did you mean 'bfloat16'?",
+        ),
         ("[retrain]\ncells = 0", "retrain.cells must be at least 1; got 0"),
         ("[retrain]\nepochs = 0", "retrain.epochs must be at least 1; got 0"),
         (

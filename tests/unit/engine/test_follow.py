@@ -122,6 +122,22 @@ def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened
             assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
 
 
+def test_a_retraining_that_saves_memory_is_the_same(tiny: Config, data: DataSet, tmp_path: Path) -> None:
+    folders = []
+    for save_memory in (False, True):
+        config = dataclasses.replace(
+            tiny,
+            save_memory=save_memory,
+            retrain=dataclasses.replace(tiny.retrain, squeeze_excite=True),
+        )
+        folders.append(RunFolder.at(tmp_path / str(save_memory)))
+        retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folders[-1])
+    plain, saving = folders
+    assert tensors(saving, "retrain") == tensors(plain, "retrain")
+    for name in ("metrics.jsonl", "result.json", "checkpoints/network.safetensors"):
+        assert (saving.path / name).read_bytes() == (plain.path / name).read_bytes()
+
+
 def test_a_run_that_has_ended_is_not_done_again(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     run(tiny, data, folder)

@@ -1,11 +1,20 @@
 """Devices and the environment."""
 
 import os
+import sys
 
 import pytest
 import torch
 
-from xnas.engine.runtime import busy_cores, environment, is_out_of_memory, make_repeatable, pick_device
+from xnas.engine.runtime import (
+    busy_cores,
+    environment,
+    forget_peak_memory,
+    is_out_of_memory,
+    make_repeatable,
+    peak_memory,
+    pick_device,
+)
 
 
 def test_auto_picks_a_device_that_works() -> None:
@@ -51,3 +60,17 @@ def test_busy_cores_are_between_none_and_all() -> None:
 )
 def test_want_of_memory_is_told_from_other_errors(error: Exception, is_it: bool) -> None:
     assert is_out_of_memory(error) is is_it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process forget its peak")
+def test_a_peak_that_is_forgotten_leaves_what_is_held() -> None:
+    cpu = torch.device("cpu")
+    blocks = [
+        torch.ones(2**15) for _ in range(2000)
+    ]  # 250 MiB, in pieces that the allocator keeps when they are freed
+    forget_peak_memory(cpu)
+    held = peak_memory(cpu)
+    del blocks
+    assert peak_memory(cpu) >= held - 2**20  # Linux counts the pages of a thread in lots
+    forget_peak_memory(cpu)
+    assert peak_memory(cpu) < held - 200 * 2**20

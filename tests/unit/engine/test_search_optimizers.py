@@ -79,6 +79,26 @@ def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
         assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("optimizer", ["xnas", "gdas", "darts-2nd"])
+def test_a_search_that_saves_memory_is_the_same_and_may_begin_to_at_any_round(
+    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = searching(tiny, optimizer)
+    saving = dataclasses.replace(config, save_memory=True)
+    whole = RunFolder.at(tmp_path / "whole")
+    run(config, data, whole)
+    for after in (0, 1):
+        folder = RunFolder.at(tmp_path / f"after-{after}")
+        if after:
+            with pytest.raises(Interrupted):
+                run(config, data, folder, after=after)
+        course = run(saving, data, RunFolder(folder.path))
+        assert course.network.plan.save_memory  # type: ignore[union-attr]
+        assert tensors(folder) == tensors(whole)
+        assert folder.genotype() == whole.genotype()
+        assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_partial_channels_go_with_every_optimizer(
     optimizer: str, tiny: Config, data: DataSet, tmp_path: Path

@@ -239,3 +239,15 @@ def test_misuse_is_answered_in_one_line() -> None:
         XNAS(Twins(), rounds=0, batch_size=8)
     with pytest.raises(ValueError, match="Linear holds no Forecaster; put one where the choice is open"):
         XNAS(nn.Linear(1, 1), rounds=1, batch_size=1)
+
+
+def test_gradients_of_several_measurements_are_put_together_once_and_can_be_added_to() -> None:
+    model = Twins()
+    optimizer = XNAS(model, rounds=10, batch_size=8)
+    parts = []
+    for seed in range(3):
+        measure(optimizer, model, size=4, seed=seed)
+        parts.append(optimizer._gradients["twins"][-1])
+        asked, again = optimizer.gradients("twins"), optimizer.gradients("twins")
+        assert asked.data_ptr() == again.data_ptr()
+        assert torch.equal(asked, torch.cat(parts, dim=1).flatten(end_dim=1))

@@ -62,3 +62,23 @@ def test_its_parameters_and_their_first_values_are_those_of_a_plain_convolution(
     assert torch.equal(fast.weight, plain.weight)
     images = torch.randn(1, 4, 9, 9)
     torch.testing.assert_close(fast(images), plain(images))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), list(itertools.product((3, 5), (1, 2), (1, 2))))
+def test_under_autocast_it_is_the_convolution_of_16_bits_and_its_weight_gradient_is_of_32(
+    kernel: int, stride: int, dilation: int
+) -> None:
+    torch.manual_seed(0)
+    conv = DepthwiseConv2d(3, kernel, stride=stride, dilation=dilation)
+    inputs = torch.randn(2, 3, 6, 7, requires_grad=True)
+    plain = F.conv2d(inputs, conv.weight, None, stride, dilation * (kernel - 1) // 2, dilation, groups=3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast = conv(inputs)
+    assert fast.dtype == torch.bfloat16
+    torch.testing.assert_close(fast.float(), plain, rtol=0.05, atol=0.02)
+    upstream = torch.randn_like(plain)
+    found = torch.autograd.grad(fast, (inputs, conv.weight), upstream.bfloat16())
+    assert all(gradient.dtype == torch.float32 for gradient in found)
+    expected = torch.autograd.grad(plain, (inputs, conv.weight), upstream)
+    for mine, wanted in zip(found, expected, strict=True):
+        assert (mine - wanted).norm() < 0.02 * wanted.norm()

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.launches import path
+from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_forecast, plain_logits
 from xnas import DartsSpace, StackPlan
 from xnas.experts.step_size import Feedback
 from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
-from xnas.space.grouped import grouped_node
+from xnas.space.grouped import GroupedNodes, grouped_node
+from xnas.space.node import NodePath, node_path, one_by_one
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
-from xnas.space.supernet import Supernet, pick_path
+from xnas.space.supernet import Supernet
 from xnas.space.vocabulary import EXPERTS, SEARCHABLE
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
@@ -31,7 +32,7 @@ LABELS = torch.tensor([0, 2, 1])
 
 @pytest.fixture(autouse=True)
 def _grouped() -> Iterator[None]:
-    with path("grouped"):
+    with grouped():
         yield
 
 
@@ -191,7 +192,7 @@ def test_experts_of_users_run_by_themselves(partial: int) -> None:
     torch.testing.assert_close(found_gradients, gradients(expected.square().sum(), inputs), **CLOSE)
 
 
-def test_under_autocast_only_convolutions_are_in_low_precision() -> None:
+def test_under_autocast_moments_mixtures_and_rewards_are_in_full_precision() -> None:
     model = supernet(EXPERTS).float()
     inputs = images((8, 8)).float()
     types = []
@@ -199,20 +200,20 @@ def test_under_autocast_only_convolutions_are_in_low_precision() -> None:
         cell.register_forward_hook(lambda module, _, nodes: types.append(nodes.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         found, expected = rewards(model, inputs, "sample")
-    assert types == [torch.float32] * len(model.cells)
-    assert all(reward.dtype == torch.float32 for reward in found)
+    assert types == [torch.bfloat16] * len(model.cells)
     in_full, _ = rewards(model, inputs, "sample")
     for low, plain_low, full in zip(found, expected, in_full, strict=True):
+        assert low.dtype == torch.float32
         assert not torch.equal(low, low.bfloat16().float())  # not rounded
         assert not torch.equal(low, full)
         assert (low - full).norm() <= 2 * (plain_low - full).norm() + 0.02 * full.norm()
 
 
-def test_it_is_picked_on_accelerators_while_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_it_is_picked_on_accelerators_while_training() -> None:
+    def picked(device: str, *, training: bool) -> NodePath:
+        features = cast(Tensor, SimpleNamespace(device=torch.device(device), dim=lambda: 4))
+        return node_path(features, training=training)
 
-    def on(device: str) -> Tensor:
-        return cast(Tensor, SimpleNamespace(device=torch.device(device)))
-
-    assert pick_path(on("cuda"), training=True) == pick_path(on("mps"), training=True) == "grouped"
-    assert pick_path(on("cuda"), training=False) == pick_path(on("cpu"), training=True) == "modules"
+    assert isinstance(picked("cuda", training=True), GroupedNodes)
+    assert isinstance(picked("mps", training=True), GroupedNodes)
+    assert picked("cuda", training=False) is picked("meta", training=True) is one_by_one

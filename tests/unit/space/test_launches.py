@@ -2,25 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.launches import HostWaits, Launches, Round, count, path, plain_launches
-from xnas import StackPlan
+from benchmarks.accelerator import Counted, HostWaits, Round, grouped, plain_launches
+from benchmarks.rounds import USUAL, Setting
 from xnas.experts.step_size import Feedback
 from xnas.space.vocabulary import EXPERTS
 
-SMALL = StackPlan(image_channels=3, num_classes=10, channels=4, cells=2, reductions=1)
+SMALL = Setting(channels=4, cells=3, batch=4, size=8, nodes=2)
 
 
 def test_a_round_launches_less_than_a_quarter_of_what_a_plain_one_does() -> None:
-    plain = plain_launches()
+    plain = plain_launches(USUAL)
     # On the CPU the update of the experts counts too, and constants: there are more than on an accelerator.
-    a_round = Round(device="cpu", batch=2, size=8)
-    with path("grouped"):
-        ours = count(a_round, a_round.ours).totals()
+    with grouped():
+        ours = Round(replace(USUAL, batch=2, size=8), device="cpu").ours().totals()
     assert set(plain) < set(ours)
     assert 4 * sum(ours.values()) < sum(plain.values())
     assert all(4 * ours[part] < plain[part] for part in plain if part != "weights, step")
@@ -40,9 +40,9 @@ def leave(a_round: Round, gone: Sequence[str], *, edges: slice = slice(None)) ->
 def test_the_host_waits_once_in_a_round_for_the_rewards(feedback: Feedback, gone: tuple[str, ...]) -> None:
     a_round = Round(SMALL, feedback=feedback)
     leave(a_round, gone, edges=slice(0, None, 2))
-    with path("grouped"):
-        launches = count(a_round, a_round.ours)
-    assert launches.to_host == {"experts": 1}
+    with grouped():
+        counted = a_round.ours()
+    assert counted.to_host == {"experts": 1}
 
 
 def test_experts_that_left_launch_nothing() -> None:
@@ -50,8 +50,8 @@ def test_experts_that_left_launch_nothing() -> None:
     for number in (0, 2, 4, 6):
         a_round = Round(SMALL)
         leave(a_round, EXPERTS[:number])
-        with path("grouped"):
-            launched.append(sum(count(a_round, a_round.ours).totals().values()))
+        with grouped():
+            launched.append(sum(a_round.ours().totals().values()))
     assert launched == sorted(launched, reverse=True)
     assert launched[-1] < launched[0] / 2
 
@@ -70,6 +70,6 @@ def test_experts_that_left_launch_nothing() -> None:
     ids=range(7),
 )
 def test_it_is_found_out_when_the_host_asks_for_numbers(ask: Callable[[Tensor], object]) -> None:
-    with Launches() as launches, suppress(HostWaits):
+    with Counted() as counted, suppress(HostWaits):
         ask(torch.empty(3, device="meta"))
-        assert launches.to_host
+        assert counted.to_host

@@ -73,3 +73,25 @@ def test_weights_in_double_precision_keep_the_type_of_the_outputs() -> None:
     assert mixed.dtype == torch.float32
     (gradient,) = torch.autograd.grad(mixed.sum(), weights)
     assert gradient.dtype == torch.float64
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_outputs_of_16_bits_are_mixed_and_rewarded_in_32(per_sample: bool) -> None:
+    torch.manual_seed(0)
+    outputs = [torch.randn(3, 4, 5, 5).bfloat16().requires_grad_() for _ in range(7)]
+    weights = torch.rand((3, 7) if per_sample else (7,)).softmax(dim=-1).requires_grad_()
+    exact = [output.detach().double().requires_grad_() for output in outputs]
+    exact_weights = weights.detach().double().requires_grad_()
+    mixed, expected = mix(weights, outputs), plain_mix(exact_weights, exact)
+    assert mixed.dtype == torch.bfloat16
+    torch.testing.assert_close(mixed.double(), expected, rtol=2**-8, atol=1e-6)  # rounded once
+    upstream = torch.randn_like(mixed)
+    by_weights, *by_outputs = torch.autograd.grad(mixed, (weights, *outputs), upstream)
+    exact_by_weights, *exact_by_outputs = torch.autograd.grad(
+        expected, (exact_weights, *exact), upstream.double()
+    )
+    assert by_weights.dtype == torch.float32
+    torch.testing.assert_close(by_weights.double(), exact_by_weights, rtol=1e-5, atol=1e-5)
+    for found, wanted in zip(by_outputs, exact_by_outputs, strict=True):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-6)

@@ -8,8 +8,8 @@ from xnas.space.operations import (
     NETWORK_STYLE,
     SUPERNET_STYLE,
     FactorizedReduce,
+    Norm,
     NormStyle,
-    Separable,
     build_operation,
 )
 from xnas.space.vocabulary import SEARCHABLE
@@ -74,7 +74,7 @@ def kinds(name: str, style: NormStyle) -> list[str]:
 
 
 def test_a_separable_convolution_has_two_rounds_and_a_dilated_one_has_one() -> None:
-    one_round = ["ReLU", "DepthwiseConv2d", "Conv2d", "BatchNorm2d"]
+    one_round = ["ReLU", "DepthwiseConv2d", "Conv2d", "Norm"]
     assert kinds("sep_conv_5x5", NETWORK_STYLE) == one_round * 2
     assert kinds("dil_conv_5x5", NETWORK_STYLE) == one_round
     dilated = build_operation("dil_conv_3x3", 4, stride=2, style=NETWORK_STYLE)
@@ -92,7 +92,7 @@ def test_the_second_round_of_a_separable_convolution_keeps_the_size() -> None:
 @pytest.mark.parametrize("name", ["max_pool_3x3", "avg_pool_3x3"])
 def test_only_in_the_supernet_a_norm_follows_pooling(name: str) -> None:
     assert kinds(name, NETWORK_STYLE)[1:] == []
-    assert kinds(name, SUPERNET_STYLE)[1:] == ["BatchNorm2d"]
+    assert kinds(name, SUPERNET_STYLE)[1:] == ["Norm"]
 
 
 @pytest.mark.parametrize("name", SEARCHABLE)
@@ -104,11 +104,28 @@ def test_norms_of_the_supernet_have_no_affine_part_and_no_running_average(name: 
                 assert not module.track_running_stats
 
 
-def test_the_rounds_of_a_separable_convolution_are_its_layers_without_relu() -> None:
-    separable, dilated = (
-        build_operation(name, 4, stride=2, style=SUPERNET_STYLE) for name in ("sep_conv_5x5", "dil_conv_3x3")
-    )
-    assert isinstance(separable, Separable)
-    assert isinstance(dilated, Separable)
-    assert separable.rounds == (tuple(separable[1:4]), tuple(separable[5:8]))
-    assert dilated.rounds == (tuple(dilated[1:4]),)
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("running", [False, True])
+def test_a_norm_of_16_bits_rounds_once_from_statistics_of_full_precision(affine: bool, running: bool) -> None:
+    torch.manual_seed(0)
+    features = (100 + torch.randn(8, 3, 5, 5)).bfloat16().requires_grad_()
+    norm = Norm(3, affine=affine, track_running_stats=running)
+    plain = nn.BatchNorm2d(3, affine=affine, track_running_stats=running).double()
+    exact = features.detach().double().requires_grad_()
+    outputs, expected = norm(features), plain(exact)
+    assert outputs.dtype == torch.bfloat16
+    assert torch.equal(outputs, expected.bfloat16())
+    upstream = torch.randn_like(outputs)
+    outputs.backward(upstream)
+    expected.backward(upstream.double())
+    assert features.grad is not None
+    assert exact.grad is not None
+    torch.testing.assert_close(features.grad.double(), exact.grad, rtol=2**-8, atol=1e-5)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(norm.state_dict()[name].to(value), value, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_norm_of_full_precision_is_torchs_own_bit_for_bit(dtype: torch.dtype) -> None:
+    features = torch.randn(4, 3, 5, 5, dtype=dtype)
+    assert torch.equal(Norm(3).to(dtype)(features), nn.BatchNorm2d(3).to(dtype)(features))

@@ -1,0 +1,152 @@
+// ReLU and a convolution in which every channel reads all, from any to any number of channels; and its gradients.
+//
+// dz = alpha g + beta z + gamma is the backward pass of a norm after it (see separable.hpp).
+#pragma once
+#include <vector>
+
+#include "plane.hpp"
+
+template <typename T, int BYTES>
+struct Dense {
+    using B = Blocks<T, BYTES>;
+    using P = Plane<T, BYTES>;
+    using V = typename B::V;
+    using Vec = typename B::Vec;
+    static constexpr int CHUNKS = 16;
+
+    Layout s;
+    int out_channels, out_vectors, out_wide;  // out_wide: of a plane of gradients by outputs
+    long out_image, weights_size;
+    Vec *by_inputs, *by_outputs;             // a matrix for each tap, rows by what comes in; by what goes out, flipped
+    std::vector<long> offsets, by_offsets;   // of the taps, in planes of inputs and of gradients
+
+    Dense(const Shape& shape, int out_channels, const T* weights) : s(shape, V::lanes), out_channels(out_channels)
+    {
+        out_vectors = B::vectors_of(out_channels);
+        out_wide = s.out_width + 2 * s.pad_x;
+        out_image = long(s.out_height) * s.out_width * out_channels;
+        const long in_tap = long(s.channels) * out_vectors, out_tap = long(out_channels) * s.vectors;
+        weights_size = s.taps * in_tap;
+        const long size = weights_size + s.taps * out_tap;
+        by_inputs = static_cast<Vec*>(scratch(0, sizeof(Vec) * size));
+        by_outputs = by_inputs + weights_size;
+        std::memset(by_inputs, 0, sizeof(Vec) * size);
+        for (int k = 0; k < s.taps; k++) {
+            const int turned = s.stride == 1 ? s.taps - 1 - k : k;  // gathered with stride 1, else scattered
+            offsets.push_back((long(k / s.kernel_x) * s.plane_width + k % s.kernel_x) * s.vectors);
+            by_offsets.push_back((long(k / s.kernel_x) * out_wide + k % s.kernel_x) * out_vectors);
+            for (int o = 0; o < out_channels; o++)
+                for (int i = 0; i < s.channels; i++) {
+                    const T weight = weights[(long(o) * s.channels + i) * s.taps + k];
+                    B::numbers(by_inputs + k * in_tap + long(i) * out_vectors)[o] = weight;
+                    B::numbers(by_outputs + turned * out_tap + long(o) * s.vectors)[i] = weight;
+                }
+        }
+    }
+
+    // z = conv(relu(in)), and the norm of z.
+    void forward(const T* in, double eps, T* out, double* out_norm) const
+    {
+        double* each = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * out_channels));
+#pragma omp parallel num_threads(s.threads)
+        {
+            const long size = s.plane + long(s.out_width) * out_vectors + Moments<T, BYTES>::size(out_channels);
+            Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * size));
+            Vec* result = plane + s.plane;
+            Moments<T, BYTES> moments(result + long(s.out_width) * out_vectors, out_channels);
+            std::memset(plane, 0, sizeof(Vec) * s.plane);
+#pragma omp for schedule(static)
+            for (int b = 0; b < s.samples; b++) {
+                P::stage(plane, in + b * s.image, s, nullptr, nullptr);
+                moments.begin();
+                for (int y = 0; y < s.out_height; y++) {
+                    B::multiply_taps(result, out_vectors, plane + long(y) * s.stride * s.plane_width * s.vectors,
+                                     long(s.stride) * s.vectors, s.channels, by_inputs, offsets.data(), s.taps,
+                                     s.out_width);
+                    moments.store(out + b * out_image + long(y) * s.out_width * out_channels, result, s.out_width);
+                }
+                moments.end(each + 2L * b * out_channels, long(s.out_height) * s.out_width);
+            }
+        }
+        join_moments(s.samples, long(s.out_height) * s.out_width, out_channels, each, eps, out_norm);
+    }
+
+    // Gradients, each only where there is a place for it; that by the inputs is added or written.
+    void backward(const T* in, const T* g, const T* z, const double* dz, T* by_in, bool adds, T* by_weights) const
+    {
+        const int chunks = std::min(s.samples, CHUNKS);
+        Vec* by_chunk = by_weights ? static_cast<Vec*>(scratch(2, sizeof(Vec) * weights_size * chunks)) : nullptr;
+        Vec* coefficients = static_cast<Vec*>(scratch(3, sizeof(Vec) * 3 * out_vectors));
+        B::pad(coefficients, dz, 3, out_channels);
+        // With stride 1 the gradient is gathered from a plane of the outputs' size, else scattered into the inputs'.
+        const bool gathers = s.stride == 1;
+        const long out_plane = long(s.out_height + 2 * s.pad_y) * out_wide * out_vectors;
+        const long by_plane_size = gathers ? 0 : s.plane, line = long(std::max(s.width, s.out_width)) * s.vectors;
+#pragma omp parallel num_threads(s.threads)
+        {
+            const long size = s.plane + out_plane + by_plane_size + line;
+            Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * size));
+            Vec *by_out = plane + s.plane, *by_plane = by_out + out_plane, *row = by_plane + by_plane_size;
+            std::memset(plane, 0, sizeof(Vec) * size);
+#pragma omp for schedule(static)
+            for (int chunk = 0; chunk < chunks; chunk++) {
+                Vec* by_matrices = by_weights ? by_chunk + weights_size * chunk : nullptr;
+                if (by_matrices) std::memset(by_matrices, 0, sizeof(Vec) * weights_size);
+                const int end = int(long(chunk + 1) * s.samples / chunks);
+                for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
+                    P::stage(plane, in + b * s.image, s, nullptr, nullptr);
+                    std::memset(by_plane, 0, sizeof(Vec) * by_plane_size);
+                    for (int y = 0; y < s.out_height; y++) {
+                        const long at = b * out_image + long(y) * s.out_width * out_channels;
+                        Vec* by_row = by_out + (long(y + s.pad_y) * out_wide + s.pad_x) * out_vectors;
+                        B::combine(by_row, g + at, z + at, coefficients, out_channels, s.out_width);
+                        const long from = long(y) * s.stride * s.plane_width * s.vectors;
+                        if (by_matrices) row_of_weights(by_matrices, plane + from, by_row);
+                        if (by_in && !gathers) scatter(by_plane + from, by_row, row);
+                    }
+                    if (!by_in) continue;
+                    for (int y = 0; y < s.height; y++) {
+                        if (gathers)
+                            B::multiply_taps(row, s.vectors, by_out + long(y) * out_wide * out_vectors, out_vectors,
+                                             out_channels, by_outputs, by_offsets.data(), s.taps, s.width);
+                        P::leave(by_in + b * s.image + long(y) * s.width * s.channels, P::inside(plane, s, y),
+                                 gathers ? row : P::inside(by_plane, s, y), s, adds);
+                    }
+                }
+            }
+        }
+        if (by_weights) add_chunks(by_chunk, chunks, by_weights);
+    }
+
+private:
+    INLINE void row_of_weights(Vec* by_matrices, const Vec* from, const Vec* by_row) const
+    {
+        for (int k = 0; k < s.taps; k++)
+            B::multiply_weights(by_matrices + k * long(s.channels) * out_vectors, from + offsets[k],
+                                long(s.stride) * s.vectors, s.channels, by_row, out_vectors, s.out_width);
+    }
+
+    INLINE void scatter(Vec* to, const Vec* by_row, Vec* row) const
+    {
+        for (int k = 0; k < s.taps; k++) {
+            B::multiply(row, s.vectors, by_row, out_vectors, out_channels,
+                        by_outputs + k * long(out_channels) * s.vectors, s.out_width);
+            for (int x = 0; x < s.out_width; x++)
+                for (int v = 0; v < s.vectors; v++)
+                    to[offsets[k] + long(x) * s.stride * s.vectors + v] += row[x * s.vectors + v];
+        }
+    }
+
+    void add_chunks(const Vec* by_chunk, int chunks, T* by_weights) const
+    {
+        for (int k = 0; k < s.taps; k++)
+            for (int o = 0; o < out_channels; o++)
+                for (int i = 0; i < s.channels; i++) {
+                    const long row = (long(k) * s.channels + i) * out_vectors;
+                    double sum = 0;
+                    for (int chunk = 0; chunk < chunks; chunk++)
+                        sum += B::numbers(by_chunk + weights_size * chunk + row)[o];
+                    by_weights[(long(o) * s.channels + i) * s.taps + k] = T(sum);
+                }
+    }
+};

@@ -1,0 +1,60 @@
+// Vectors of a processor's width, memory that threads keep, and the images of one channels-last tensor.
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+
+// The largest vector of this processor, in bytes.
+#if defined(__AVX512F__)
+constexpr int WIDEST = 64;
+#elif defined(__AVX__)
+constexpr int WIDEST = 32;
+#else
+constexpr int WIDEST = 16;
+#endif
+
+template <typename T, int BYTES>
+struct Vector {
+    typedef T type __attribute__((vector_size(BYTES)));
+    typedef T loose __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));  // anywhere in memory
+    static constexpr int lanes = BYTES / sizeof(T);
+
+    // The first `count` numbers, zeros after them.
+    static INLINE type load(const T* from, int count)
+    {
+        if (count == lanes) return *reinterpret_cast<const loose*>(from);
+        type value = {};
+        std::memcpy(&value, from, sizeof(T) * count);
+        return value;
+    }
+
+    static INLINE void store(T* to, type value, int count)
+    {
+        if (count == lanes) *reinterpret_cast<loose*>(to) = value;
+        else std::memcpy(to, &value, sizeof(T) * count);
+    }
+};
+
+// Memory that a thread keeps from call to call: fresh pages from the system cost as much as the work done in them.
+inline void* scratch(int which, std::size_t bytes)
+{
+    struct Held {
+        void* memory = nullptr;
+        std::size_t bytes = 0;
+        ~Held() { std::free(memory); }
+    };
+    static thread_local Held held[4];
+    Held& one = held[which];
+    if (one.bytes < bytes) {
+        std::free(one.memory);
+        one.bytes = 0;
+        one.memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+        if (!one.memory) std::abort();  // as any allocation of this size that the system cannot give
+        one.bytes = bytes;
+    }
+    return one.memory;
+}

@@ -1,0 +1,128 @@
+"""What is said about memory: once for each kind of rounds, before the epoch's line, and true."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
+from xnas.engine import memory_notice
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.memory_notice import MemoryNotice
+from xnas.engine.progress import Silent
+from xnas.engine.runtime import peak_memory
+from xnas.engine.stops import Interrupted
+
+CPU = torch.device("cpu")
+GIB = 2**30
+
+
+class Listener(Silent):
+    """Keeps what is said of memory, and the epochs between; asks for the end after some rounds, as a signal would."""
+
+    def __init__(self, after: int = 0) -> None:
+        self.heard: list[str] = []
+        self.interrupt, self.left = Interrupt(), after
+
+    def say(self, line: str) -> None:
+        if line.startswith("memory"):
+            self.heard.append(line)
+
+    def round_done(self, **values: Any) -> None:
+        del values
+        self.left -= 1
+        if self.left == 0:
+            self.interrupt.number = 2
+
+    def epoch_done(self, row: Any) -> None:
+        self.heard.append(f"epoch {row['epoch']}")
+
+
+def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> tuple[MemoryNotice, list[str]]:
+    """One that sees these peaks, in GiB, one whenever it looks."""
+    left = [int(peak * GIB) for peak in peaks]
+    monkeypatch.setattr(memory_notice, "peak_memory", lambda device: left.pop(0))
+    said: list[str] = []
+    return MemoryNotice(CPU, say=said.append, remedies="less"), said
+
+
+def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    watching, said = notice(monkeypatch, [0.5, 2.25])
+    for number in range(1, 12):
+        watching.after_round("rounds", epoch_ends=number == 8)
+        assert len(said) == (number >= 5)
+    assert said == ["memory: 2.25 GiB at most in 5 rounds, 1.75 GiB of it taken by them; less would lower it"]
+
+
+@pytest.mark.parametrize(
+    ("before", "peaks", "lines"),
+    [
+        (0.5, [0.5], ["memory: 0.50 GiB at most in 1 round; less would lower it"]),
+        (0.0, [0.0], []),
+        (
+            0.5,
+            [1.0, 1.5],
+            [
+                "memory: 1.00 GiB at most in 1 warm-up round, 0.50 GiB of it taken by them; less would lower it",
+                "memory: 1.50 GiB at most in 2 rounds, 1.00 GiB of it taken by them; less would lower it",
+            ],
+        ),
+        (
+            0.5,
+            [1.0, 1.04],
+            [
+                "memory: 1.00 GiB at most in 1 warm-up round, 0.50 GiB of it taken by them; less would lower it"
+            ],
+        ),
+    ],
+    ids=["what earlier work has left is enough", "unknown", "rewards take more", "rewards take no more"],
+)
+def test_epochs_that_are_shorter_end_with_it_and_rewards_are_told_of_where_they_take_more(
+    before: float, peaks: list[float], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching, said = notice(monkeypatch, [before, *peaks])
+    if len(peaks) > 1:
+        watching.after_round("warm-up rounds", epoch_ends=True)
+        watching.after_round("rounds", epoch_ends=False)
+    for _ in range(4):
+        watching.after_round("rounds", epoch_ends=True)
+    assert said == lines
+
+
+def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goes_on(
+    tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny, search=dataclasses.replace(tiny.search, epochs=3))
+    folder = RunFolder.at(tmp_path / "mine")
+    first, second = Listener(after=3), Listener()
+    with pytest.raises(Interrupted):
+        search(Search(config, data, device=CPU), folder=folder, progress=first, interrupt=first.interrupt)
+    search(Search(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
+    assert [line.partition(":")[0] for line in first.heard] == ["memory", "epoch 1"]
+    assert [line.partition(":")[0] for line in second.heard] == ["memory", "epoch 2", "epoch 3"]
+
+
+@pytest.mark.parametrize("save_memory", [False, True])
+def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
+    save_memory: bool, tiny: Config, data: DataSet, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny, save_memory=save_memory)
+    listener = Listener()
+    retrain(
+        published_genotype("darts_v1"), config, data, name="mine", device=CPU,
+        folder=RunFolder.at(tmp_path / "mine"), progress=listener,
+    )  # fmt: skip
+    line = listener.heard[0]
+    found = re.fullmatch(
+        r"memory: (\d+\.\d\d) GiB at most in 5 rounds(?:, (\d+\.\d\d) GiB of it taken by them)?; (--save-memory, )?a "
+        r"smaller --retrain.batch-size or fewer --retrain.channels would lower it",
+        line,
+    )
+    assert found is not None, line
+    peak, taken = float(found[1]), float(found[2] or 0)
+    assert 0.1 < peak <= peak_memory(CPU) / GIB + 0.01
+    assert taken < peak
+    assert (found[3] is None) == save_memory

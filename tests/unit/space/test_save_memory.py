@@ -1,0 +1,134 @@
+"""Cells that are computed twice: losses, gradients, rewards and averages are the same, bit for bit; less is kept."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xnas.optimizers.base import frozen
+from xnas.space.darts import DartsSpace
+from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
+from xnas.space.genotype import Genotype
+from xnas.space.network import Network
+from xnas.space.published import published_genotype
+from xnas.space.stack import Stack, StackPlan
+from xnas.space.vocabulary import EXPERTS
+
+SPACE = DartsSpace(num_nodes=2, experts=("none", *EXPERTS), partial_channels=2)
+
+
+def plan(*, save_memory: bool, squeeze_excite: bool = False) -> StackPlan:
+    return StackPlan(
+        image_channels=3,
+        num_classes=4,
+        channels=4,
+        cells=3,
+        squeeze_excite=squeeze_excite,
+        save_memory=save_memory,
+    )
+
+
+def supernet(*, save_memory: bool) -> Stack:
+    torch.manual_seed(0)
+    network = SPACE.supernet(plan(save_memory=save_memory))
+    for forecaster in network.modules():
+        if isinstance(forecaster, Forecaster):
+            forecaster.set_mixture(torch.rand(len(forecaster.names)).softmax(dim=0))
+    return network
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(5, 3, 9, 9, generator=generator), torch.randint(4, (5,), generator=generator)
+
+
+def losses_of(network: nn.Module) -> Tensor:
+    images_BCHW, labels_B = batch()
+    return F.cross_entropy(network(images_BCHW), labels_B, reduction="none")
+
+
+def weight_gradients(network: nn.Module) -> tuple[Tensor, list[Tensor | None]]:
+    network.zero_grad()
+    losses_B = losses_of(network)
+    losses_B.mean().backward()
+    return losses_B.detach(), [parameter.grad for parameter in network.parameters()]
+
+
+def rewards(network: nn.Module, *, per_sample: bool) -> tuple[Tensor, list[Tensor]]:
+    groups = forecaster_groups(network)
+    with frozen(network), listening(groups, per_sample=per_sample):
+        losses_B = losses_of(network)
+        losses_B.sum().backward()
+        alive_EK = torch.ones(5, 8, dtype=torch.bool)
+        return losses_B.detach(), [leaf_gradients(group, alive_EK=alive_EK) for group in groups.values()]
+
+
+def assert_same(found: list[Tensor | None], expected: list[Tensor | None]) -> None:
+    assert len(found) == len(expected) > 0
+    for mine, theirs in zip(found, expected, strict=True):
+        assert (mine is None) == (theirs is None)
+        assert mine is None or theirs is None or torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["all experts", "one drawn"])
+def test_losses_weight_gradients_and_rewards_are_the_same(alone: bool) -> None:
+    networks = [supernet(save_memory=save_memory) for save_memory in (False, True)]
+    if alone:
+        for network in networks:
+            for number, forecaster in enumerate(m for m in network.modules() if isinstance(m, Forecaster)):
+                forecaster.set_mixture(F.one_hot(torch.tensor(1 + number % 7), 8).float(), alone=True)
+    (losses_B, gradients), (again_B, others) = map(weight_gradients, networks)
+    assert torch.equal(losses_B, again_B)
+    assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)
+    assert_same(others, gradients)
+    for per_sample in (True, False):
+        (_, measured), (_, again) = (rewards(network, per_sample=per_sample) for network in networks)
+        assert all(gradients_RBEK.abs().sum() > 0 for gradients_RBEK in measured)
+        assert_same([*again], [*measured])
+
+
+def test_in_a_network_a_batch_counts_once_in_the_averages_of_its_norms() -> None:
+    genotype: Genotype = published_genotype("xnas")
+    networks = []
+    for save_memory in (False, True):
+        torch.manual_seed(0)
+        networks.append(Network(genotype, plan(save_memory=save_memory, squeeze_excite=True)).train())
+    for _ in range(2):
+        (losses_B, gradients), (again_B, others) = map(weight_gradients, networks)
+        assert torch.equal(losses_B, again_B)
+        assert_same(others, gradients)
+    plain, saving = (network.state_dict() for network in networks)
+    assert {int(value) for name, value in plain.items() if "num_batches" in name} == {2}
+    for name, value in plain.items():
+        assert torch.equal(saving[name], value), name
+
+
+def test_less_is_kept_for_the_backward_pass_and_every_cell_is_computed_twice() -> None:
+    kept: dict[bool, int] = {}
+    for save_memory in (False, True):
+        network, calls = supernet(save_memory=save_memory), list[int]()
+        for cell in network.cells:
+            cell.register_forward_pre_hook(lambda *given, calls=calls: calls.append(1))
+        packed: list[int] = []
+
+        def pack(tensor: Tensor, packed: list[int] = packed) -> Tensor:
+            packed.append(tensor.numel() * tensor.element_size())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = losses_of(network).sum()
+        loss.backward()
+        kept[save_memory] = sum(packed)
+        assert len(calls) == 3 * (1 + save_memory)
+    assert 0 < kept[True] < 0.25 * kept[False]
+
+
+def test_nothing_is_computed_twice_where_no_gradient_is_asked_for() -> None:
+    network = supernet(save_memory=True)
+    calls: list[int] = []
+    network.cells[1].register_forward_hook(lambda *given: calls.append(1))
+    with torch.no_grad():
+        losses_of(network)
+    network.eval()
+    losses_of(network).sum().backward()
+    assert len(calls) == 2
