@@ -9,7 +9,7 @@ alpha g + beta z_i + gamma, with a number for each channel, and are computed whe
 B: samples; C: channels; K: experts of all incoming edges together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -20,10 +20,42 @@ from torch.autograd.function import once_differentiable
 
 from xnas.kernels import calls
 from xnas.space.forecaster import Forecaster
-from xnas.space.operations import FactorizedReduce, Pooled, ReluConvNorm, Separable, Zero
+from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
 
 _Passed = tuple[Tensor, Tensor, Tensor]
 """A gradient alpha g + beta z + gamma: g, z, and the numbers for each channel, (3, C)."""
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A norm by the batch's statistics: its module, and where its gain is among a node's tensors, the offset after it."""
+
+    module: nn.BatchNorm2d
+    gain: int | None
+
+    def complete(self, norm_4C: Tensor, tensors: Sequence[Tensor], *, num: int) -> Tensor:
+        """The norm of a batch, of `num` values for each channel, with gains and offsets; it enters the running averages."""
+        if self.gain is not None:
+            norm_4C[2].copy_(tensors[self.gain])
+            norm_4C[3].copy_(tensors[self.gain + 1])
+        module = self.module
+        if module.track_running_stats:
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            assert module.num_batches_tracked is not None
+            assert module.momentum is not None
+            variance_C = (norm_4C[1] ** -2 - module.eps) * (num / max(num - 1, 1))
+            module.running_mean.lerp_(norm_4C[0].to(module.running_mean), module.momentum)
+            module.running_var.lerp_(variance_C.to(module.running_var), module.momentum)
+            module.num_batches_tracked += 1
+        return norm_4C
+
+    def learn(self, by_gain_C: Tensor, by_offset_C: Tensor, gradients: "_Gradients") -> None:
+        """Its parameters' gradients."""
+        if self.gain is not None and gradients.needed[self.gain]:
+            like = gradients.tensors[self.gain]
+            gradients.by_tensor[self.gain] = by_gain_C.to(like.dtype)
+            gradients.by_tensor[self.gain + 1] = by_offset_C.to(like.dtype)
 
 
 @dataclass(frozen=True)
@@ -33,25 +65,30 @@ class _SeparableRound:
     weight: int
     stride: int
     dilation: int
-    eps: float
+    norm: _Norm
 
     def forward(
-        self, inputs: Tensor, norm: Tensor | None, tensors: Sequence[Tensor]
+        self, inputs: Tensor, before: Tensor | None, tensors: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
+        """What comes out, and its norm; `before` is the norm of the inputs, where they wait for one."""
         return calls.separable_forward(
             inputs, (tensors[self.weight], tensors[self.weight + 1]),
-            norm=norm, stride=self.stride, dilation=self.dilation, eps=self.eps,
+            norm=before, stride=self.stride, dilation=self.dilation, eps=self.norm.module.eps,
         )  # fmt: skip
 
     def backward(
-        self, inputs: Tensor, norm: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
-    ) -> _Passed | None:
-        """Adds the gradients by the weights, and that by the source, or returns the one by the inputs before their norm."""
+        self, inputs: Tensor, before: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Adds the gradients by the weights, and that by the source.
+
+        Where the inputs wait for a norm, returns the gradient by them, and (5, C) of which the last two rows are the
+        gradients by the norm's gains and offsets.
+        """
         weights = gradients.tensors[self.weight], gradients.tensors[self.weight + 1]
-        onto = gradients.by_tensor[source] if norm is None else None
+        onto = gradients.by_tensor[source] if before is None else None
         by_inputs = torch.empty_like(inputs) if onto is None else onto
         by_norm, by_weights = calls.separable_backward(
-            inputs, weights, norm=norm, stride=self.stride, dilation=self.dilation, gradient=passed,
+            inputs, weights, norm=before, stride=self.stride, dilation=self.dilation, gradient=passed,
             by_inputs=by_inputs, adds=onto is not None, learns=gradients.needed[self.weight],
         )  # fmt: skip
         gradients.by_tensor[self.weight : self.weight + 2] = by_weights
@@ -68,20 +105,20 @@ class _DenseRound:
 
     weight: int
     stride: int
-    eps: float
+    norm: _Norm
 
     def forward(
-        self, inputs: Tensor, norm: Tensor | None, tensors: Sequence[Tensor]
+        self, inputs: Tensor, before: Tensor | None, tensors: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """What comes out, and its norm."""
-        assert norm is None
-        return calls.dense_forward(inputs, tensors[self.weight], stride=self.stride, eps=self.eps)
+        assert before is None
+        return calls.dense_forward(inputs, tensors[self.weight], stride=self.stride, eps=self.norm.module.eps)
 
     def backward(
-        self, inputs: Tensor, norm: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
+        self, inputs: Tensor, before: Tensor | None, passed: _Passed, gradients: "_Gradients", source: int
     ) -> None:
         """Adds the gradients by the weights and by the source."""
-        del norm
+        del before
         onto = gradients.by_tensor[source]
         by_inputs = torch.empty_like(inputs) if onto is None and gradients.needed[source] else onto
         gradients.by_tensor[source] = by_inputs
@@ -100,21 +137,11 @@ class _Branch:
 
     place: int
     tensor: int
-    norm: Tensor | None = None
-    """Of an output that is ready: its means and reciprocal deviations; None: it is taken as it is."""
+    moments: Tensor | None = None
+    """Of an output that is ready but for its norm: that norm, without gains and offsets."""
+    norm: _Norm | None = None
+    """The norm after everything else; None: the expert ends without one."""
     rounds: tuple[_Round, ...] = ()
-
-
-def relu_conv_norm(module: ReluConvNorm, inputs: Tensor) -> Tensor:
-    """What the module gives: a node of one expert, whose norm is the only one on its way."""
-    if not _plain(module[2]):
-        return module(inputs)  # type: ignore[no-any-return]
-    branch = _Branch(0, 0, rounds=(_DenseRound(1, 1, module[2].eps),))  # type: ignore[arg-type]
-    one = inputs.new_ones(1)
-    outputs: Tensor = _Node.apply(
-        (branch,), _Shared().share([None, None]), one, calls.dense(inputs), module[1].weight
-    )
-    return outputs
 
 
 class NativeNodes:
@@ -136,51 +163,76 @@ class NativeNodes:
         return node
 
     def _mixed(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
-        sources = [calls.dense(source) for source in sources]
-        read = _Read(list(sources), [(source, "") for source in range(len(sources))])
-        branches, edge_start = [], 0
+        experts, edge_start = [], 0
         for source, forecaster in enumerate(forecasters):
-            for place, expert in forecaster.computed():
-                if not isinstance(expert, Zero):
-                    branches.append(self._branch(edge_start + place, expert, source, read))
+            experts += [
+                _Expert(edge_start + place, source, module) for place, module in forecaster.computed()
+            ]
             edge_start += len(forecaster.names)
-        if not branches:
+        if all(isinstance(expert.module, Zero) for expert in experts):
             return torch.stack([f(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
         weights = torch.cat([f.weights(x) for f, x in zip(forecasters, sources, strict=True)], dim=-1)
-        mixed: Tensor = _Node.apply(tuple(branches), self._shared.share(read.keys), weights, *read.tensors)
-        return mixed
+        return self._node(experts, weights, sources)
 
-    def _branch(self, place: int, expert: nn.Module, source: int, read: "_Read") -> _Branch:
+    def added(self, modules: Sequence[nn.Module], sources: Sequence[Tensor]) -> Tensor:
+        """The sum of modules' outputs, each of its own source."""
+        experts = [_Expert(place, place, module) for place, module in enumerate(modules)]
+        return self._node(experts, sources[0].new_ones(len(modules)), sources)
+
+    def _node(self, experts: Sequence["_Expert"], weights: Tensor, sources: Sequence[Tensor]) -> Tensor:
+        sources = [calls.dense(source) for source in sources]
+        read = _Read(list(sources), [(source, "") for source in range(len(sources))])
+        branches = [self._branch(expert, read) for expert in experts if not isinstance(expert.module, Zero)]
+        node: Tensor = _Node.apply(tuple(branches), self._shared.share(read.keys), weights, *read.tensors)
+        return node
+
+    def _branch(self, expert: "_Expert", read: "_Read") -> _Branch:
         """How the node computes an expert; what that reads is added to `read`."""
-        if isinstance(expert, nn.Identity):
+        place, source, module = expert.place, expert.source, expert.module
+        if isinstance(module, nn.Identity):
             return _Branch(place, source)
         inputs = read.tensors[source]
-        if isinstance(expert, Separable) and all(_plain(norm) for _, _, norm in expert.rounds):
+        if isinstance(module, Separable) and all(_by_batch(norm) for _, _, norm in module.rounds):
             rounds = []
-            for depthwise, pointwise, norm in expert.rounds:
-                weights = read.add(depthwise.weight)
+            for depthwise, pointwise, norm in module.rounds:
+                weight = read.add(depthwise.weight)
                 read.add(pointwise.weight)
-                rounds.append(_SeparableRound(weights, depthwise.stride[0], depthwise.dilation[0], norm.eps))
-            return _Branch(place, source, rounds=tuple(rounds))
-        if isinstance(expert, Pooled) and _plain(expert[1]):
-            key = (source, str(expert[0]))
+                stride, dilation = depthwise.stride[0], depthwise.dilation[0]
+                rounds.append(_SeparableRound(weight, stride, dilation, read.norm(norm)))
+            return _Branch(place, source, norm=rounds[-1].norm, rounds=tuple(rounds))
+        if _is_relu_conv_norm(module):
+            _, conv, norm = module  # type: ignore[misc]
+            step = _DenseRound(read.add(conv.weight), conv.stride[0], read.norm(norm))
+            return _Branch(place, source, norm=step.norm, rounds=(step,))
+        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _is_pooling(module):
+            return _Branch(place, read.add(_Pool.apply(inputs, module, 0.0)[0]))
+        if isinstance(module, Pooled) and _by_batch(module[1]):
+            key = (source, str(module[0]))
             if key not in self._pooled:
-                self._pooled[key] = _Pool.apply(inputs, expert[0], expert[1].eps)
+                self._pooled[key] = _Pool.apply(inputs, module[0], module[1].eps)
             output, moments = self._pooled[key]
-            return _Branch(place, read.add(output, key), moments)
-        if isinstance(expert, FactorizedReduce) and _plain(expert.norm):
-            output, moments = _with_norm(expert.reduced, inputs, expert.norm)
-            return _Branch(place, read.add(output), moments)
-        if _is_relu_conv_norm(expert):
-            _, conv, norm = expert
-            return _Branch(
-                place, source, rounds=(_DenseRound(read.add(conv.weight), conv.stride[0], norm.eps),)
-            )
-        if isinstance(expert, nn.Sequential) and len(expert) > 1 and _plain(expert[-1]):
-            *layers, last = expert
-            output, moments = _with_norm(lambda x: reduce(lambda y, layer: layer(y), layers, x), inputs, last)
-            return _Branch(place, read.add(output), moments)
-        return _Branch(place, read.add(calls.dense(expert(inputs))))
+            return _Branch(place, read.add(output, key), moments, read.norm(module[1]))
+        if isinstance(module, FactorizedReduce) and _by_batch(module.norm):
+            return self._ready(place, module.reduced(inputs), module.norm, read)
+        if isinstance(module, nn.Sequential) and len(module) > 1 and _by_batch(module[-1]):
+            *layers, norm = module
+            return self._ready(place, reduce(lambda x, layer: layer(x), layers, inputs), norm, read)
+        return _Branch(place, read.add(calls.dense(module(inputs))))
+
+    def _ready(self, place: int, output: Tensor, norm: nn.Module, read: "_Read") -> _Branch:
+        assert isinstance(norm, nn.BatchNorm2d)
+        output = calls.dense(output)
+        moments = calls.moments(output.detach(), eps=norm.eps)
+        return _Branch(place, read.add(output), moments, read.norm(norm))
+
+
+@dataclass(frozen=True)
+class _Expert:
+    """A module, where its weight u is among all, and which source it reads."""
+
+    place: int
+    source: int
+    module: nn.Module
 
 
 _Key = tuple[int, str]
@@ -200,10 +252,27 @@ class _Read:
         self.keys.append(key)
         return len(self.tensors) - 1
 
+    def norm(self, module: nn.Module) -> _Norm:
+        """A norm, whose parameters are read if it has some."""
+        assert isinstance(module, nn.BatchNorm2d)
+        if not module.affine:
+            return _Norm(module, None)
+        gain = self.add(module.weight)
+        self.add(module.bias)
+        return _Norm(module, gain)
 
-def _plain(norm: nn.Module) -> bool:
-    """Whether it is a norm by the batch's statistics, without parameters."""
-    return isinstance(norm, nn.BatchNorm2d) and not norm.affine and not norm.track_running_stats
+
+def _by_batch(norm: nn.Module) -> bool:
+    """Whether it is a norm that takes the batch's statistics, in a way that is known here."""
+    return isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
+
+
+def _is_pooling(pool: nn.MaxPool2d | nn.AvgPool2d) -> bool:
+    """Whether the kernels know it: a square, padded to keep the size at stride 1, padding not counted."""
+    size = pool.kernel_size
+    if not isinstance(size, int) or size % 2 == 0 or pool.padding != size // 2 or pool.ceil_mode:
+        return False
+    return pool.dilation == 1 if isinstance(pool, nn.MaxPool2d) else not pool.count_include_pad
 
 
 def _is_relu_conv_norm(expert: nn.Module) -> bool:
@@ -211,7 +280,7 @@ def _is_relu_conv_norm(expert: nn.Module) -> bool:
     if not isinstance(expert, nn.Sequential) or len(expert) != 3:
         return False
     relu, conv, norm = expert
-    if not isinstance(relu, nn.ReLU) or not isinstance(conv, nn.Conv2d) or not _plain(norm):
+    if not isinstance(relu, nn.ReLU) or not isinstance(conv, nn.Conv2d) or not _by_batch(norm):
         return False
     half = tuple(size // 2 for size in conv.kernel_size)
     simple = (
@@ -221,12 +290,6 @@ def _is_relu_conv_norm(expert: nn.Module) -> bool:
         and conv.stride[0] == conv.stride[1]
     )
     return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)
-
-
-def _with_norm(compute: Callable[[Tensor], Tensor], source: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    assert isinstance(norm, nn.BatchNorm2d)
-    output = calls.dense(compute(source))
-    return output, calls.moments(output.detach(), eps=norm.eps)
 
 
 class _Shared:
@@ -315,37 +378,45 @@ class _Node(torch.autograd.Function):
     ) -> Tensor:
         computed = [_forward(branch, tensors) for branch in branches]
         outputs = [stages[-1][0] for stages in computed]
-        norms_K2C = _norms([stages[-1][1] for stages in computed], channels=outputs[0].shape[1])
-        coefficients_KC = _of_branches(weights, branches)[:, None] * norms_K2C[:, 1]
-        constant_C = -(coefficients_KC * norms_K2C[:, 0]).sum(dim=0)
+        norms_K4C = _norms([stages[-1][1] for stages in computed], channels=outputs[0].shape[1])
+        u_K1 = _of_branches(weights, branches)[:, None]
+        mean_KC, rstd_KC, gain_KC, offset_KC = norms_K4C.unbind(dim=1)
+        coefficients_KC = u_K1 * gain_KC * rstd_KC
+        constant_C = (u_K1 * offset_KC - coefficients_KC * mean_KC).sum(dim=0)
         ctx.branches, ctx.share, ctx.num_tensors = branches, share, len(tensors)
         kept = [kept for stages in computed for stage in stages for kept in stage if kept is not None]
-        ctx.save_for_backward(weights, norms_K2C, *tensors, *kept)
+        ctx.save_for_backward(weights, norms_K4C, *tensors, *kept)
         return calls.mix(outputs, coefficients_KC, constant_C)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weights, norms_K2C, *saved = ctx.saved_tensors
+        weights, norms_K4C, *saved = ctx.saved_tensors
         tensors, kept = saved[: ctx.num_tensors], iter(saved[ctx.num_tensors :])
-        computed = [_kept(branch, tensors, kept) for branch in ctx.branches]
+        computed = [_kept(branch, kept) for branch in ctx.branches]
         gradient = calls.dense(gradient)
         outputs = [stages[-1][0] for stages in computed]
         sums_BC, products_KBC = calls.products(gradient, outputs)
-        mean_K1C, rstd_K1C = norms_K2C[:, :1], norms_K2C[:, 1:]
-        projected_KBC = (
-            products_KBC - mean_K1C * sums_BC
-        ) * rstd_K1C  # on f_i, of which z_i is the unnormalised one
-        by_outputs_K3C = _by_outputs(ctx.branches, weights, norms_K2C, sums_BC, projected_KBC, gradient)
+        mean_KC, rstd_KC, gain_KC, offset_KC = norms_K4C.unbind(dim=1)
+        # On f_i before its gain and offset.
+        projected_KBC = (products_KBC - mean_KC[:, None] * sums_BC) * rstd_KC[:, None]
+        u_K = _of_branches(weights, ctx.branches)
+        num = gradient.numel() // gradient.shape[1]
+        by_outputs_K3C = _by_outputs(ctx.branches, u_K, norms_K4C, sums_BC, projected_KBC, num)
         by_weights = None
         if ctx.needs_input_grad[2]:
-            by_weights_BK = projected_KBC.sum(dim=-1).T.to(weights.dtype)
+            on_experts_KBC = gain_KC[:, None] * projected_KBC + offset_KC[:, None] * sums_BC
+            by_weights_BK = on_experts_KBC.sum(dim=-1).T.to(weights.dtype)
             by_weights = torch.zeros_like(weights)
             places = [branch.place for branch in ctx.branches]
             by_weights[..., places] = by_weights_BK if weights.dim() == 2 else by_weights_BK.sum(dim=0)
         gradients = _Gradients(tensors, ctx.needs_input_grad[3:], begun=ctx.share.begin())
-        for branch, stages, by_output_3C in zip(ctx.branches, computed, by_outputs_K3C, strict=True):
-            gradients.add(branch, stages, gradient, by_output_3C)
+        for k, (branch, stages) in enumerate(zip(ctx.branches, computed, strict=True)):
+            if branch.norm is not None:
+                branch.norm.learn(
+                    u_K[k] * projected_KBC[k].sum(dim=0), u_K[k] * sums_BC.sum(dim=0), gradients
+                )
+            gradients.add(branch, stages, gradient, by_outputs_K3C[k])
         return None, None, by_weights, *ctx.share.end(gradients.by_tensor)
 
 
@@ -354,26 +425,29 @@ _Stages = list[tuple[Tensor, Tensor | None]]
 
 
 def _forward(branch: _Branch, tensors: Sequence[Tensor]) -> _Stages:
+    inputs, before = tensors[branch.tensor], branch.moments
     if not branch.rounds:
-        return [(tensors[branch.tensor], branch.norm)]
+        if before is not None and branch.norm is not None:
+            # A pooling's norm serves several nodes.
+            before = branch.norm.complete(before.clone(), tensors, num=inputs.numel() // inputs.shape[1])
+        return [(inputs, before)]
     stages: _Stages = []
-    inputs, norm = tensors[branch.tensor], None
     for step in branch.rounds:
-        inputs, norm = step.forward(inputs, norm, tensors)
-        stages.append((inputs, norm))
+        inputs, before = step.forward(inputs, before, tensors)
+        stages.append((inputs, step.norm.complete(before, tensors, num=inputs.numel() // inputs.shape[1])))
     return stages
 
 
-def _kept(branch: _Branch, tensors: Sequence[Tensor], kept: Any) -> _Stages:
+def _kept(branch: _Branch, kept: Any) -> _Stages:
     """The stages of a branch again, from what was saved."""
     if branch.rounds:
         return [(next(kept), next(kept)) for _ in branch.rounds]
-    return [(next(kept), next(kept) if branch.norm is not None else None)]
+    return [(next(kept), next(kept) if branch.moments is not None else None)]
 
 
 def _norms(norms: Sequence[Tensor | None], *, channels: int) -> Tensor:
-    """All norms, (K, 2, C), where none is mean 0 and deviation 1."""
-    none = torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(2, channels)
+    """All norms, (K, 4, C), where none is one that changes nothing."""
+    none = torch.tensor([[0.0], [1.0], [1.0], [0.0]], dtype=torch.float64).expand(4, channels)
     return torch.stack([none if norm is None else norm for norm in norms])
 
 
@@ -385,19 +459,19 @@ def _of_branches(weights: Tensor, branches: Sequence[_Branch]) -> Tensor:
 
 def _by_outputs(
     branches: Sequence[_Branch],
-    weights: Tensor,
-    norms_K2C: Tensor,
+    u_K: Tensor,
+    norms_K4C: Tensor,
     sums_BC: Tensor,
     projected_KBC: Tensor,
-    like: Tensor,
+    num: int,
 ) -> Tensor:
-    """alpha, beta and gamma of the gradients by all branches' unnormalised outputs, (K, 3, C)."""
-    num = like.numel() // like.shape[1]
-    mean_KC, rstd_KC = norms_K2C.unbind(dim=1)
-    alpha_KC = _of_branches(weights, branches)[:, None] * rstd_KC
-    normed_K1 = torch.tensor(
-        [bool(branch.rounds) or branch.norm is not None for branch in branches]
-    ).double()[:, None]
+    """alpha, beta and gamma of the gradients by all branches' unnormalised outputs, (K, 3, C).
+
+    `num` values of each channel made its moments.
+    """
+    mean_KC, rstd_KC, gain_KC, _ = norms_K4C.unbind(dim=1)
+    alpha_KC = u_K[:, None] * gain_KC * rstd_KC
+    normed_K1 = torch.tensor([branch.norm is not None for branch in branches]).double()[:, None]
     slope_KC = normed_K1 * alpha_KC * rstd_KC * projected_KBC.sum(dim=1) / num
     level_KC = normed_K1 * alpha_KC * sums_BC.sum(dim=0) / num
     return torch.stack([alpha_KC, -slope_KC, slope_KC * mean_KC - level_KC], dim=1)
@@ -421,12 +495,14 @@ class _Gradients:
             return
         inputs = [(self.tensors[branch.tensor], None), *stages[:-1]]
         passed: _Passed | None = (gradient, stages[-1][0], by_output_3C)
-        for step, (given, norm) in zip(reversed(branch.rounds), reversed(inputs), strict=True):
+        for number in reversed(range(len(branch.rounds))):
             assert passed is not None
-            passed = step.backward(given, norm, passed, self, branch.tensor)
+            passed = branch.rounds[number].backward(*inputs[number], passed, self, branch.tensor)
+            if passed is not None:
+                branch.rounds[number - 1].norm.learn(passed[2][3], passed[2][4], self)
 
     def _add_ready(self, branch: _Branch, output: Tensor, gradient: Tensor, by_output_3C: Tensor) -> None:
-        alone = branch.norm is None  # then the gradient does not depend on the output
+        alone = branch.moments is None  # then the gradient does not depend on the output
         self.by_tensor[branch.tensor] = calls.mix(
             [gradient] if alone else [gradient, output],
             by_output_3C[:1] if alone else by_output_3C[:2],
