@@ -191,13 +191,17 @@ class ArchitectureOptimizer:
 
         It is the only time in a round that the host waits for an accelerator.
         """
-        parts = {name: torch.cat(gathered, dim=1) for name, gathered in self._gradients.items() if gathered}
+        parts = {
+            name: gathered[0] if len(gathered) == 1 else torch.cat(gathered, dim=1)
+            for name, gathered in self._gradients.items()
+            if gathered
+        }
         if any(part.device.type != "cpu" for part in parts.values()):
             sizes = [part.numel() for part in parts.values()]
             here = torch.split(torch.cat([part.flatten() for part in parts.values()]).cpu(), sizes)
             parts = {name: flat.view_as(part) for (name, part), flat in zip(parts.items(), here, strict=True)}
         for name, part in parts.items():
-            self._gradients[name][:] = [part.double()]
+            self._gradients[name][:] = [part.double().contiguous()]
 
     def zero_grad(self) -> None:
         """Drop the gradients gathered since the last step."""
