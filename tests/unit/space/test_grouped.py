@@ -6,6 +6,7 @@ Everything in float64, within 1e-9. K: experts.
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -36,11 +37,13 @@ def _grouped() -> Iterator[None]:
         yield
 
 
-def supernet(experts: Sequence[str], *, nodes: int = 2, partial: int = 1, seed: int = 0) -> Supernet:
+def supernet(
+    experts: Sequence[str], *, nodes: int = 2, partial: int = 1, seed: int = 0, plan: StackPlan = PLAN
+) -> Supernet:
     """With the mixture weights of a search."""
     torch.manual_seed(seed)
     space = DartsSpace(num_nodes=nodes, experts=tuple(experts), partial_channels=partial)
-    found = space.supernet(PLAN).double()
+    found = space.supernet(plan).double()
     for forecaster in forecasters_of(found):
         forecaster.set_mixture(torch.rand(len(experts), dtype=torch.float64).softmax(dim=0))
     return found
@@ -154,6 +157,10 @@ def test_plans_follow_experts_that_leave_and_images_of_another_size() -> None:
 def test_channels_last_changes_nothing() -> None:
     model = supernet(EXPERTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_equal(model, images().to(memory_format=torch.channels_last))
+
+
+def test_cells_may_be_computed_twice_to_save_memory() -> None:
+    check_equal(supernet(EXPERTS, plan=replace(PLAN, save_memory=True)), images())
 
 
 def user_experts() -> dict[str, nn.Module]:
