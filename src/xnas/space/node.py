@@ -12,16 +12,21 @@ from torch import Tensor, nn
 
 from xnas.kernels.calls import usable
 from xnas.space.forecaster import Forecaster
+from xnas.space.grouped import GroupedNodes, Plans
 from xnas.space.native import NativeNodes
 
 NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
 """The node that forecasters make, each of its own source. It serves one pass through one cell."""
 
 
-def node_path(inputs: Tensor, *, training: bool) -> NodePath:
-    """The fastest way for a cell with such inputs."""
-    if training and usable(inputs):
+def node_path(inputs: Tensor, *, training: bool, plans: Plans | None = None) -> NodePath:
+    """The fastest way for a cell with such inputs; `plans` are the cell's, kept for its next pass."""
+    if not training:
+        return one_by_one
+    if usable(inputs):
         return NativeNodes()
+    if inputs.device.type not in ("cpu", "meta"):
+        return GroupedNodes(Plans() if plans is None else plans)
     return one_by_one
 
 
