@@ -57,7 +57,7 @@ def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> No
         say("compiling kernels for this processor, once: about ten seconds")
     if reason := kernels.missing():
         say(
-            f"warning: no kernels for this processor ({reason}); torch's own operations serve, and take about twice as long"
+            f"warning: no kernels for this processor ({reason}); torch's own operations serve, about half as fast"
         )
 
 

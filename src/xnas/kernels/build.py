@@ -1,7 +1,7 @@
 """Compiles the kernels for this processor when they are first needed, and keeps them.
 
-The user's own C++ compiler makes them in a few seconds: `$CXX` if that is set, else the first that is found. They lie in
-the user's cache, under a name that says what they were made of, so that a change of the source, the compiler or the
+The user's own C++ compiler makes them in seconds: `$CXX` if that is set, else the first that is found. They lie in the
+user's cache, under a name that says what they were made of, so that a change of the source, the compiler or the
 processor makes new ones. Without a compiler everything works as well, by torch's own operations, but slower.
 """
 

@@ -51,8 +51,8 @@ def separable_forward(
     outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
     out_norm = torch.empty(4, channels, dtype=torch.float64)
     _library(inputs).separable_forward(
-        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
-        ctypes.c_double(eps), _at(outputs), _at(out_norm),
+        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]),
+        _at(weights[1]), ctypes.c_double(eps), _at(outputs), _at(out_norm),
     )  # fmt: skip
     return outputs, out_norm
 
@@ -80,8 +80,8 @@ def separable_backward(
     by_norm = torch.empty(5, inputs.shape[1], dtype=torch.float64) if norm is not None else None
     by_weights = tuple(torch.empty_like(weight) if learns else None for weight in weights)
     _library(inputs).separable_backward(
-        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]), _at(weights[1]),
-        _at(g), _at(z), _at(coefficients), _at(by_inputs), int(adds), _at(by_norm), _at(by_weights[0]),
+        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]),
+        _at(weights[1]), _at(g), _at(z), _at(coefficients), _at(by_inputs), int(adds), _at(by_norm), _at(by_weights[0]),
         _at(by_weights[1]),
     )  # fmt: skip
     return by_norm, (by_weights[0], by_weights[1])

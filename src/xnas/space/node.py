@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xnas.kernels.calls import usable
 from xnas.space.forecaster import Forecaster
 from xnas.space.grouped import GroupedNodes, Plans
-from xnas.space.native import NativeNodes
+from xnas.space.native.nodes import NativeNodes
 
 NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
 """The node that forecasters make, each of its own source. It serves one pass through one cell."""
@@ -34,12 +34,14 @@ def added(modules: Sequence[nn.Module], sources: Sequence[Tensor], *, training: 
     """The sum of modules' outputs, each of its own source, in the fastest way."""
     if training and usable(sources[0]):
         return NativeNodes().added(modules, sources)
-    return reduce(torch.add, (module(source) for module, source in zip(modules, sources, strict=True)))
+    outputs = [module(source) for module, source in zip(modules, sources, strict=True)]
+    total: Tensor = reduce(torch.add, outputs)
+    return total
 
 
 def one_by_one(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
     """Module by module."""
-    node = forecasters[0](sources[0])
+    node: Tensor = forecasters[0](sources[0])
     for forecaster, source in zip(forecasters[1:], sources[1:], strict=True):
         node = node + forecaster(source)
     return node
