@@ -20,7 +20,7 @@ Passed = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm by the batch's statistics, whose gain is at `gain` among a node's tensors, if it has one, and its offset next."""
+    """A norm by the batch's statistics. Its gain, if it has one, is at `gain` among a node's tensors, its offset next."""
 
     module: nn.BatchNorm2d
     gain: int | None
