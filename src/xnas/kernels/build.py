@@ -47,12 +47,17 @@ def missing() -> str | None:
 _REASONS: list[str] = []
 
 
-def are_compiled() -> bool:
-    """Whether the kernels for training are there already, so that nobody waits for a compiler."""
+def have_to_be_compiled() -> bool:
+    """Whether the kernels for training are not there yet, and a compiler is."""
+    return compiler_name() is not None and not _place(_command(TYPES[torch.float32])).is_file()
+
+
+def compiler_name() -> str | None:
+    """The compiler that makes the kernels, or None where there is none."""
     try:
-        return _place(_command(TYPES[torch.float32])).is_file()
+        return shutil.which(_compiler()[0])
     except OSError:
-        return False
+        return None
 
 
 def _command(real: str) -> list[str]:
