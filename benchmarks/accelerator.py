@@ -26,7 +26,7 @@ from benchmarks.plain import plain_logits
 from benchmarks.rounds import Setting, setting_of
 from xnas import XNAS, DartsSpace
 from xnas.experts.step_size import Feedback
-from xnas.space.grouped import GroupedNodes, Plans
+from xnas.space.grouped.nodes import GroupedNodes, Plans
 from xnas.space.supernet import Supernet
 
 SILENT = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xnas.kernels.calls import usable
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped import GroupedNodes, Plans
+from xnas.space.grouped.nodes import GroupedNodes, Plans
 from xnas.space.native.nodes import NativeNodes
 
 NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]

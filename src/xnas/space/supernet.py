@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped import Plans
+from xnas.space.grouped.nodes import Plans
 from xnas.space.node import node_path
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass

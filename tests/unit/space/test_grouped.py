@@ -20,7 +20,7 @@ from benchmarks.plain import plain_forecast, plain_logits
 from xnas import DartsSpace, StackPlan
 from xnas.experts.step_size import Feedback
 from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
-from xnas.space.grouped import GroupedNodes, grouped_node
+from xnas.space.grouped.nodes import GroupedNodes, grouped_node
 from xnas.space.node import NodePath, node_path, one_by_one
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
 from xnas.space.supernet import Supernet

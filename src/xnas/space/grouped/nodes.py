@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
-from xnas.space.normed_mix import Shares, Table, mix_normed, shares_of
+from xnas.space.grouped.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
+from xnas.space.grouped.normed_mix import Shares, Table, mix_normed, shares_of
+from xnas.space.grouped.precision import as_they_are, full_type, low_type
+from xnas.space.grouped.rows import Read, spread, stack_weights
 from xnas.space.partial import join_channels
-from xnas.space.precision import as_they_are, full_type, low_type
-from xnas.space.rows import Read, spread, stack_weights
 
 
 def grouped_node(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:

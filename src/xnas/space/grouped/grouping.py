@@ -1,4 +1,4 @@
-"""Which experts of a node run together: the plan of the grouped path (grouped.py).
+"""Which experts of a node run together: the plan of a node.
 
 Sources of one shape make a bundle: they are joined along their channels, a row of C channels for each. Experts of one
 kind, on whatever edges they are, read their rows there and run as one call with stacked weights; what they give has

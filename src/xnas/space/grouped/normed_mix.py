@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from xnas.space.grouping import EPS, Place
-from xnas.space.precision import as_they_are, full_type
+from xnas.space.grouped.grouping import EPS, Place
+from xnas.space.grouped.precision import as_they_are, full_type
 
 
 class Shares(NamedTuple):
