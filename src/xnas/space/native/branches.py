@@ -20,7 +20,7 @@ Passed = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Norm:
-    """A norm by the batch's statistics. Its gain, if it has one, is at `gain` among a node's tensors, before its offset."""
+    """A norm by the batch's statistics; its gain, if any, is at `gain` among a node's tensors, before its offset."""
 
     module: nn.BatchNorm2d
     gain: int | None
