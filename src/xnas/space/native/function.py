@@ -65,12 +65,16 @@ class NodeFunction(torch.autograd.Function):
             places = [branch.place for branch in ctx.branches]
             by_weights[..., places] = by_weights_BK if weights.dim() == 2 else by_weights_BK.sum(dim=0)
         gradients = Gradients(tensors, ctx.needs_input_grad[3:], begun=ctx.share.begin())
-        for k, (branch, stages) in enumerate(zip(ctx.branches, computed, strict=True)):
-            if branch.norm is not None:
-                branch.norm.learn(
-                    u_K[k] * projected_KBC[k].sum(dim=0), u_K[k] * sums_BC.sum(dim=0), gradients
-                )
-            gradients.add(branch, stages, gradient, by_outputs_K3C[k])
+        if any(branch.norm is not None and branch.norm.gain is not None for branch in ctx.branches):
+            by_gains_KC, by_offsets_KC = (
+                u_K[:, None] * projected_KBC.sum(dim=1),
+                u_K[:, None] * sums_BC.sum(dim=0),
+            )
+            for branch, by_gain_C, by_offset_C in zip(ctx.branches, by_gains_KC, by_offsets_KC, strict=True):
+                if branch.norm is not None:
+                    branch.norm.learn(by_gain_C, by_offset_C, gradients)
+        for branch, stages, by_output_3C in zip(ctx.branches, computed, by_outputs_K3C.unbind(), strict=True):
+            gradients.add(branch, stages, gradient, by_output_3C)
         return None, None, by_weights, *ctx.share.end(gradients.by_tensor)
 
 
