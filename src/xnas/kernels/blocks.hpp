@@ -104,6 +104,14 @@ struct Blocks {
                 numbers(to)[r * padded + c] = c < channels ? T(values[r * channels + c]) : T(0);
     }
 
+    // One number of the sum over chunks, which lie `size` vectors apart. Always in their order: the same bits.
+    static T total(const Vec* by_chunk, long size, int chunks, long at)
+    {
+        double sum = 0;
+        for (int chunk = 0; chunk < chunks; chunk++) sum += numbers(by_chunk + size * chunk)[at];
+        return T(sum);
+    }
+
 private:
     template <int N>
     static INLINE void rows(Vec* to, const T* in, long step, const Vec* by_out, int out_vectors, int pixels)
@@ -199,7 +207,7 @@ void moments_of(int samples, long pixels, int channels, const T* values, double 
 {
     using V = Vector<T, BYTES>;
     using Vec = typename V::type;
-    double* each = static_cast<double*>(scratch(3, sizeof(double) * 2 * samples * channels));
+    double* each = scratch<double>(Use::sums, 2L * samples * channels);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int b = 0; b < samples; b++) {
         const T* from = values + b * pixels * channels;

@@ -1,12 +1,15 @@
 """The kernels as functions of tensors: 4-D, channels-last, float32 or float64, on the CPU.
 
 A `norm` is a tensor of the shape (4, C), float64: for every channel its mean, the reciprocal of its standard deviation,
-the gain and the offset. The functions that return one set gains to 1 and offsets to 0.
+the gain and the offset. The functions that return one set gains to 1 and offsets to 0. All raise ValueError for tensors
+that do not belong together, since a kernel would read beyond them, and MemoryError where the system has no memory for
+it to work in.
 B: samples; C H W: channels, height, width; K: experts.
 """
 
 import ctypes
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,7 +28,8 @@ class _Shape(ctypes.Structure):
 
 def usable(images: Tensor) -> bool:
     """Whether there are kernels for such images."""
-    return images.device.type == "cpu" and images.dim() == 4 and library(images.dtype) is not None
+    is_image = images.device.type == "cpu" and images.dim() == 4 and images.numel() > 0
+    return is_image and library(images.dtype) is not None
 
 
 def dense(images_BCHW: Tensor) -> Tensor:
@@ -47,12 +51,11 @@ def separable_forward(
     `weights` are those of the depthwise (C, 1, kH, kW) and of the pointwise convolution (C, C, 1, 1); `eps` is added
     to the variance of the new norm.
     """
-    batch, channels, height, width = inputs.shape
-    outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    out_norm = torch.empty(4, channels, dtype=torch.float64)
-    _library(inputs).separable_forward(
-        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]),
-        _at(weights[1]), ctypes.c_double(eps), _at(outputs), _at(out_norm),
+    _require(len(weights[0]) == len(weights[1]) == inputs.shape[1], inputs, *weights)
+    outputs, out_norm = _outputs(inputs, inputs.shape[1], stride)
+    _run(
+        "separable_forward", inputs.dtype, _shape(inputs, weights[0], stride, dilation), inputs, norm,
+        *(weight.contiguous() for weight in weights), eps, outputs, out_norm,
     )  # fmt: skip
     return outputs, out_norm
 
@@ -78,11 +81,10 @@ def separable_backward(
     """
     g, z, coefficients = gradient
     by_norm = torch.empty(5, inputs.shape[1], dtype=torch.float64) if norm is not None else None
-    by_weights = tuple(torch.empty_like(weight) if learns else None for weight in weights)
-    _library(inputs).separable_backward(
-        _shape(inputs, weights[0].shape[2:], stride, dilation), _at(inputs), _at(norm), _at(weights[0]),
-        _at(weights[1]), _at(g), _at(z), _at(coefficients), _at(by_inputs), int(adds), _at(by_norm), _at(by_weights[0]),
-        _at(by_weights[1]),
+    by_weights = [torch.empty(weight.shape, dtype=weight.dtype) if learns else None for weight in weights]
+    _run(
+        "separable_backward", inputs.dtype, _shape(inputs, weights[0], stride, dilation), inputs, norm,
+        *(weight.contiguous() for weight in weights), g, z, coefficients, by_inputs, adds, by_norm, *by_weights,
     )  # fmt: skip
     return by_norm, (by_weights[0], by_weights[1])
 
@@ -92,13 +94,11 @@ def dense_forward(inputs: Tensor, weight: Tensor, *, stride: int, eps: float) ->
 
     Padded to keep the size at stride 1; kH and kW are odd.
     """
-    batch, _, height, width = inputs.shape
-    outputs = _images(inputs, batch, len(weight), (height - 1) // stride + 1, (width - 1) // stride + 1)
-    norm = torch.empty(4, len(weight), dtype=torch.float64)
-    weight = weight.contiguous()
-    _library(inputs).dense_forward(
-        _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), ctypes.c_double(eps),
-        _at(outputs), _at(norm),
+    _require(weight.shape[1] == inputs.shape[1], inputs, weight)
+    outputs, norm = _outputs(inputs, len(weight), stride)
+    _run(
+        "dense_forward", inputs.dtype, _shape(inputs, weight, stride), len(weight), inputs, weight.contiguous(), eps,
+        outputs, norm,
     )  # fmt: skip
     return outputs, norm
 
@@ -119,10 +119,9 @@ def dense_backward(
     """
     g, z, coefficients = gradient
     by_weight = torch.empty(weight.shape, dtype=weight.dtype) if learns else None
-    weight = weight.contiguous()
-    _library(inputs).dense_backward(
-        _shape(inputs, weight.shape[2:], stride, 1), len(weight), _at(inputs), _at(weight), _at(g), _at(z),
-        _at(coefficients), _at(by_inputs), int(adds), _at(by_weight),
+    _run(
+        "dense_backward", inputs.dtype, _shape(inputs, weight, stride), len(weight), inputs, weight.contiguous(), g, z,
+        coefficients, by_inputs, adds, by_weight,
     )  # fmt: skip
     return by_weight
 
@@ -134,25 +133,16 @@ def pool_forward(
 
     Padding does not count.
     """
-    batch, channels, height, width = inputs.shape
-    outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    norm = torch.empty(4, channels, dtype=torch.float64)
-    _library(inputs).pool_forward(
-        _shape(inputs, (kernel, kernel), stride, 1), int(largest), _at(inputs), ctypes.c_double(eps), _at(outputs),
-        _at(norm),
-    )  # fmt: skip
+    outputs, norm = _outputs(inputs, inputs.shape[1], stride)
+    _run("pool_forward", inputs.dtype, _shape(inputs, kernel, stride), largest, inputs, eps, outputs, norm)
     return outputs, norm
 
 
 def pool_backward(inputs: Tensor, by_outputs: Tensor, *, kernel: int, stride: int, largest: bool) -> Tensor:
     """The gradient of `pool_forward` by the inputs; among equal pixels the first is the largest."""
     by_inputs = torch.empty_like(inputs)
-    _library(inputs).pool_backward(
-        _shape(inputs, (kernel, kernel), stride, 1),
-        int(largest),
-        _at(inputs),
-        _at(by_outputs),
-        _at(by_inputs),
+    _run(
+        "pool_backward", inputs.dtype, _shape(inputs, kernel, stride), largest, inputs, by_outputs, by_inputs
     )
     return by_inputs
 
@@ -161,23 +151,25 @@ def mix(
     inputs: Sequence[Tensor], coefficients_KC: Tensor, constant_C: Tensor, *, onto: Tensor | None = None
 ) -> Tensor:
     """constant + sum over k of coefficients[k] inputs[k], channel by channel; added to `onto` if that is given."""
-    batch, channels, height, width = inputs[0].shape
-    mixed = _images(inputs[0], batch, channels, height, width) if onto is None else onto
-    _library(mixed).mix(
-        ctypes.c_long(batch * height * width), channels, len(inputs), _all_at(inputs), _at(coefficients_KC),
-        _at(constant_C), _at(mixed), int(onto is not None), torch.get_num_threads(),
+    mixed = _images(inputs[0], *inputs[0].shape) if onto is None else onto
+    _require(all(given.shape == mixed.shape for given in inputs), mixed, *inputs)
+    batch, channels, height, width = mixed.shape
+    _run(
+        "mix", mixed.dtype, batch * height * width, channels, len(inputs), _addresses(inputs, mixed.dtype),
+        coefficients_KC, constant_C, mixed, onto is not None, torch.get_num_threads(),
     )  # fmt: skip
     return mixed
 
 
 def products(gradient: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Sums over the pixels of each sample: of the gradient, (B, C), and of it times each input, (K, B, C). float64."""
+    _require(all(given.shape == gradient.shape for given in inputs), gradient, *inputs)
     batch, channels, height, width = gradient.shape
     sums_BC = torch.empty(batch, channels, dtype=torch.float64)
     products_KBC = torch.empty(len(inputs), batch, channels, dtype=torch.float64)
-    _library(gradient).products(
-        batch, ctypes.c_long(height * width), channels, len(inputs), _at(gradient), _all_at(inputs), _at(sums_BC),
-        _at(products_KBC), torch.get_num_threads(),
+    _run(
+        "products", gradient.dtype, batch, height * width, channels, len(inputs), gradient,
+        _addresses(inputs, gradient.dtype), sums_BC, products_KBC, torch.get_num_threads(),
     )  # fmt: skip
     return sums_BC, products_KBC
 
@@ -186,30 +178,73 @@ def moments(images: Tensor, *, eps: float) -> Tensor:
     """The norm of images: mean and reciprocal standard deviation of each channel, over samples and pixels."""
     batch, channels, height, width = images.shape
     norm = torch.empty(4, channels, dtype=torch.float64)
-    _library(images).moments(
-        batch, ctypes.c_long(height * width), channels, _at(images), ctypes.c_double(eps), _at(norm),
+    _run(
+        "moments", images.dtype, batch, height * width, channels, images, eps, norm,
         torch.get_num_threads(),
     )  # fmt: skip
     return norm
 
 
-def _library(images: Tensor) -> ctypes.CDLL:
-    found = library(images.dtype)
-    assert found is not None, images.dtype
-    return found
+_TYPES = {"p": ctypes.c_void_p, "d": ctypes.c_double, "i": ctypes.c_int, "l": ctypes.c_long}
+_SIGNATURES = {
+    "separable_forward": "pppppdpp",
+    "separable_backward": "pppppppppippp",
+    "dense_forward": "pippdpp",
+    "dense_backward": "pippppppip",
+    "pool_forward": "pipdpp",
+    "pool_backward": "pippp",
+    "mix": "liippppii",
+    "products": "iliippppi",
+    "moments": "ilipdpi",
+}
+"""What each takes, as entry.cpp says it: pointers, and numbers of C's types double, int and long."""
 
 
-def _shape(inputs: Tensor, kernel: Sequence[int], stride: int, dilation: int) -> "ctypes._CArgObject":
-    return ctypes.byref(_Shape(*inputs.shape, *kernel, stride, dilation, torch.get_num_threads()))
+@functools.cache
+def _functions(dtype: torch.dtype) -> dict[str, Callable[..., int]]:
+    kernels = library(dtype)
+    assert kernels is not None, dtype
+    for name, signature in _SIGNATURES.items():
+        getattr(kernels, name).argtypes = [_TYPES[letter] for letter in signature]
+    return {name: getattr(kernels, name) for name in _SIGNATURES}
+
+
+def _run(name: str, dtype: torch.dtype, *arguments: object) -> None:
+    given = [_address(each, dtype) if isinstance(each, Tensor) else each for each in arguments]
+    if _functions(dtype)[name](*given):
+        raise MemoryError(f"no memory for {name} to work in")
+
+
+def _address(tensor: Tensor, dtype: torch.dtype) -> int:
+    # Images and weights are of the kernels' type, what belongs to channels is float64.
+    if tensor.dtype is not (dtype if tensor.dim() == 4 else torch.float64) or not tensor.is_cpu:
+        raise ValueError(
+            f"kernels for {dtype} on the CPU were given {tensor.dtype} on {tensor.device}; make both the same"
+        )
+    return tensor.data_ptr()
+
+
+def _addresses(tensors: Sequence[Tensor], dtype: torch.dtype) -> "ctypes.Array[ctypes.c_void_p]":
+    return (ctypes.c_void_p * len(tensors))(*(_address(tensor, dtype) for tensor in tensors))
+
+
+def _require(fits: bool, *tensors: Tensor) -> None:
+    if not fits:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"tensors of the shapes {shapes} do not belong together")
+
+
+def _shape(inputs: Tensor, kernel: Tensor | int, stride: int, dilation: int = 1) -> object:
+    sizes = (kernel, kernel) if isinstance(kernel, int) else kernel.shape[2:]
+    return ctypes.byref(_Shape(*inputs.shape, *sizes, stride, dilation, torch.get_num_threads()))
+
+
+def _outputs(inputs: Tensor, channels: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Room for what comes out of a convolution or pooling, and for its norm."""
+    batch, _, height, width = inputs.shape
+    outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
+    return outputs, torch.empty(4, channels, dtype=torch.float64)
 
 
 def _images(like: Tensor, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, memory_format=torch.channels_last)
-
-
-def _at(tensor: Tensor | None) -> ctypes.c_void_p | None:
-    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
-
-
-def _all_at(tensors: Sequence[Tensor]) -> "ctypes.Array[ctypes.c_void_p]":
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))

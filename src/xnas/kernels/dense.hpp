@@ -28,7 +28,7 @@ struct Dense {
         const long in_tap = long(s.channels) * out_vectors, out_tap = long(out_channels) * s.vectors;
         weights_size = s.taps * in_tap;
         const long size = weights_size + s.taps * out_tap;
-        by_inputs = static_cast<Vec*>(scratch(0, sizeof(Vec) * size));
+        by_inputs = scratch<Vec>(Use::weights, size);
         by_outputs = by_inputs + weights_size;
         std::memset(by_inputs, 0, sizeof(Vec) * size);
         for (int k = 0; k < s.taps; k++) {
@@ -47,13 +47,13 @@ struct Dense {
     // z = conv(relu(in)), and the norm of z.
     void forward(const T* in, double eps, T* out, double* out_norm) const
     {
-        double* each = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * out_channels));
+        const long row = long(s.out_width) * out_vectors;
+        const Rooms<Vec> rooms(s.plane + row + Moments<T, BYTES>::size(out_channels), s.threads);
+        double* each = scratch<double>(Use::sums, 2L * s.samples * out_channels);
 #pragma omp parallel num_threads(s.threads)
         {
-            const long size = s.plane + long(s.out_width) * out_vectors + Moments<T, BYTES>::size(out_channels);
-            Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * size));
-            Vec* result = plane + s.plane;
-            Moments<T, BYTES> moments(result + long(s.out_width) * out_vectors, out_channels);
+            Vec *plane = rooms.mine(), *result = plane + s.plane;
+            Moments<T, BYTES> moments(result + row, out_channels);
             std::memset(plane, 0, sizeof(Vec) * s.plane);
 #pragma omp for schedule(static)
             for (int b = 0; b < s.samples; b++) {
@@ -75,17 +75,18 @@ struct Dense {
     void backward(const T* in, const T* g, const T* z, const double* dz, T* by_in, bool adds, T* by_weights) const
     {
         const int chunks = std::min(s.samples, CHUNKS);
-        Vec* by_chunk = by_weights ? static_cast<Vec*>(scratch(2, sizeof(Vec) * weights_size * chunks)) : nullptr;
-        Vec* coefficients = static_cast<Vec*>(scratch(3, sizeof(Vec) * 3 * out_vectors));
+        Vec* by_chunk = by_weights ? scratch<Vec>(Use::chunks, weights_size * chunks) : nullptr;
+        Vec* coefficients = scratch<Vec>(Use::coefficients, 3L * out_vectors);
         B::pad(coefficients, dz, 3, out_channels);
         // With stride 1 the gradient is gathered from a plane of the outputs' size, else scattered into the inputs'.
         const bool gathers = s.stride == 1;
         const long out_plane = long(s.out_height + 2 * s.pad_y) * out_wide * out_vectors;
         const long by_plane_size = gathers ? 0 : s.plane, line = long(std::max(s.width, s.out_width)) * s.vectors;
+        const long size = s.plane + out_plane + by_plane_size + line;
+        const Rooms<Vec> rooms(size, s.threads);
 #pragma omp parallel num_threads(s.threads)
         {
-            const long size = s.plane + out_plane + by_plane_size + line;
-            Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * size));
+            Vec* plane = rooms.mine();
             Vec *by_out = plane + s.plane, *by_plane = by_out + out_plane, *row = by_plane + by_plane_size;
             std::memset(plane, 0, sizeof(Vec) * size);
 #pragma omp for schedule(static)
@@ -143,10 +144,8 @@ private:
             for (int o = 0; o < out_channels; o++)
                 for (int i = 0; i < s.channels; i++) {
                     const long row = (long(k) * s.channels + i) * out_vectors;
-                    double sum = 0;
-                    for (int chunk = 0; chunk < chunks; chunk++)
-                        sum += B::numbers(by_chunk + weights_size * chunk + row)[o];
-                    by_weights[(long(o) * s.channels + i) * s.taps + k] = T(sum);
+                    by_weights[(long(o) * s.channels + i) * s.taps + k] =
+                        B::total(by_chunk, weights_size, chunks, row * V::lanes + o);
                 }
     }
 };

@@ -26,7 +26,7 @@ struct Mixture {
     {
         const long period = period_of(channels), total = pixels * channels;
         const long block = std::max(BLOCK / period, 1L) * period, blocks = (total + block - 1) / block;
-        T* tiled = static_cast<T*>(scratch(0, sizeof(T) * period * (num + 1)));
+        T* tiled = scratch<T>(Use::coefficients, period * (num + 1));
         for (int k = 0; k < num; k++) tile(tiled + k * period, coefficients + long(k) * channels, channels, period);
         tile(tiled + num * period, constant, channels, period);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -56,9 +56,10 @@ struct Mixture {
     {
         const long period = period_of(channels), total = pixels * channels;
         const long block = std::max(BLOCK / period, 1L) * period;
+        const Rooms<T> rooms(period, threads);
 #pragma omp parallel for num_threads(threads) schedule(static)
         for (int b = 0; b < samples; b++) {
-            T* row = static_cast<T*>(scratch(1, sizeof(T) * period));
+            T* row = rooms.mine();
             for (int k = -1; k < num; k++) {
                 double* to = k < 0 ? sums + long(b) * channels : products + (long(k) * samples + b) * channels;
                 std::fill(to, to + channels, 0.0);

@@ -40,13 +40,13 @@ struct Pooling {
 
     void forward(const T* in, double eps, T* out, double* out_norm) const
     {
-        double* each = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * s.channels));
-        const long pixels = long(s.out_height) * s.out_width;
+        double* each = scratch<double>(Use::sums, 2L * s.samples * s.channels);
+        const long pixels = long(s.out_height) * s.out_width, size = long(s.out_width) * s.vectors;
+        const Rooms<Vec> rooms(size + Moments<T, BYTES>::size(s.channels), s.threads);
 #pragma omp parallel num_threads(s.threads)
         {
-            const long size = long(s.out_width) * s.vectors + Moments<T, BYTES>::size(s.channels);
-            Vec* row = static_cast<Vec*>(scratch(1, sizeof(Vec) * size));
-            Moments<T, BYTES> moments(row + long(s.out_width) * s.vectors, s.channels);
+            Vec* row = rooms.mine();
+            Moments<T, BYTES> moments(row + size, s.channels);
 #pragma omp for schedule(static)
             for (int b = 0; b < s.samples; b++) {
                 const T* image = in + b * s.image;

@@ -32,7 +32,7 @@ struct Separable {
         const int C = shape.channels, padded = shape.padded;
         const long num_taps = long(shape.taps) * shape.vectors;
         const long size = 2 * num_taps + 2 * shape.matrix + 2 * shape.vectors;
-        taps = static_cast<Vec*>(scratch(0, sizeof(Vec) * size));
+        taps = scratch<Vec>(Use::weights, size);
         flipped = taps + num_taps;
         by_inputs = flipped + num_taps;
         by_outputs = by_inputs + shape.matrix;
@@ -93,13 +93,12 @@ struct Separable {
         const Layout& s = shape;
         const int vectors = num_vectors(), C = s.channels;
         const long pixels = long(s.out_height) * s.out_width;
-        double* each = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * C));
+        const long tile = long(s.tile) * s.out_width * vectors;
+        const Rooms<Vec> rooms(s.plane + 2 * tile + Moments<T, BYTES>::size(C), s.threads);
+        double* each = scratch<double>(Use::sums, 2L * s.samples * C);
 #pragma omp parallel num_threads(s.threads)
         {
-            const long tile = long(s.tile) * s.out_width * vectors;
-            const long size = s.plane + 2 * tile + Moments<T, BYTES>::size(C);
-            Vec* plane = static_cast<Vec*>(scratch(1, sizeof(Vec) * size));
-            Vec *hidden = plane + s.plane, *result = hidden + tile;
+            Vec *plane = rooms.mine(), *hidden = plane + s.plane, *result = hidden + tile;
             Moments<T, BYTES> moments(result + tile, C);
             std::memset(plane, 0, sizeof(Vec) * s.plane);
 #pragma omp for schedule(static)

@@ -14,26 +14,22 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
     // What one thread works in: all of it but the planes stays in its first caches.
     struct Work {
         Vec *plane, *by_plane, *hidden, *by_out, *by_hidden, *line, *sum, *product;
-        long by_plane_size;
-        int by_wide;
 
-        explicit Work(const Layout& s)
+        Work(Vec* room, const Layout& s)
         {
-            // With stride 1 the gradient is gathered from a plane of the outputs' size, else scattered into the inputs'.
-            by_wide = s.stride == 1 ? s.out_width + 2 * s.pad_x : s.plane_width;
-            by_plane_size = s.stride == 1 ? long(s.out_height + 2 * s.pad_y) * by_wide * s.vectors : s.plane;
-            const long tile = long(s.tile) * s.out_width * s.vectors, row = long(s.width) * s.vectors;
-            plane = static_cast<Vec*>(
-                scratch(1, sizeof(Vec) * (s.plane + by_plane_size + 3 * tile + row + 2 * s.vectors)));
+            plane = room;
             by_plane = plane + s.plane;
-            hidden = by_plane + by_plane_size;
-            by_out = hidden + tile;
-            by_hidden = by_out + tile;
-            line = by_hidden + tile;
-            sum = line + row;
+            hidden = by_plane + s.plane;
+            by_out = hidden + tile(s);
+            by_hidden = by_out + tile(s);
+            line = by_hidden + tile(s);
+            sum = line + long(s.width) * s.vectors;
             product = sum + s.vectors;
-            std::memset(plane, 0, sizeof(Vec) * (s.plane + by_plane_size));
+            std::memset(plane, 0, sizeof(Vec) * 2 * s.plane);
         }
+
+        static long tile(const Layout& s) { return long(s.tile) * s.out_width * s.vectors; }
+        static long size(const Layout& s) { return 2 * s.plane + 3 * tile(s) + long(s.width + 2) * s.vectors; }
     };
 
     // by_taps += what a row of gradients says about the depthwise kernel.
@@ -106,13 +102,14 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
         const int vectors = num_vectors(), C = s.channels, chunks = std::min(s.samples, Base::CHUNKS);
         const bool weights = by_depthwise != nullptr;
         const long by_size = long(s.taps) * vectors + s.matrix;
-        Vec* by_chunk = weights ? static_cast<Vec*>(scratch(2, sizeof(Vec) * by_size * chunks)) : nullptr;
-        double* sums = static_cast<double*>(scratch(3, sizeof(double) * 2 * s.samples * s.padded + sizeof(Vec) * 3 * vectors));
-        Vec* coefficients = reinterpret_cast<Vec*>(sums + 2L * s.samples * s.padded);
+        Vec* by_chunk = weights ? scratch<Vec>(Use::chunks, by_size * chunks) : nullptr;
+        double* sums = scratch<double>(Use::sums, 2L * s.samples * C);
+        Vec* coefficients = scratch<Vec>(Use::coefficients, 3L * vectors);
         B::pad(coefficients, dz.coefficients, 3, C);
+        const Rooms<Vec> rooms(Work::size(s), s.threads);
 #pragma omp parallel num_threads(s.threads)
         {
-        const Work work(s);
+        const Work work(rooms.mine(), s);
 #pragma omp for schedule(static)
         for (int chunk = 0; chunk < chunks; chunk++) {
             Vec* by_taps = weights ? by_chunk + by_size * chunk : nullptr;
@@ -120,7 +117,7 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
             if (weights) std::memset(by_taps, 0, sizeof(Vec) * by_size);
             const int end = int(long(chunk + 1) * s.samples / chunks);
             for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
-                if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * work.by_plane_size);
+                if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * s.plane);
                 std::memset(work.sum, 0, sizeof(Vec) * 2 * vectors);
                 P::stage(work.plane, in + b * s.image, s, this->normed ? this->scale : nullptr, this->shift);
                 for (int top = 0; top < s.out_height; top += s.tile)
@@ -155,7 +152,7 @@ private:
                 depthwise_weights(by_taps, work.plane + in_row, work.by_hidden + row);
             }
             if (s.stride == 1)
-                std::memcpy(work.by_plane + (long(top + y + s.pad_y) * work.by_wide + s.pad_x) * vectors,
+                std::memcpy(P::inside(work.by_plane, s, top + y),
                             work.by_hidden + row, sizeof(Vec) * s.out_width * vectors);
             else
                 scatter(work.by_plane + in_row, work.by_hidden + row);
@@ -169,8 +166,8 @@ private:
         const int vectors = num_vectors(), C = s.channels;
         const Vec *active = P::inside(work.plane, s, y), *by_active = work.line;
         if (s.stride == 1)
-            this->depthwise_row(work.line, work.by_plane + long(y) * work.by_wide * vectors, this->flipped,
-                                work.by_wide, 1, s.width);
+            this->depthwise_row(work.line, work.by_plane + long(y) * s.plane_width * vectors, this->flipped,
+                                s.plane_width, 1, s.width);
         else
             by_active = P::inside(work.by_plane, s, y);
         if (!summed) return P::leave(by_in + long(y) * s.width * C, active, by_active, s, adds);
@@ -215,11 +212,7 @@ private:
         const Layout& s = shape;
         const int C = s.channels;
         const long by_size = long(s.taps) * s.vectors + s.matrix;
-        const auto total = [&](long at) {
-            double sum = 0;
-            for (int chunk = 0; chunk < chunks; chunk++) sum += B::numbers(by_chunk + by_size * chunk)[at];
-            return T(sum);
-        };
+        const auto total = [&](long at) { return B::total(by_chunk, by_size, chunks, at); };
         for (int c = 0; c < C; c++)
             for (int k = 0; k < s.taps; k++) by_depthwise[c * s.taps + k] = total(long(k) * s.padded + c);
         for (int o = 0; o < C; o++)

@@ -7,6 +7,13 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
+#include <new>
+
+#ifdef _OPENMP
+#include <omp.h>
+#else
+inline int omp_get_thread_num() { return 0; }
+#endif
 
 #define INLINE inline __attribute__((always_inline))
 #define INLINE_LAMBDA __attribute__((always_inline))
@@ -19,6 +26,8 @@ constexpr int WIDEST = 32;
 #else
 constexpr int WIDEST = 16;
 #endif
+
+constexpr std::size_t PAGE = 4096;
 
 template <typename T, int BYTES>
 struct Vector {
@@ -50,22 +59,45 @@ struct Vector {
     }
 };
 
-// Memory that a thread keeps from call to call: fresh pages from the system cost as much as the work done in them.
-inline void* scratch(int which, std::size_t bytes)
+// What memory is kept for; each use has its own.
+enum class Use { weights, coefficients, sums, chunks, rooms };
+
+// Memory that a thread keeps from call to call: fresh pages from the system cost as much as the work done in them. To be
+// asked for outside of parallel regions, since no exception may leave one.
+inline void* kept(Use use, std::size_t bytes)
 {
     struct Held {
         void* memory = nullptr;
         std::size_t bytes = 0;
         ~Held() { std::free(memory); }
     };
-    static thread_local Held held[4];
-    Held& one = held[which];
-    if (one.bytes < bytes) {
-        std::free(one.memory);
-        one.bytes = 0;
-        one.memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
-        if (!one.memory) std::abort();  // as any allocation of this size that the system cannot give
-        one.bytes = bytes;
+    static thread_local Held all[int(Use::rooms) + 1];
+    Held& held = all[int(use)];
+    if (held.bytes < bytes) {
+        std::free(held.memory);
+        held.bytes = 0;
+        held.memory = std::aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+        if (!held.memory) throw std::bad_alloc();
+        held.bytes = bytes;
     }
-    return one.memory;
+    return held.memory;
 }
+
+template <typename T>
+T* scratch(Use use, std::size_t number)
+{
+    return static_cast<T*>(kept(use, number * sizeof(T)));
+}
+
+// Room for each of the threads that work at once, in whole pages.
+template <typename T>
+struct Rooms {
+    long size;
+    T* first;
+
+    Rooms(long needed, int threads)
+        : size((needed * sizeof(T) + PAGE - 1) / PAGE * (PAGE / sizeof(T))),
+          first(scratch<T>(Use::rooms, size * threads)) {}
+
+    T* mine() const { return first + size * omp_get_thread_num(); }
+};
