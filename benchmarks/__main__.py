@@ -20,6 +20,7 @@ BENCHMARKS = {
     "checkpoint": "What saving costs.",
     "machine": "Copy bandwidth and matrix rate of this machine.",
     "bound": "The least time of a search round, and the share of it that is reached.",
+    "accelerator": "Operations that a search round launches on an accelerator, plain against ours.",
     "gpu": "The search round on a CUDA device, where there is one.",
 }
 """All benchmarks, in the order in which they run."""

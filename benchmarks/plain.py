@@ -91,12 +91,11 @@ def _cell(
 
 def mixture_leaf(forecaster: Forecaster, num_samples: int, feedback: Feedback | None) -> Tensor:
     """Its mixture weights, as a leaf of the shape that the feedback wants."""
-    weights = forecaster.mixture_K.detach().clone()
+    weights = forecaster.mixture_K
     if feedback is None:
         return weights
-    if feedback == "sample":
-        weights = weights.expand(num_samples, -1).clone()
-    return weights.requires_grad_()
+    leaf = weights.expand(num_samples, -1) if feedback == "sample" else weights
+    return leaf.clone().requires_grad_()
 
 
 def plain_forecast(forecaster: Forecaster, inputs: Tensor, weights: Tensor) -> Tensor:

@@ -104,11 +104,6 @@ class Round(ABC):
         """Of the network weights, as a search has it."""
         return build_sgd(self.model, self.config)
 
-    def optimize_as_on_a_gpu(self) -> None:
-        """Let the optimizer step all weights in a few operations, as torch does by itself only on a GPU."""
-        for group in self.weights.param_groups:
-            group["foreach"] = True
-
     def precise(self) -> AbstractContextManager[None]:
         """What forward passes are made within."""
         return autocast(self.images.device, self._precision)

@@ -1,7 +1,6 @@
-"""A round of the search with all experts alive, plain against ours: time, memory, operations launched."""
+"""A round of the search with all experts alive, plain against ours: time and memory."""
 
 from benchmarks.figure import Figure
-from benchmarks.launches import count_launches
 from benchmarks.memory import peak_ratio
 from benchmarks.options import Options
 from benchmarks.rounds import fast_search, plain_search, setting_of
@@ -11,7 +10,7 @@ UNIT = "plain / fast"
 
 
 def measure(options: Options) -> list[Figure]:
-    """Both passes of both, in turn; then the peaks of fresh processes, and the launches."""
+    """Both passes of both, in turn; then the peaks of fresh processes."""
     setting = setting_of(options.small)
     plain, fast = plain_search(setting), fast_search(setting)
     tasks = {
@@ -30,22 +29,4 @@ def measure(options: Options) -> list[Figure]:
         figures.append(time_ratio(name, UNIT, above, below, better="more", target=target))
     figures += [milliseconds(name, timing) for name, timing in timings.items()]
     figures += peak_ratio("a round", {"plain": "plain round", "fast": "fast round"}, UNIT, options, target=2)
-    for search in (plain, fast):
-        search.optimize_as_on_a_gpu()
-    counts = {name: count_launches(task) for name, task in tasks.items()}
-    for kind in ("plain", "fast"):
-        counts[f"{kind} round"] = counts[f"{kind} weight"] + counts[f"{kind} reward"]
-        figures.append(
-            Figure(name=f"launches of a {kind} round", values=(counts[f"{kind} round"],), unit="operations")
-        )
-    for part, target in (("round", 4), ("weight", None), ("reward", None)):
-        figures.append(
-            Figure(
-                name="operations launched per round" if part == "round" else f"launched in the {part} pass",
-                values=(counts[f"plain {part}"] / counts[f"fast {part}"],),
-                unit=UNIT,
-                better="more",
-                target=target,
-            )
-        )
     return figures

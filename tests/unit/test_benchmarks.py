@@ -15,7 +15,6 @@ from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.bound import least_seconds
 from benchmarks.figure import Figure
 from benchmarks.gpu import figures_of
-from benchmarks.launches import count_launches
 from benchmarks.layers import flows
 from benchmarks.options import Options
 from benchmarks.results import Result, read_results, table, write_result
@@ -24,7 +23,6 @@ from benchmarks.timing import Timing, in_turn, time_ratio
 from xnas import Network, count_multiply_adds, published_genotype
 from xnas.engine.plans import network_plan
 from xnas.engine.runtime import peak_memory
-from xnas.kernels import calls
 from xnas.space.depthwise import DepthwiseConv2d
 from xnas.space.forecaster import Forecaster
 from xnas.space.supernet import Supernet
@@ -174,16 +172,6 @@ def test_peak_memory_is_that_of_the_case_alone() -> None:
     # This process has held more than the case does: what it held must not count.
     held = memory.peak_in_a_fresh_process("fast round", small=True)
     assert 2**20 < held < peak_memory(memory.CPU)
-
-
-def test_views_launch_nothing_and_own_kernels_do() -> None:
-    values = torch.ones(4, 4)
-    assert count_launches(lambda: values.t()[1:].unbind()) == 0
-    assert count_launches(lambda: torch.empty_like(values)) == 0
-    assert count_launches(lambda: (values + values).t() * 2) == 2
-    images = calls.dense(torch.rand(2, 3, 4, 4))
-    if calls.usable(images):  # there is a compiler
-        assert count_launches(lambda: calls.moments(images, eps=1e-5)) == 1
 
 
 def test_survivors_keep_the_share_that_is_wanted_and_one_expert_each() -> None:

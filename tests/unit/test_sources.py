@@ -132,8 +132,7 @@ def test_what_is_harmless_is_no_fault(source: str) -> None:
     assert list(faults(source)) == []
 
 
-def test_only_the_runtime_knows_about_environment_variables() -> None:
-    # Which compiler, and where a user's cache is, is asked before there is an engine.
+def test_only_the_runtime_and_the_compilation_of_kernels_know_about_environment_variables() -> None:
     allowed = {"engine/runtime.py", "cli/__init__.py", "kernels/build.py"}
     found = {
         str(path.relative_to(SOURCE)) for path in FILES if "os.environ" in path.read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xnas.data.order import CROP, CUTOUT, mix_address, mix_addresses
+from xnas.data.transfer import to_device
 
 BITS = 24
 
@@ -29,12 +30,12 @@ def augment(
     device, (height, width) = images_BCHW.device, images_BCHW.shape[2:]
     # Drawn on the CPU: a few numbers an image, and every device gets the same.
     bits_B = mix_addresses(mix_address(CROP, seed, epoch), ids_B)
-    top_B = below(bits_B, 2 * padding + 1).to(device)
-    left_B = below(bits_B >> np.uint64(BITS), 2 * padding + 1).to(device)
+    top_B = to_device(below(bits_B, 2 * padding + 1), device)
+    left_B = to_device(below(bits_B >> np.uint64(BITS), 2 * padding + 1), device)
     rows_BH = top_B[:, None] + torch.arange(height, device=device)
     columns_BW = torch.arange(width, device=device).expand(len(ids_B), width)
     if flip:
-        mirrored_B = torch.from_numpy((bits_B >> np.uint64(63)).astype(np.bool_)).to(device)
+        mirrored_B = to_device(torch.from_numpy((bits_B >> np.uint64(63)).astype(np.bool_)), device)
         columns_BW = torch.where(mirrored_B[:, None], width - 1 - columns_BW, columns_BW)
     columns_BW = columns_BW + left_B[:, None]
     padded_BCHW = F.pad(images_BCHW, (padding, padding, padding, padding)) if padding else images_BCHW
@@ -53,8 +54,8 @@ def cutout(images_BCHW: Tensor, ids_B: Tensor, *, seed: int, epoch: int, size: i
         return images_BCHW
     device, (height, width) = images_BCHW.device, images_BCHW.shape[2:]
     bits_B = mix_addresses(mix_address(CUTOUT, seed, epoch), ids_B)
-    inside_BH = _within(below(bits_B, height).to(device), size, height)
-    inside_BW = _within(below(bits_B >> np.uint64(BITS), width).to(device), size, width)
+    inside_BH = _within(to_device(below(bits_B, height), device), size, height)
+    inside_BW = _within(to_device(below(bits_B >> np.uint64(BITS), width), device), size, width)
     square_B1HW = (inside_BH[:, :, None] & inside_BW[:, None, :])[:, None]
     return images_BCHW.masked_fill(square_B1HW, 0)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from xnas.data.augment import augment, cutout
 from xnas.data.images import Images, Normalisation
 from xnas.data.order import epoch_order
+from xnas.data.transfer import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ def batches(
     lots = [order_N[batch_size * i : batch_size * (i + 1)] for i in range(start, count)]
 
     def draw(ids_B: Tensor, pixels_BCHW: Tensor) -> Batch:
-        pixels_BCHW = _move(pixels_BCHW, device)
+        pixels_BCHW = to_device(pixels_BCHW, device)
         if augmentation is not None:
             pixels_BCHW = augment(
                 pixels_BCHW,
@@ -121,16 +122,9 @@ def batches(
             images_BCHW = cutout(images_BCHW, ids_B, seed=seed, epoch=epoch, size=augmentation.cutout)
         return Batch(
             images_BCHW=images_BCHW.contiguous(memory_format=layout),
-            labels_B=_move(images.labels_N[ids_B], device),
-            ids_B=_move(ids_B, device),
+            labels_B=to_device(images.labels_N[ids_B], device),
+            ids_B=to_device(ids_B, device),
         )
 
     # Closed with the generator, so that nobody reads ahead for an epoch that was left.
     return (draw(ids_B, pixels_BCHW) for ids_B, pixels_BCHW in zip(lots, images.stream(lots), strict=True))
-
-
-def _move(values: Tensor, device: torch.device) -> Tensor:
-    """To the device; from pinned memory to CUDA, so that the copy does not wait for the work before it."""
-    if device.type == "cuda" and values.device.type == "cpu":
-        return values.pin_memory().to(device, non_blocking=True)
-    return values.to(device)

@@ -21,7 +21,7 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice
 from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory
+from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory, prepare_kernels
 from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.report.fields import Fields
 from xnas.report.metrics import read_rows
@@ -68,6 +68,7 @@ def follow(
     Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
     where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint.
     """
+    prepare_kernels(course.device, say=progress.say)
     forget_peak_memory(course.device)
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()

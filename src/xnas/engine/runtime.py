@@ -53,11 +53,11 @@ def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> No
     """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails."""
     if device.type != "cpu":
         return
-    if not kernels.are_compiled():
+    if kernels.have_to_be_compiled():
         say("compiling kernels for this processor, once: about ten seconds")
     if reason := kernels.missing():
         say(
-            f"warning: no kernels for this processor ({reason}); torch's own operations serve, and take about twice as long"
+            f"warning: no kernels for this processor ({reason}); torch's own operations serve, about half as fast"
         )
 
 
@@ -177,7 +177,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
-        "kernels": kernels.missing() is None if device.type == "cpu" else None,
+        "compiler": kernels.compiler_name() if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "command": [_program(), *sys.argv[1:]],
     }

@@ -23,7 +23,7 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, supernet_plan
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
-from xnas.engine.runtime import environment, make_repeatable, prepare_kernels
+from xnas.engine.runtime import environment, make_repeatable
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.rivals import rival
@@ -302,7 +302,6 @@ def search(
     origin = Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
     for group in course.experts.settings.values():
         progress.say(str(group))
-    prepare_kernels(course.device, say=progress.say)
     try:
         follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:

@@ -182,7 +182,8 @@ struct Moments {
     }
 };
 
-// The mean and 1 / standard deviation of every channel, from the moments of all samples (Chan, Golub, LeVeque 1983).
+// The norm of every channel, from the moments of all samples (Chan, Golub, LeVeque 1983): rows of means, reciprocal
+// standard deviations, gains and offsets; the latter are 1 and 0 here.
 inline void join_moments(int samples, long pixels, int channels, const double* each, double eps, double* norm)
 {
     for (int c = 0; c < channels; c++) {
@@ -195,6 +196,8 @@ inline void join_moments(int samples, long pixels, int channels, const double* e
         }
         norm[c] = mean;
         norm[channels + c] = 1 / std::sqrt(std::max(squares, 0.0) / (double(samples) * pixels) + eps);
+        norm[2 * channels + c] = 1;
+        norm[3 * channels + c] = 0;
     }
 }
 

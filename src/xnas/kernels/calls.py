@@ -1,8 +1,9 @@
 """The kernels as functions of tensors: 4-D, channels-last, float32 or float64, on the CPU.
 
-A `norm` is a tensor of the shape (2, C), float64: means and reciprocal standard deviations of the channels. All raise
-ValueError for tensors that do not belong together, since a kernel would read beyond them, and MemoryError where the
-system has no memory for it to work in.
+A `norm` is a tensor of the shape (4, C), float64: for every channel its mean, the reciprocal of its standard deviation,
+the gain and the offset. The functions that return one set gains to 1 and offsets to 0. All raise ValueError for tensors
+that do not belong together, since a kernel would read beyond them, and MemoryError where the system has no memory for
+it to work in.
 B: samples; C H W: channels, height, width; K: experts.
 """
 
@@ -75,11 +76,11 @@ def separable_backward(
 
     `gradient` is (g, z, coefficients), the latter alpha, beta and gamma for each channel: (3, C), float64.
     `by_inputs` receives the gradient by what the ReLU was given: written, or added if it `adds`. With a norm before
-    the round, the coefficients are returned with which `by_inputs` and `inputs` give the gradient by the inputs.
-    With `learns` the weights' gradients are returned too.
+    the round, (5, C) is returned: the coefficients with which `by_inputs` and `inputs` give the gradient by the inputs,
+    and the gradients by gains and offsets. With `learns` the weights' gradients are returned too.
     """
     g, z, coefficients = gradient
-    by_norm = torch.empty(3, inputs.shape[1], dtype=torch.float64) if norm is not None else None
+    by_norm = torch.empty(5, inputs.shape[1], dtype=torch.float64) if norm is not None else None
     by_weights = [torch.empty(weight.shape, dtype=weight.dtype) if learns else None for weight in weights]
     _run(
         "separable_backward", inputs.dtype, _shape(inputs, weights[0], stride, dilation), inputs, norm,
@@ -176,7 +177,7 @@ def products(gradient: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor
 def moments(images: Tensor, *, eps: float) -> Tensor:
     """The norm of images: mean and reciprocal standard deviation of each channel, over samples and pixels."""
     batch, channels, height, width = images.shape
-    norm = torch.empty(2, channels, dtype=torch.float64)
+    norm = torch.empty(4, channels, dtype=torch.float64)
     _run(
         "moments", images.dtype, batch, height * width, channels, images, eps, norm,
         torch.get_num_threads(),
@@ -242,7 +243,7 @@ def _outputs(inputs: Tensor, channels: int, stride: int) -> tuple[Tensor, Tensor
     """Room for what comes out of a convolution or pooling, and for its norm."""
     batch, _, height, width = inputs.shape
     outputs = _images(inputs, batch, channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-    return outputs, torch.empty(2, channels, dtype=torch.float64)
+    return outputs, torch.empty(4, channels, dtype=torch.float64)
 
 
 def _images(like: Tensor, *shape: int) -> Tensor:

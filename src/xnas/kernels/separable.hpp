@@ -3,7 +3,7 @@
 // A thread copies a sample into a plane and works through tiles of rows that stay in its first cache: between the
 // depthwise and the pointwise convolution nothing goes to memory, and the gradients compute that part again.
 //
-// A round may begin with a norm: then in' = relu((in - mean) / deviation), which is never stored. The gradient by its
+// A round may begin with a norm: then in' = relu(gain (in - mean) / deviation + offset), which is never stored. The gradient by its
 // output comes as dz = alpha g + beta z + gamma, one alpha, beta, gamma for each channel: the backward pass of a norm
 // after it, of which g is the gradient by what the norm gave. So no gradient by an unnormalised output is stored.
 //
@@ -49,8 +49,9 @@ struct Separable {
                 B::numbers(by_outputs)[long(c) * padded + i] = pointwise[long(c) * C + i];
             }
             if (!normed) continue;
-            B::numbers(scale)[c] = T(in_norm[C + c]);
-            B::numbers(shift)[c] = T(-in_norm[c] * in_norm[C + c]);
+            const double mean = in_norm[c], slope = in_norm[C + c] * in_norm[2 * C + c];
+            B::numbers(scale)[c] = T(slope);
+            B::numbers(shift)[c] = T(in_norm[3 * C + c] - mean * slope);
         }
     }
 

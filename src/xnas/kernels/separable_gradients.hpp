@@ -185,7 +185,8 @@ private:
         });
     }
 
-    // alpha, beta, gamma of the norm before the round, from the samples' sums of the gradient, and of it times `in`.
+    // alpha, beta, gamma of the norm before the round and the gradients by its gain and offset, from the samples' sums of
+    // the gradient, and of it times `in`.
     void norm_gradient(const double* sums, const double* in_norm, double* in_dz) const
     {
         const int C = shape.channels;
@@ -196,11 +197,13 @@ private:
                 total += sums[2L * b * C + c];
                 product += sums[(2L * b + 1) * C + c];
             }
-            const double mean = in_norm[c], rstd = in_norm[C + c];
-            const double slope = rstd * rstd * rstd * (product - mean * total) / pixels;
-            in_dz[c] = rstd;
+            const double mean = in_norm[c], rstd = in_norm[C + c], scale = rstd * in_norm[2 * C + c];
+            const double by_gain = rstd * (product - mean * total), slope = scale * rstd * by_gain / pixels;
+            in_dz[c] = scale;
             in_dz[C + c] = -slope;
-            in_dz[2 * C + c] = slope * mean - rstd * total / pixels;
+            in_dz[2 * C + c] = slope * mean - scale * total / pixels;
+            in_dz[3 * C + c] = by_gain;
+            in_dz[4 * C + c] = total;
         }
     }
 

@@ -4,6 +4,9 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 #include <new>
 
 #ifdef _OPENMP
@@ -36,6 +39,10 @@ struct Vector {
     static INLINE type load(const T* from, int count)
     {
         if (count == lanes) return *reinterpret_cast<const loose*>(from);
+#if defined(__AVX512F__)
+        if constexpr (BYTES == 64 && sizeof(T) == 4) return (type)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+        if constexpr (BYTES == 64 && sizeof(T) == 8) return (type)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+#endif
         type value = {};
         std::memcpy(&value, from, sizeof(T) * count);
         return value;
@@ -44,6 +51,10 @@ struct Vector {
     static INLINE void store(T* to, type value, int count)
     {
         if (count == lanes) *reinterpret_cast<loose*>(to) = value;
+#if defined(__AVX512F__)
+        else if constexpr (BYTES == 64 && sizeof(T) == 4) _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)value);
+        else if constexpr (BYTES == 64 && sizeof(T) == 8) _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)value);
+#endif
         else std::memcpy(to, &value, sizeof(T) * count);
     }
 };

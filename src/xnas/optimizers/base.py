@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 from xnas.experts.step_size import Feedback
 from xnas.optimizers.learner import GroupSettings, Learner, SamplingLearner, check_state
-from xnas.space.forecaster import ForecasterGroup, forecaster_groups, leaf_gradients, listening
+from xnas.space.forecaster import (
+    ForecasterGroup,
+    forecaster_groups,
+    leaf_gradients,
+    listening,
+    share_mixtures,
+)
 
 Closure = Callable[[], Tensor]
 """Runs the model on a validation batch and returns the losses of its samples, shape (B,)."""
@@ -174,13 +180,28 @@ class ArchitectureOptimizer:
         """
         if not self._gradients[group]:
             raise ValueError("no gradients gathered since the last step; call measure(closure) first")
-        gathered = self._gradients[group]
-        if len(gathered) > 1:
-            gathered[:] = [torch.cat(gathered, dim=1)]  # once, however often they are asked for
-        (gradients_RBEK,) = gathered
+        self._bring()
+        (gradients_RBEK,) = self._gradients[group]
         if self.feedback == "batch":
             return gradients_RBEK.sum(dim=0)
         return gradients_RBEK.flatten(end_dim=1)
+
+    def _bring(self) -> None:
+        """Take the gathered gradients to where the learners are, all groups' in one piece.
+
+        It is the only time in a round that the host waits for an accelerator.
+        """
+        parts = {
+            name: gathered[0] if len(gathered) == 1 else torch.cat(gathered, dim=1)
+            for name, gathered in self._gradients.items()
+            if gathered
+        }
+        if any(part.device.type != "cpu" for part in parts.values()):
+            sizes = [part.numel() for part in parts.values()]
+            here = torch.split(torch.cat([part.flatten() for part in parts.values()]).cpu(), sizes)
+            parts = {name: flat.view_as(part) for (name, part), flat in zip(parts.items(), here, strict=True)}
+        for name, part in parts.items():
+            self._gradients[name][:] = [part.double().contiguous()]
 
     def zero_grad(self) -> None:
         """Drop the gradients gathered since the last step."""
@@ -215,11 +236,9 @@ class ArchitectureOptimizer:
     def _hand_over(self, name: str) -> None:
         """Give the forecasters of a group the weights with which the next pass goes through them."""
         learner = self.learners[name]
-        weights_EK, alive_EK = learner.weights_EK, learner.alive_EK
-        for index, members_R in enumerate(self.groups[name].members_ER):
-            weights_K = weights_EK[index, alive_EK[index]]
-            for member in members_R:
-                member.set_mixture(weights_K, alone=learner.one_hot)
+        share_mixtures(
+            self.groups[name], learner.weights_EK, alive_EK=learner.alive_EK, alone=learner.one_hot
+        )
 
 
 def check_losses(losses_B: Tensor) -> None:

@@ -9,6 +9,7 @@ E: indices of a group; R: replicas of each; K: experts alive; B: samples.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,8 @@ class Forecaster(nn.Module):
                 f"forecaster {self.group!r}[{self.index}] has {len(self._names)} experts; "
                 f"got {tuple(mixture_K.shape)} mixture weights"
             )
-        self.mixture_K.copy_(mixture_K.to(self.mixture_K.dtype))
+        # A tensor of its own: what it had may be shared with replicas.
+        self.mixture_K = mixture_K.detach().to(self.mixture_K, copy=True)
         self._chosen = int(mixture_K.argmax()) if alone else None
 
     def remove(self, name: str) -> nn.Module:
@@ -139,8 +141,9 @@ class Forecaster(nn.Module):
         if self._per_sample is None:
             return self.mixture_K
         if self._leaf is None:
-            leaf = self.mixture_K.expand(len(inputs), -1) if self._per_sample else self.mixture_K
-            self._leaf = leaf.clone().requires_grad_()
+            # Nothing is copied: nobody writes into mixture weights.
+            leaf = self.mixture_K.detach()
+            self._leaf = (leaf.expand(len(inputs), -1) if self._per_sample else leaf).requires_grad_()
         elif self._per_sample and len(self._leaf) != len(inputs):
             raise ValueError(
                 f"forecaster {self.group!r}[{self.index}] was called with {len(self._leaf)} and then with "
@@ -236,24 +239,51 @@ def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Ite
 
 
 def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
-    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), float64, on the CPU.
+    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), on their device.
 
-    B is 1 for batch feedback. K counts all experts of the group; where `alive_EK` says that one is gone its
-    gradient is zero. A forecaster that the pass did not reach has zero gradients too.
+    They are float64 wherever the device has it. B is 1 for batch feedback. K counts all experts of the group; where
+    `alive_EK`, on the CPU, says that one is gone its gradient is zero. So are those of a forecaster that the pass did
+    not reach.
     """
-    reached = [gradient for member in group if (gradient := member._gradient()) is not None]
+    num_edges, num_experts = alive_EK.shape
+    alive: list[list[int]] = [row_K.nonzero().flatten().tolist() for row_K in alive_EK]
+    reached, places = [], []
+    for r in range(group.num_replicas):
+        for e, members_R in enumerate(group.members_ER):
+            if (gradient := members_R[r]._gradient()) is not None:
+                reached.append(gradient if gradient.dim() == 2 else gradient[None])
+                places += [(r * num_edges + e) * num_experts + k for k in alive[e]]
     if not reached:
         raise ValueError(
             f"the loss does not depend on any forecaster of group {group.name!r}; run the model's forward "
             "pass inside the closure and return its losses"
         )
-    num_samples = reached[0].shape[0] if reached[0].dim() == 2 else 1
-    shape_RBEK = (group.num_replicas, num_samples, *alive_EK.shape)
-    gradients_RBEK = reached[0].new_zeros(shape_RBEK)
-    for e, members_R in enumerate(group.members_ER):
-        alive = alive_EK[e].nonzero().flatten()
-        for r, member in enumerate(members_R):
-            if (gradient := member._gradient()) is not None:
-                gradients_RBEK[r, :, e, alive] = gradient.reshape(num_samples, -1)
-    # In one piece to where the experts' weights are; some devices have no float64.
-    return gradients_RBEK.cpu().double()
+    gradients = torch.cat(reached, dim=1)
+    size = group.num_replicas * num_edges * num_experts
+    if len(places) < size:
+        index = _on_device(tuple(places), gradients.device)
+        gradients = gradients.new_zeros(len(gradients), size).index_copy_(1, index, gradients)
+    gradients_RBEK = gradients.view(len(gradients), -1, num_edges, num_experts).transpose(0, 1)
+    return gradients_RBEK if gradients.device.type == "mps" else gradients_RBEK.double()
+
+
+@lru_cache(maxsize=16)
+def _on_device(places: tuple[int, ...], device: torch.device) -> Tensor:
+    """Kept, because the host waits for what it brings to a device."""
+    return torch.tensor(places, device=device)
+
+
+def share_mixtures(
+    group: ForecasterGroup, weights_EK: Tensor, *, alive_EK: Tensor, alone: bool = False
+) -> None:
+    """Hand mixture weights to all forecasters of a group: one copy to their device, of which each has its part.
+
+    Both tensors are on the CPU. `alone` as in `Forecaster.set_mixture`.
+    """
+    like = group.members_ER[0][0].mixture_K
+    weights = weights_EK[alive_EK].to(like, non_blocking=True)
+    parts = torch.split(weights, alive_EK.sum(dim=1).tolist())
+    for e, (members_R, part_K) in enumerate(zip(group.members_ER, parts, strict=True)):
+        chosen = int(weights_EK[e, alive_EK[e]].argmax()) if alone else None
+        for member in members_R:
+            member.mixture_K, member._chosen = part_K.to(member.mixture_K), chosen

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.space.genotype import CellGenotype, Genotype
+from xnas.space.node import added
 from xnas.space.operations import NETWORK_STYLE, build_operation
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
@@ -53,7 +54,7 @@ class NetworkCell(nn.Module):
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """The concatenation of the cell's output nodes, shape (B, out_channels, H, W)."""
         nodes = self.inputs(before_last, last)
-        predictions = iter(zip(self.operations, self.cell.edges, strict=True))
-        for (first, first_edge), (second, second_edge) in zip(predictions, predictions, strict=True):
-            nodes.append(first(nodes[first_edge.source]) + second(nodes[second_edge.source]))
+        for start in range(0, len(self.operations), 2):
+            sources = [nodes[edge.source] for edge in self.cell.edges[start : start + 2]]
+            nodes.append(added(self.operations[start : start + 2], sources, training=self.training))  # type: ignore[arg-type]
         return torch.cat([nodes[node] for node in self.cell.concat], dim=1)

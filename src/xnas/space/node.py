@@ -5,36 +5,43 @@ hooks on modules see; the others are for speed, and for training.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
+import torch
 from torch import Tensor, nn
 
 from xnas.kernels.calls import usable
 from xnas.space.forecaster import Forecaster
-from xnas.space.native import NativeNodes, relu_conv_norm
-from xnas.space.operations import ReluConvNorm
+from xnas.space.grouped.nodes import GroupedNodes, Plans
+from xnas.space.native.nodes import NativeNodes
 
 NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
 """The node that forecasters make, each of its own source. It serves one pass through one cell."""
 
 
-def node_path(inputs: Tensor, *, training: bool) -> NodePath:
-    """The fastest way for a cell with such inputs."""
-    if training and usable(inputs):
+def node_path(inputs: Tensor, *, training: bool, plans: Plans | None = None) -> NodePath:
+    """The fastest way for a cell with such inputs; `plans` are the cell's, kept for its next pass."""
+    if not training:
+        return one_by_one
+    if usable(inputs):
         return NativeNodes()
+    if inputs.device.type not in ("cpu", "meta"):
+        return GroupedNodes(Plans() if plans is None else plans)
     return one_by_one
 
 
-def enter(module: nn.Module, inputs: Tensor) -> Tensor:
-    """What a cell takes as its node from the output of a cell before it, through `module`."""
-    if isinstance(module, ReluConvNorm) and module.training and usable(inputs):
-        return relu_conv_norm(module, inputs)
-    outputs: Tensor = module(inputs)
-    return outputs
+def added(modules: Sequence[nn.Module], sources: Sequence[Tensor], *, training: bool) -> Tensor:
+    """The sum of modules' outputs, each of its own source, in the fastest way."""
+    if training and usable(sources[0]):
+        return NativeNodes().added(modules, sources)
+    outputs = [module(source) for module, source in zip(modules, sources, strict=True)]
+    total: Tensor = reduce(torch.add, outputs)
+    return total
 
 
 def one_by_one(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
     """Module by module."""
-    node = forecasters[0](sources[0])
+    node: Tensor = forecasters[0](sources[0])
     for forecaster, source in zip(forecasters[1:], sources[1:], strict=True):
         node = node + forecaster(source)
     return node

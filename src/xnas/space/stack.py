@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from xnas.space.lookup import lookup
-from xnas.space.node import enter
+from xnas.space.node import added
 from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
 from xnas.space.vocabulary import Stem
 
@@ -94,7 +94,11 @@ class CellInputs(nn.Module):
 
     def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
         """Nodes 0 and 1 of the cell."""
-        return [enter(self.before_last, before_last), enter(self.last, last)]
+        training = self.training
+        return [
+            added([self.before_last], [before_last], training=training),
+            added([self.last], [last], training=training),
+        ]
 
 
 class Stack(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.space.forecaster import Forecaster
+from xnas.space.grouped.nodes import Plans
 from xnas.space.node import node_path
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass
@@ -61,11 +62,12 @@ class SearchCell(nn.Module):
             for index, (source, _) in enumerate(cell_edges(num_nodes))
         )
         self.out_channels = num_nodes * place.channels
+        self._plans = Plans()
 
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """The concatenation of the intermediate nodes, shape (B, out_channels, H, W)."""
         nodes = self.inputs(before_last, last)
-        compute = node_path(nodes[0], training=self.training)
+        compute = node_path(nodes[0], training=self.training, plans=self._plans)
         forecasters: list[Forecaster] = list(self.forecasters)  # type: ignore[arg-type]
         for _ in range(self.num_nodes):
             incoming, forecasters = forecasters[: len(nodes)], forecasters[len(nodes) :]

@@ -42,18 +42,21 @@ def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(shape, dtype=dtype).contiguous(memory_format=torch.channels_last)
 
 
-def norm_of(images_BCHW: Tensor) -> Tensor:
-    """Means and reciprocal deviations of the channels, (2, C)."""
+def norm_of(images_BCHW: Tensor, *, affine: bool = False) -> Tensor:
+    """Means, reciprocal deviations, gains and offsets of the channels, (4, C)."""
     given = images_BCHW.double()
     variance_C = given.var(dim=(0, 2, 3), correction=0)
-    return torch.stack([given.mean(dim=(0, 2, 3)), (variance_C + EPS).rsqrt()])
+    gain_C, offset_C = torch.ones_like(variance_C), torch.zeros_like(variance_C)
+    if affine:
+        gain_C, offset_C = torch.randn_like(variance_C), torch.randn_like(variance_C)
+    return torch.stack([given.mean(dim=(0, 2, 3)), (variance_C + EPS).rsqrt(), gain_C, offset_C])
 
 
-def normed(images_BCHW: Tensor, norm_2C: Tensor | None) -> Tensor:
-    if norm_2C is None:
+def normed(images_BCHW: Tensor, norm_4C: Tensor | None) -> Tensor:
+    if norm_4C is None:
         return images_BCHW.double()
-    mean_C, rstd_C = norm_2C
-    return (images_BCHW.double() - per_channel(mean_C)) * per_channel(rstd_C)
+    mean_C, rstd_C, gain_C, offset_C = map(per_channel, norm_4C)
+    return (images_BCHW.double() - mean_C) * rstd_C * gain_C + offset_C
 
 
 def per_channel(values_C: Tensor) -> Tensor:
@@ -72,9 +75,11 @@ def assert_close(found: Tensor, expected: Tensor, *, dtype: torch.dtype, scale: 
     assert (found.double() - expected).abs().max() <= TOLERANCE[dtype] * largest
 
 
-def assert_norm(found_2C: Tensor, outputs: Tensor, *, dtype: torch.dtype) -> None:
-    (mean_C, rstd_C), (expected_mean_C, expected_rstd_C) = found_2C, norm_of(outputs)
-    assert found_2C.dtype == torch.float64
+def assert_norm(found_4C: Tensor, outputs: Tensor, *, dtype: torch.dtype) -> None:
+    (mean_C, rstd_C, gain_C, offset_C), (expected_mean_C, expected_rstd_C, *_) = found_4C, norm_of(outputs)
+    assert found_4C.dtype == torch.float64
+    assert gain_C.eq(1).all()
+    assert offset_C.eq(0).all()
     assert_close(mean_C * expected_rstd_C, expected_mean_C * expected_rstd_C, dtype=dtype)
     # Squares about the first pixel lose digits where that lies far from the others.
     assert_close(rstd_C / expected_rstd_C, torch.ones_like(rstd_C), dtype=dtype, scale=torch.tensor(4.0))
@@ -110,7 +115,8 @@ def test_a_round_of_a_separable_convolution_and_its_gradients(channels: int, dty
             torch.randn(channels, channels, 1, 1, dtype=dtype),
         )
         # A norm of one number has nothing to keep but rounding.
-        norm = norm_of(inputs) if case["follows_a_norm"] and inputs[:, 0].numel() > 1 else None
+        follows = case["follows_a_norm"] and inputs[:, 0].numel() > 1
+        norm = norm_of(inputs, affine=case["adds"]) if follows else None
         how = {"norm": norm, "stride": case["stride"], "dilation": case["dilation"]}
         found, found_norm = calls.separable_forward(inputs, weights, **how, eps=EPS)
         before = normed(inputs, norm).requires_grad_()
@@ -139,11 +145,16 @@ def test_a_round_of_a_separable_convolution_and_its_gradients(channels: int, dty
         assert (by_norm is None) == (norm is None)
         if by_norm is not None:
             assert norm is not None
-            through = inputs.double().requires_grad_()
-            F.batch_norm(through, None, None, training=True, eps=EPS).backward(by_before)
-            assert through.grad is not None
-            found_by_inputs = combined(by_norm, by_inputs, inputs)
-            assert_close(found_by_inputs, through.grad, dtype=dtype, scale=by_before * per_channel(norm[1]))
+            through, gain_C, offset_C = (
+                each.requires_grad_() for each in (inputs.double(), *norm[2:].clone())
+            )
+            after = F.batch_norm(through, None, None, gain_C, offset_C, training=True, eps=EPS)
+            expected_by = torch.autograd.grad(after, (through, gain_C, offset_C), by_before)
+            scale = by_before.abs() * per_channel(norm[1] * norm[2]).abs()
+            assert_close(combined(by_norm[:3], by_inputs, inputs), expected_by[0], dtype=dtype, scale=scale)
+            total = by_before.abs().sum()
+            assert_close(by_norm[3], expected_by[1], dtype=dtype, scale=total)
+            assert_close(by_norm[4], expected_by[2], dtype=dtype, scale=total)
 
 
 DENSE: Mapping[str, Sequence[Any]] = {

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
+from xnas.space.forecaster import (
+    Forecaster,
+    forecaster_groups,
+    leaf_gradients,
+    listening,
+    share_mixtures,
+)
 
 NAMES = ("plain", "wide", "bent")
 
@@ -315,3 +321,32 @@ def test_a_forecaster_that_sees_other_samples_in_the_same_pass_is_refused_for_sa
     with listening(groups, per_sample=False):
         forecaster(torch.ones(3, 2))
         forecaster(torch.ones(4, 2))
+
+
+def test_replicas_share_their_mixture_weights_until_one_is_given_its_own(model: Model) -> None:
+    group = forecaster_groups(model)["stage"]
+    (first, second), (other, _) = group.members_ER
+    for member in group.members_ER[1]:
+        member.remove("wide")
+    u_EK = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.0, 0.1]], dtype=torch.float64)
+    share_mixtures(group, u_EK, alive_EK=torch.tensor([[True, True, True], [True, False, True]]))
+    assert first.mixture_K.data_ptr() == second.mixture_K.data_ptr()
+    assert first.mixture_K.tolist() == [0.2, 0.5, 0.3]
+    assert other.mixture_K.tolist() == [0.9, 0.1]
+    first.set_mixture(torch.tensor([1.0, 0.0, 0.0]))
+    assert first.mixture_K.tolist() == [1.0, 0.0, 0.0]
+    assert second.mixture_K.tolist() == [0.2, 0.5, 0.3]
+    assert other.mixture_K.tolist() == [0.9, 0.1]
+
+
+def test_of_weights_that_choose_one_expert_only_that_is_computed(model: Model) -> None:
+    group = forecaster_groups(model)["stage"]
+    chosen_EK = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    alive_EK = torch.tensor([[True, False, True], [True, True, True]])
+    for member in group.members_ER[0]:
+        member.remove("wide")
+    share_mixtures(group, chosen_EK, alive_EK=alive_EK, alone=True)
+    inputs = torch.randn(2, 3, dtype=torch.float64)
+    for members_R, place in zip(group.members_ER, (1, 1), strict=True):
+        for member in members_R:
+            torch.testing.assert_close(member(inputs), member.experts[place](inputs))

@@ -1,0 +1,161 @@
+"""From forecasters and modules to what kernels compute: which expert is recognised as what, and what it reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from xnas.kernels import calls
+from xnas.space.forecaster import Forecaster
+from xnas.space.native.branches import Branch, DenseRound, Norm, SeparableRound
+from xnas.space.native.function import NodeFunction, Pool
+from xnas.space.native.shared_gradients import Key, SharedGradients
+from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
+
+
+class NativeNodes:
+    """Computes the nodes of one pass through a cell; poolings of a source serve all edges that leave it."""
+
+    def __init__(self) -> None:
+        self._pooled: dict[Key, tuple[Tensor, Tensor]] = {}
+        self._shared = SharedGradients()
+
+    def __call__(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
+        """The sum of the forecasters' mixtures, each of its own source."""
+        if all(forecaster.partial == 1 for forecaster in forecasters):
+            return self._mixed(forecasters, sources)
+        node: Tensor | None = None
+        for forecaster, source in zip(forecasters, sources, strict=True):
+            edge = forecaster.around(source, lambda part, f=forecaster: NativeNodes()._mixed([f], [part]))  # type: ignore[misc]
+            node = edge if node is None else node + edge
+        assert node is not None
+        return node
+
+    def _mixed(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
+        experts, edge_start = [], 0
+        for source, forecaster in enumerate(forecasters):
+            experts += [
+                _Expert(edge_start + place, source, module) for place, module in forecaster.computed()
+            ]
+            edge_start += len(forecaster.names)
+        if all(isinstance(expert.module, Zero) for expert in experts):
+            return torch.stack([f(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
+        weights = torch.cat([f.weights(x) for f, x in zip(forecasters, sources, strict=True)], dim=-1)
+        return self._node(experts, weights, sources)
+
+    def added(self, modules: Sequence[nn.Module], sources: Sequence[Tensor]) -> Tensor:
+        """The sum of modules' outputs, each of its own source."""
+        experts = [_Expert(place, place, module) for place, module in enumerate(modules)]
+        return self._node(experts, sources[0].new_ones(len(modules)), sources)
+
+    def _node(self, experts: Sequence["_Expert"], weights: Tensor, sources: Sequence[Tensor]) -> Tensor:
+        sources = [calls.dense(source) for source in sources]
+        read = _Read(list(sources), [(source, "") for source in range(len(sources))])
+        branches = [self._branch(expert, read) for expert in experts if not isinstance(expert.module, Zero)]
+        node: Tensor = NodeFunction.apply(
+            tuple(branches), self._shared.share(read.keys), weights, *read.tensors
+        )
+        return node
+
+    def _branch(self, expert: "_Expert", read: "_Read") -> Branch:
+        """How the node computes an expert; what that reads is added to `read`."""
+        place, source, module = expert.place, expert.source, expert.module
+        if isinstance(module, nn.Identity):
+            return Branch(place, source)
+        inputs = read.tensors[source]
+        if isinstance(module, Separable) and all(_by_batch(norm) for _, _, norm in module.rounds):
+            rounds = []
+            for depthwise, pointwise, norm in module.rounds:
+                weight = read.add(depthwise.weight)
+                read.add(pointwise.weight)
+                stride, dilation = depthwise.stride[0], depthwise.dilation[0]
+                rounds.append(SeparableRound(weight, stride, dilation, read.norm(norm)))
+            return Branch(place, source, norm=rounds[-1].norm, rounds=tuple(rounds))
+        if _is_relu_conv_norm(module):
+            conv, last = module[1], module[2]  # type: ignore[index]
+            step = DenseRound(read.add(conv.weight), conv.stride[0], read.norm(last))
+            return Branch(place, source, norm=step.norm, rounds=(step,))
+        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _is_pooling(module):
+            return Branch(place, read.add(Pool.apply(inputs, module, 0.0)[0]))
+        if isinstance(module, Pooled) and _by_batch(module[1]):
+            key = (source, str(module[0]))
+            if key not in self._pooled:
+                self._pooled[key] = Pool.apply(inputs, module[0], module[1].eps)
+            output, moments = self._pooled[key]
+            return Branch(place, read.add(output, key), moments, read.norm(module[1]))
+        if isinstance(module, FactorizedReduce) and _by_batch(module.norm):
+            return self._ready(place, module.reduced(inputs), module.norm, read)
+        if isinstance(module, nn.Sequential) and len(module) > 1 and _by_batch(module[-1]):
+            *layers, last = module
+            return self._ready(place, reduce(lambda x, layer: layer(x), layers, inputs), last, read)
+        return Branch(place, read.add(calls.dense(module(inputs))))
+
+    def _ready(self, place: int, output: Tensor, norm: nn.Module, read: "_Read") -> Branch:
+        assert isinstance(norm, nn.BatchNorm2d)
+        output = calls.dense(output)
+        moments = calls.moments(output.detach(), eps=norm.eps)
+        return Branch(place, read.add(output), moments, read.norm(norm))
+
+
+@dataclass(frozen=True)
+class _Expert:
+    """A module, where its weight u is among all, and which source it reads."""
+
+    place: int
+    source: int
+    module: nn.Module
+
+
+@dataclass
+class _Read:
+    """The tensors that a node reads; those that other nodes read too have a key."""
+
+    tensors: list[Tensor]
+    keys: list[Key | None]
+
+    def add(self, tensor: Tensor, key: Key | None = None) -> int:
+        """Its place."""
+        self.tensors.append(tensor)
+        self.keys.append(key)
+        return len(self.tensors) - 1
+
+    def norm(self, module: nn.Module) -> Norm:
+        """A norm, whose parameters are read if it has some."""
+        assert isinstance(module, nn.BatchNorm2d)
+        if not module.affine:
+            return Norm(module, None)
+        gain = self.add(module.weight)
+        self.add(module.bias)
+        return Norm(module, gain)
+
+
+def _by_batch(norm: nn.Module) -> bool:
+    """Whether it is a norm that takes the batch's statistics, in a way that is known here."""
+    return isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
+
+
+def _is_pooling(pool: nn.MaxPool2d | nn.AvgPool2d) -> bool:
+    """Whether the kernels know it: a square, padded to keep the size at stride 1, padding not counted."""
+    size = pool.kernel_size
+    if not isinstance(size, int) or size % 2 == 0 or pool.padding != size // 2 or pool.ceil_mode:
+        return False
+    return pool.dilation == 1 if isinstance(pool, nn.MaxPool2d) else not pool.count_include_pad
+
+
+def _is_relu_conv_norm(expert: nn.Module) -> bool:
+    """Whether it is a ReLU, a convolution that the kernels know, and a norm."""
+    if not isinstance(expert, nn.Sequential) or len(expert) != 3:
+        return False
+    relu, conv, norm = expert
+    if not isinstance(relu, nn.ReLU) or not isinstance(conv, nn.Conv2d) or not _by_batch(norm):
+        return False
+    half = tuple(size // 2 for size in conv.kernel_size)
+    simple = (
+        conv.bias is None
+        and conv.groups == 1
+        and conv.dilation == (1, 1)
+        and conv.stride[0] == conv.stride[1]
+    )
+    return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)

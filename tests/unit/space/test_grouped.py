@@ -1,0 +1,226 @@
+"""The grouped path computes what the plain supernet does: outputs, gradients of all network weights, and rewards.
+
+Everything in float64, within 1e-9. K: experts.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.accelerator import grouped
+from benchmarks.plain import plain_forecast, plain_logits
+from xnas import DartsSpace, StackPlan
+from xnas.experts.step_size import Feedback
+from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
+from xnas.space.grouped.nodes import GroupedNodes, grouped_node
+from xnas.space.node import NodePath, node_path, one_by_one
+from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
+from xnas.space.supernet import Supernet
+from xnas.space.vocabulary import EXPERTS, SEARCHABLE
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+PLAN = StackPlan(image_channels=2, num_classes=3, channels=4, cells=2, reductions=1)
+LABELS = torch.tensor([0, 2, 1])
+
+
+@pytest.fixture(autouse=True)
+def _grouped() -> Iterator[None]:
+    with grouped():
+        yield
+
+
+def supernet(
+    experts: Sequence[str], *, nodes: int = 2, partial: int = 1, seed: int = 0, plan: StackPlan = PLAN
+) -> Supernet:
+    """With the mixture weights of a search."""
+    torch.manual_seed(seed)
+    space = DartsSpace(num_nodes=nodes, experts=tuple(experts), partial_channels=partial)
+    found = space.supernet(plan).double()
+    for forecaster in forecasters_of(found):
+        forecaster.set_mixture(torch.rand(len(experts), dtype=torch.float64).softmax(dim=0))
+    return found
+
+
+def forecasters_of(model: nn.Module) -> list[Forecaster]:
+    return [module for module in model.modules() if isinstance(module, Forecaster)]
+
+
+def images(size: tuple[int, int] = (6, 6)) -> Tensor:
+    return torch.randn(3, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def gradients(outputs: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    found = torch.autograd.grad(outputs, inputs, allow_unused=True)
+    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
+
+
+def check_equal(model: Supernet, inputs: Tensor) -> None:
+    """A step of the weights, and rewards by sample and by batch."""
+    weights = list(model.parameters())
+    found, (expected, _) = model(inputs), plain_logits(model, inputs)
+    torch.testing.assert_close(found, expected, **CLOSE)
+    torch.testing.assert_close(
+        gradients(F.cross_entropy(found, LABELS), weights),
+        gradients(F.cross_entropy(expected, LABELS), weights),
+        **CLOSE,
+    )
+    model.requires_grad_(False)
+    feedbacks: tuple[Feedback, ...] = ("sample", "batch")
+    for feedback in feedbacks:
+        found_leaves, expected_leaves = rewards(model, inputs, feedback)
+        torch.testing.assert_close(found_leaves, expected_leaves, **CLOSE)
+    model.requires_grad_(True)
+
+
+def rewards(model: Supernet, inputs: Tensor, feedback: Feedback) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients by the mixture weights of every forecaster, found and plain."""
+
+    def loss(logits_BD: Tensor) -> Tensor:
+        return F.cross_entropy(logits_BD, LABELS, reduction="sum" if feedback == "sample" else "mean")
+
+    logits_BD, leaves = plain_logits(model, inputs, feedback=feedback)
+    expected = gradients(loss(logits_BD), list(leaves.values()))
+    with heard(list(leaves), per_sample=feedback == "sample"):
+        found = loss(model(inputs))
+        return gradients(found, [leaf(member) for member in leaves]), expected
+
+
+def heard(members: Sequence[Forecaster], *, per_sample: bool = True) -> AbstractContextManager[None]:
+    group = ForecasterGroup("all", tuple((member,) for member in members))
+    return listening({"all": group}, per_sample=per_sample)
+
+
+def leaf(member: Forecaster) -> Tensor:
+    assert member._leaf is not None
+    return member._leaf
+
+
+@pytest.mark.parametrize("size", [(6, 6), (7, 5), (8, 3), (2, 2), (1, 4)])
+@pytest.mark.parametrize("experts", [EXPERTS, SEARCHABLE], ids=["seven", "all"])
+def test_all_experts_on_every_edge_of_both_cells(experts: tuple[str, ...], size: tuple[int, int]) -> None:
+    check_equal(supernet(experts, nodes=3), images(size))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_survivors(seed: int) -> None:
+    model = supernet(SEARCHABLE, nodes=3, seed=seed, partial=(1, 1, 2, 4)[seed % 4])
+    chance = random.Random(seed)
+    for forecaster in forecasters_of(model):
+        for name in chance.sample(SEARCHABLE, chance.randint(0, len(SEARCHABLE) - 1)):
+            forecaster.remove(name)
+    check_equal(model, images((5 + seed % 3, 6)))
+
+
+@pytest.mark.parametrize("name", SEARCHABLE)
+def test_the_same_survivor_everywhere(name: str) -> None:
+    model = supernet(SEARCHABLE)
+    for forecaster in forecasters_of(model):
+        for other in SEARCHABLE:
+            if other != name:
+                forecaster.remove(other)
+    if name == "none":
+        assert torch.equal(model(images()), plain_logits(model, images())[0])
+    else:
+        check_equal(model, images())
+
+
+@pytest.mark.parametrize("partial", [2, 4])
+def test_partial_channels(partial: int) -> None:
+    check_equal(supernet(EXPERTS, partial=partial), images((7, 6)))
+
+
+def test_one_expert_chosen_on_every_edge() -> None:
+    model = supernet(SEARCHABLE, nodes=3)
+    for number, forecaster in enumerate(forecasters_of(model)):
+        forecaster.set_mixture(torch.eye(len(SEARCHABLE))[number % len(SEARCHABLE)], alone=True)
+    check_equal(model, images())
+
+
+def test_plans_follow_experts_that_leave_and_images_of_another_size() -> None:
+    model = supernet(EXPERTS)
+    check_equal(model, images())
+    check_equal(model, images((5, 4)))
+    for forecaster in forecasters_of(model)[::2]:
+        forecaster.remove("sep_conv_3x3")
+        forecaster.remove("skip_connect")
+    check_equal(model, images((5, 4)))
+
+
+def test_channels_last_changes_nothing() -> None:
+    model = supernet(EXPERTS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    check_equal(model, images().to(memory_format=torch.channels_last))
+
+
+def test_cells_may_be_computed_twice_to_save_memory() -> None:
+    check_equal(supernet(EXPERTS, plan=replace(PLAN, save_memory=True)), images())
+
+
+def user_experts() -> dict[str, nn.Module]:
+    """Experts that the path knows nothing of, beside some that it knows."""
+    return {
+        "ends in a norm": nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), SUPERNET_STYLE.norm(4)),
+        "learns its norm": nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+        "another eps": nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, 1e-3, affine=False)),
+        "only a norm": SUPERNET_STYLE.norm(4),
+        "bent": nn.Tanh(),
+        "sep": build_operation("sep_conv_3x3", 4, stride=1, style=SUPERNET_STYLE),
+        "network's sep": build_operation("sep_conv_3x3", 4, stride=1, style=NETWORK_STYLE),
+        "reduced": nn.Sequential(FactorizedReduce(4, 4, style=SUPERNET_STYLE), nn.Upsample(scale_factor=2)),
+        "pool": nn.AvgPool2d(3, stride=1, padding=1),
+        "skip": nn.Identity(),
+    }
+
+
+@pytest.mark.parametrize("partial", [1, 2])
+def test_experts_of_users_run_by_themselves(partial: int) -> None:
+    torch.manual_seed(0)
+    members = [
+        Forecaster(user_experts(), partial=partial, bypass=nn.AvgPool2d(1) if partial > 1 else None).double()
+        for _ in range(3)
+    ]
+    sources = [torch.randn(3, 4 * partial, 6, 6, dtype=torch.float64, requires_grad=True) for _ in members]
+    leaves = {member: member.mixture_K.expand(3, -1).clone().requires_grad_() for member in members}
+    forecasts = [plain_forecast(m, x, leaves[m]) for m, x in zip(members, sources, strict=True)]
+    expected = torch.stack(forecasts).sum(dim=0)
+    weights = [weight for member in members for weight in member.parameters()]
+    with heard(members):
+        found = grouped_node(members, sources)
+        found_gradients = gradients(found.square().sum(), [*sources, *weights, *map(leaf, members)])
+    torch.testing.assert_close(found, expected, **CLOSE)
+    inputs = [*sources, *weights, *leaves.values()]
+    torch.testing.assert_close(found_gradients, gradients(expected.square().sum(), inputs), **CLOSE)
+
+
+def test_under_autocast_moments_mixtures_and_rewards_are_in_full_precision() -> None:
+    model = supernet(EXPERTS).float()
+    inputs = images((8, 8)).float()
+    types = []
+    for cell in model.cells:
+        cell.register_forward_hook(lambda module, _, nodes: types.append(nodes.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, expected = rewards(model, inputs, "sample")
+    assert types == [torch.bfloat16] * len(model.cells)
+    in_full, _ = rewards(model, inputs, "sample")
+    for low, plain_low, full in zip(found, expected, in_full, strict=True):
+        assert low.dtype == torch.float32
+        assert not torch.equal(low, low.bfloat16().float())  # not rounded
+        assert not torch.equal(low, full)
+        assert (low - full).norm() <= 2 * (plain_low - full).norm() + 0.02 * full.norm()
+
+
+def test_it_is_picked_on_accelerators_while_training() -> None:
+    def picked(device: str, *, training: bool) -> NodePath:
+        features = cast(Tensor, SimpleNamespace(device=torch.device(device), dim=lambda: 4))
+        return node_path(features, training=training)
+
+    assert isinstance(picked("cuda", training=True), GroupedNodes)
+    assert isinstance(picked("mps", training=True), GroupedNodes)
+    assert picked("cuda", training=False) is picked("meta", training=True) is one_by_one
