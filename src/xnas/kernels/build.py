@@ -1,12 +1,7 @@
 """Compiles the kernels for this processor when they are first needed, and keeps them.
 
-<<<<<<< HEAD
-The user's own C++ compiler makes them in a few seconds: `$CXX` if that is set, else the first that is found. They lie
-in the user's cache, under a name that says what they were made of, so that a change of the source, the compiler or the
-=======
 The user's own C++ compiler makes them in seconds: `$CXX` if that is set, else the first that is found. They lie in the
 user's cache, under a name that says what they were made of, so that a change of the source, the compiler or the
->>>>>>> main
 processor makes new ones. Without a compiler everything works as well, by torch's own operations, but slower.
 """
 
@@ -47,17 +42,16 @@ def missing() -> str | None:
 
 def have_to_be_compiled() -> bool:
     """Whether the kernels for training are not there yet, and a compiler is."""
-    return compiler_name() is not None and not _place(_command(TYPES[torch.float32])).is_file()
+    try:
+        return not (cache_folder() / _name(_command(TYPES[torch.float32]))).is_file()
+    except OSError:
+        return False
 
 
 def compiler_name() -> str | None:
     """The compiler that makes the kernels, or None where there is none."""
     try:
-<<<<<<< HEAD
-        return (cache_folder() / _name(_command(TYPES[torch.float32]))).is_file()
-=======
         return shutil.which(_compiler()[0])
->>>>>>> main
     except OSError:
         return None
 

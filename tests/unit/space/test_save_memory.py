@@ -103,25 +103,6 @@ def test_in_a_network_a_batch_counts_once_in_the_averages_of_its_norms() -> None
         assert torch.equal(saving[name], value), name
 
 
-<<<<<<< HEAD
-@pytest.mark.parametrize("save_memory", [False, True])
-def test_what_is_inside_a_cell_is_let_go_of_before_the_backward_pass(
-    save_memory: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "xnas.space.supernet.node_path", lambda *given, **how: one_by_one
-    )  # hooks see every module
-    network = supernet(save_memory=save_memory)
-    inside: list[weakref.ref[Tensor]] = []
-    cell = network.cells[0]
-    expert = next(module for module in cell.forecasters.modules() if isinstance(module, nn.BatchNorm2d))  # type: ignore[union-attr]
-    handle = expert.register_forward_pre_hook(lambda module, given: inside.append(weakref.ref(given[0])))
-    loss = losses_of(network).sum()
-    assert (inside[0]() is None) == save_memory
-    loss.backward()
-    assert len(inside) == 1 + save_memory
-    handle.remove()
-=======
 def test_less_is_kept_for_the_backward_pass_and_every_cell_is_computed_twice() -> None:
     kept: dict[bool, int] = {}
     for save_memory in (False, True):
@@ -140,7 +121,6 @@ def test_less_is_kept_for_the_backward_pass_and_every_cell_is_computed_twice() -
         kept[save_memory] = sum(packed)
         assert len(calls) == 3 * (1 + save_memory)
     assert 0 < kept[True] < 0.25 * kept[False]
->>>>>>> main
 
 
 def test_nothing_is_computed_twice_where_no_gradient_is_asked_for() -> None:
