@@ -29,9 +29,9 @@ class _Shape(ctypes.Structure):
 
 
 def usable(images: Tensor) -> bool:
-    """Whether there are kernels for such images."""
+    """Whether there are kernels for such images, and autocast asks for no other type."""
     is_image = images.device.type == "cpu" and images.dim() == 4 and images.numel() > 0
-    return is_image and library(images.dtype) is not None
+    return is_image and not torch.is_autocast_enabled("cpu") and library(images.dtype) is not None
 
 
 def pays(weight: Tensor) -> bool:

@@ -72,7 +72,7 @@ class Forecaster(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x), and what went around them."""
-        return self.around(inputs, self._mixture)
+        return self.around(inputs, self.mixed)
 
     def around(self, inputs: Tensor, mixture: Callable[[Tensor], Tensor]) -> Tensor:
         """`mixture` of the channels that pass the experts, joined with those that do not."""
@@ -88,7 +88,8 @@ class Forecaster(nn.Module):
         experts = list(enumerate(self.experts))
         return experts if self._chosen is None else [experts[self._chosen]]
 
-    def _mixture(self, inputs: Tensor) -> Tensor:
+    def mixed(self, inputs: Tensor) -> Tensor:
+        """The mixture of the experts' outputs for the channels that pass them."""
         weights = self.weights(inputs)
         if self._chosen is not None:
             weights = weights[..., self._chosen : self._chosen + 1]

@@ -6,8 +6,8 @@ are both such stacks, of different cells.
 B: samples; C H W: channels, height, width; D: classes.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import get_args
@@ -168,24 +168,31 @@ def _run_twice(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last
 
 
 def _first_and_second(cell: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _averages_kept(cell)
+    return nullcontext(), _AveragesKept(cell)
 
 
-@contextmanager
-def _averages_kept(cell: nn.Module) -> Iterator[None]:
-    """Within it the norms' running averages are copies: a batch that is computed twice counts once."""
-    kept = [
-        (norm, name, buffer)
-        for norm in cell.modules()
-        if isinstance(norm, nn.BatchNorm2d)
-        for name, buffer in norm.named_buffers(recurse=False)
-    ]
-    for norm, name, buffer in kept:
-        setattr(norm, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for norm, name, buffer in kept:
+class _AveragesKept(AbstractContextManager[None]):
+    """Within it the norms' running averages are copies: a batch that is computed twice counts once.
+
+    It may be entered for every backward pass through the same graph.
+    """
+
+    def __init__(self, cell: nn.Module) -> None:
+        self._cell = cell
+        self._kept: list[tuple[nn.Module, str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        self._kept = [
+            (norm, name, buffer)
+            for norm in self._cell.modules()
+            if isinstance(norm, nn.BatchNorm2d)
+            for name, buffer in norm.named_buffers(recurse=False)
+        ]
+        for norm, name, buffer in self._kept:
+            setattr(norm, name, buffer.clone())
+
+    def __exit__(self, *error: object) -> None:
+        for norm, name, buffer in self._kept:
             setattr(norm, name, buffer)
 
 

@@ -4,8 +4,7 @@ Everything in float64, within 1e-9. K: experts.
 """
 
 import random
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
@@ -13,94 +12,33 @@ from typing import cast
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_forecast, plain_logits
-from xnas import DartsSpace, StackPlan
-from xnas.experts.step_size import Feedback
-from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
+from xnas.space.forecaster import Forecaster
 from xnas.space.grouped.nodes import GroupedNodes, grouped_node
 from xnas.space.node import NodePath, node_path, one_by_one
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
-from xnas.space.supernet import Supernet
 from xnas.space.vocabulary import EXPERTS, SEARCHABLE
 
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
-PLAN = StackPlan(image_channels=2, num_classes=3, channels=4, cells=2, reductions=1)
-LABELS = torch.tensor([0, 2, 1])
+from .equality import (
+    CLOSE,
+    PLAN,
+    check_equal,
+    forecasters_of,
+    gradients,
+    heard,
+    images,
+    leaf,
+    rewards,
+    supernet,
+)
 
 
 @pytest.fixture(autouse=True)
 def _grouped() -> Iterator[None]:
     with grouped():
         yield
-
-
-def supernet(
-    experts: Sequence[str], *, nodes: int = 2, partial: int = 1, seed: int = 0, plan: StackPlan = PLAN
-) -> Supernet:
-    """With the mixture weights of a search."""
-    torch.manual_seed(seed)
-    space = DartsSpace(num_nodes=nodes, experts=tuple(experts), partial_channels=partial)
-    found = space.supernet(plan).double()
-    for forecaster in forecasters_of(found):
-        forecaster.set_mixture(torch.rand(len(experts), dtype=torch.float64).softmax(dim=0))
-    return found
-
-
-def forecasters_of(model: nn.Module) -> list[Forecaster]:
-    return [module for module in model.modules() if isinstance(module, Forecaster)]
-
-
-def images(size: tuple[int, int] = (6, 6)) -> Tensor:
-    return torch.randn(3, 2, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-
-
-def gradients(outputs: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(outputs, inputs, allow_unused=True)
-    return [torch.zeros_like(x) if g is None else g for x, g in zip(inputs, found, strict=True)]
-
-
-def check_equal(model: Supernet, inputs: Tensor) -> None:
-    """A step of the weights, and rewards by sample and by batch."""
-    weights = list(model.parameters())
-    found, (expected, _) = model(inputs), plain_logits(model, inputs)
-    torch.testing.assert_close(found, expected, **CLOSE)
-    torch.testing.assert_close(
-        gradients(F.cross_entropy(found, LABELS), weights),
-        gradients(F.cross_entropy(expected, LABELS), weights),
-        **CLOSE,
-    )
-    model.requires_grad_(False)
-    feedbacks: tuple[Feedback, ...] = ("sample", "batch")
-    for feedback in feedbacks:
-        found_leaves, expected_leaves = rewards(model, inputs, feedback)
-        torch.testing.assert_close(found_leaves, expected_leaves, **CLOSE)
-    model.requires_grad_(True)
-
-
-def rewards(model: Supernet, inputs: Tensor, feedback: Feedback) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients by the mixture weights of every forecaster, found and plain."""
-
-    def loss(logits_BD: Tensor) -> Tensor:
-        return F.cross_entropy(logits_BD, LABELS, reduction="sum" if feedback == "sample" else "mean")
-
-    logits_BD, leaves = plain_logits(model, inputs, feedback=feedback)
-    expected = gradients(loss(logits_BD), list(leaves.values()))
-    with heard(list(leaves), per_sample=feedback == "sample"):
-        found = loss(model(inputs))
-        return gradients(found, [leaf(member) for member in leaves]), expected
-
-
-def heard(members: Sequence[Forecaster], *, per_sample: bool = True) -> AbstractContextManager[None]:
-    group = ForecasterGroup("all", tuple((member,) for member in members))
-    return listening({"all": group}, per_sample=per_sample)
-
-
-def leaf(member: Forecaster) -> Tensor:
-    assert member._leaf is not None
-    return member._leaf
 
 
 @pytest.mark.parametrize("size", [(6, 6), (7, 5), (8, 3), (2, 2), (1, 4)])

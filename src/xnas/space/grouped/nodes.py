@@ -109,7 +109,7 @@ class GroupedNodes:
         bundles: Sequence[Tensor],
     ) -> Tensor:
         if not (plan.normed or plan.raw):  # nothing but zeros
-            return torch.stack([f._mixture(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
+            return torch.stack([f.mixed(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
         normed_singles = [_single(single, sources) for single in plan.normed_singles]
         raw_singles = [_single(single, sources) for single in plan.raw_singles]
         low = low_type(sources[0])

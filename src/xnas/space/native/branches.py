@@ -26,7 +26,12 @@ class Norm:
     gain: int | None
 
     def complete(self, norm_4C: Tensor, tensors: Sequence[Tensor], *, num: int) -> Tensor:
-        """A batch's norm with gains and offsets; of `num` values for each channel, it enters the running averages."""
+        """A batch's norm with gains and offsets; of `num` values for each channel, it enters the running averages.
+
+        Raises ValueError for a single value, of which no norm leaves anything.
+        """
+        if num < 2:
+            raise ValueError("a norm got one value of each channel; use a larger batch, or larger images")
         if self.gain is not None:
             norm_4C[2].copy_(tensors[self.gain])
             norm_4C[3].copy_(tensors[self.gain + 1])
@@ -36,7 +41,7 @@ class Norm:
             assert module.running_var is not None
             assert module.num_batches_tracked is not None
             assert module.momentum is not None
-            variance_C = (norm_4C[1] ** -2 - module.eps) * (num / max(num - 1, 1))
+            variance_C = (norm_4C[1] ** -2 - module.eps) * (num / (num - 1))
             module.running_mean.lerp_(norm_4C[0].to(module.running_mean), module.momentum)
             module.running_var.lerp_(variance_C.to(module.running_var), module.momentum)
             module.num_batches_tracked += 1
@@ -44,10 +49,9 @@ class Norm:
 
     def learn(self, by_gain_C: Tensor, by_offset_C: Tensor, gradients: "Gradients") -> None:
         """Its parameters' gradients."""
-        if self.gain is not None and gradients.needed[self.gain]:
+        if self.gain is not None:
             like = gradients.tensors[self.gain]
-            gradients.by_tensor[self.gain] = by_gain_C.to(like.dtype)
-            gradients.by_tensor[self.gain + 1] = by_offset_C.to(like.dtype)
+            gradients.by_tensor[self.gain : self.gain + 2] = by_gain_C.to(like), by_offset_C.to(like)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class SeparableRound:
         by_inputs = torch.empty_like(inputs) if onto is None else onto
         by_norm, by_weights = calls.separable_backward(
             inputs, weights, norm=before, stride=self.stride, dilation=self.dilation, gradient=passed,
-            by_inputs=by_inputs, adds=onto is not None, learns=gradients.needed[self.weight],
+            by_inputs=by_inputs, adds=onto is not None, learns=any(gradients.needed[self.weight : self.weight + 2]),
         )  # fmt: skip
         gradients.by_tensor[self.weight : self.weight + 2] = by_weights
         if by_norm is not None:
@@ -135,6 +139,16 @@ class Branch:
     """The norm after everything else; None: the expert ends without one."""
     rounds: tuple[Round, ...] = ()
 
+    def places(self) -> Iterator[int]:
+        """Of all that it reads, among a node's tensors."""
+        yield self.tensor
+        for step in self.rounds:
+            yield step.weight
+            if isinstance(step, SeparableRound):
+                yield step.weight + 1
+            if step.norm.gain is not None:
+                yield from (step.norm.gain, step.norm.gain + 1)
+
 
 Stages = list[tuple[Tensor, Tensor | None]]
 """What an expert computes round by round: outputs before the norm, and the norm."""
@@ -176,7 +190,7 @@ class Gradients:
             if self.needed[branch.tensor]:
                 self._add_ready(branch, stages[0][0], gradient, by_output_3C)
             return
-        if not self.needed[branch.rounds[0].weight] and not self.needed[branch.tensor]:
+        if not any(self.needed[place] for place in branch.places()):
             return
         inputs = [(self.tensors[branch.tensor], None), *stages[:-1]]
         passed: Passed | None = (gradient, stages[-1][0], by_output_3C)

@@ -13,6 +13,7 @@ from xnas.space.forecaster import Forecaster
 from xnas.space.native.branches import Branch, DenseRound, Norm, SeparableRound
 from xnas.space.native.function import NodeFunction, Pool
 from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
+from xnas.space.operations import Norm as BatchNorm
 
 Key = tuple[int, str]
 """Of a tensor that several nodes read: the number of the source, and what was computed from it."""
@@ -48,7 +49,7 @@ class NativeNodes:
             ]
             edge_start += len(forecaster.names)
         if all(isinstance(expert.module, Zero) for expert in experts):
-            return torch.stack([f(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
+            return torch.stack([f.mixed(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
         weights = torch.cat([f.weights(x) for f, x in zip(forecasters, sources, strict=True)], dim=-1)
         return self._node(experts, weights, sources)
 
@@ -95,9 +96,9 @@ class NativeNodes:
             conv, last = module[1], module[2]  # type: ignore[index]
             step = DenseRound(read.add(conv.weight), conv.stride[0], read.norm(last))
             return Branch(place, source, norm=step.norm, rounds=(step,))
-        if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _is_pooling(module):
+        if _is_pooling(module):
             return Branch(place, read.add(Pool.apply(inputs, module, 0.0)[0]))
-        if isinstance(module, Pooled) and _by_batch(module[1]):
+        if isinstance(module, Pooled) and _is_pooling(module[0]) and _by_batch(module[1]):
             key = (source, f"{module[0]}, {module[1].eps}")
             if key not in self._pooled:
                 self._pooled[key] = Pool.apply(inputs, module[0], module[1].eps)
@@ -105,8 +106,8 @@ class NativeNodes:
             return Branch(place, self._add_shared(key, output, read), moments, read.norm(module[1]))
         if isinstance(module, FactorizedReduce) and _by_batch(module.norm):
             return self._ready(place, module.reduced(inputs), module.norm, read)
-        if isinstance(module, nn.Sequential) and len(module) > 1 and _by_batch(module[-1]):
-            *layers, last = module
+        if len(layers := _layers(module)) > 1 and _by_batch(layers[-1]):
+            *layers, last = layers
             return self._ready(place, reduce(lambda x, layer: layer(x), layers, inputs), last, read)
         return Branch(place, read.add(calls.dense(module(inputs))))
 
@@ -150,7 +151,8 @@ class _Read:
 
 def _by_batch(norm: nn.Module) -> bool:
     """Whether it is a norm that takes the batch's statistics, in a way that is known here."""
-    return isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
+    known = type(norm).forward in (nn.BatchNorm2d.forward, BatchNorm.forward)
+    return known and isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
 
 
 def _is_separable(expert: nn.Module) -> TypeGuard[Separable]:
@@ -160,27 +162,46 @@ def _is_separable(expert: nn.Module) -> TypeGuard[Separable]:
     )
 
 
-def _is_pooling(pool: nn.MaxPool2d | nn.AvgPool2d) -> bool:
+def _is_pooling(pool: nn.Module) -> TypeGuard[nn.MaxPool2d | nn.AvgPool2d]:
     """Whether the kernels know it: a square, padded to keep the size at stride 1, padding not counted."""
-    size = pool.kernel_size
-    if not isinstance(size, int) or size % 2 == 0 or pool.padding != size // 2 or pool.ceil_mode:
+    if not isinstance(pool, nn.MaxPool2d | nn.AvgPool2d):
         return False
-    return pool.dilation == 1 if isinstance(pool, nn.MaxPool2d) else not pool.count_include_pad
+    size = pool.kernel_size
+    if not isinstance(size, int) or not isinstance(pool.stride, int) or size % 2 == 0:
+        return False
+    if pool.padding != size // 2 or pool.ceil_mode:
+        return False
+    if isinstance(pool, nn.MaxPool2d):
+        return pool.dilation == 1 and not pool.return_indices
+    return not pool.count_include_pad and pool.divisor_override is None
+
+
+def _layers(expert: nn.Module) -> list[nn.Module]:
+    """What it computes one after the other; nothing where a class of its own may compute something else."""
+    return list(expert) if isinstance(expert, nn.Sequential) and _is_plain(expert, nn.Sequential) else []
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether it computes what its kind does, and nothing is hooked on that changes its weights before."""
+    return type(module).forward is kind.forward and not module._forward_pre_hooks
 
 
 def _is_relu_conv_norm(expert: nn.Module) -> bool:
     """Whether it is a ReLU, a convolution that the kernels know, and a norm."""
-    if not isinstance(expert, nn.Sequential) or len(expert) != 3:
+    layers = _layers(expert)
+    if len(layers) != 3:
         return False
-    relu, conv, norm = expert
+    relu, conv, norm = layers
     if not isinstance(relu, nn.ReLU) or not isinstance(conv, nn.Conv2d) or not _by_batch(norm):
         return False
     half = tuple(size // 2 for size in conv.kernel_size)
     simple = (
-        conv.bias is None
+        _is_plain(conv, nn.Conv2d)
+        and conv.bias is None
         and conv.groups == 1
         and conv.dilation == (1, 1)
         and conv.stride[0] == conv.stride[1]
+        and conv.padding_mode == "zeros"
         and calls.pays(conv.weight)
     )
     return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)
