@@ -16,6 +16,8 @@ from torch import Tensor
 
 from xnas.kernels.build import library
 
+LARGEST = 2**16
+
 
 class _Shape(ctypes.Structure):
     _fields_ = tuple(
@@ -30,6 +32,11 @@ def usable(images: Tensor) -> bool:
     """Whether there are kernels for such images."""
     is_image = images.device.type == "cpu" and images.dim() == 4 and images.numel() > 0
     return is_image and library(images.dtype) is not None
+
+
+def pays(weight: Tensor) -> bool:
+    """Whether kernels are faster than torch's with so many weights: gradients of more leave the caches."""
+    return weight.numel() <= LARGEST
 
 
 def dense(images_BCHW: Tensor) -> Tensor:

@@ -163,12 +163,12 @@ def restore(branch: Branch, kept: Iterator[Tensor]) -> Stages:
 
 
 class Gradients:
-    """Gradients by a node's tensors, gathered branch by branch."""
+    """Gradients by a node's tensors: added branch by branch to those that `by_tensor` begins with, in place."""
 
     def __init__(
-        self, tensors: Sequence[Tensor], needed: Sequence[bool], *, begun: list[Tensor | None]
+        self, tensors: Sequence[Tensor], needed: Sequence[bool], by_tensor: list[Tensor | None]
     ) -> None:
-        self.tensors, self.needed, self.by_tensor = tensors, needed, begun
+        self.tensors, self.needed, self.by_tensor = tensors, needed, by_tensor
 
     def add(self, branch: Branch, stages: Stages, gradient: Tensor, by_output_3C: Tensor) -> None:
         """Those of one expert, from the gradient by the node."""

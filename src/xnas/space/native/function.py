@@ -18,17 +18,21 @@ from torch.autograd.function import once_differentiable
 
 from xnas.kernels import calls
 from xnas.space.native.branches import Branch, Gradients, compute, restore
-from xnas.space.native.shared_gradients import Share
 
 
 class NodeFunction(torch.autograd.Function):
-    """tensors: the sources, then whatever else branches read and the weights of their rounds."""
+    """tensors: the sources, then whatever else branches read and the weights of their rounds.
+
+    Those that the next node of the cell reads too, at the places `shared`, come out beside the node, for that to read.
+    So their gradients go from node to node, and each adds its own in place: sums of gradients are not made anew.
+    Nothing else may read them.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, branches: tuple[Branch, ...], share: Share, weights: Tensor, *tensors: Tensor
-    ) -> Tensor:
-        """The node, (B, C, H, W)."""
+        ctx: Any, branches: tuple[Branch, ...], shared: tuple[int, ...], weights: Tensor, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The node, (B, C, H, W), and the tensors at the places `shared`."""
         computed = [compute(branch, tensors) for branch in branches]
         outputs = [stages[-1][0] for stages in computed]
         norms_K4C = _norms([stages[-1][1] for stages in computed], channels=outputs[0].shape[1])
@@ -36,15 +40,21 @@ class NodeFunction(torch.autograd.Function):
         mean_KC, rstd_KC, gain_KC, offset_KC = norms_K4C.unbind(dim=1)
         coefficients_KC = u_K1 * gain_KC * rstd_KC
         constant_C = (u_K1 * offset_KC - coefficients_KC * mean_KC).sum(dim=0)
-        ctx.branches, ctx.share, ctx.num_tensors = branches, share, len(tensors)
+        ctx.branches, ctx.shared, ctx.num_tensors = branches, shared, len(tensors)
+        ctx.set_materialize_grads(False)
         kept = [kept for stages in computed for stage in stages for kept in stage if kept is not None]
         ctx.save_for_backward(weights, norms_K4C, *tensors, *kept)
-        return calls.mix(outputs, coefficients_KC, constant_C)
+        return calls.mix(outputs, coefficients_KC, constant_C), *(tensors[place] for place in shared)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor | None, *by_shared: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients by the mixture weights, sample by sample if they are so, and by all tensors."""
+        by_tensor: list[Tensor | None] = [None] * ctx.num_tensors
+        for place, begun in zip(ctx.shared, by_shared, strict=True):
+            by_tensor[place] = begun
+        if gradient is None:  # the loss reads later nodes alone
+            return None, None, None, *by_tensor
         weights, norms_K4C, *saved = ctx.saved_tensors
         tensors, kept = saved[: ctx.num_tensors], iter(saved[ctx.num_tensors :])
         computed = [restore(branch, kept) for branch in ctx.branches]
@@ -64,7 +74,7 @@ class NodeFunction(torch.autograd.Function):
             by_weights = torch.zeros_like(weights)
             places = [branch.place for branch in ctx.branches]
             by_weights[..., places] = by_weights_BK if weights.dim() == 2 else by_weights_BK.sum(dim=0)
-        gradients = Gradients(tensors, ctx.needs_input_grad[3:], begun=ctx.share.begin())
+        gradients = Gradients(tensors, ctx.needs_input_grad[3:], by_tensor)
         if any(branch.norm is not None and branch.norm.gain is not None for branch in ctx.branches):
             by_gains_KC, by_offsets_KC = (
                 u_K[:, None] * projected_KBC.sum(dim=1),
@@ -75,7 +85,7 @@ class NodeFunction(torch.autograd.Function):
                     branch.norm.learn(by_gain_C, by_offset_C, gradients)
         for branch, stages, by_output_3C in zip(ctx.branches, computed, by_outputs_K3C.unbind(), strict=True):
             gradients.add(branch, stages, gradient, by_output_3C)
-        return None, None, by_weights, *ctx.share.end(gradients.by_tensor)
+        return None, None, by_weights, *by_tensor
 
 
 def _norms(norms: Sequence[Tensor | None], *, channels: int) -> Tensor:

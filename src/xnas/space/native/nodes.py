@@ -1,8 +1,9 @@
 """From forecasters and modules to what kernels compute: which expert is recognised as what, and what it reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +12,22 @@ from xnas.kernels import calls
 from xnas.space.forecaster import Forecaster
 from xnas.space.native.branches import Branch, DenseRound, Norm, SeparableRound
 from xnas.space.native.function import NodeFunction, Pool
-from xnas.space.native.shared_gradients import Key, SharedGradients
 from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
+
+Key = tuple[int, str]
+"""Of a tensor that several nodes read: the number of the source, and what was computed from it."""
 
 
 class NativeNodes:
-    """Computes the nodes of one pass through a cell; poolings of a source serve all edges that leave it."""
+    """Computes the nodes of one pass through a cell, which read the same sources and more and more of them.
+
+    Sources are made dense once, and their poolings serve all edges that leave them.
+    """
 
     def __init__(self) -> None:
+        self._sources: list[Tensor] = []
         self._pooled: dict[Key, tuple[Tensor, Tensor]] = {}
-        self._shared = SharedGradients()
+        self._handed_on: dict[Key, Tensor] = {}
 
     def __call__(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
         """The sum of the forecasters' mixtures, each of its own source."""
@@ -51,21 +58,32 @@ class NativeNodes:
         return self._node(experts, sources[0].new_ones(len(modules)), sources)
 
     def _node(self, experts: Sequence["_Expert"], weights: Tensor, sources: Sequence[Tensor]) -> Tensor:
-        sources = [calls.dense(source) for source in sources]
-        read = _Read(list(sources), [(source, "") for source in range(len(sources))])
+        self._sources += [calls.dense(source) for source in sources[len(self._sources) :]]
+        read = _Read()
+        for number, source in enumerate(self._sources):
+            self._add_shared((number, ""), source, read)
         branches = [self._branch(expert, read) for expert in experts if not isinstance(expert.module, Zero)]
-        node: Tensor = NodeFunction.apply(
-            tuple(branches), self._shared.share(read.keys), weights, *read.tensors
-        )
+        shared = {place: key for place, key in read.keys.items() if read.tensors[place].requires_grad}
+        if not torch.is_grad_enabled():
+            shared = {}
+        node: Tensor
+        node, *handed_on = NodeFunction.apply(tuple(branches), tuple(shared), weights, *read.tensors)
+        self._handed_on.update(zip(shared.values(), handed_on, strict=True))
         return node
+
+    def _add_shared(self, key: Key, tensor: Tensor, read: "_Read") -> int:
+        """Read a tensor that later nodes read too, as the node before has handed it on."""
+        place = read.add(self._handed_on.get(key, tensor))
+        read.keys[place] = key
+        return place
 
     def _branch(self, expert: "_Expert", read: "_Read") -> Branch:
         """How the node computes an expert; what that reads is added to `read`."""
         place, source, module = expert.place, expert.source, expert.module
         if isinstance(module, nn.Identity):
             return Branch(place, source)
-        inputs = read.tensors[source]
-        if isinstance(module, Separable) and all(_by_batch(norm) for _, _, norm in module.rounds):
+        inputs = self._sources[source]
+        if _is_separable(module):
             rounds = []
             for depthwise, pointwise, norm in module.rounds:
                 weight = read.add(depthwise.weight)
@@ -80,11 +98,11 @@ class NativeNodes:
         if isinstance(module, nn.MaxPool2d | nn.AvgPool2d) and _is_pooling(module):
             return Branch(place, read.add(Pool.apply(inputs, module, 0.0)[0]))
         if isinstance(module, Pooled) and _by_batch(module[1]):
-            key = (source, str(module[0]))
+            key = (source, f"{module[0]}, {module[1].eps}")
             if key not in self._pooled:
                 self._pooled[key] = Pool.apply(inputs, module[0], module[1].eps)
             output, moments = self._pooled[key]
-            return Branch(place, read.add(output, key), moments, read.norm(module[1]))
+            return Branch(place, self._add_shared(key, output, read), moments, read.norm(module[1]))
         if isinstance(module, FactorizedReduce) and _by_batch(module.norm):
             return self._ready(place, module.reduced(inputs), module.norm, read)
         if isinstance(module, nn.Sequential) and len(module) > 1 and _by_batch(module[-1]):
@@ -110,15 +128,14 @@ class _Expert:
 
 @dataclass
 class _Read:
-    """The tensors that a node reads; those that other nodes read too have a key."""
+    """The tensors that a node reads, and by their places the keys of those that other nodes read too."""
 
-    tensors: list[Tensor]
-    keys: list[Key | None]
+    tensors: list[Tensor] = field(default_factory=list)
+    keys: dict[int, Key] = field(default_factory=dict)
 
-    def add(self, tensor: Tensor, key: Key | None = None) -> int:
+    def add(self, tensor: Tensor) -> int:
         """Its place."""
         self.tensors.append(tensor)
-        self.keys.append(key)
         return len(self.tensors) - 1
 
     def norm(self, module: nn.Module) -> Norm:
@@ -134,6 +151,13 @@ class _Read:
 def _by_batch(norm: nn.Module) -> bool:
     """Whether it is a norm that takes the batch's statistics, in a way that is known here."""
     return isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
+
+
+def _is_separable(expert: nn.Module) -> TypeGuard[Separable]:
+    """Whether it is a separable convolution, in a size that is for the kernels."""
+    return isinstance(expert, Separable) and all(
+        calls.pays(pointwise.weight) and _by_batch(norm) for _, pointwise, norm in expert.rounds
+    )
 
 
 def _is_pooling(pool: nn.MaxPool2d | nn.AvgPool2d) -> bool:
@@ -157,5 +181,6 @@ def _is_relu_conv_norm(expert: nn.Module) -> bool:
         and conv.groups == 1
         and conv.dilation == (1, 1)
         and conv.stride[0] == conv.stride[1]
+        and calls.pays(conv.weight)
     )
     return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)
