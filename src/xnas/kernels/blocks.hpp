@@ -104,12 +104,12 @@ struct Blocks {
                 numbers(to)[r * padded + c] = c < channels ? T(values[r * channels + c]) : T(0);
     }
 
-    // One number of the sum over chunks, which lie `size` vectors apart. Always in their order: the same bits.
-    static T total(const Vec* by_chunk, long size, int chunks, long at)
+    // The sum over chunks, which lie `size` vectors apart, in place of the first. Always in their order: the same bits.
+    static const T* total(Vec* by_chunk, long size, int chunks)
     {
-        double sum = 0;
-        for (int chunk = 0; chunk < chunks; chunk++) sum += numbers(by_chunk + size * chunk)[at];
-        return T(sum);
+        for (int chunk = 1; chunk < chunks; chunk++)
+            for (long v = 0; v < size; v++) by_chunk[v] += by_chunk[size * chunk + v];
+        return numbers(by_chunk);
     }
 
 private:

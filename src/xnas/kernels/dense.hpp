@@ -138,14 +138,14 @@ private:
         }
     }
 
-    void add_chunks(const Vec* by_chunk, int chunks, T* by_weights) const
+    void add_chunks(Vec* by_chunk, int chunks, T* by_weights) const
     {
+        const T* total = B::total(by_chunk, weights_size, chunks);
         for (int k = 0; k < s.taps; k++)
             for (int o = 0; o < out_channels; o++)
                 for (int i = 0; i < s.channels; i++) {
                     const long row = (long(k) * s.channels + i) * out_vectors;
-                    by_weights[(long(o) * s.channels + i) * s.taps + k] =
-                        B::total(by_chunk, weights_size, chunks, row * V::lanes + o);
+                    by_weights[(long(o) * s.channels + i) * s.taps + k] = total[row * V::lanes + o];
                 }
     }
 };

@@ -207,16 +207,16 @@ private:
         }
     }
 
-    void add_chunks(const Vec* by_chunk, int chunks, T* by_depthwise, T* by_pointwise) const
+    void add_chunks(Vec* by_chunk, int chunks, T* by_depthwise, T* by_pointwise) const
     {
         const Layout& s = shape;
         const int C = s.channels;
         const long by_size = long(s.taps) * s.vectors + s.matrix;
-        const auto total = [&](long at) { return B::total(by_chunk, by_size, chunks, at); };
+        const T* total = B::total(by_chunk, by_size, chunks);
         for (int c = 0; c < C; c++)
-            for (int k = 0; k < s.taps; k++) by_depthwise[c * s.taps + k] = total(long(k) * s.padded + c);
+            for (int k = 0; k < s.taps; k++) by_depthwise[c * s.taps + k] = total[long(k) * s.padded + c];
         for (int o = 0; o < C; o++)
             for (int i = 0; i < C; i++)
-                by_pointwise[long(o) * C + i] = total((long(s.taps) + i) * s.padded + o);
+                by_pointwise[long(o) * C + i] = total[(long(s.taps) + i) * s.padded + o];
     }
 };
