@@ -13,7 +13,7 @@ from benchmarks.plain import plain
 from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas import Network, published_genotype
 from xnas.engine.config import RetrainConfig
-from xnas.engine.descent import build_sgd
+from xnas.engine.descent import build_sgd, learned_by
 from xnas.engine.plans import network_plan
 from xnas.engine.runtime import make_repeatable
 from xnas.space.network import NetworkCell
@@ -74,7 +74,7 @@ class Step:
         """One step of the weights."""
         self.weights.zero_grad(set_to_none=True)
         F.cross_entropy(self.forward(self.images), self.labels).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.clip_norm)
+        nn.utils.clip_grad_norm_(learned_by(self.weights), self.clip_norm)
         self.weights.step()
 
 

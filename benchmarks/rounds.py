@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from benchmarks.plain import Leaves, plain_logits
 from xnas import XNAS, DartsSpace, StackPlan
 from xnas.engine.config import SearchConfig
-from xnas.engine.descent import build_sgd
+from xnas.engine.descent import build_sgd, learned_by
 from xnas.engine.runtime import autocast, make_repeatable
 from xnas.experts.step_size import Feedback
 from xnas.space.vocabulary import EXPERTS
@@ -121,7 +121,7 @@ class Round(ABC):
         self.weights.zero_grad(set_to_none=True)
         loss = F.cross_entropy(self.logits(), self.labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        nn.utils.clip_grad_norm_(learned_by(self.weights), self.config.clip_norm)
         self.weights.step()
 
     def round(self) -> None:

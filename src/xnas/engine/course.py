@@ -152,7 +152,6 @@ class Course(ABC):
     def descend(self, batch: Batch, images: Images) -> None:
         """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
         descend(
-            self.network,
             self.weights,
             batch,
             forecast=self.forecast,

@@ -33,8 +33,12 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def learned_by(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The weights that an optimizer steps. It has them at hand; a walk through a supernet's modules takes a while."""
+    return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
 def descend(
-    network: nn.Module,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
@@ -53,7 +57,7 @@ def descend(
     logits = forecast(batch.images_BCHW)
     loss = F.cross_entropy(logits, batch.labels_B)
     loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+    norm = nn.utils.clip_grad_norm_(learned_by(optimizer), clip_norm)
     if not (loss.isfinite() & norm.isfinite()):
         with torch.no_grad():
             losses_B = F.cross_entropy(logits, batch.labels_B, reduction="none")

@@ -7,7 +7,7 @@ next mixture weights. It follows torch's habits: `measure` gathers gradients as 
 E: indices of a group; K: experts of each; R: replicas; B: samples.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -64,6 +64,7 @@ class ArchitectureOptimizer:
         self.groups: dict[str, ForecasterGroup] = forecaster_groups(model)
         self.feedback: Feedback = feedback
         self._model = model
+        self._parameters: list[nn.Parameter] | None = None
         self._weight_optimizer = weight_optimizer
         self._names = {name: group.members_ER[0][0].names for name, group in self.groups.items()}
         self._gradients: dict[str, list[Tensor]] = {name: [] for name in self.groups}
@@ -155,8 +156,14 @@ class ArchitectureOptimizer:
     def _measure(self, closure: Closure, training: Closure | None) -> tuple[Tensor, Measured]:
         """The losses, and what every group learns from; rules of second order put their own in its place."""
         del training  # first order: the network weights are taken as given
-        with frozen(self._model):
+        with frozen(self._network_weights()):
             return self._listen(closure)
+
+    def _network_weights(self) -> list[nn.Parameter]:
+        """The model's parameters, asked for once until an expert leaves: a walk through a supernet takes a while."""
+        if self._parameters is None:
+            self._parameters = list(self._model.parameters())
+        return self._parameters
 
     def _listen(self, closure: Closure) -> tuple[Tensor, Measured]:
         """The losses of a pass, detached, and their gradients by the mixture weights.
@@ -228,6 +235,7 @@ class ArchitectureOptimizer:
                 ]
                 for expert in [expert for expert in members_R[0].names if expert not in kept]:
                     removed.append((name, index, expert))
+                    self._parameters = None
                     for member in members_R:
                         forget_parameters(self._weight_optimizer, member.remove(expert))
             self._hand_over(name)
@@ -264,9 +272,9 @@ def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Within it the model's parameters need no gradients: a reward pass does not pay for them."""
-    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within it the parameters need no gradients: a reward pass does not pay for them."""
+    free = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in free:
         parameter.requires_grad_(False)
     try:

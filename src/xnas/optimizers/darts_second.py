@@ -82,10 +82,10 @@ class DartsSecondOrder(Darts):
             if length == 0:  # no rate, or a validation loss that no weight changes
                 return losses_B, ahead
             eps = EPSILON / length
-            with frozen(self._model), _same_randomness(weights):
+            with frozen(self._network_weights()), _same_randomness(weights):
                 _place(weights, here, direction, eps)
                 _, above = self._listen(training)
-            with frozen(self._model):
+            with frozen(self._network_weights()):
                 _place(weights, here, direction, -eps)
                 _, below = self._listen(training)
         return losses_B, {name: ahead[name] - (above[name] - below[name]) / (2 * eps) for name in ahead}
