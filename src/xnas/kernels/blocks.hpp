@@ -1,15 +1,11 @@
 // The loops that all convolutions share: products of pixels with matrices, and the moments of what comes out.
 //
-// Pixels lie in scratch memory, each padded to whole vectors of channels. Sums stay in registers over a block of pixels,
-// and every pixel has a pointer of its own, so that the inner loops hold nothing but loads and multiply-adds.
+// Pixels lie in scratch memory, each padded to whole vectors of channels. Sums stay in registers over a block of
+// pixels, and every pixel has a pointer of its own, so that the inner loops hold nothing but loads and multiply-adds.
 #pragma once
 #include <cmath>
-#include <type_traits>
 
 #include "vectors.hpp"
-
-template <int N>
-using Constant = std::integral_constant<int, N>;
 
 // f(first pixel, N) for blocks of N pixels.
 template <typename F>
@@ -20,6 +16,16 @@ INLINE void each_block(int pixels, F f)
     for (; x + 2 <= pixels; x += 2) f(x, Constant<2>());
     for (; x < pixels; x++) f(x, Constant<1>());
 }
+
+// Chunks of samples. Their number does not depend on the number of threads, and sums over them are added in their
+// order: the same bits with any number of threads.
+struct Chunks {
+    int samples, number;
+
+    Chunks(int samples, int most) : samples(samples), number(std::min(samples, most)) {}
+
+    int start(int chunk) const { return int(long(chunk) * samples / number); }
+};
 
 template <typename T, int BYTES>
 struct Blocks {
@@ -47,8 +53,8 @@ struct Blocks {
         multiply_taps(out, out_vectors, in, in_vectors, in_channels, matrix, &here, 1, pixels);
     }
 
-    // out = sum over taps of in[at tap] @ matrix of the tap; `step` vectors lie between pixels, `offsets` say where taps
-    // read.
+    // out = sum over taps of in[at tap] @ matrix of the tap; `step` vectors lie between pixels, `offsets` say where
+    // taps read.
     static INLINE void multiply_taps(Vec* out, int out_vectors, const Vec* in, long step, int in_channels,
                                      const Vec* matrices, const long* offsets, int taps, int pixels)
     {
@@ -82,29 +88,39 @@ struct Blocks {
         }
     }
 
-    // alpha g + beta z + gamma, channel by channel, for pixels in memory.
-    static INLINE void combine(Vec* out, const T* g, const T* z, const Vec* coefficients, int channels, int pixels)
+    // alpha g + beta z + gamma, with a number of each for every channel.
+    struct Gradient {
+        const T *g, *z;
+        const Vec* coefficients;
+
+        Gradient from(long at) const { return {g + at, z + at, coefficients}; }
+    };
+
+    static Gradient gradient(const T* g, const T* z, const double* coefficients, int channels)
+    {
+        const int padded = vectors_of(channels) * V::lanes;
+        T* to = scratch<T>(Use::coefficients, 3L * padded);
+        for (int r = 0; r < 3; r++)
+            for (int c = 0; c < padded; c++)
+                to[r * padded + c] = c < channels ? T(coefficients[r * channels + c]) : T(0);
+        return {g, z, reinterpret_cast<const Vec*>(to)};
+    }
+
+    // A gradient for pixels in memory, padded.
+    static INLINE void combine(Vec* out, const Gradient& dz, int channels, int pixels)
     {
         const int vectors = vectors_of(channels);
         each_vector(channels, [&](int v, int count) INLINE_LAMBDA {
-            const Vec alpha = coefficients[v], beta = coefficients[vectors + v], gamma = coefficients[2 * vectors + v];
+            const Vec alpha = dz.coefficients[v], beta = dz.coefficients[vectors + v];
+            const Vec gamma = dz.coefficients[2 * vectors + v];
             for (int p = 0; p < pixels; p++) {
                 const long at = long(p) * channels + v * V::lanes;
-                out[p * vectors + v] = alpha * V::load(g + at, count) + beta * V::load(z + at, count) + gamma;
+                out[p * vectors + v] = alpha * V::load(dz.g + at, count) + beta * V::load(dz.z + at, count) + gamma;
             }
         });
     }
 
-    // Rows of numbers for each channel, padded to whole vectors.
-    static void pad(Vec* to, const double* values, int rows, int channels)
-    {
-        const int padded = vectors_of(channels) * V::lanes;
-        for (int r = 0; r < rows; r++)
-            for (int c = 0; c < padded; c++)
-                numbers(to)[r * padded + c] = c < channels ? T(values[r * channels + c]) : T(0);
-    }
-
-    // The sum over chunks, which lie `size` vectors apart, in place of the first. Always in their order: the same bits.
+    // The sum over chunks, which lie `size` vectors apart, in place of the first.
     static const T* total(Vec* by_chunk, long size, int chunks)
     {
         for (int chunk = 1; chunk < chunks; chunk++)

@@ -12,7 +12,7 @@ struct Dense {
     using P = Plane<T, BYTES>;
     using V = typename B::V;
     using Vec = typename B::Vec;
-    static constexpr int CHUNKS = 16;
+    using Gradient = typename B::Gradient;
 
     Layout s;
     int out_channels, out_vectors, out_wide;  // out_wide: of a plane of gradients by outputs
@@ -71,55 +71,75 @@ struct Dense {
         join_moments(s.samples, long(s.out_height) * s.out_width, out_channels, each, eps, out_norm);
     }
 
+    // What one thread works in. With stride 1 the gradient by the inputs is gathered from the plane by_out, else
+    // scattered into the plane by_in.
+    struct Work {
+        Vec *plane, *by_out, *by_in, *row;
+
+        Work(Vec* room, const Dense& d) : plane(room), by_out(plane + d.s.plane)
+        {
+            by_in = by_out + d.out_plane();
+            row = by_in + d.in_plane();
+            std::memset(plane, 0, sizeof(Vec) * size(d));
+        }
+
+        static long size(const Dense& d)
+        {
+            return d.s.plane + d.out_plane() + d.in_plane() + long(d.s.width) * d.s.vectors;
+        }
+    };
+
     // Gradients, each only where there is a place for it; that by the inputs is added or written.
     void backward(const T* in, const T* g, const T* z, const double* dz, T* by_in, bool adds, T* by_weights) const
     {
-        const int chunks = std::min(s.samples, CHUNKS);
-        Vec* by_chunk = by_weights ? scratch<Vec>(Use::chunks, weights_size * chunks) : nullptr;
-        Vec* coefficients = scratch<Vec>(Use::coefficients, 3L * out_vectors);
-        B::pad(coefficients, dz, 3, out_channels);
-        // With stride 1 the gradient is gathered from a plane of the outputs' size, else scattered into the inputs'.
-        const bool gathers = s.stride == 1;
-        const long out_plane = long(s.out_height + 2 * s.pad_y) * out_wide * out_vectors;
-        const long by_plane_size = gathers ? 0 : s.plane, line = long(std::max(s.width, s.out_width)) * s.vectors;
-        const long size = s.plane + out_plane + by_plane_size + line;
-        const Rooms<Vec> rooms(size, s.threads);
+        const Chunks chunks(s.samples, 16);
+        Vec* by_chunk = by_weights ? scratch<Vec>(Use::chunks, weights_size * chunks.number) : nullptr;
+        const Gradient gradient = B::gradient(g, z, dz, out_channels);
+        const Rooms<Vec> rooms(Work::size(*this), s.threads);
 #pragma omp parallel num_threads(s.threads)
         {
-            Vec* plane = rooms.mine();
-            Vec *by_out = plane + s.plane, *by_plane = by_out + out_plane, *row = by_plane + by_plane_size;
-            std::memset(plane, 0, sizeof(Vec) * size);
+            const Work work(rooms.mine(), *this);
 #pragma omp for schedule(static)
-            for (int chunk = 0; chunk < chunks; chunk++) {
-                Vec* by_matrices = by_weights ? by_chunk + weights_size * chunk : nullptr;
+            for (int chunk = 0; chunk < chunks.number; chunk++) {
+                Vec* by_matrices = by_chunk ? by_chunk + weights_size * chunk : nullptr;
                 if (by_matrices) std::memset(by_matrices, 0, sizeof(Vec) * weights_size);
-                const int end = int(long(chunk + 1) * s.samples / chunks);
-                for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
-                    P::stage(plane, in + b * s.image, s, nullptr, nullptr);
-                    std::memset(by_plane, 0, sizeof(Vec) * by_plane_size);
-                    for (int y = 0; y < s.out_height; y++) {
-                        const long at = b * out_image + long(y) * s.out_width * out_channels;
-                        Vec* by_row = by_out + (long(y + s.pad_y) * out_wide + s.pad_x) * out_vectors;
-                        B::combine(by_row, g + at, z + at, coefficients, out_channels, s.out_width);
-                        const long from = long(y) * s.stride * s.plane_width * s.vectors;
-                        if (by_matrices) row_of_weights(by_matrices, plane + from, by_row);
-                        if (by_in && !gathers) scatter(by_plane + from, by_row, row);
-                    }
-                    if (!by_in) continue;
-                    for (int y = 0; y < s.height; y++) {
-                        if (gathers)
-                            B::multiply_taps(row, s.vectors, by_out + long(y) * out_wide * out_vectors, out_vectors,
-                                             out_channels, by_outputs, by_offsets.data(), s.taps, s.width);
-                        P::leave(by_in + b * s.image + long(y) * s.width * s.channels, P::inside(plane, s, y),
-                                 gathers ? row : P::inside(by_plane, s, y), s, adds);
-                    }
-                }
+                for (int b = chunks.start(chunk); b < chunks.start(chunk + 1); b++)
+                    sample(work, in + b * s.image, gradient.from(b * out_image), by_in ? by_in + b * s.image : nullptr,
+                           adds, by_matrices);
             }
         }
-        if (by_weights) add_chunks(by_chunk, chunks, by_weights);
+        if (by_weights) add_chunks(by_chunk, chunks.number, by_weights);
     }
 
 private:
+    bool gathers() const { return s.stride == 1; }
+    long out_plane() const { return long(s.out_height + 2 * s.pad_y) * out_wide * out_vectors; }
+    long in_plane() const { return gathers() ? 0 : s.plane; }
+
+    INLINE void sample(const Work& work, const T* image, const Gradient& dz, T* by_image, bool adds,
+                       Vec* by_matrices) const
+    {
+        P::stage(work.plane, image, s, nullptr, nullptr);
+        std::memset(work.by_in, 0, sizeof(Vec) * in_plane());
+        for (int y = 0; y < s.out_height; y++) {
+            Vec* by_row = work.by_out + (long(y + s.pad_y) * out_wide + s.pad_x) * out_vectors;
+            B::combine(by_row, dz.from(long(y) * s.out_width * out_channels), out_channels, s.out_width);
+            const long from = long(y) * s.stride * s.plane_width * s.vectors;
+            if (by_matrices) row_of_weights(by_matrices, work.plane + from, by_row);
+            if (by_image && !gathers()) scatter(work.by_in + from, by_row, work.row);
+        }
+        if (!by_image) return;
+        for (int y = 0; y < s.height; y++) {
+            const Vec* by_active = work.row;
+            if (gathers())
+                B::multiply_taps(work.row, s.vectors, work.by_out + long(y) * out_wide * out_vectors, out_vectors,
+                                 out_channels, by_outputs, by_offsets.data(), s.taps, s.width);
+            else
+                by_active = P::inside(work.by_in, s, y);
+            P::leave(by_image + long(y) * s.width * s.channels, P::inside(work.plane, s, y), by_active, s, adds);
+        }
+    }
+
     INLINE void row_of_weights(Vec* by_matrices, const Vec* from, const Vec* by_row) const
     {
         for (int k = 0; k < s.taps; k++)

@@ -47,7 +47,7 @@ EXPORT int separable_backward(const Shape* shape, const REAL* in, const double* 
 {
     return attempt(shape->channels, [&](auto bytes, auto vectors) {
         SeparableGradients<REAL, bytes, vectors>(*shape, in_norm, depthwise, pointwise)
-            .backward(in, {g, z, dz}, in_norm, by_in, adds, in_dz, by_depthwise, by_pointwise);
+            .backward(in, g, z, dz, in_norm, by_in, adds, in_dz, by_depthwise, by_pointwise);
     });
 }
 

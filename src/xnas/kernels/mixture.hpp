@@ -34,19 +34,19 @@ struct Mixture {
             const long from = b * block, size = std::min(block, total - from);
             T* to = out + from;
             const T* last = tiled + num * period;
-            long start = 0;  // the first inputs come with the constant, four at a time
-            do {
-                const int some = int(std::min(4L, num - start));
-                const bool keeps = start > 0 || adds;
-                switch (some) {
-                    case 4: several<4>(to, inputs + start, from, size, tiled + start * period, last, period, keeps, start == 0); break;
-                    case 3: several<3>(to, inputs + start, from, size, tiled + start * period, last, period, keeps, start == 0); break;
-                    case 2: several<2>(to, inputs + start, from, size, tiled + start * period, last, period, keeps, start == 0); break;
-                    case 1: several<1>(to, inputs + start, from, size, tiled + start * period, last, period, keeps, start == 0); break;
-                    default: several<0>(to, inputs, from, size, tiled, last, period, keeps, true);
+            for (long start = 0; start == 0 || start < num; start += 4) {  // the first inputs come with the constant
+                const auto add = [&](auto some) INLINE_LAMBDA {
+                    several<some>(to, inputs + start, from, size, tiled + start * period, last, period,
+                                  start > 0 || adds, start == 0);
+                };
+                switch (std::min(4L, num - start)) {
+                    case 4: add(Constant<4>()); break;
+                    case 3: add(Constant<3>()); break;
+                    case 2: add(Constant<2>()); break;
+                    case 1: add(Constant<1>()); break;
+                    default: add(Constant<0>());
                 }
-                start += 4;
-            } while (start < num);
+            }
         }
     }
 

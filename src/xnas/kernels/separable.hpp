@@ -3,12 +3,10 @@
 // A thread copies a sample into a plane and works through tiles of rows that stay in its first cache: between the
 // depthwise and the pointwise convolution nothing goes to memory, and the gradients compute that part again.
 //
-// A round may begin with a norm: then in' = relu(gain (in - mean) / deviation + offset), which is never stored. The gradient by its
-// output comes as dz = alpha g + beta z + gamma, one alpha, beta, gamma for each channel: the backward pass of a norm
-// after it, of which g is the gradient by what the norm gave. So no gradient by an unnormalised output is stored.
-//
-// Samples fall into chunks whose number does not depend on the number of threads, and sums over chunks are added in
-// their order: the same bits with any number of threads.
+// A round may begin with a norm: then in' = relu(gain (in - mean) / deviation + offset), which is never stored. The
+// gradient by its output comes as dz = alpha g + beta z + gamma, one alpha, beta, gamma for each channel: the backward
+// pass of a norm after it, of which g is the gradient by what the norm gave. So no gradient by an unnormalised output
+// is stored.
 #pragma once
 #include "plane.hpp"
 
@@ -18,7 +16,6 @@ struct Separable {
     using B = Blocks<T, BYTES>;
     using V = typename B::V;
     using Vec = typename B::Vec;
-    static constexpr int CHUNKS = 32;
 
     Layout shape;
     Vec *taps, *flipped;          // of the depthwise kernel, as it is and turned by 180 degrees

@@ -9,6 +9,7 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
     using Vec = typename Base::Vec;
     using B = typename Base::B;
     using P = Plane<T, BYTES>;
+    using Gradient = typename B::Gradient;
     using Base::Base, Base::shape, Base::num_vectors, Base::taps;
 
     // What one thread works in: all of it but the planes stays in its first caches.
@@ -87,77 +88,77 @@ struct SeparableGradients : Separable<T, BYTES, VECTORS> {
             }
     }
 
-    struct Gradient {
-        const T *g, *z;
-        const double* coefficients;  // alpha, beta, gamma: a row each, a number for each channel
-    };
-
     // by_in gets the gradient by what the ReLU was given, added or written; in_dz, where the round begins with a norm,
     // its alpha, beta, gamma: then the gradient by `in` is alpha by_in + beta in + gamma. No weights' gradients without
     // a place for them.
-    void backward(const T* in, const Gradient& dz, const double* in_norm, T* by_in, bool adds, double* in_dz,
-                  T* by_depthwise, T* by_pointwise) const
+    void backward(const T* in, const T* g, const T* z, const double* dz, const double* in_norm, T* by_in, bool adds,
+                  double* in_dz, T* by_depthwise, T* by_pointwise) const
     {
         const Layout& s = shape;
-        const int vectors = num_vectors(), C = s.channels, chunks = std::min(s.samples, Base::CHUNKS);
-        const bool weights = by_depthwise != nullptr;
-        const long by_size = long(s.taps) * vectors + s.matrix;
-        Vec* by_chunk = weights ? scratch<Vec>(Use::chunks, by_size * chunks) : nullptr;
-        double* sums = scratch<double>(Use::sums, 2L * s.samples * C);
-        Vec* coefficients = scratch<Vec>(Use::coefficients, 3L * vectors);
-        B::pad(coefficients, dz.coefficients, 3, C);
+        const Chunks chunks(s.samples, 32);
+        const long by_size = long(s.taps) * s.vectors + s.matrix;
+        Vec* by_chunk = by_depthwise ? scratch<Vec>(Use::chunks, by_size * chunks.number) : nullptr;
+        double* sums = in_dz ? scratch<double>(Use::sums, 2L * s.samples * s.channels) : nullptr;
+        const Gradient gradient = B::gradient(g, z, dz, s.channels);
         const Rooms<Vec> rooms(Work::size(s), s.threads);
 #pragma omp parallel num_threads(s.threads)
         {
-        const Work work(rooms.mine(), s);
+            const Work work(rooms.mine(), s);
 #pragma omp for schedule(static)
-        for (int chunk = 0; chunk < chunks; chunk++) {
-            Vec* by_taps = weights ? by_chunk + by_size * chunk : nullptr;
-            Vec* by_matrix = weights ? by_taps + long(s.taps) * vectors : nullptr;
-            if (weights) std::memset(by_taps, 0, sizeof(Vec) * by_size);
-            const int end = int(long(chunk + 1) * s.samples / chunks);
-            for (int b = int(long(chunk) * s.samples / chunks); b < end; b++) {
-                if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * s.plane);
-                std::memset(work.sum, 0, sizeof(Vec) * 2 * vectors);
-                P::stage(work.plane, in + b * s.image, s, this->normed ? this->scale : nullptr, this->shift);
-                for (int top = 0; top < s.out_height; top += s.tile)
-                    tile_of_outputs(work, b, top, dz, coefficients, by_taps, by_matrix);
-                for (int y = 0; y < s.height; y++) row_of_inputs(work, in + b * s.image, by_in + b * s.image, y, adds, in_dz);
-                if (!in_dz) continue;
-                for (int c = 0; c < C; c++) {
-                    sums[2L * b * C + c] = B::numbers(work.sum)[c];
-                    sums[(2L * b + 1) * C + c] = B::numbers(work.product)[c];
-                }
+            for (int chunk = 0; chunk < chunks.number; chunk++) {
+                Vec* by_taps = by_chunk ? by_chunk + by_size * chunk : nullptr;
+                if (by_taps) std::memset(by_taps, 0, sizeof(Vec) * by_size);
+                for (int b = chunks.start(chunk); b < chunks.start(chunk + 1); b++)
+                    sample(work, in + b * s.image, gradient.from(b * s.out_image), by_in + b * s.image, adds,
+                           sums ? sums + 2L * b * s.channels : nullptr, by_taps);
             }
         }
-        }
         if (in_dz) norm_gradient(sums, in_norm, in_dz);
-        if (weights) add_chunks(by_chunk, chunks, by_depthwise, by_pointwise);
+        if (by_chunk) add_chunks(by_chunk, chunks.number, by_depthwise, by_pointwise);
     }
 
 private:
-    INLINE void tile_of_outputs(const Work& work, int b, int top, const Gradient& dz, const Vec* coefficients,
-                                Vec* by_taps, Vec* by_matrix) const
+    // sums: of the gradient by what the ReLU was given, and of it times the image, where they are wanted; a row each.
+    INLINE void sample(const Work& work, const T* image, const Gradient& dz, T* by_image, bool adds, double* sums,
+                       Vec* by_taps) const
+    {
+        const Layout& s = shape;
+        if (s.stride > 1) std::memset(work.by_plane, 0, sizeof(Vec) * s.plane);
+        std::memset(work.sum, 0, sizeof(Vec) * 2 * num_vectors());
+        P::stage(work.plane, image, s, this->normed ? this->scale : nullptr, this->shift);
+        for (int top = 0; top < s.out_height; top += s.tile)
+            tile_of_outputs(work, top, dz.from(long(top) * s.out_width * s.channels), by_taps);
+        for (int y = 0; y < s.height; y++) row_of_inputs(work, image, by_image, y, adds, sums != nullptr);
+        if (!sums) return;
+        for (int c = 0; c < s.channels; c++) {
+            sums[c] = B::numbers(work.sum)[c];
+            sums[s.channels + c] = B::numbers(work.product)[c];
+        }
+    }
+
+    INLINE void tile_of_outputs(const Work& work, int top, const Gradient& dz, Vec* by_taps) const
     {
         const Layout& s = shape;
         const int vectors = num_vectors(), C = s.channels;
         const int rows = std::min(s.tile, s.out_height - top), count = rows * s.out_width;
-        const long at = b * s.out_image + long(top) * s.out_width * C;
-        B::combine(work.by_out, dz.g + at, dz.z + at, coefficients, C, count);
+        B::combine(work.by_out, dz, C, count);
         B::multiply(work.by_hidden, vectors, work.by_out, vectors, C, this->by_outputs, count);
         for (int y = 0; y < rows; y++) {
-            const long row = long(y) * s.out_width * vectors, in_row = long(top + y) * s.stride * s.plane_width * vectors;
+            const long row = long(y) * s.out_width * vectors;
+            const long in_row = long(top + y) * s.stride * s.plane_width * vectors;
             if (by_taps) {
                 this->depthwise_row(work.hidden + row, work.plane + in_row, taps, s.plane_width, s.stride, s.out_width);
                 depthwise_weights(by_taps, work.plane + in_row, work.by_hidden + row);
             }
             if (s.stride == 1)
-                std::memcpy(P::inside(work.by_plane, s, top + y),
-                            work.by_hidden + row, sizeof(Vec) * s.out_width * vectors);
+                std::memcpy(P::inside(work.by_plane, s, top + y), work.by_hidden + row,
+                            sizeof(Vec) * s.out_width * vectors);
             else
                 scatter(work.by_plane + in_row, work.by_hidden + row);
         }
-        if (by_taps) B::multiply_weights(by_matrix, work.hidden, vectors, C, work.by_out, vectors, count);
+        if (!by_taps) return;
+        Vec* by_matrix = by_taps + long(s.taps) * vectors;
+        B::multiply_weights(by_matrix, work.hidden, vectors, C, work.by_out, vectors, count);
     }
 
     INLINE void row_of_inputs(const Work& work, const T* in, T* by_in, int y, bool adds, bool summed) const
@@ -185,8 +186,8 @@ private:
         });
     }
 
-    // alpha, beta, gamma of the norm before the round and the gradients by its gain and offset, from the samples' sums of
-    // the gradient, and of it times `in`.
+    // alpha, beta, gamma of the norm before the round and the gradients by its gain and offset, from the samples' sums
+    // of the gradient, and of it times `in`.
     void norm_gradient(const double* sums, const double* in_norm, double* in_dz) const
     {
         const int C = shape.channels;

@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #endif
 #include <new>
+#include <type_traits>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -29,6 +30,9 @@ constexpr int WIDEST = 16;
 
 constexpr std::size_t PAGE = 4096;
 
+template <int N>
+using Constant = std::integral_constant<int, N>;
+
 template <typename T, int BYTES>
 struct Vector {
     typedef T type __attribute__((vector_size(BYTES)));
@@ -40,8 +44,9 @@ struct Vector {
     {
         if (count == lanes) return *reinterpret_cast<const loose*>(from);
 #if defined(__AVX512F__)
-        if constexpr (BYTES == 64 && sizeof(T) == 4) return (type)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
-        if constexpr (BYTES == 64 && sizeof(T) == 8) return (type)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+        const unsigned mask = (1u << count) - 1;
+        if constexpr (BYTES == 64 && sizeof(T) == 4) return (type)_mm512_maskz_loadu_ps(__mmask16(mask), from);
+        if constexpr (BYTES == 64 && sizeof(T) == 8) return (type)_mm512_maskz_loadu_pd(__mmask8(mask), from);
 #endif
         type value = {};
         std::memcpy(&value, from, sizeof(T) * count);
@@ -50,20 +55,24 @@ struct Vector {
 
     static INLINE void store(T* to, type value, int count)
     {
-        if (count == lanes) *reinterpret_cast<loose*>(to) = value;
+        if (count == lanes) {
+            *reinterpret_cast<loose*>(to) = value;
+            return;
+        }
 #if defined(__AVX512F__)
-        else if constexpr (BYTES == 64 && sizeof(T) == 4) _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)value);
-        else if constexpr (BYTES == 64 && sizeof(T) == 8) _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)value);
+        const unsigned mask = (1u << count) - 1;
+        if constexpr (BYTES == 64 && sizeof(T) == 4) return _mm512_mask_storeu_ps(to, __mmask16(mask), (__m512)value);
+        if constexpr (BYTES == 64 && sizeof(T) == 8) return _mm512_mask_storeu_pd(to, __mmask8(mask), (__m512d)value);
 #endif
-        else std::memcpy(to, &value, sizeof(T) * count);
+        std::memcpy(to, &value, sizeof(T) * count);
     }
 };
 
 // What memory is kept for; each use has its own.
 enum class Use { weights, coefficients, sums, chunks, rooms };
 
-// Memory that a thread keeps from call to call: fresh pages from the system cost as much as the work done in them. To be
-// asked for outside of parallel regions, since no exception may leave one.
+// Memory that a thread keeps from call to call: fresh pages from the system cost as much as the work done in them. To
+// be asked for outside of parallel regions, since no exception may leave one.
 inline void* kept(Use use, std::size_t bytes)
 {
     struct Held {
