@@ -56,7 +56,7 @@ def weight_gradients(network: nn.Module) -> tuple[Tensor, list[Tensor | None]]:
 
 def rewards(network: nn.Module, *, per_sample: bool) -> tuple[Tensor, list[Tensor]]:
     groups = forecaster_groups(network)
-    with frozen(network), listening(groups, per_sample=per_sample):
+    with frozen(network.parameters()), listening(groups, per_sample=per_sample):
         losses_B = losses_of(network)
         losses_B.sum().backward()
         alive_EK = torch.ones(5, 8, dtype=torch.bool)
