@@ -224,9 +224,7 @@ def _run(name: str, dtype: torch.dtype, *arguments: object) -> None:
 
 def _address(tensor: Tensor, dtype: torch.dtype) -> int:
     # Images and weights are of the kernels' type, what belongs to channels is float64.
-    if (
-        tensor.dtype is not dtype and (tensor.dtype is not torch.float64 or tensor.dim() == 4)
-    ) or not tensor.is_cpu:
+    if tensor.dtype is not (dtype if tensor.dim() == 4 else torch.float64) or not tensor.is_cpu:
         raise ValueError(
             f"kernels for {dtype} on the CPU were given {tensor.dtype} on {tensor.device}; make both the same"
         )

@@ -417,6 +417,7 @@ def test_tensors_that_do_not_belong_together_are_refused() -> None:
         lambda: calls.dense_forward(given.float(), pointwise, stride=1, eps=EPS),
         lambda: calls.mix([given, given.float()], coefficients_KC, constant_C),
         lambda: calls.mix([given, given], coefficients_KC.float(), constant_C),
+        lambda: calls.mix([given.float(), given.float()], coefficients_KC, constant_C.float()),
     ):
         with pytest.raises(
             ValueError, match=r"kernels for torch.float\d\d on the CPU were given torch.float\d\d"
