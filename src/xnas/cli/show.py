@@ -12,7 +12,7 @@ import tyro
 from xnas.cli.arguments import parse
 from xnas.engine.bounds import MOST_PIXELS
 from xnas.engine.config import RetrainConfig, read_run_config
-from xnas.report.record import GENOTYPE_SO_FAR, genotype_file
+from xnas.report.record import GENOTYPE, GENOTYPE_SO_FAR, genotype_file, lacking, read_architecture
 from xnas.space.architecture import Architecture, architecture_text, read_genotype
 from xnas.space.genotype import CellGenotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
@@ -96,11 +96,9 @@ def _parse(argv: Sequence[str], start: dict[str, object] | None = None) -> Argum
 
 
 def _genotype_of(run: Path) -> Architecture:
-    from xnas.report.record import read_architecture
-
     genotype = read_architecture(run)
     if genotype is None:
-        raise ValueError(f"{run} has no genotype.json yet; its search has not ended")
+        raise lacking(run, GENOTYPE, what=GENOTYPE, remedy="; its search has not ended")
     return genotype
 
 

@@ -23,7 +23,7 @@ from xnas.engine.tensor_file import read_tensors
 from xnas.report.fields import Fields, parse_object, read_object
 from xnas.report.metrics import METRICS, read_rows
 from xnas.report.record import GENOTYPE as GENOTYPE
-from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, read_architecture
+from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, lacking, read_architecture
 from xnas.report.whole_file import CannotWrite, write_whole
 from xnas.space.architecture import Architecture
 from xnas.space.lookup import lookup
@@ -152,9 +152,8 @@ class RunFolder:
         """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
         genotype = read_architecture(self.path) if is_there(self.path / GENOTYPE) else None
         if genotype is None:
-            raise ValueError(
-                f"{self.path} has no {GENOTYPE} yet: its search has not ended; go on with: xnas resume {self.path}"
-            )
+            remedy = f": its search has not ended; go on with: xnas resume {self.path}"
+            raise lacking(self.path, GENOTYPE, what=GENOTYPE, remedy=remedy)
         return genotype
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -190,7 +189,8 @@ class RunFolder:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
         path = self.path / WEIGHTS
         if not is_there(path):
-            raise ValueError(f"{self.path} has no trained network yet; run: xnas retrain {self.path}")
+            remedy = f"; run: xnas retrain {self.path}"
+            raise lacking(self.path, WEIGHTS, what="trained network", remedy=remedy)
         tensors, words = read_tensors(path, inside=self.path)
         about = parse_object(words.get("about", ""), where=f"{path}: about")
         return tensors, {name: about.text(name) for name in about.values}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
@@ -19,7 +20,7 @@ from xnas.report.palette import CARD, INK, MUTED, operation_style
 from xnas.space.genotype import CellGenotype
 
 RADIUS = 0.155
-_FONT = 8.5
+_FONT, _TITLE_FONT = 8.5, 10.5
 _FAN = 0.2  # from an operation to its node
 _MARGIN = 0.16
 _TITLE = 0.36
@@ -56,7 +57,8 @@ class _Plan:
             layout=layout,
             operation_width=operation_width,
             columns=columns,
-            width=max(columns[-1][1] + RADIUS, 1.3 * _text_width(title)) + _MARGIN,
+            width=max(columns[-1][1] + RADIUS, _text_width(title, size=_TITLE_FONT, weight="bold") + _MARGIN)
+            + _MARGIN,
             top=min(y - item.height / 2 for item, y in layout.y.items()) - _TITLE,
             bottom=max(y + item.height / 2 for item, y in layout.y.items()) + 0.04,
         )
@@ -85,7 +87,7 @@ def _paint(axes: Axes, plan: _Plan) -> None:
     axes.set_axis_off()
     axes.set_xlim(0, plan.width)
     axes.set_ylim(plan.bottom, plan.top)
-    axes.text(_MARGIN, plan.top + 0.2, plan.title, fontsize=10.5, weight="bold", va="center")
+    axes.text(_MARGIN, plan.top + 0.2, plan.title, fontsize=_TITLE_FONT, weight="bold", va="center")
     nets = sorted({line.net for line in plan.layout.lines}, key=lambda net: (not net[1], net))
     for order, net in enumerate(nets):
         for line in plan.layout.lines:
@@ -185,6 +187,7 @@ def _draw_operation(
     )
 
 
-def _text_width(text: str) -> float:
+def _text_width(text: str, *, size: float = _FONT, weight: str = "normal") -> float:
     """In inches."""
-    return float(TextPath((0, 0), text, size=_FONT).get_extents().width) / 72
+    font = FontProperties(weight=weight)
+    return float(TextPath((0, 0), text, size=size, prop=font).get_extents().width) / 72

@@ -130,6 +130,18 @@ def parse_result(fields: Fields) -> Result:
     )
 
 
+def lacking(folder: Path, file: str, *, what: str, remedy: str) -> ValueError:
+    """Why `file`, the run's `what`, cannot be had of the run in `folder`, where it is missing."""
+    try:
+        runs = sorted(path for path in folder.iterdir() if is_there(path / "config.toml"))
+    except OSError:
+        runs = []
+    if not runs:
+        return ValueError(f"{folder} has no {what} yet{remedy}")
+    inside = next((path for path in runs if is_there(path / file)), runs[0])
+    return ValueError(f"{folder} holds many runs and has no {what} of its own; give one of them, such as {inside}")
+
+
 def read_architecture(folder: Path) -> Architecture | None:
     """The genotype of the run in `folder`, final or so far, or None. Raises ValueError, naming the file, if damaged."""
     path = genotype_file(folder)

@@ -113,6 +113,20 @@ def test_settings_genotype_and_weights_come_back_as_they_went_in(tmp_path: Path)
     assert all(torch.equal(read[name], weights[name]) for name in weights)
 
 
+def test_a_folder_of_many_runs_names_one_of_them_that_has_what_is_asked_for(tmp_path: Path) -> None:
+    many = RunFolder.at(tmp_path / "many")
+    many.describe(Config(), {"python": "3"})
+    many.child("a").describe(Config(), {"python": "3"})
+    (second := many.child("b")).describe(Config(), {"python": "3"})
+    with pytest.raises(ValueError, match=r"many holds many runs and has no genotype.json .*, such as .*many/a"):
+        many.genotype()
+    second.write_genotype(published_genotype("xnas"))
+    with pytest.raises(ValueError, match=r"give one of them, such as .*many/b"):
+        many.genotype()
+    with pytest.raises(ValueError, match=r"many holds many runs and has no trained network"):
+        many.weights()
+
+
 def test_what_is_missing_or_damaged_is_named_with_the_remedy(tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     with pytest.raises(ValueError, match=r"mine has no genotype.json yet: its search has not ended"):

@@ -60,9 +60,10 @@ def test_no_label_of_a_published_cell_meets_another_label_or_a_node(name: str) -
     check_nothing_overlaps(draw_cells({"Normal": genotype.normal, "Reduction": genotype.reduction}))
 
 
+@pytest.mark.parametrize("title", ["A cell", "selected cell (search seed 100): reduction cell"])
 @pytest.mark.parametrize("nodes", range(1, 7))
-def test_no_label_meets_another_in_cells_of_one_to_six_nodes(nodes: int) -> None:
-    check_nothing_overlaps(draw_cell(random_cell(nodes, seed=nodes), title="A cell"))
+def test_no_label_meets_another_or_the_border_in_cells_of_one_to_six_nodes(nodes: int, title: str) -> None:
+    check_nothing_overlaps(draw_cell(random_cell(nodes, seed=nodes), title=title))
 
 
 @pytest.mark.parametrize("name", published_names())
