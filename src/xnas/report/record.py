@@ -139,7 +139,9 @@ def lacking(folder: Path, file: str, *, what: str, remedy: str) -> ValueError:
     if not runs:
         return ValueError(f"{folder} has no {what} yet{remedy}")
     inside = next((path for path in runs if is_there(path / file)), runs[0])
-    return ValueError(f"{folder} holds many runs and has no {what} of its own; give one of them, such as {inside}")
+    return ValueError(
+        f"{folder} holds many runs and has no {what} of its own; give one of them, such as {inside}"
+    )
 
 
 def read_architecture(folder: Path) -> Architecture | None:
