@@ -9,7 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from xnas.engine.stops import Interrupted, OutOfMemory
+from xnas.engine.launch import launched
+from xnas.engine.stops import Interrupted, OutOfMemory, RankLost
 from xnas.report.whole_file import CannotWrite
 from xnas.space.lookup import lookup
 from xnas.space.shown import visible
@@ -39,12 +40,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
     0: done. 1: some images could not be read (predict). 2: a mistake in the input, or numbers that are not finite.
-    3: out of memory. 4: the disk takes nothing. 128 + n: stopped by signal n.
+    3: out of memory. 4: the disk takes nothing. 5: another process of the same run was lost. 128 + n: stopped by
+    signal n. Under a launcher of several processes this is one of them, and all end with the same code.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        launch = launched()
+    except ValueError as error:
+        print(f"xnas: {error}", file=sys.stderr)
+        return 2
+    if launch is None:
+        return _main(arguments)
+    from xnas.engine.serve import run_together
+
+    return run_together(launch, lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ± must not end a run
-    arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -65,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OutOfMemory, OSError) as error:
+    except (ValueError, OutOfMemory, RankLost, OSError) as error:
         # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
         if os.environ.get("XNAS_TRACEBACK"):
             raise
@@ -89,6 +104,8 @@ def exit_code(error: Exception) -> int:
     """The code with which the program ends after an error."""
     if isinstance(error, OutOfMemory):
         return 3
+    if isinstance(error, RankLost):
+        return error.exit_code
     return 4 if isinstance(error, CannotWrite | OSError) else 2
 
 

@@ -1,5 +1,6 @@
 """xnas evaluate: test the trained network of a run again."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
     device = pick_device(arguments.device)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=device)
     images = open_data(arguments.data, seed=config.seed, display=display).test
-    result = trained.test(images, device=device)
+    whole = dataclasses.replace(config, device=arguments.device, data=arguments.data)
+    result = trained.test(images, device=device, config=whole)
     display.say(
         f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}, on {result.samples:,} images ({device})"
     )

@@ -12,17 +12,17 @@ import torch
 from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
 from xnas.data.check import glance
-from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
-from xnas.data.load import load_data
 from xnas.engine.config import CONFIG, Config, DataConfig
 from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.lock import locked
+from xnas.engine.open_images import open_images
 from xnas.engine.place import Place
 from xnas.engine.plans import settled
 from xnas.engine.run_folder import Job, RunFolder
 from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
-from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
+from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost
+from xnas.engine.team import team
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
 from xnas.space.shown import shown
@@ -88,8 +88,14 @@ class Session:
         """Find the device, load the images. Raises ValueError if either is not there."""
         display, config = open_display(above=request.above), request.config
         device = pick_device(config.device)
+        team().check(config.distributed, device)
         use_threads(config.threads)
-        if device.type == "cpu" and config.threads is None and (busy := busy_cores()) > 0.5:
+        if (
+            device.type == "cpu"
+            and config.threads is None
+            and team().size == 1
+            and (busy := busy_cores()) > 0.5
+        ):
             # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
             display.say(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
@@ -124,7 +130,7 @@ class Session:
             try:
                 with interruptible() as interrupt:
                     yield folder, interrupt
-            except (Interrupted, NonFinite, OutOfMemory) as stop:
+            except (Interrupted, NonFinite, OutOfMemory, RankLost) as stop:
                 try:
                     self._report(folder)
                 except ValueError as error:
@@ -158,7 +164,7 @@ class Session:
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two environments, of what the last bits of a result depend on."""
-    pairs = [(name, before.get(name), now[name]) for name in ("device_name", "threads")]
+    pairs = [(name, before.get(name), now[name]) for name in ("device_name", "threads", "processes")]
     versions = before.get("versions")
     if isinstance(versions, dict):
         pairs += [(name, versions.get(name), now["versions"][name]) for name in ("torch", "xnas")]
@@ -171,22 +177,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
     """The images that the settings name. Raises ValueError if they cannot be had."""
-    seed = seed if config.split_seed is None else config.split_seed
-    data = load_data(
-        config.source,
-        root=config.root,
-        image_size=config.image_size,
-        test_fraction=config.test_fraction,
-        seed=seed,
-        download=config.download,
-        workers=config.workers,
-        max_broken=config.max_broken,
-        fold=config.fold,
-        resized_crops=config.crop == "resized",
-        say=display.say,
-    )
-    if config.held_out > 0:
-        data = hold_out(data, share=config.held_out, seed=seed)
+    data = open_images(config, seed=seed, say=display.say)
     channels, height, width = data.image_shape
     kind = "test" if config.held_out == 0 else "held-out"
     display.say(

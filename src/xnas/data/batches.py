@@ -68,6 +68,17 @@ class Augmentation:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of `of` equal parts of every batch, in the order of its images: what one process of many computes."""
+
+    index: int = 0
+    of: int = 1
+
+
+WHOLE = Part()
+
+
 def num_batches(n: int, batch_size: int, *, drop_last: bool = False) -> int:
     """Batches of an epoch over n images. Raises ValueError if there are none."""
     if batch_size < 1:
@@ -90,10 +101,16 @@ def batches(
     augmentation: Augmentation | None = None,
     drop_last: bool = False,
     channels_last: bool = True,
+    part: Part = WHOLE,
 ) -> Iterator[Batch]:
     """One epoch over a set: shuffled by (seed, epoch), augmented by (seed, epoch, index of the image).
 
-    The first `start` batches are left out, at no cost. Raises ValueError, at once, for a batch size, a start or an
+    The first `start` batches are left out, at no cost.
+
+    A `part` of a batch has its images as the whole batch has them;
+    where they do not divide evenly the first parts are larger by one, and empty ones are left out.
+
+    Raises ValueError, at once, for a batch size, a start or an
     augmentation that does not fit the set, or a normalisation of another number of channels; and where an image cannot
     be had when its batch is due.
     """
@@ -116,7 +133,9 @@ def batches(
         return drawn
 
     crop_keys = keys if augmentation is not None and augmentation.crop == "resized" else None
-    lots = [order_N[batch_size * i : batch_size * (i + 1)] for i in range(start, count)]
+    whole_lots = (order_N[batch_size * i : batch_size * (i + 1)] for i in range(start, count))
+    parts = (torch.tensor_split(lot_B, part.of)[part.index] for lot_B in whole_lots)
+    lots = [lot_B for lot_B in parts if len(lot_B)]
 
     def draw(ids_B: Tensor, pixels_BCHW: Tensor) -> Batch:
         pixels_BCHW = to_device(pixels_BCHW, device)

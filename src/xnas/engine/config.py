@@ -38,9 +38,9 @@ from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemS
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
 
-SEARCH_SECTIONS = ("seed", "data", "space", "search")
+SEARCH_SECTIONS = ("seed", "data", "space", "search", "distributed")
 """The settings that decide what a search finds."""
-RETRAIN_SECTIONS = ("seed", "data", "retrain")
+RETRAIN_SECTIONS = ("seed", "data", "retrain", "distributed")
 """The settings that decide what a retraining gives."""
 LAST_BITS = ("device", "threads")
 """The settings that decide the last bits of both."""
@@ -48,8 +48,8 @@ AUGMENTATION = ("crop", "padding", "flip", "policy", "cutout")
 """The settings of [data] that say how images are varied, not which they are."""
 
 Settings = TypeVar("Settings")
-FREE = ("data.root", "data.download", "data.workers")
-"""Settings inside of these that decide nothing: where the images are, and who reads them."""
+FREE = ("data.root", "data.download", "data.workers", "distributed.backend", "distributed.timeout")
+"""Settings inside of these that decide nothing: where the images are, who reads them, and what connects processes."""
 BY_SIZE = ("space.stem", "retrain.stem")
 """Settings that may be `auto`; a run's file says what was chosen."""
 
@@ -328,6 +328,26 @@ class CheckpointConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DistributedConfig:
+    """How the processes of one run work together, where torchrun or another launcher starts several.
+
+    Batch sizes are those of all processes together, so these settings may differ when a run is continued, but for
+    `sync_norm`.
+    """
+
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
+    """What carries tensors between processes: auto is nccl on CUDA devices and gloo elsewhere."""
+    timeout: float = 600.0
+    """Seconds after which a process that does not answer counts as lost, and the others end."""
+    sync_norm: bool = False
+    """Batch norms take their statistics of the images of all processes, not of each one's own; on CUDA devices."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.timeout <= 86_400:
+            raise ValueError(f"distributed.timeout must lie between 1 and 86400 seconds; got {self.timeout}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """All settings of a run."""
 
@@ -345,6 +365,7 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     retrain: RetrainConfig = field(default_factory=RetrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
 
     def __post_init__(self) -> None:
         between("seed", self.seed, 0, MOST_SEED)

@@ -4,19 +4,20 @@ Searching and retraining are courses. `follow` goes along one, and saves it betw
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import islice
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from xnas.data.batches import Augmentation, Batch, batches
+from xnas.data.batches import Augmentation, Batch, Part, batches
 from xnas.data.images import Images, Normalisation
 from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Outcome, Tally, build_sgd, descend, set_learning_rate
 from xnas.engine.runtime import autocast, random_states, set_random_states
 from xnas.engine.schedule import learning_rate
+from xnas.engine.team import Result, team
 from xnas.report.metrics import Group
 
 Row = dict[str, Any]
@@ -58,6 +59,7 @@ class Course(ABC):
         self.normalisation, self.augmentation = normalisation, augmentation
         self.device = device
         self.rounds = 0
+        self._pass: Callable[[Callable[[], Any]], Any] | None = None
         autocast(device, settings.precision)  # a device that cannot says so before anything is computed
 
     @property
@@ -123,6 +125,10 @@ class Course(ABC):
         ]
 
     @abstractmethod
+    def facts(self) -> dict[str, str]:
+        """What decides its result beside the settings, by name: the images, the architecture."""
+
+    @abstractmethod
     def epoch_batches(self, epoch: int, *, start: int) -> Iterator[tuple[Batch, ...]]:
         """The batches of each round of an epoch, counted from 1, without the first `start` rounds."""
 
@@ -152,6 +158,7 @@ class Course(ABC):
             augmentation=self.augmentation,
             drop_last=True,
             device=self.device,
+            part=Part(index=team().rank, of=team().size),
         )
 
     def forecast(self, images_BCHW: Tensor) -> Tensor:
@@ -164,12 +171,39 @@ class Course(ABC):
         """What the network makes of a training batch, and the loss that it is to descend."""
         return Outcome.plain(self.forecast(batch.images_BCHW), batch.labels_B)
 
+    def together(self, compute: Callable[[], Result]) -> Result:
+        """A pass through the network: its backward gives all processes the mean of their weights' gradients."""
+        if self._pass is None:
+            modules = [self.network] if self.tower is None else [self.network, self.tower]
+            self._pass = team().passing(modules, uneven=self.uneven)
+        result: Result = self._pass(compute)
+        return result
+
+    @property
+    @abstractmethod
+    def uneven(self) -> bool:
+        """Whether some weights may have no part in a pass. Asked where several processes average their gradients."""
+
+    def regroup(self) -> None:
+        """Weights have left the network: the next pass is of those that are left."""
+        self._pass = None
+
+    def fingerprint(self) -> bytes:
+        """What all processes of a course must agree on, beside the weights that they average."""
+        return b""
+
+    def pool(self) -> None:
+        """Have the leading process know what all have counted. Raises RanksDiffer if they went different ways."""
+        team().compare(self.fingerprint(), what=f"the experts after {self.rounds:,} rounds")
+        for tally in self.tallies.values():
+            tally.pool()
+
     def descend(self, batch: Batch, images: Images) -> None:
         """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
         descend(
             self.weights,
             batch,
-            forecast=self.outcome,
+            forecast=lambda part: self.together(lambda: self.outcome(part)),
             images=images,
             clip_norm=self.settings.clip_norm,
             where=self.where,
@@ -224,6 +258,7 @@ class Course(ABC):
         except (RuntimeError, KeyError, TypeError) as error:
             raise ValueError(f"the state does not fit this {self.phase}: {_in_one_line(error)}") from error
         self.rounds = rounds
+        self.regroup()
 
     def _load_parts(self, states: dict[str, dict[str, Tensor]]) -> None:
         self.network.load_state_dict(states["network"])

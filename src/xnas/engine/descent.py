@@ -13,6 +13,7 @@ from xnas.data.batches import Batch
 from xnas.data.images import Images
 from xnas.engine.config import RetrainConfig, SearchConfig
 from xnas.engine.stops import NonFinite
+from xnas.engine.team import team
 
 SHOWN = 8
 """Samples named in a message."""
@@ -90,10 +91,11 @@ def take_step(
 ) -> None:
     """The step itself, by the gradients of the loss that are there. Raises NonFinite before it."""
     norm = nn.utils.clip_grad_norm_(learned_by(optimizer), clip_norm)
-    if not (outcome.loss.isfinite() & norm.isfinite()):
+    if not team().all_true(outcome.loss.isfinite() & norm.isfinite()):
         with torch.no_grad():
             losses_B = F.cross_entropy(outcome.logits_BD, batch.labels_B, reduction="none")
-        values = {"loss": losses_B, "mean loss": outcome.loss, "gradient norm": norm}
+        together = {"loss": losses_B, "mean loss": outcome.loss[None], "gradient norm": norm[None]}
+        values = {name: team().gather(value) for name, value in together.items()}
         require_finite(values, batch=batch, images=images, where=where)
     optimizer.step()
     tally.add(outcome.cross_entropy.detach(), outcome.logits_BD.detach(), batch.labels_B)
@@ -102,7 +104,8 @@ def take_step(
 def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images, where: str) -> None:
     """Raises NonFinite naming the first value that is not finite, and the images that it comes from.
 
-    A value with a row for each sample tells which; another may come from any in the batch.
+    A value with a row for each sample tells which; another may come from any in the batch. Where processes share a
+    batch, `batch` is the part of this one, and the values are those of all, the same everywhere.
     """
     device = batch.labels_B.device
     if torch.stack([value.isfinite().all().to(device) for value in values.values()]).all():
@@ -112,9 +115,9 @@ def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images
         if finite.all():
             continue
         bad = value[~finite].flatten()[0].item()
-        ids_M = batch.ids_B
+        ids_M = team().gather(batch.ids_B)
         if value.shape[:1] == ids_M.shape:
-            finite_B = finite.reshape(len(batch), -1).all(dim=1)
+            finite_B = finite.reshape(len(ids_M), -1).all(dim=1)
             ids_M = ids_M[~finite_B.to(ids_M.device)]  # rewards are on the CPU
         raise NonFinite(
             f"the {name} is {bad} at {where}, with {_listed(ids_M.tolist(), images)}; nothing was updated by it; lower "
@@ -134,8 +137,11 @@ class Tally:
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self._device = device
-        self._loss = MeanMetric()
-        self._accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        # `pool` brings together what many processes count.
+        self._loss = MeanMetric(sync_on_compute=False)
+        self._accuracy = MulticlassAccuracy(
+            num_classes, average="micro", validate_args=False, sync_on_compute=False
+        )
         self._metrics = nn.ModuleDict({"loss": self._loss, "accuracy": self._accuracy}).to(device)
         for metric in (self._loss, self._accuracy):
             metric.persistent(True)  # so that its sums are in the state
@@ -144,6 +150,15 @@ class Tally:
         """Count a batch: its mean loss or its samples' losses."""
         self._loss.update(losses.mean(), weight=len(labels_B))
         self._accuracy.update(logits_BD, labels_B)
+
+    def pool(self) -> None:
+        """Have the leading process count what all have counted, and the others begin anew."""
+        if team().size > 1:
+            sums = self._metrics.state_dict()  # copies
+            team().sum_(sums.values())
+            self._metrics.load_state_dict(sums)
+            if not team().leads:
+                self.reset()
 
     def reset(self) -> None:
         """Begin anew."""
@@ -158,6 +173,8 @@ class Tally:
         """Go on from `state_dict`. Raises RuntimeError if it is none."""
         # The metrics take the tensors as they are.
         self._metrics.load_state_dict({name: value.to(self._device) for name, value in state.items()})
+        if not team().leads:
+            self.reset()
 
     @property
     def loss(self) -> float:

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.data.batches import batches
+from xnas.data.batches import Part, batches
 from xnas.data.images import Images, Normalisation
+from xnas.engine.config import Config
 from xnas.engine.descent import Tally
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import network_plan
 from xnas.engine.run_folder import RunFolder
+from xnas.engine.stops import Interrupted
+from xnas.engine.team import team
 from xnas.report.export.about import MOST_BORDER, MOST_SIDE
 from xnas.report.fields import Fields, parse_json
 from xnas.space.architecture import Architecture, parse_architecture
@@ -26,6 +29,8 @@ from xnas.space.stack import StackPlan
 
 _WORDS = ("classes", "mean", "std", "image_shape", "border")
 
+TEST = "test"
+"""What other processes are asked to take part in."""
 BATCH_SIZE = 250
 """Images tested at once: memory, not the result, depends on it."""
 
@@ -49,14 +54,27 @@ def test_network(
     normalisation: Normalisation,
     device: torch.device,
     interrupt: Interrupt,
+    together: bool,
 ) -> TestResult:
-    """Test a network on images that are neither shuffled nor augmented. Raises Interrupted after a signal."""
+    """Test a network on images that are neither shuffled nor augmented, each process on its part of them.
+
+    Raises Interrupted after a signal. What other processes than the leading one get counts for nothing.
+    """
     network.eval()
     tally = Tally(len(images.classes), device)
-    for batch in batches(images, batch_size=BATCH_SIZE, normalisation=normalisation, device=device):
+    part = Part(index=team().rank, of=team().size if together else 1)
+    for batch in batches(
+        images, batch_size=BATCH_SIZE, normalisation=normalisation, device=device, part=part
+    ):
         logits_BD = network(batch.images_BCHW)
         tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
-        interrupt.check()
+        if part.of == 1:
+            interrupt.check()
+    if part.of > 1:
+        (number,) = team().agree(interrupt.number or 0)
+        if number:
+            raise Interrupted(number)
+        tally.pool()
     return TestResult(accuracy=tally.accuracy, loss=tally.loss, samples=len(images))
 
 
@@ -157,21 +175,42 @@ class TrainedNetwork:
         ]
         return torch.cat(probabilities).float().cpu()
 
-    def test(self, images: Images, *, device: torch.device, interrupt: Interrupt | None = None) -> TestResult:
-        """Test on images. Raises ValueError if their classes or channels are not those of the training."""
+    def test(
+        self,
+        images: Images,
+        *,
+        device: torch.device,
+        interrupt: Interrupt | None = None,
+        config: Config | None = None,
+    ) -> TestResult:
+        """Test on images. Raises ValueError if their classes or channels are not those of the training.
+
+        With the settings that the images and the network are of, all processes take part.
+        """
         if images.classes != self.classes:
             raise ValueError(
                 f"the network tells apart {', '.join(self.classes)}, but the images have the classes "
                 f"{', '.join(images.classes)}; test it on images of the same classes"
             )
         self._check_channels(images.image_shape[0])
+        together = False
+        if config is not None and team().size > 1:
+            together = True
+            self._call_together(config, device)
         return test_network(
             self.network,
             images,
             normalisation=self.normalisation,
             device=device,
             interrupt=interrupt or Interrupt(),
+            together=together,
         )
+
+    def _call_together(self, config: Config, device: torch.device) -> None:
+        order = {"what": TEST, "config": config.to_toml(), "genotype": self.genotype.to_json()}
+        team().order(order, device=device, settings=config.distributed)
+        statistics = {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C}
+        team().share({**self.network.state_dict(), **statistics})
 
     def _check_channels(self, channels: int) -> None:
         if channels != self.image_channels:

@@ -22,7 +22,8 @@ from xnas.engine.memory_notice import MemoryNotice
 from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory, prepare_kernels
-from xnas.engine.stops import NonFinite, OutOfMemory
+from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
+from xnas.engine.team import team
 from xnas.report.fields import Fields
 from xnas.report.metrics import read_rows
 from xnas.report.whole_file import CannotWrite
@@ -66,13 +67,16 @@ def follow(
     """Go from the newest checkpoint in `folder`, or the start, to the end.
 
     Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
-    where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint.
+    where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint. Where several processes
+    work together the others do the same rounds (engine/serve.py): RankLost if one goes, RanksDiffer if one goes astray.
     """
     prepare_kernels(course.device, say=progress.say)
     forget_peak_memory(course.device)
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     _recall(course, folder)
+    if course.rounds < course.total_rounds:
+        call_together(course)
     saving = course.config.save_memory
     lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
     notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
@@ -97,19 +101,21 @@ def follow(
                     values={"train loss": course.tallies["train"].loss},
                 )
                 notice.after_round(kind, epoch_ends=course.round_in_epoch == 0)
+                number, due = meet(course, signal=interrupt.number, due=keeper.due)
                 if course.round_in_epoch == 0:
                     row = course.epoch_row()
                     keeper.log([row])
                     progress.epoch_done(row)
                     for line in course.remarks(row):
                         progress.say(line)
-                ending = interrupt.number is not None
-                keeper.after_round(ending=ending)
-                if ending:
-                    interrupt.check()
-    except NonFinite as error:
-        raise NonFinite(f"{error}; last good checkpoint: {keeper.last}") from error
+                keeper.after_round(due=due, ending=number is not None)
+                if number is not None:
+                    raise Interrupted(number)
+    except (NonFinite, RanksDiffer) as error:
+        raise type(error)(f"{error}; last good checkpoint: {keeper.last}") from error
     except Exception as error:
+        if (lost := team().lost(error)) is not None:
+            raise RankLost(f"{lost}; last good checkpoint: {keeper.last}") from error
         if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
@@ -129,6 +135,29 @@ def follow(
                 rounds=course.rounds,
                 peak_memory_bytes=peak_memory(course.device),
             )
+
+
+def call_together(course: Course) -> None:
+    """Have the other processes, if there are any, do the rest of a course together with this one."""
+    order = {
+        "what": course.phase,
+        "config": course.config.to_toml(),
+        "facts": course.facts(),
+        "rounds": course.rounds,
+    }
+    team().order(order, device=course.device, settings=course.config.distributed)
+    team().share(course.tensors())
+
+
+def meet(course: Course, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
+    """After a round: the signal that came to any process, and whether the leading one wants to save.
+
+    Where either is so, or an epoch ends, it then knows what all have counted. Raises RanksDiffer.
+    """
+    number, wanted = team().agree(signal or 0, int(due))
+    if number or wanted or course.round_in_epoch == 0:
+        course.pool()
+    return number or None, bool(wanted)
 
 
 def _recall(course: Course, folder: RunFolder) -> None:
@@ -205,19 +234,23 @@ class Keeper:
             except CannotWrite as error:
                 self.say(f"warning: {error}; trying again")
 
-    def after_round(self, *, ending: bool) -> None:
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+        if self.clock() - self._time_tried >= 60 * self.settings.minutes:
+            return True
+        rounds = self.settings.rounds
+        return rounds is not None and self.course.rounds - self._rounds_tried >= rounds
+
+    def after_round(self, *, due: bool, ending: bool) -> None:
         """Save if it is time to, or the run is ending. Raises CannotWrite after three failures in a row."""
-        rounds = self.course.rounds
-        due = self.clock() - self._time_tried >= 60 * self.settings.minutes
-        if self.settings.rounds is not None:
-            due = due or rounds - self._rounds_tried >= self.settings.rounds
         if not (due or ending):
             return
         try:
             self._save()
         except CannotWrite as error:
             self.failures += 1
-            if self.failures >= MOST_FAILURES or rounds == self.course.total_rounds:
+            if self.failures >= MOST_FAILURES or self.course.rounds == self.course.total_rounds:
                 raise
             self.say(f"warning: {error}; " + ("stopping without it" if ending else "going on, trying again"))
 

@@ -12,6 +12,7 @@ from xnas.engine.experiment_settings import FILE as EXPERIMENT_FILE
 from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.run_folder import ENVIRONMENT, GENOTYPE, JOB, RunFolder
+from xnas.engine.team import team
 from xnas.report.whole_file import CannotWrite, sync_folder
 
 
@@ -29,6 +30,13 @@ class Place:
         """The place that a user's words mean. Raises ValueError for a name that is none."""
         if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
+        if team().restarts and (name is None or overwrite):
+            what = (
+                "--overwrite would begin anew" if overwrite else "without --name nobody finds the run again"
+            )
+            raise ValueError(
+                f"when torchrun --max-restarts begins again, {what}; give --name, and no --overwrite"
+            )
         return cls(runs=runs, name=name, stem=stem, overwrite=overwrite)
 
     @classmethod

@@ -28,6 +28,7 @@ from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
 from xnas.engine.runtime import autocast, environment, make_repeatable
 from xnas.engine.schedule import drop_probability, learning_rate
+from xnas.engine.team import team
 from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.architecture import Architecture
 from xnas.space.auxiliary import AuxiliaryTower
@@ -54,6 +55,7 @@ def check_fit(config: Config, data: DataSet, *, genotype: Architecture | None = 
             f"retrain.batch_size {config.retrain.batch_size} is larger than the training set of "
             f"{len(data.train)} images; use at most {len(data.train)}"
         )
+    team().check_batch("retrain.batch_size", config.retrain.batch_size)
     plan = network_plan(
         config.retrain,
         image_channels=data.image_shape[0],
@@ -88,13 +90,16 @@ class Retraining(Course):
     ) -> None:
         config = settled(config, data.image_shape)
         plan = check_fit(config, data, genotype=genotype)
-        self.config, self.data = config, data
+        self.config, self.data, self.genotype, self.plan = config, data, genotype, plan
         augmentation = augmentation_of(config.data, data.image_shape)
         normalisation = Normalisation.of(data.train)
         make_repeatable(config.seed)
         network = build_network(genotype, plan)
         # Built after the network, whose first weights are thus the same with and without it.
         tower = AuxiliaryTower(_cellular(network)) if config.retrain.auxiliary_weight > 0 else None
+        if config.distributed.sync_norm:
+            network = team().synchronised(network)
+            tower = None if tower is None else team().synchronised(tower)
         super().__init__(
             _placed(network, device),
             config.retrain,
@@ -127,10 +132,22 @@ class Retraining(Course):
         settings = self.settings
         return drop_probability(self.epochs_done, epochs=settings.epochs, last=settings.drop_path)
 
+    def facts(self) -> dict[str, str]:
+        """The architecture, and the images."""
+        return {"the architecture": self.genotype.to_json(), "the images": self.data.fingerprint()}
+
     def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
         """A training batch for each round of an epoch, counted from 1, from round `start` on."""
         stream = self.shuffled(self.data.train, seed=self.config.seed, epoch=epoch, start=start)
         return ((batch,) for batch in stream)
+
+    @property
+    def uneven(self) -> bool:
+        """A genotype may leave an input of its cells unread, and what prepares it has nothing to learn."""
+        with torch.device("meta"):
+            network = build_network(self.genotype, self.plan)
+            network(torch.empty(2, *self.data.image_shape)).sum().backward()
+        return any(weight.grad is None for weight in network.parameters())
 
     def outcome(self, batch: Batch) -> Outcome:
         """What the network makes of a batch by the recipe."""
@@ -214,8 +231,7 @@ def train(
     config = settled(config, data.image_shape)
     _begin(folder, config, device=device)
     course = Retraining(genotype, config, data, device=device)
-    facts = {"the architecture": genotype.to_json(), "the images": data.fingerprint()}
-    origin = Origin(config=config, sections=RETRAIN_SECTIONS, facts=facts)
+    origin = Origin(config=config, sections=RETRAIN_SECTIONS, facts=course.facts())
     follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
         network=course.network,
@@ -261,7 +277,7 @@ def retrain(
         genotype, config, data, device=device, folder=folder, progress=progress, interrupt=interrupt
     )
     started = time.perf_counter()
-    test = trained.test(data.test, device=device, interrupt=interrupt)
+    test = trained.test(data.test, device=device, interrupt=interrupt, config=config)
     folder.add_timing("test", seconds=round(time.perf_counter() - started, 3))
     folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
     result: dict[str, object] = {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from xnas.engine.team import team
 from xnas.kernels import build as kernels
 
 PACKAGES = ("xnas", "torch", "torchvision", "torchmetrics", "numpy", "safetensors")
@@ -26,9 +27,15 @@ SIGNS_OF_NO_MEMORY = (
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name, or for "auto" the fastest that is there. Raises ValueError if it is not there."""
+    """The device of that name, or for "auto" the fastest that is there. Raises ValueError if it is not there.
+
+    Of several processes each takes a CUDA device of its own: the one with its number on its machine.
+    """
+    own = team().local_rank
     if name == "auto":
-        return torch.device(_available()[0])
+        name = _available()[0]
+    if name == "cuda" and own is not None:
+        name = f"cuda:{own}"
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -177,6 +184,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
+        "processes": team().size,
         "compiler": kernels.compiler_name() if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "command": [_program(), *sys.argv[1:]],

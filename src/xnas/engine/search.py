@@ -25,6 +25,7 @@ from xnas.engine.plans import augmentation_of, build_space, settled, supernet_pl
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
 from xnas.engine.runtime import environment, make_repeatable
+from xnas.engine.team import team
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.rivals import rival
@@ -75,6 +76,7 @@ class Halves:
 def check_search(config: Config, data: DataSet) -> None:
     """Raises ValueError for settings with which no search of these images can begin."""
     config = settled(config, data.image_shape)
+    team().check_batch("search.batch_size", config.search.batch_size)
     Halves.of(config, data.train)
     augmentation_of(config.data, data.image_shape)
     with torch.device("meta"):  # only a whole supernet shows whether it can be built; here it takes no memory
@@ -102,6 +104,7 @@ class Search(Course):
     def __init__(self, config: Config, data: DataSet, *, device: torch.device) -> None:
         config = settled(config, data.image_shape)
         settings = config.search
+        team().check_batch("search.batch_size", settings.batch_size)
         self.config = config
         self.images = data.fingerprint()
         self.halves = Halves.of(config, data.train)
@@ -110,6 +113,8 @@ class Search(Course):
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = _supernet(self.space, config, data)
+        if config.distributed.sync_norm:
+            supernet = team().synchronised(supernet)
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             settings,
@@ -125,6 +130,7 @@ class Search(Course):
             rounds=self.rounds_per_epoch * (settings.epochs - settings.warmup_epochs),
             weight_optimizer=self.weights,
         )
+        self.experts.ranks = team()
         self.image_shape = data.image_shape
         self._counted: tuple[int, int | None] = (0, None)
         self.full_multiply_adds = self.multiply_adds()
@@ -149,6 +155,10 @@ class Search(Course):
     def kind_of_rounds(self) -> str:
         """What the round that comes next is one of."""
         return "warm-up rounds" if self.warming_up else "rounds"
+
+    def facts(self) -> dict[str, str]:
+        """The images."""
+        return {"the images": self.images}
 
     def groups(self) -> dict[str, Group]:
         """What every group is fixed by, and what its edges and experts are called."""
@@ -209,6 +219,8 @@ class Search(Course):
             self.descend(train, self.halves.train)  # line 4
             self.measure_rewards(train, *validation)  # lines 5-8
         wiped = [] if self.warming_up else self.experts.step()  # lines 9-13
+        if wiped:
+            self.regroup()
         epoch = self.epochs_done + 1
         self.rounds += 1
         return [_wipeout_row(gone, epoch=epoch, round_number=self.rounds) for gone in wiped]
@@ -246,7 +258,12 @@ class Search(Course):
         seen: list[Tensor] = []
 
         def losses_of(batch: Batch) -> Tensor:
-            logits_BD = self.forecast(batch.images_BCHW)
+            images_BCHW = batch.images_BCHW
+            logits_BD = (
+                self.together(lambda: self.forecast(images_BCHW))
+                if weights_too
+                else self.forecast(images_BCHW)
+            )
             seen[:] = [logits_BD.detach()]
             return F.cross_entropy(logits_BD, batch.labels_B, reduction="none")
 
@@ -258,7 +275,8 @@ class Search(Course):
         rewards = {f"reward in group {name!r}": self._rewards(name, batch) for name in self.experts.groups}
         images = self.halves.train if weights_too else self.halves.validation
         kind = "loss" if weights_too else "validation loss"
-        require_finite({kind: losses_B, **rewards}, batch=batch, images=images, where=self.where)
+        values = {kind: team().gather(losses_B), **rewards}
+        require_finite(values, batch=batch, images=images, where=self.where)
         return losses_B, seen[0]
 
     def _rewards(self, group: str, batch: Batch) -> Tensor:
@@ -266,7 +284,8 @@ class Search(Course):
         rewards_FEK = -self.experts.gradients(group)
         if self.experts.feedback != "sample":
             return rewards_FEK[None]
-        return rewards_FEK.reshape(-1, len(batch), *rewards_FEK.shape[1:]).transpose(0, 1)
+        samples = len(batch) * team().size
+        return rewards_FEK.reshape(-1, samples, *rewards_FEK.shape[1:]).transpose(0, 1)
 
     def opening_rows(self) -> list[Row]:
         """The images' statistics, what every group is fixed by, and where the experts start."""
@@ -283,6 +302,28 @@ class Search(Course):
             "val_loss": validation.loss if heard else None,
             "val_accuracy": validation.accuracy if heard else None,
         }
+
+    @property
+    def uneven(self) -> bool:
+        """Rules that sample compute one expert of an edge; and where only `none` is left, nothing before it learns."""
+        return any(
+            learner.one_hot or self._is_cut(name, learner) for name, learner in self.experts.learners.items()
+        )
+
+    def _is_cut(self, group: str, learner: Learner) -> bool:
+        names = self.experts.names(group)
+        others_K = torch.tensor([name != "none" for name in names])
+        return bool((~(learner.alive_EK & others_K).any(dim=-1)).any())
+
+    def fingerprint(self) -> bytes:
+        """Log-weights, survivors, and the architecture that would be derived."""
+        parts = [self.genotype().to_json().encode()]
+        for name in self.experts.groups:
+            parts += [
+                self.experts.log_weights(name).numpy().tobytes(),
+                self.experts.alive(name).numpy().tobytes(),
+            ]
+        return b"".join(parts)
 
     def remarks(self, row: Row) -> list[str]:
         """What the health of the search gives cause to say, each kind of it once."""
@@ -357,7 +398,7 @@ def search(
     folder.check_same(config, sections=SEARCH_SECTIONS)
     if folder.has(GENOTYPE):
         return folder.genotype()
-    origin = Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
+    origin = Origin(config=config, sections=SEARCH_SECTIONS, facts=course.facts())
     for group in course.experts.settings.values():
         progress.say(str(group))
     try:

@@ -17,3 +17,13 @@ class NonFinite(ValueError):
 
 class OutOfMemory(Exception):
     """The device or the machine has no more memory. The state in memory is lost, the last checkpoint is not."""
+
+
+class RanksDiffer(ValueError):
+    """Processes that train one network together no longer agree on it. Nothing of it was saved."""
+
+
+class RankLost(Exception):
+    """A process that trained with this one is gone. What was done since the last checkpoint is lost."""
+
+    exit_code = 5

@@ -10,7 +10,7 @@ E: indices of a group; K: experts of each; R: replicas; B: samples.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,17 @@ from xnas.space.forecaster import (
 
 Closure = Callable[[], Tensor]
 """Runs the model on a validation batch and returns the losses of its samples, shape (B,)."""
+
+
+class Together(Protocol):
+    """Processes that measure parts of one batch each."""
+
+    def mean_(self, tensors: Iterable[Tensor]) -> None:
+        """Replace every tensor by its mean over all processes."""
+
+    def gather(self, tensor: Tensor, *, dim: int) -> Tensor:
+        """The parts of all processes, joined along `dim`."""
+
 
 Measured = dict[str, Tensor]
 """Gradients of the loss by the mixture weights of every group, (R, B, E, K); B is 1 for batch feedback."""
@@ -52,6 +63,8 @@ class ArchitectureOptimizer:
 
     learns: ClassVar[bool] = True
     """Whether rounds change anything: a search without learning needs none."""
+    ranks: Together | None = None
+    """The processes that batches are divided among; None: this one has them whole."""
 
     def __init__(
         self,
@@ -190,7 +203,14 @@ class ArchitectureOptimizer:
             measured = {
                 name: leaf_gradients(group, alive_EK=self.alive(name)) for name, group in self.groups.items()
             }
-        return losses_B.detach(), measured
+        return losses_B.detach(), measured if self.ranks is None else self._of_all(measured, self.ranks)
+
+    def _of_all(self, measured: Measured, ranks: Together) -> Measured:
+        """What the parts of a batch give together: its samples' gradients, or those of its mean loss."""
+        if self.feedback == "sample":
+            return {name: ranks.gather(part_RBEK, dim=1) for name, part_RBEK in measured.items()}
+        ranks.mean_(measured.values())
+        return measured
 
     def gradients(self, group: str) -> Tensor:
         """The gradients gathered since the last step, a row for each feedback: float64, shape (F, E, K).

@@ -74,6 +74,7 @@ class DartsSecondOrder(Darts):
             here = [weight.detach().clone() for weight in weights]
             self._step_ahead(training)
             losses_B, ahead = self._listen(closure)
+            self._average_gradients(weights)
             # xi v: every parameter group may have its own xi, and only the direction matters for the differences.
             direction = [rate * _gradient(weight) for weight, rate in zip(weights, rates, strict=True)]
             length = (
@@ -100,12 +101,18 @@ class DartsSecondOrder(Darts):
                     rates.append(float(group["lr"]))
         return weights, rates
 
+    def _average_gradients(self, weights: list[Tensor]) -> None:
+        """Where processes have parts of a batch, give the weights the gradients of its mean loss."""
+        if self.ranks is not None:
+            self.ranks.mean_([weight.grad for weight in weights if weight.grad is not None])
+
     def _step_ahead(self, training: Closure) -> None:
         """Bring the weights to w', without gradients."""
         with torch.enable_grad():
             losses_B = training()
             check_losses(losses_B)
             losses_B.mean().backward()  # type: ignore[no-untyped-call]
+        self._average_gradients(self._weights()[0])
         with torch.no_grad():
             for group in self._sgd.param_groups:
                 for weight in group["params"]:

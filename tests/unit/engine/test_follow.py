@@ -230,9 +230,9 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
     for number in range(1, 8):
         course.rounds, now = number, 60.0 * number
         before = keeper.last
-        keeper.after_round(ending=False)
+        keeper.after_round(due=keeper.due, ending=False)
         found += [number] if keeper.last != before else []
     assert found == saved
-    keeper.after_round(ending=True)
+    keeper.after_round(due=False, ending=True)
     assert keeper.last is not None
     assert keeper.last.name == "search-0000000007"

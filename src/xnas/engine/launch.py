@@ -1,0 +1,86 @@
+"""What a launcher of many processes says in the environment: torchrun, accelerate, or SLURM's srun.
+
+This file imports nothing heavy: one process alone, which is the usual case, learns here that it is.
+"""
+
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+
+PORTS = 15_000
+"""SLURM names no port, so it is drawn from so many by the number of the job."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Which of how many processes this is."""
+
+    rank: int
+    size: int
+    """Processes in all, on all machines."""
+    local_rank: int
+    """Among those on this machine: which of its devices is taken."""
+    restarts: bool = False
+    """Whether the launcher begins anew when a process has died."""
+
+
+def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | None:
+    """How this process was launched among others; None if it is alone.
+
+    Under SLURM it adds where the first process is, for the rendezvous. Raises ValueError for words of a launcher that
+    are incomplete or contradict each other.
+    """
+    if "RANK" in environment and "WORLD_SIZE" in environment:
+        source, names = "the launcher", ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    elif "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
+        # Not SLURM_NTASKS, which a batch script has too, before srun.
+        source, names = "srun", ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
+    else:
+        return None
+    rank, size = (_number(environment, name) for name in names[:2])
+    local_rank = _number(environment, names[2]) if names[2] in environment else 0
+    if size == 1:
+        return None
+    if not 0 <= rank < size:
+        raise ValueError(
+            f"{names[0]} = {rank} is none of {names[1]} = {size} processes; look at {source}'s options"
+        )
+    if source == "srun":
+        _meet_at_first_host(environment)
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if name not in environment:
+            raise ValueError(
+                f"{size} processes were launched, but {name} does not say where they meet; use torchrun, or set it"
+            )
+    return Launch(
+        rank=rank,
+        size=size,
+        local_rank=local_rank,
+        restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
+    )
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    text = environment[name]
+    if not re.fullmatch(r"\d{1,7}", text):
+        raise ValueError(f"{name} must be a whole number; got {text!r}")
+    return int(text)
+
+
+def _meet_at_first_host(environment: MutableMapping[str, str]) -> None:
+    hosts = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_NODELIST", "")
+    job = re.sub(r"\D", "", environment.get("SLURM_JOB_ID", "")) or "0"
+    if hosts:
+        environment.setdefault("MASTER_ADDR", first_host(hosts))
+    environment.setdefault("MASTER_PORT", str(20_000 + int(job) % PORTS))
+
+
+def first_host(hosts: str) -> str:
+    """The first of SLURM's list of hosts: node007 of node[007-010,12],other."""
+    name, _, rest = hosts.partition("[")
+    if "," in name or not rest:
+        return name.partition(",")[0]
+    first = re.split(r"[-,\]]", rest, maxsplit=1)[0]
+    suffix = rest.partition("]")[2].partition(",")[0]
+    return f"{name}{first}{suffix}"

@@ -1,0 +1,27 @@
+"""The images that settings name."""
+
+from collections.abc import Callable
+
+from xnas.data.hold_out import hold_out
+from xnas.data.images import DataSet
+from xnas.data.load import load_data
+from xnas.engine.config import DataConfig
+
+
+def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) -> DataSet:
+    """The training and test images, or held-out ones in the place of these. Raises ValueError if they cannot be had."""
+    seed = seed if config.split_seed is None else config.split_seed
+    data = load_data(
+        config.source,
+        root=config.root,
+        image_size=config.image_size,
+        test_fraction=config.test_fraction,
+        seed=seed,
+        download=config.download,
+        workers=config.workers,
+        max_broken=config.max_broken,
+        fold=config.fold,
+        resized_crops=config.crop == "resized",
+        say=say,
+    )
+    return hold_out(data, share=config.held_out, seed=seed) if config.held_out > 0 else data

@@ -1,0 +1,169 @@
+"""What processes do that do not lead: the rounds of every course and test that the leading one orders, with their part
+of each batch. They write nothing and say nothing."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+import torch
+
+from xnas.data.images import DataSet, Normalisation
+from xnas.engine.config import Config, parse_config
+from xnas.engine.course import Course
+from xnas.engine.evaluate import TEST, bring_back, test_network
+from xnas.engine.follow import meet
+from xnas.engine.interrupt import Interrupt, interruptible
+from xnas.engine.launch import Launch
+from xnas.engine.open_images import open_images
+from xnas.engine.plans import network_plan, settled
+from xnas.engine.retrain import Retraining
+from xnas.engine.run_folder import SEARCH
+from xnas.engine.runtime import is_out_of_memory, pick_device, prepare_kernels, use_threads
+from xnas.engine.search import Search
+from xnas.engine.stops import Interrupted, NonFinite, RankLost, RanksDiffer
+from xnas.engine.team import END, Order, Ranks, join, leave
+from xnas.space.architecture import parse_architecture
+
+
+def run_together(launch: Launch, verb: Callable[[], int]) -> int:
+    """Run a verb as one of several processes; returns the exit code, which is that of all."""
+    try:
+        ranks = join(launch)
+    except ValueError as error:
+        if launch.rank == 0:
+            print(f"xnas: {error}", file=sys.stderr)
+        return 2
+    code = 1
+    try:
+        code = verb() if ranks.leads else serve(ranks)
+    finally:
+        if ranks.leads:
+            ranks.end(code)
+    if code == RankLost.exit_code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # threads of a broken connection may wait for ever
+    leave()
+    return code
+
+
+def serve(ranks: Ranks) -> int:
+    """Do what is ordered until the end; returns the exit code."""
+    server = _Server(ranks)
+    while True:
+        try:
+            order = ranks.next_order()
+        except RuntimeError:  # the store went with the leading process
+            return RankLost.exit_code
+        if order["what"] == END:
+            ranks.answer()
+            return int(order["code"])
+        with interruptible() as interrupt:
+            code = server.carry_out(order, interrupt)
+        if code is not None:
+            return code
+
+
+class _Server:
+    """Keeps the images from one order to the next."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self._data: tuple[object, DataSet] | None = None
+
+    def carry_out(self, order: Order, interrupt: Interrupt) -> int | None:
+        """Do an order; returns an exit code if nothing more can be done."""
+        try:
+            work = self._prepared(order)
+        except Exception as error:
+            self.ranks.answer(_reason(error))
+            return 2
+        self.ranks.answer()
+        try:
+            self.ranks.connect(order["backend"], timeout=order["timeout"])
+            work(interrupt)
+        except (Interrupted, NonFinite, RanksDiffer):
+            return None  # the leading process has it too, and says what follows
+        except Exception as error:
+            if os.environ.get("XNAS_TRACEBACK"):
+                raise
+            return self._fail(error)
+        return None
+
+    def _fail(self, error: Exception) -> int:
+        """After an error of its own, or of a connection that broke."""
+        if (code := self.ranks.ended()) is not None:
+            return code
+        if (lost := self.ranks.lost(error)) is None:
+            self.ranks.confess(_reason(error))
+        elif self.ranks.speaks:
+            print(f"xnas: {lost}; the last checkpoint is in the run folder", file=sys.stderr)
+        return RankLost.exit_code
+
+    def _prepared(self, order: Order) -> Callable[[Interrupt], object]:
+        """What takes memory and time, before the others wait for it."""
+        config = parse_config(order["config"], where="the leading process's settings")
+        use_threads(config.threads)
+        device = pick_device(config.device)
+        prepare_kernels(device, say=lambda line: None)
+        data = self._images(config)
+        if order["what"] == TEST:
+            return lambda interrupt: self._test(order, config, data, device, interrupt)
+        course = _course(order, config, data, device)
+        for name, value in course.facts().items():
+            if order["facts"][name] != value:
+                raise ValueError(f"{name} differ from those of the leading process")
+        return lambda interrupt: self._follow(course, order["rounds"], interrupt)
+
+    def _images(self, config: Config) -> DataSet:
+        wanted = (config.data, config.seed)
+        if self._data is None or self._data[0] != wanted:
+            self._data = None  # makes room first
+            self._data = (
+                wanted,
+                open_images(replace(config.data, download=False), seed=config.seed, say=lambda line: None),
+            )
+        return self._data[1]
+
+    def _follow(self, course: Course, rounds: int, interrupt: Interrupt) -> None:
+        course.load(self.ranks.share(None), rounds=rounds)
+        with closing(course.batches_left()) as stream:
+            for batches in stream:
+                course.round(*batches)
+                number, _ = meet(course, signal=interrupt.number, due=False)
+                if number is not None:
+                    raise Interrupted(number)
+
+    def _test(
+        self, order: Order, config: Config, data: DataSet, device: torch.device, interrupt: Interrupt
+    ) -> None:
+        weights = self.ranks.share(None)
+        mean_C, std_C = weights.pop("mean_C"), weights.pop("std_C")
+        plan = network_plan(config.retrain, image_channels=len(mean_C), num_classes=len(data.test.classes))
+        network = bring_back(
+            parse_architecture(order["genotype"]), plan, weights, where="the leading process's network"
+        )
+        test_network(
+            network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            data.test,
+            normalisation=Normalisation(mean_C=mean_C, std_C=std_C),
+            device=device,
+            interrupt=interrupt,
+            together=True,
+        )
+
+
+def _course(order: Order, config: Config, data: DataSet, device: torch.device) -> Course:
+    if order["what"] == SEARCH:
+        return Search(config, data, device=device)
+    genotype = parse_architecture(order["facts"]["the architecture"])
+    return Retraining(genotype, settled(config, data.image_shape), data, device=device)
+
+
+def _reason(error: Exception) -> str:
+    said = " ".join(str(error).split())[:300]
+    if is_out_of_memory(error):
+        return f"out of memory: {said}"
+    return said if isinstance(error, ValueError) else f"{type(error).__name__}: {said}"

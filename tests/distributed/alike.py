@@ -1,0 +1,100 @@
+"""A process of a search in float64, in which no image's features depend on another's: tells what it did."""
+
+import hashlib
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from xnas.data.images import DataSet, ImageSet
+from xnas.engine.config import Config, SearchConfig, SpaceConfig
+from xnas.engine.launch import launched
+from xnas.engine.search import Search
+from xnas.engine.team import join, leave, team
+from xnas.optimizers.xnas import XNASLearner
+
+
+class WithoutStatistics(Search):
+    """A search whose norms take their statistics of each image by itself."""
+
+    def __init__(self, config: Config, data: DataSet) -> None:
+        super().__init__(config, data, device=torch.device("cpu"))
+        self.ids: list[list[int]] = []
+        self.losses: list[float] = []
+        for module in list(self.network.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, nn.BatchNorm2d):
+                    setattr(module, name, nn.GroupNorm(1, child.num_features, affine=False))
+        self.network.double()
+        self.weights.param_groups[0]["params"] = list(self.network.parameters())
+
+    def forecast(self, images_BCHW: Tensor) -> Tensor:
+        logits_BD: Tensor = self.network(images_BCHW.double())
+        return logits_BD
+
+    def round(self, *batches):  # type: ignore[no-untyped-def]
+        train = batches[0]
+        self.ids.append(train.ids_B.tolist())
+        with torch.no_grad():
+            losses_B = nn.functional.cross_entropy(
+                self.forecast(train.images_BCHW), train.labels_B, reduction="none"
+            )
+        self.losses.append(team().gather(losses_B).mean().item())
+        return super().round(*batches)
+
+
+def images(count: int, *, seed: int) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(count) % 2
+    pixels[labels == 1, :, 2:6, 2:6] //= 3
+    return ImageSet(images_NCHW=pixels, labels_N=labels, classes=("a", "b"))
+
+
+def main(folder: Path, seed: int) -> None:
+    launch = launched()
+    if launch is not None:
+        join(launch).connect("gloo", timeout=60)
+    feedback = "sample" if seed % 2 == 0 else "batch"
+    config = Config(
+        seed=seed,
+        space=SpaceConfig(nodes=2, channels=4, cells=3),
+        search=SearchConfig(
+            epochs=10,
+            batch_size=16,
+            warmup_epochs=1,
+            zeta=0.05,
+            feedback=feedback,
+            reward_bound=0.5,
+            learning_rate=0.05,
+        ),
+    )
+    data = DataSet(name="noise", train=images(160, seed=seed), test=images(16, seed=seed + 1))
+    course = WithoutStatistics(config, data)
+    for batches in course.batches_left():
+        course.round(*batches)
+    ledger = {}
+    digest = hashlib.sha256()
+    for name, learner in course.experts.learners.items():
+        assert isinstance(learner, XNASLearner) and learner.ledger is not None
+        for item in fields(learner.ledger):
+            value = torch.as_tensor(getattr(learner.ledger, item.name)).double()
+            ledger[f"{name}.{item.name}"] = value.flatten().tolist()
+            digest.update(value.numpy().tobytes())
+    told = {
+        "ids": course.ids,
+        "losses": course.losses,
+        "genotype": course.genotype().to_json(),
+        "alive": [row for name in course.experts.groups for row in course.experts.alive(name).tolist()],
+        "ledger": ledger,
+        "ledger_bits": digest.hexdigest(),
+    }
+    (folder / f"{team().rank}.json").write_text(json.dumps(told))
+    leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
