@@ -54,45 +54,61 @@ def images(count: int, *, seed: int) -> ImageSet:
     return ImageSet(images_NCHW=pixels, labels_N=labels, classes=("a", "b"))
 
 
-def main(folder: Path, seed: int) -> None:
+def joined() -> None:
+    """Meet the others, if this process was launched among some."""
     launch = launched()
     if launch is not None:
         join(launch).connect("gloo", timeout=60)
-    feedback = "sample" if seed % 2 == 0 else "batch"
+
+
+def begun(*, seed: int) -> WithoutStatistics:
+    """A search of 50 rounds, ten an epoch, in which experts are wiped out."""
     config = Config(
         seed=seed,
         space=SpaceConfig(nodes=2, channels=4, cells=3),
         search=SearchConfig(
-            epochs=10,
-            batch_size=16,
+            epochs=5,
+            batch_size=8,
             warmup_epochs=1,
             zeta=0.05,
-            feedback=feedback,
+            feedback="sample" if seed % 2 == 0 else "batch",
             reward_bound=0.5,
             learning_rate=0.05,
         ),
     )
     data = DataSet(name="noise", train=images(160, seed=seed), test=images(16, seed=seed + 1))
-    course = WithoutStatistics(config, data)
-    for batches in course.batches_left():
-        course.round(*batches)
+    return WithoutStatistics(config, data)
+
+
+def told(course: WithoutStatistics) -> dict[str, object]:
+    """What a process did, and where its experts are."""
     ledger = {}
     digest = hashlib.sha256()
     for name, learner in course.experts.learners.items():
-        assert isinstance(learner, XNASLearner) and learner.ledger is not None
+        assert isinstance(learner, XNASLearner)
+        assert learner.ledger is not None
         for item in fields(learner.ledger):
             value = torch.as_tensor(getattr(learner.ledger, item.name)).double()
             ledger[f"{name}.{item.name}"] = value.flatten().tolist()
             digest.update(value.numpy().tobytes())
-    told = {
+    return {
         "ids": course.ids,
         "losses": course.losses,
+        "train_loss": course.tallies["train"].loss,
         "genotype": course.genotype().to_json(),
         "alive": [row for name in course.experts.groups for row in course.experts.alive(name).tolist()],
         "ledger": ledger,
         "ledger_bits": digest.hexdigest(),
     }
-    (folder / f"{team().rank}.json").write_text(json.dumps(told))
+
+
+def main(folder: Path, seed: int) -> None:
+    joined()
+    course = begun(seed=seed)
+    for batches in course.batches_left():
+        course.round(*batches)
+    course.pool()
+    (folder / f"{team().rank}.json").write_text(json.dumps(told(course)))
     leave()
 
 

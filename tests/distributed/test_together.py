@@ -1,5 +1,6 @@
 """Several processes that train one network: the same samples, losses, experts and architecture as one process alone."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -23,14 +24,18 @@ def courses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict]]:
     return told
 
 
+def whole_batches(told: list[dict]) -> list[list[int]]:
+    """The samples of every step, of all processes' parts."""
+    return [list(itertools.chain(*parts)) for parts in zip(*(one["ids"] for one in told), strict=True)]
+
+
 def test_every_sample_of_a_step_is_computed_once_whoever_many_share_it(
     courses: dict[int, list[dict]],
 ) -> None:
     alone = courses[1][0]["ids"]
     assert len(alone) == 50
     for world in WORLDS[1:]:
-        together = [sum(parts, []) for parts in zip(*(told["ids"] for told in courses[world]), strict=True)]
-        assert together == alone
+        assert whole_batches(courses[world]) == alone
 
 
 def test_losses_agree_to_rounding(courses: dict[int, list[dict]]) -> None:
@@ -39,6 +44,8 @@ def test_losses_agree_to_rounding(courses: dict[int, list[dict]]) -> None:
         losses = courses[world][0]["losses"]
         assert math.isclose(losses[0], alone[0], rel_tol=0, abs_tol=1e-12)
         assert math.isclose(losses[-1], alone[-1], rel_tol=0, abs_tol=1e-9)
+        # The running mean counts every sample, in float32.
+        assert courses[world][0]["train_loss"] == pytest.approx(courses[1][0]["train_loss"], abs=1e-6)
 
 
 def test_genotype_survivors_and_ledger_are_identical(courses: dict[int, list[dict]]) -> None:
@@ -53,3 +60,29 @@ def test_genotype_survivors_and_ledger_are_identical(courses: dict[int, list[dic
             for name, values in told["ledger"].items():
                 assert values == pytest.approx(alone["ledger"][name], rel=0, abs=1e-9)
         assert {told["ledger_bits"] for told in courses[world]} == {courses[world][0]["ledger_bits"]}
+
+
+def test_a_search_goes_on_with_other_numbers_of_processes_and_every_sample_comes_once(tmp_path: Path) -> None:
+    whole = cut(1, tmp_path, before="nothing", after="whole", stop=50)
+    parts = [
+        cut(2, tmp_path, before="nothing", after="first", stop=17),
+        cut(1, tmp_path, before="first", after="second", stop=24),
+        cut(4, tmp_path, before="second", after="third", stop=50),
+    ]
+    ids = list(itertools.chain(*map(whole_batches, parts)))
+    assert ids == whole_batches(whole)
+    for epoch in range(5):
+        once = list(itertools.chain(*ids[10 * epoch : 10 * (epoch + 1)]))
+        assert sorted(once) == list(range(80))
+    losses = list(itertools.chain(*(told[0]["losses"] for told in parts)))
+    assert losses == pytest.approx(whole[0]["losses"], rel=0, abs=1e-9)
+    assert parts[-1][0]["genotype"] == whole[0]["genotype"]
+    assert parts[-1][0]["train_loss"] == pytest.approx(whole[0]["train_loss"], abs=1e-6)
+
+
+def cut(world: int, folder: Path, *, before: str, after: str, stop: int) -> list[dict]:
+    """What so many processes tell of a part of a search."""
+    come_from = before if before == "nothing" else str(folder / before)
+    done = spawn(world, "tests.distributed.cut", come_from, str(folder / after), str(stop))
+    assert [process.returncode for process in done] == [0] * world, done
+    return [json.loads((folder / f"{after}.{rank}").read_text()) for rank in range(world)]

@@ -1,0 +1,31 @@
+"""A process of a search that goes on from a file of another number of processes, and stops after some rounds."""
+
+import json
+import sys
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from tests.distributed.alike import begun, joined, told
+from xnas.engine.team import leave, team
+
+
+def main(before: str, after: str, stop: int) -> None:
+    joined()
+    course = begun(seed=1)
+    if before != "nothing":
+        course.load(load_file(before), rounds=json.loads(Path(before).with_suffix(".json").read_text()))
+    for batches in course.batches_left():
+        course.round(*batches)
+        if course.rounds == stop:
+            break
+    course.pool()
+    if team().leads:
+        save_file(course.tensors(), after)
+        Path(after).with_suffix(".json").write_text(json.dumps(course.rounds))
+    Path(f"{after}.{team().rank}").write_text(json.dumps(told(course)))
+    leave()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -1,0 +1,156 @@
+"""How several processes end together: signals, kills, processes that go astray, and mistakes in the input."""
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.distributed.launcher import finish, spawn, start
+from xnas.engine.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of noise, one of them with a dark square."""
+    folder, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for part, count in (("train", 64), ("test", 17)):
+        for name in ("dark", "light"):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                pixels[2:6, 2:6] //= 3 if name == "dark" else 1
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    return folder
+
+
+def search_words(photographs: Path, runs: Path, *, epochs: int = 2, more: tuple[str, ...] = ()) -> list[str]:
+    """A search of eight rounds an epoch, saved after every second."""
+    return [
+        *("search", "--preset", "quick", "--data", str(photographs), "--runs", str(runs), "--name", "mine"),
+        *("--data.padding", "1", "--space.nodes", "1", "--space.cells", "3", "--space.channels", "4"),
+        *("--search.epochs", str(epochs), "--search.warmup-epochs", "1", "--search.batch-size", "8"),
+        *("--threads", "1", "--checkpoint.rounds", "2", "--distributed.timeout", "30"),
+        *more,
+    ]
+
+
+def when_it_has_made_rounds(run: Path, processes: list[subprocess.Popen[str]]) -> None:
+    """Wait for the third checkpoint of a search."""
+    deadline = time.monotonic() + 100
+    while not list(run.glob("checkpoints/search-000000000[4-9]")):
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("reached", [(1,), (0, 1)], ids=["one", "all"])
+def test_a_signal_ends_all_at_the_same_round_with_a_checkpoint(
+    reached: tuple[int, ...], photographs: Path, tmp_path: Path
+) -> None:
+    words = search_words(photographs, tmp_path, epochs=500)
+    processes = start(2, "xnas", *words)
+    when_it_has_made_rounds(tmp_path / "mine", processes)
+    for rank in reached:
+        processes[rank].send_signal(signal.SIGTERM)
+    done = finish(processes, seconds=60)
+    assert [process.returncode for process in done] == [143, 143], done
+    assert "stopped by SIGTERM" in done[0].stderr
+    assert "go on with: xnas resume" in done[0].stdout
+    assert (done[1].stdout, done[1].stderr) == ("", "")
+    # It goes on with another number of processes, in the middle of the epoch.
+    newest = RunFolder(tmp_path / "mine").checkpoints("search").found()[0]
+    assert int(newest.name.rpartition("-")[2]) >= 4
+
+
+def test_a_killed_process_is_named_and_the_others_end(photographs: Path, tmp_path: Path) -> None:
+    processes = start(
+        3, "xnas", *search_words(photographs, tmp_path, epochs=500, more=("--search.batch-size", "6"))
+    )
+    when_it_has_made_rounds(tmp_path / "mine", processes)
+    processes[1].kill()
+    done = finish(processes, seconds=60)
+    assert [process.returncode for process in done] == [5, -signal.SIGKILL, 5], done
+    assert "rank 1 of 3 does not answer" in done[0].stderr
+    assert re.search(r"last good checkpoint: .*search-\d+", done[0].stderr)
+    assert done[2].stderr == ""
+    (again,) = (
+        spawn(
+            1,
+            "xnas",
+            *search_words(photographs, tmp_path, epochs=500, more=("--search.batch-size", "6")),
+            seconds=3,
+        )
+        if False
+        else (None,)
+    )
+    assert again is None
+
+
+def test_where_the_leading_process_is_killed_the_next_says_so(photographs: Path, tmp_path: Path) -> None:
+    processes = start(2, "xnas", *search_words(photographs, tmp_path, epochs=500))
+    when_it_has_made_rounds(tmp_path / "mine", processes)
+    processes[0].kill()
+    done = finish(processes, seconds=60)
+    assert [process.returncode for process in done] == [-signal.SIGKILL, 5], done
+
+
+def test_a_process_whose_rewards_were_tampered_with_is_found_within_the_epoch(
+    photographs: Path, tmp_path: Path
+) -> None:
+    done = spawn(2, "tests.distributed.tampered", *search_words(photographs, tmp_path))
+    assert [process.returncode for process in done] == [2, 2], done
+    assert "differ between the 2 processes: rank 1 went another way" in done[0].stderr
+    assert RunFolder(tmp_path / "mine").checkpoints("search").found()[0].name <= "search-0000000010"
+
+
+def test_the_whole_job_is_done_by_two_and_its_network_tested_whole(photographs: Path, tmp_path: Path) -> None:
+    words = ["run", *search_words(photographs, tmp_path)[1:]]
+    sizes = (
+        "--retrain.cells",
+        "3",
+        "--retrain.channels",
+        "4",
+        "--retrain.epochs",
+        "2",
+        "--retrain.batch-size",
+        "8",
+    )
+    recipe = ("--retrain.auxiliary-weight", "0.4", "--retrain.drop-path", "0.2", "--data.cutout", "2")
+    done = spawn(2, "xnas", *words, *sizes, *recipe)
+    assert [process.returncode for process in done] == [0, 0], done
+    assert (done[1].stdout, done[1].stderr) == ("", "")
+    result = RunFolder(tmp_path / "mine").result()
+    assert result["test_samples"] == 34
+    told = [
+        spawn(world, "xnas", "evaluate", str(tmp_path / "mine"))[0].stdout.splitlines()[-1]
+        for world in (1, 2, 4)
+    ]
+    assert told[0] == told[1] == told[2]
+    assert f"loss {result['test_loss']:.4f}, on 34 images" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            ("--search.batch-size", "9"),
+            "search.batch_size 9 does not divide over 2 processes; use a multiple of 2",
+        ),
+        (("--distributed.backend", "nccl"), "distributed.backend nccl works on CUDA devices"),
+        (("--distributed.sync-norm",), "distributed.sync_norm needs CUDA devices"),
+    ],
+)
+def test_a_mistake_ends_all_in_one_line_of_the_leading_process(
+    more: tuple[str, ...], said: str, photographs: Path, tmp_path: Path
+) -> None:
+    done = spawn(2, "xnas", *search_words(photographs, tmp_path, more=more))
+    assert [process.returncode for process in done] == [2, 2], done
+    assert done[0].stderr.startswith(f"xnas: {said}")
+    assert done[0].stderr.count("\n") == 1
+    assert done[1].stderr == ""
+    assert not (tmp_path / "mine").exists()
