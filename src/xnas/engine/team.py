@@ -9,6 +9,7 @@ torch.distributed, which this file alone knows.
 import hashlib
 import json
 import math
+import threading
 import time
 import warnings
 from collections import Counter
@@ -38,8 +39,10 @@ END = "end"
 """What is to be done when all is."""
 MEETING_SECONDS = 600
 """So long processes wait for each other where they first meet."""
-PATIENCE = 10.0
-"""Seconds in which processes that are still there are heard after one was lost."""
+BEAT = 0.5
+"""Seconds between the signs of life of each process."""
+PATIENCE = 8.0
+"""Seconds in which processes that are still there have given one, after one was lost."""
 POLL = 0.02
 """Seconds between looks into the store."""
 
@@ -120,6 +123,9 @@ class Team:
         del error
         return None
 
+    def leave(self) -> None:
+        """Be gone from the others."""
+
 
 class _Pass(nn.Module):
     """A function of modules as a module, for DistributedDataParallel to wrap."""
@@ -141,6 +147,9 @@ class Ranks(Team):
         wait = timedelta(seconds=MEETING_SECONDS)
         self._store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=wait))
         self._orders = 0
+        self._leaving = threading.Event()
+        # Also while an operation waits for a process that is gone: who is there shows only in this way.
+        threading.Thread(target=self._give_signs_of_life, daemon=True).start()
         self.traffic: Counter[str] = Counter()
         """Bytes that this process has given to collective operations, by what they are for; but for gradients."""
 
@@ -348,26 +357,40 @@ class Ranks(Team):
                 "answer: killed, or out of reach"
             )
         self.speaks = all(rank in silent for rank in range(self.rank))
+        with suppress(RuntimeError):
+            self._store.set(f"left/{self.rank}", said[:200])
         return RankLost("; ".join(words) or f"the connection between the processes broke: {said[:200]}")
 
     speaks = False
     """After a loss: whether this process is the first that is left, who says so."""
 
+    def _give_signs_of_life(self) -> None:
+        with suppress(RuntimeError):
+            while not self._leaving.wait(BEAT):
+                self._store.add(f"life/{self.rank}", 1)
+
     def _roll_call(self) -> tuple[dict[int, str], list[int]]:
-        """Who has said why they ended, and who is silent."""
-        self._store.set(f"here/{self.rank}", "yes")
+        """Who has said why they ended, and who gives no sign of life."""
+        others = [rank for rank in range(self.size) if rank != self.rank]
+        before = {rank: self._store.add(f"life/{rank}", 0) for rank in others}
         reasons: dict[int, str] = {}
-        silent = [rank for rank in range(self.size) if rank != self.rank]
-        deadline = time.monotonic() + PATIENCE
+        silent, deadline = list(others), time.monotonic() + PATIENCE
         while silent and time.monotonic() < deadline:
             for rank in list(silent):
                 if self._store.check([f"reason/{rank}"]):
                     reasons[rank] = self._store.get(f"reason/{rank}").decode()
-                    silent.remove(rank)
-                elif self._store.check([f"here/{rank}"]):
-                    silent.remove(rank)
+                elif (
+                    not self._store.check([f"left/{rank}"])
+                    and self._store.add(f"life/{rank}", 0) == before[rank]
+                ):
+                    continue
+                silent.remove(rank)
             time.sleep(POLL)
         return reasons, silent
+
+    def leave(self) -> None:
+        """Give no more signs of life."""
+        self._leaving.set()
 
 
 def _backend(asked: str, device: torch.device) -> str:
@@ -412,6 +435,7 @@ def join(launch: Launch) -> Ranks:
 def leave() -> None:
     """Be alone again."""
     global _team
+    _team.leave()
     _team = Team()
     if dist.is_initialized():
         dist.destroy_process_group()

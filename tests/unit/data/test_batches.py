@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xnas.data.augment import augment, cutout
-from xnas.data.batches import Augmentation, batches, num_batches
+from xnas.data.batches import Augmentation, Part, batches, num_batches
 from xnas.data.images import ImageSet, Normalisation
 from xnas.data.order import epoch_order
 
@@ -55,6 +55,19 @@ def test_an_image_is_augmented_alike_in_batches_of_any_size():
         return torch.cat([part.images_BCHW for part in parts])[order]
 
     assert by_id(3).equal(by_id(10))
+
+
+@pytest.mark.parametrize("of", [2, 3, 4])
+def test_parts_of_batches_together_are_the_whole_ones_and_empty_parts_are_left_out(of: int):
+    settings = {"shuffle": True, "seed": 1, "epoch": 5, "augmentation": Augmentation(cutout=4)}
+    streams = [list(stream(**settings, part=Part(index=index, of=of))) for index in range(of)]
+    whole = list(stream(**settings))
+    assert [len(parts) for parts in streams] == [3] * min(of, 2) + [2] * (of - 2)
+    for number, batch in enumerate(whole):
+        parts = [parts[number] for parts in streams if number < len(parts)]
+        assert torch.cat([part.ids_B for part in parts]).equal(batch.ids_B)
+        assert torch.cat([part.images_BCHW for part in parts]).equal(batch.images_BCHW)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_the_last_incomplete_batch_can_be_dropped():

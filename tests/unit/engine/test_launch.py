@@ -1,0 +1,91 @@
+import pytest
+
+from xnas.engine.launch import Launch, first_host, launched
+
+TORCHRUN = {
+    "RANK": "3",
+    "WORLD_SIZE": "8",
+    "LOCAL_RANK": "1",
+    "MASTER_ADDR": "node007",
+    "MASTER_PORT": "29500",
+    "TORCHELASTIC_MAX_RESTARTS": "0",
+}
+SRUN = {
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_NODELIST": "gpu[012-015],login",
+    "SLURM_JOB_ID": "4711",
+    "SLURM_NTASKS": "4",
+}
+
+
+def test_a_process_that_nobody_launched_is_alone() -> None:
+    assert launched({}) is None
+
+
+def test_torchrun_says_which_of_how_many_a_process_is() -> None:
+    assert launched(dict(TORCHRUN)) == Launch(rank=3, size=8, local_rank=1, restarts=False)
+
+
+def test_one_process_of_torchrun_is_alone() -> None:
+    assert launched(TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"}) is None
+
+
+def test_torchrun_says_whether_it_begins_again_when_a_process_dies() -> None:
+    launch = launched(TORCHRUN | {"TORCHELASTIC_MAX_RESTARTS": "2"})
+    assert launch is not None
+    assert launch.restarts
+
+
+def test_srun_says_it_too_and_processes_meet_on_its_first_machine() -> None:
+    environment = dict(SRUN)
+    assert launched(environment) == Launch(rank=2, size=4, local_rank=0)
+    assert environment["MASTER_ADDR"] == "gpu012"
+    assert environment["MASTER_PORT"] == "24711"
+
+
+def test_what_slurm_users_set_themselves_stays() -> None:
+    environment = SRUN | {"MASTER_ADDR": "other", "MASTER_PORT": "1"}
+    launched(environment)
+    assert (environment["MASTER_ADDR"], environment["MASTER_PORT"]) == ("other", "1")
+
+
+def test_a_batch_script_of_slurm_is_not_a_process_of_srun() -> None:
+    assert launched({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("hosts", "first"),
+    [
+        ("one", "one"),
+        ("one,two", "one"),
+        ("node[3,5-7]", "node3"),
+        ("node[007-010,12],other", "node007"),
+        ("a[1-2].cluster,b", "a1.cluster"),
+    ],
+)
+def test_the_first_of_slurms_machines(hosts: str, first: str) -> None:
+    assert first_host(hosts) == first
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"RANK": "8"}, "RANK = 8 is none of WORLD_SIZE = 8 processes"),
+        ({"RANK": "-1"}, "RANK must be a whole number; got '-1'"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE must be a whole number; got 'many'"),
+    ],
+)
+def test_words_of_a_launcher_that_make_no_sense_are_refused(words: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        launched(TORCHRUN | words)
+
+
+@pytest.mark.parametrize("name", ["MASTER_ADDR", "MASTER_PORT"])
+def test_processes_that_do_not_know_where_to_meet_are_told_so(name: str) -> None:
+    words = {key: value for key, value in TORCHRUN.items() if key != name}
+    with pytest.raises(
+        ValueError, match=f"8 processes were launched, but {name} does not say where they meet"
+    ):
+        launched(words)

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from xnas.engine import place
+from xnas.engine.place import Place
+from xnas.engine.team import Team, team
+
+
+def test_a_process_alone_exchanges_with_nobody() -> None:
+    alone = team()
+    values = torch.tensor([1.0, 2.0])
+    alone.mean_([values])
+    alone.sum_([values])
+    assert values.tolist() == [1.0, 2.0]
+    assert alone.gather(values) is values
+    assert alone.agree(3, 0) == [3, 0]
+    assert alone.all_true(torch.tensor(True))
+    assert not alone.all_true(torch.tensor(False))
+    assert alone.passing([], uneven=False)(lambda: 5) == 5
+    assert alone.lost(RuntimeError("Connection closed by peer")) is None
+    assert alone.leads
+
+
+class Three(Team):
+    size = 3
+    restarts = True
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_one_that_does() -> None:
+    Three().check_batch("search.batch_size", 96)
+    with pytest.raises(
+        ValueError, match=r"search.batch_size 64 does not divide over 3 processes; .* such as 66$"
+    ):
+        Three().check_batch("search.batch_size", 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "overwrite", "said"),
+    [(None, False, "without --name nobody"), ("mine", True, "--overwrite would")],
+)
+def test_a_run_that_begins_again_by_itself_needs_a_place_that_is_found_again(
+    name: str | None, overwrite: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, "team", Three)
+    with pytest.raises(ValueError, match=said):
+        Place.named(name, runs=tmp_path, stem="quick", overwrite=overwrite)
+    assert Place.named("mine", runs=tmp_path, stem="quick", overwrite=False).name == "mine"
