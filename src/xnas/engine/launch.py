@@ -23,12 +23,14 @@ class Launch:
     """Among those on this machine: which of its devices is taken."""
     restarts: bool = False
     """Whether the launcher begins anew when a process has died."""
+    attempt: int = 0
+    """How often it has begun anew: what was said in earlier attempts counts no more."""
 
 
 def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | None:
     """How this process was launched among others; None if it is alone.
 
-    It adds where the first process is under SLURM, for the rendezvous, and that torch's C++ parts speak of errors alone.
+    It adds where the first process is under SLURM, for the rendezvous, and that torch's C++ parts say errors alone.
     Raises ValueError for words of a launcher that are incomplete or contradict each other.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
@@ -60,6 +62,7 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
         size=size,
         local_rank=local_rank,
         restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
+        attempt=_number({"TORCHELASTIC_RESTART_COUNT": "0", **environment}, "TORCHELASTIC_RESTART_COUNT"),
     )
 
 

@@ -145,7 +145,8 @@ class Ranks(Team):
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
         self.restarts = launch.restarts
         wait = timedelta(seconds=MEETING_SECONDS)
-        self._store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=wait))
+        store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=wait))
+        self._store = PrefixStore(f"attempt {launch.attempt}", store)
         self._orders = 0
         self._leaving = threading.Event()
         # Also while an operation waits for a process that is gone: who is there shows only in this way.

@@ -33,9 +33,8 @@ def test_one_process_of_torchrun_is_alone() -> None:
 
 
 def test_torchrun_says_whether_it_begins_again_when_a_process_dies() -> None:
-    launch = launched(TORCHRUN | {"TORCHELASTIC_MAX_RESTARTS": "2"})
-    assert launch is not None
-    assert launch.restarts
+    launch = launched(TORCHRUN | {"TORCHELASTIC_MAX_RESTARTS": "2", "TORCHELASTIC_RESTART_COUNT": "1"})
+    assert launch == Launch(rank=3, size=8, local_rank=1, restarts=True, attempt=1)
 
 
 def test_srun_says_it_too_and_processes_meet_on_its_first_machine() -> None:
