@@ -18,6 +18,7 @@ BENCHMARKS = {
     "data_share": "How long a search waits for its images.",
     "depthwise": "Our depthwise convolution against torch's.",
     "checkpoint": "What saving costs.",
+    "communication": "What the processes of one search tell each other in a round.",
     "machine": "Copy bandwidth and matrix rate of this machine.",
     "bound": "The least time of a search round, and the share of it that is reached.",
     "accelerator": "Operations that a search round launches on an accelerator, plain against ours.",

@@ -1,5 +1,6 @@
 """How several processes end together: signals, kills, processes that go astray, and mistakes in the input."""
 
+import random
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.distributed.launcher import finish, spawn, start
-from xnas.engine.run_folder import RunFolder
+from xnas.engine.run_folder import GENOTYPE, RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +40,13 @@ def search_words(photographs: Path, runs: Path, *, epochs: int = 2, more: tuple[
     ]
 
 
-def when_it_has_made_rounds(run: Path, processes: list[subprocess.Popen[str]]) -> None:
-    """Wait for the third checkpoint of a search."""
-    deadline = time.monotonic() + 100
-    while not list(run.glob("checkpoints/search-000000000[4-9]")):
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("reached", [(1,), (0, 1)], ids=["one", "all"])
 def test_a_signal_ends_all_at_the_same_round_with_a_checkpoint(
     reached: tuple[int, ...], photographs: Path, tmp_path: Path
 ) -> None:
     words = search_words(photographs, tmp_path, epochs=500)
     processes = start(2, "xnas", *words)
-    when_it_has_made_rounds(tmp_path / "mine", processes)
+    when_it_has_gone_on(tmp_path / "mine", processes, beyond=3)
     for rank in reached:
         processes[rank].send_signal(signal.SIGTERM)
     done = finish(processes, seconds=60)
@@ -69,7 +61,7 @@ def test_a_killed_process_is_named_and_the_others_end(photographs: Path, tmp_pat
     processes = start(
         3, "xnas", *search_words(photographs, tmp_path, epochs=500, more=("--search.batch-size", "6"))
     )
-    when_it_has_made_rounds(tmp_path / "mine", processes)
+    when_it_has_gone_on(tmp_path / "mine", processes, beyond=3)
     processes[1].kill()
     done = finish(processes, seconds=60)
     assert [process.returncode for process in done] == [5, -signal.SIGKILL, 5], done
@@ -80,7 +72,7 @@ def test_a_killed_process_is_named_and_the_others_end(photographs: Path, tmp_pat
 
 def test_where_the_leading_process_is_killed_the_next_says_so(photographs: Path, tmp_path: Path) -> None:
     processes = start(2, "xnas", *search_words(photographs, tmp_path, epochs=500))
-    when_it_has_made_rounds(tmp_path / "mine", processes)
+    when_it_has_gone_on(tmp_path / "mine", processes, beyond=3)
     processes[0].kill()
     done = finish(processes, seconds=60)
     assert [process.returncode for process in done] == [-signal.SIGKILL, 5], done
@@ -141,3 +133,47 @@ def test_a_mistake_ends_all_in_one_line_of_the_leading_process(
     assert done[0].stderr.count("\n") == 1
     assert done[1].stderr == ""
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.long
+def test_a_run_that_is_stopped_and_killed_twenty_times_ends_all_the_same(
+    photographs: Path, tmp_path: Path
+) -> None:
+    draw = random.Random(0)
+    words = search_words(photographs, tmp_path, epochs=40, more=("--search.batch-size", "12"))
+    rounds = [0]
+    for time_around in range(20):
+        world = draw.choice([2, 3, 4])
+        processes = start(world, "xnas", *words)
+        when_it_has_gone_on(tmp_path / "mine", processes, beyond=rounds[-1] + draw.randrange(3))
+        victim, fatal = processes[draw.randrange(world)], draw.random() < 0.5
+        if fatal:
+            victim.kill()
+        else:
+            victim.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        done = finish(processes, seconds=60)
+        print(
+            f"{time_around}: {world} processes, {'killed' if fatal else 'stopped'} {time.monotonic() - began:.1f} s"
+        )
+        codes = {process.returncode for process in done if process.args is not victim.args or not fatal}
+        assert codes <= ({5, -signal.SIGKILL} if fatal else {143}), done
+        rounds.append(newest_round(tmp_path / "mine"))
+    assert rounds == sorted(rounds)
+    assert [process.returncode for process in spawn(2, "xnas", *words)] == [0, 0]
+    assert RunFolder(tmp_path / "mine").has(GENOTYPE)
+
+
+def newest_round(run: Path) -> int:
+    """Of its checkpoints; -1 without one."""
+    found = [int(path.name.rpartition("-")[2]) for path in run.glob("checkpoints/search-*")]
+    return max(found, default=-1)
+
+
+def when_it_has_gone_on(run: Path, processes: list[subprocess.Popen[str]], *, beyond: int) -> None:
+    """Wait until a search has saved a later round."""
+    deadline = time.monotonic() + 100
+    while newest_round(run) <= beyond:
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.02)

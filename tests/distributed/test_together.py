@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from tests.distributed.launcher import spawn
 WORLDS = (1, 2, 4)
 
 
-@pytest.fixture(scope="module")
-def courses(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict]]:
+@pytest.fixture(
+    scope="module", params=[0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 5))]
+)
+def courses(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, list[dict]]:
     """What every process of 1, 2 and 4 tells of the same search without batch statistics, in float64."""
     told = {}
     for world in WORLDS:
         folder = tmp_path_factory.mktemp(f"world{world}")
-        done = spawn(world, "tests.distributed.alike", str(folder), "0")
+        done = spawn(world, "tests.distributed.alike", str(folder), str(request.param))
         assert [process.returncode for process in done] == [0] * world, done
         told[world] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
     return told
@@ -62,11 +67,23 @@ def test_genotype_survivors_and_ledger_are_identical(courses: dict[int, list[dic
         assert {told["ledger_bits"] for told in courses[world]} == {courses[world][0]["ledger_bits"]}
 
 
-def test_a_search_goes_on_with_other_numbers_of_processes_and_every_sample_comes_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (17, 24),
+        *(
+            pytest.param(*sorted(random.Random(moment).sample(range(1, 50), 2)), marks=pytest.mark.long)
+            for moment in range(10)
+        ),
+    ],
+)
+def test_a_search_goes_on_with_other_numbers_of_processes_and_every_sample_comes_once(
+    first: int, second: int, tmp_path: Path
+) -> None:
     whole = cut(1, tmp_path, before="nothing", after="whole", stop=50)
     parts = [
-        cut(2, tmp_path, before="nothing", after="first", stop=17),
-        cut(1, tmp_path, before="first", after="second", stop=24),
+        cut(2, tmp_path, before="nothing", after="first", stop=first),
+        cut(1, tmp_path, before="first", after="second", stop=second),
         cut(4, tmp_path, before="second", after="third", stop=50),
     ]
     ids = list(itertools.chain(*map(whole_batches, parts)))
