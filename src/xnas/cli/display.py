@@ -35,6 +35,10 @@ class Display(Lines):
         super().__init__(lambda line: console.print(visible(line, lines=True), markup=False, soft_wrap=True))
         self.console = console
 
+    def watch(self, text: Callable[[], str]) -> None:
+        """Show what changes all the time, where that can be shown."""
+        del text
+
 
 class LiveDisplay(Display):
     """A panel that is redrawn in place: progress, time left, the strongest expert of every edge, and the health."""
@@ -78,6 +82,12 @@ class LiveDisplay(Display):
         if self.live is not None:
             self.live.update(self._panel())
         self.say(f"{self.phase.name} {summary(row, self.phase.epochs)}")
+
+    def watch(self, text: Callable[[], str]) -> None:
+        """Show what `text` says then, in a panel of its own."""
+        if self.live is None:
+            self.live = Live(_Renewed(text), console=self.console, refresh_per_second=2)
+            self.live.start()
 
     def finish(self) -> None:
         """Close the panel, leaving the terminal as it was."""

@@ -430,7 +430,7 @@ def settings_from(given: dict[str, Any], *, where: str, base: Settings, section:
     Raises ValueError, naming `where` it came from, for an unknown key or a wrong value.
     """
     kind = type(base)
-    _check_keys(kind, given, where=where, prefix=section)
+    check_keys(kind, given, where=where, prefix=section)
     merged = _merge(dataclasses.asdict(base), given)  # type: ignore[call-overload]
     try:
         return dacite.from_dict(
@@ -445,7 +445,8 @@ def settings_from(given: dict[str, Any], *, where: str, base: Settings, section:
         ) from error
 
 
-def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) -> None:
+def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = "") -> None:
+    """Raises ValueError, naming `where` it came from, for a key that settings of this kind do not have."""
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in given.items():
         try:
@@ -456,15 +457,17 @@ def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) ->
         if dataclasses.is_dataclass(section):
             if not isinstance(value, dict):
                 raise ValueError(f"{where}: {key!r} is a section; write [{key}] and its settings below it")
-            _check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
+            check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
         elif isinstance(value, bool) and section is not bool:  # True is an int to Python
             raise ValueError(f"{where}: {prefix}.{key} is not a switch; got {str(value).lower()}")
 
 
 def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _merge(value, given[key]) if isinstance(value, dict) and key in given else given.get(key, value)
-        for key, value in base.items()
+        key: _merge(base[key], given[key])
+        if isinstance(base.get(key), dict) and isinstance(given.get(key), dict)
+        else given.get(key, base.get(key))
+        for key in (*base, *(key for key in given if key not in base))  # a table of free keys may start empty
     }
 
 
