@@ -81,7 +81,7 @@ def verdict(results: Results) -> str:
 def format_results(results: Results) -> str:
     """The table for a terminal, below the protocol, and above what it means."""
     plan = results.plan
-    table = aligned([head(plan), *(cells_of(row, plan) for row in results.rows)])
+    table = aligned([head(plan), *(cells_of(row, plan) for row in results.rows)], left=len(plan.columns))
     return "\n".join((protocol(plan), "", *table, "", NOTES, verdict(results), *results.missing))
 
 
