@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
 
-.PHONY: search test test-faults test-paper lint bench clean
+.PHONY: search test test-faults test-paper test-distributed lint bench clean
 .DELETE_ON_ERROR:
 
 $(STAMP): pyproject.toml
@@ -24,6 +24,9 @@ test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, 
 
 test-paper: $(STAMP)  ## the paper's theorems over tens of thousands of games, and all of docs/theory played again; five minutes
 	$(BIN)/python -m pytest tests/paper tests/unit/theory --paper=full -m "long or not long" $(ARGS)
+
+test-distributed: $(STAMP)  ## many processes and simulated nodes, killed at random; needs the extra ray; half an hour
+	$(BIN)/python -m pytest tests/distributed -m "long or not long" $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports
 	$(BIN)/ruff format --check .

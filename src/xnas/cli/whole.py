@@ -3,10 +3,10 @@
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xnas.cli.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
 from xnas.cli.whole_progress import WholeProgress
@@ -62,8 +62,15 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 
     It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
     """
-    from xnas.cli import exit_code
     from xnas.cli.display import open_display
+
+    display = open_display()
+    with _cluster(pool, display) as ray:
+        return _carry_out(request, whole, pool, ray, display)
+
+
+def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
+    from xnas.cli import exit_code
     from xnas.engine.lock import locked
     from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import environment, pick_device
@@ -81,7 +88,6 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
         if not folder.has(CONFIG):
             device = request.config.device if pool is None else "cpu"  # a cluster's devices are not here
             folder.describe(request.config, environment(pick_device(device)))
-        display = open_display()
         display.say(f"{whole.noun}: {path}")
         tasks = whole.tasks if pool is None else [with_threads(task, pool.threads) for task in whole.tasks]
         standing = WholeProgress(path, tasks, noun=whole.noun)
@@ -110,7 +116,7 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 
         try:
             with _workers(
-                request, whole, path, pool, standing=standing, display=display, is_done=is_done
+                request, whole, path, pool, ray, standing=standing, display=display, is_done=is_done
             ) as workers:
                 failures = run_tasks(tasks, has_ended=is_done, workers=workers, begins=begins, ends=ends)
         except (KeyboardInterrupt, Interrupted) as stop:
@@ -132,12 +138,22 @@ def searching() -> Kind:
     return Kind(verb="search", files=(GENOTYPE, PAGE))
 
 
+def _cluster(pool: "Pool | None", display: "Display") -> AbstractContextManager[Any]:
+    """Within it the cluster can be worked with, if there is to be one: before anything is written."""
+    if pool is None:
+        return nullcontext()
+    from xnas.engine.ray_workers import connected
+
+    return connected(pool, say=display.say)
+
+
 @contextmanager
 def _workers(
     request: "Request",
     whole: Whole,
     path: Path,
     pool: "Pool | None",
+    ray: Any,
     *,
     standing: WholeProgress,
     display: "Display",
@@ -158,9 +174,9 @@ def _workers(
         return
     from xnas.engine.errand import marked
     from xnas.engine.interrupt import interruptible
-    from xnas.engine.ray_workers import RayWorkers, connected
+    from xnas.engine.ray_workers import RayWorkers
 
-    with connected(pool, say=display.say) as ray, interruptible() as interrupt, marked(path) as token:
+    with interruptible() as interrupt, marked(path) as token:
         workers = RayWorkers(
             ray,
             pool,

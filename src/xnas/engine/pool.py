@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from xnas.engine.bounds import check_text
+from xnas.engine.bounds import between, check_text
 
 LOCAL, AUTO = "local", "auto"
 MOST = 4096
@@ -33,6 +33,8 @@ class Pool:
             raise ValueError(
                 f"--address must be HOST:PORT of a Ray cluster's head, {AUTO} or {LOCAL}; got {self.address!r}"
             )
+        if self.address not in (LOCAL, AUTO):
+            between("the port of --address", int(self.address.rpartition(":")[2]), 1, 65_535)
         for name, value, least in (("cpus", self.cpus, 0.01), ("gpus", self.gpus, 0.0)):
             if not (math.isfinite(value) and least <= value <= MOST):
                 raise ValueError(f"--{name} must lie between {least:g} and {MOST}; got {value:g}")

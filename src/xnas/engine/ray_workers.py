@@ -190,14 +190,14 @@ def connected(pool: Pool, *, say: Callable[[str], object]) -> Iterator[Any]:
             **options,
         )
     except Exception as error:  # whatever Ray raises, there is no cluster
-        said = " ".join(str(error).split())[:300]
+        said = "none runs on this machine" if pool.address == AUTO else " ".join(str(error).split())[:300]
         raise ValueError(
             f"no Ray cluster at --address {pool.address}: {said}; start one with: ray start --head"
         ) from error
     try:
         nodes = list(_alive(ray))
         say(
-            f"cluster: {len(nodes)} nodes, {ray.cluster_resources().get('CPU', 0):g} CPUs, "
+            f"cluster: {len(nodes)} node{'s' * (len(nodes) != 1)}, {ray.cluster_resources().get('CPU', 0):g} CPUs, "
             f"{ray.cluster_resources().get('GPU', 0):g} GPUs; a task takes {pool}"
         )
         yield ray
@@ -222,7 +222,7 @@ def _reach(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise ValueError(
             f"no Ray cluster at --address {address}: {error}; start one with: ray start --head"
         ) from error
