@@ -107,7 +107,9 @@ def test_two_hundred_runs_survive_nodes_workers_and_drivers_that_are_killed_at_r
             seen.look()
             if driver.poll() is not None:
                 # By a signal, or by itself only as after one.
-                assert driver.returncode in (-signal.SIGKILL, 128 + signal.SIGTERM), log.read_text()[-5000:]
+                assert driver.returncode in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM), (
+                    log.read_text()[-5000:]
+                )
                 driver = begin(words(file, cluster), log=log)
             for _ in range(chance.randint(10, 60)):
                 time.sleep(0.1)

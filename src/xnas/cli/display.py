@@ -1,5 +1,6 @@
 """What long work shows: a live panel on a terminal, plain lines elsewhere."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from xnas.space.shown import visible
 
 def open_display(*, above: Callable[[], str] | None = None) -> "Display":
     """The display that suits where the output goes; a live one says first what `above` says then."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=sys.stdout)  # that of now, whoever redirects it later
     return LiveDisplay(console, above=above) if console.is_terminal else Display(console)
 
 
@@ -86,7 +87,9 @@ class LiveDisplay(Display):
     def watch(self, text: Callable[[], str]) -> None:
         """Show what `text` says then, in a panel of its own."""
         if self.live is None:
-            self.live = Live(_Renewed(text), console=self.console, refresh_per_second=2)
+            self.live = Live(
+                _Renewed(text), console=self.console, refresh_per_second=2, redirect_stdout=False
+            )
             self.live.start()
 
     def finish(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 import dacite
 import tomli_w
@@ -33,6 +33,7 @@ from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
 from xnas.space.regular_file import is_there
+from xnas.space.shown import shown
 from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
@@ -458,6 +459,9 @@ def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = ""
             if not isinstance(value, dict):
                 raise ValueError(f"{where}: {key!r} is a section; write [{key}] and its settings below it")
             check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
+        elif get_origin(section) is tuple and not isinstance(value, list):
+            name = f"{prefix}.{key}".lstrip(".")
+            raise ValueError(f"{where}: {name} must be a list, such as [{shown(value)}]; got {shown(value)}")
         elif isinstance(value, bool) and section is not bool:  # True is an int to Python
             raise ValueError(f"{where}: {prefix}.{key} is not a switch; got {str(value).lower()}")
 

@@ -6,10 +6,12 @@ when this process is lost, Ray ends its tasks and the next one goes on with them
 """
 
 import logging
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -181,28 +183,45 @@ def connected(pool: Pool, *, say: Callable[[str], object]) -> Iterator[Any]:
     if pool.address not in (LOCAL, AUTO):
         _reach(pool.address)
     options: dict[str, Any] = {"include_dashboard": False} if pool.address == LOCAL else {}
+    terminate = signal.getsignal(signal.SIGTERM)
+    # Ray prints pages about every worker and node that is lost; what matters of it is said here, in a line.
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        try:
+            ray.init(
+                address=pool.address,
+                log_to_driver=False,
+                configure_logging=False,
+                logging_level=logging.ERROR,
+                **options,
+            )
+        except Exception as error:  # whatever Ray raises, there is no cluster
+            said = "none runs on this machine" if pool.address == AUTO else " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"no Ray cluster at --address {pool.address}: {said}; start one with: ray start --head"
+            ) from error
+        finally:
+            signal.signal(
+                signal.SIGTERM, terminate
+            )  # Ray's own handler would end the program with another code
+        with _shutting_down(ray):
+            say(_described(ray, pool))
+            yield ray
+
+
+@contextmanager
+def _shutting_down(ray: Any) -> Iterator[None]:
     try:
-        ray.init(
-            address=pool.address,
-            log_to_driver=False,
-            configure_logging=False,
-            logging_level=logging.ERROR,
-            **options,
-        )
-    except Exception as error:  # whatever Ray raises, there is no cluster
-        said = "none runs on this machine" if pool.address == AUTO else " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"no Ray cluster at --address {pool.address}: {said}; start one with: ray start --head"
-        ) from error
-    try:
-        nodes = list(_alive(ray))
-        say(
-            f"cluster: {len(nodes)} node{'s' * (len(nodes) != 1)}, {ray.cluster_resources().get('CPU', 0):g} CPUs, "
-            f"{ray.cluster_resources().get('GPU', 0):g} GPUs; a task takes {pool}"
-        )
-        yield ray
+        yield
     finally:
         ray.shutdown()
+
+
+def _described(ray: Any, pool: Pool) -> str:
+    nodes, resources = len(list(_alive(ray))), ray.cluster_resources()
+    return (
+        f"cluster: {nodes} node{'s' * (nodes != 1)}, {resources.get('CPU', 0):g} CPUs, "
+        f"{resources.get('GPU', 0):g} GPUs; a task takes {pool}"
+    )
 
 
 def slots_of(resources: dict[str, float], pool: Pool) -> int:
