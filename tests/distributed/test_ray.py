@@ -111,10 +111,10 @@ def test_two_hundred_runs_survive_nodes_workers_and_drivers_that_are_killed_at_r
                     log.read_text()[-5000:]
                 )
                 driver = begin(words(file, cluster), log=log)
-            for _ in range(chance.randint(10, 60)):
+            for _ in range(chance.randint(50, 300)):
                 time.sleep(0.1)
                 seen.look()
-            victim = chance.choice(["node", "worker", "worker", "driver", "driver, asked"])
+            victim = chance.choice(["node", "node", "worker", "worker", "worker", "driver", "driver, asked"])
             if victim == "node":
                 cluster.remove(chance.randrange(3))
                 cluster.add()

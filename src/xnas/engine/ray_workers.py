@@ -132,12 +132,10 @@ class RayWorkers:
         try:
             return Outcome.of(self.ray.get(ref))
         except self.ray.exceptions.RayTaskError as error:  # a mistake of xnas: what it knows of, it answers
-            said = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            return Outcome(end="mistake", reason=said[0][:500], host="")
+            return Outcome(end="mistake", reason=str(error).strip().rpartition("\n")[2][:500], host="")
         except self.ray.exceptions.RayError as error:
-            end = "memory" if isinstance(error, self.ray.exceptions.OutOfMemoryError) else ""
-            said = [f"{type(error).__name__}: {end or str(error).strip().splitlines()[0]}"[:200]]
-            return Outcome(end="lost", reason=said[0], host="")
+            said = str(error).strip().partition("\n")[0].partition(". ")[0]
+            return Outcome(end="lost", reason=f"{type(error).__name__}: {said}"[:200], host="")
 
     def _lost(self, started: _Started, outcome: Outcome) -> Failure | None:
         """Count a loss; a failure if there were too many in a row."""

