@@ -109,13 +109,13 @@ class LiveDisplay(Display):
 
 
 class _Renewed:
-    """A line that is asked for whenever it is drawn."""
+    """Text that is asked for whenever it is drawn."""
 
     def __init__(self, line: Callable[[], str]) -> None:
         self.line = line
 
     def __rich__(self) -> Text:
-        return Text(visible(self.line()))
+        return Text(visible(self.line(), lines=True))
 
 
 def _leaders(groups: Mapping[str, Any], known: Mapping[str, ForecasterGroup]) -> Table:

@@ -193,9 +193,14 @@ def connected(pool: Pool, *, say: Callable[[str], object]) -> Iterator[Any]:
                 **options,
             )
         except Exception as error:  # whatever Ray raises, there is no cluster
-            said = "none runs on this machine" if pool.address == AUTO else " ".join(str(error).split())[:300]
+            said = " ".join(str(error).split())[:300]
+            if pool.address == AUTO and isinstance(error, ConnectionError):
+                raise ValueError(
+                    f"no Ray cluster at --address {AUTO}: none runs on this machine; start one with: ray start --head"
+                ) from error
             raise ValueError(
-                f"no Ray cluster at --address {pool.address}: {said}; start one with: ray start --head"
+                f"the Ray cluster at --address {pool.address} cannot be joined: {said}; it must have the same versions "
+                "of Ray and Python, and where it asks for a token RAY_AUTH_MODE=token and its file are needed here too"
             ) from error
         finally:
             signal.signal(
