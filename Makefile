@@ -25,7 +25,7 @@ test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, 
 test-paper: $(STAMP)  ## the paper's theorems over tens of thousands of games, and all of docs/theory played again; five minutes
 	$(BIN)/python -m pytest tests/paper tests/unit/theory --paper=full -m "long or not long" $(ARGS)
 
-test-distributed: $(STAMP)  ## many processes and many runs: seeds, moments, signals and kills at length; half an hour
+test-distributed: $(STAMP)  ## many processes and many runs, stopped and killed at random; the extra ray; half an hour
 	$(BIN)/python -m pytest tests/distributed -m "long or not long" $(ARGS)
 
 lint: $(STAMP)  ## format, style, types, direction of imports

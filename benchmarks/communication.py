@@ -22,7 +22,7 @@ from xnas.engine.launch import launched
 from xnas.engine.team import Ranks, join, leave, team
 
 WARM_UP, ROUNDS = 2, 5
-SPACES = {"default supernet, batch 32, feedback per batch": "batch", "the same, feedback per sample": "sample"}
+SPACES = {
     "default supernet, batch 32, feedback per batch": "batch",
     "the same, feedback per sample": "sample",
 }

@@ -78,7 +78,7 @@ def main() -> None:
     )
     for name, weights, whole_rounds, seconds in sets:
         print(
-            f"\n{name}: {whole_rounds:,} rounds an epoch, {seconds:.2f} s of compute each on one GTX 1080 Ti; gradients "
+            f"\n{name}: {whole_rounds:,} rounds an epoch, {seconds:.2f} s of compute each on a GTX 1080 Ti; gradients "
             f"{4 * weights / 2**20:.1f} MiB, rewards {rewards / 2**20:.2f} MiB a round\n"
         )
         print("| link | " + " | ".join(f"{w} GPU{'s' if w > 1 else ''}" for w in DEVICES) + " |")

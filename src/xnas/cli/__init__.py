@@ -30,6 +30,7 @@ VERBS = {
     "compare": "search with several optimizers and seeds, retrain all alike, and set the results side by side",
     "bench": "search in the space of a benchmark, and look up what the cells reach",
     "experiment": "search and train with several seeds, choose by held-out images, and report mean and spread",
+    "sweep": "search and train a whole grid, here or on a Ray cluster: data, spaces, optimizers, seeds, settings",
     "check": "find what is wrong with data before hours are spent on it",
     "show": "look at an architecture: its cells, its cost, its text forms",
     "theory": "see what the paper claims about behaviour played out; work out a step size",

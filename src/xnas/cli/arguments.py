@@ -15,6 +15,7 @@ import tyro
 
 from xnas.engine.config import Config, read_config, read_preset
 from xnas.engine.config import fields_of as fields_of
+from xnas.engine.pool import Pool
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")
@@ -34,6 +35,23 @@ class NewRun(Config):
     """Name of this run's folder; by default the name of the preset or file, and the next free number."""
     overwrite: bool = False
     """Replace a run folder of that name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnCluster:
+    """Where the tasks of a whole are done, if that is not here, one after another."""
+
+    address: str | None = None
+    """Do the tasks on a Ray cluster: HOST:PORT of its head, auto (the one that this machine belongs to) or local (the
+    cores and GPUs of this machine, several tasks at once). The folder must be on a disk that every node has."""
+    cpus: float | None = None
+    """CPU cores of a task on the cluster, 1 by default; 0.5 lets two share one."""
+    gpus: float | None = None
+    """GPUs of a task on the cluster, 0 by default; 0.25 lets four share one."""
+
+    def pool(self) -> Pool | None:
+        """The cluster, if one is given. Raises ValueError for what none has."""
+        return Pool.given(address=self.address, cpus=self.cpus, gpus=self.gpus)
 
 
 def settings_of(arguments: Config) -> Config:

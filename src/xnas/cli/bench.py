@@ -12,6 +12,7 @@ from xnas.cli.members import ManyRuns, Optimizers, member_tasks
 from xnas.cli.whole import Whole, carry_out_whole, searching
 from xnas.engine.bounds import check_text
 from xnas.engine.config import LAST_BITS, SEARCH_SECTIONS, Config
+from xnas.engine.pool import Pool
 from xnas.report.bench.table import SOURCES, Nasbench201Table, must_be_trusted
 from xnas.space.lookup import lookup
 
@@ -69,10 +70,11 @@ def main(argv: Sequence[str]) -> int:
             fixed=(*SEARCH_SECTIONS, *LAST_BITS),
         ),
         table,
+        pool=arguments.pool(),
     )
 
 
-def resume(request: "Request") -> int:
+def resume(request: "Request", *, pool: Pool | None = None) -> int:
     """Go on with a bench, by the table that it was begun with. Raises ValueError if that cannot or must not be read."""
     runs, name, path = request.place.runs, request.place.name, Path(request.job.table)
     again = f"give the command that began it again: xnas bench {NASBENCH201} --table FILE --runs {runs} --name {name}"
@@ -84,10 +86,10 @@ def resume(request: "Request") -> int:
     except ValueError as error:
         raise ValueError(f"{error}; if it has moved, {again}") from None
     _check_space(request.config)
-    return carry_out(request, table)
+    return carry_out(request, table, pool=pool)
 
 
-def carry_out(request: "Request", table: Nasbench201Table) -> int:
+def carry_out(request: "Request", table: Nasbench201Table, *, pool: Pool | None = None) -> int:
     """Begin a bench or go on with it; returns the exit code: 2 if a search's numbers broke down, 3 if memory did."""
     from xnas.engine.search import check_search
     from xnas.report.bench.page import write_bench
@@ -102,7 +104,7 @@ def carry_out(request: "Request", table: Nasbench201Table) -> int:
         write=lambda path, failures: write_bench(path, table, failures=failures),
         summary=lambda path, failures: format_bench(read_bench(path, table, failures=failures)),
     )
-    return carry_out_whole(request, whole)
+    return carry_out_whole(request, whole, pool=pool)
 
 
 def _check_space(config: Config) -> None:

@@ -8,6 +8,7 @@ from xnas.cli.arguments import fields_of, parse, settings_of, start_from
 from xnas.cli.members import ManyRuns, member_tasks
 from xnas.cli.whole import Kind, Whole, carry_out_whole
 from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.engine.pool import Pool
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -44,13 +45,13 @@ def main(argv: Sequence[str]) -> int:
                 arguments.name, runs=arguments.runs, stem="compare", overwrite=arguments.overwrite
             ),
             fixed=FIXED,
-        )
+        ),
+        pool=arguments.pool(),
     )
 
 
-def carry_out(request: "Request") -> int:
+def carry_out(request: "Request", *, pool: Pool | None = None) -> int:
     """Begin a comparison or go on with it; returns the exit code: 2 if a run's numbers broke down, 3 if memory did."""
-    from xnas.cli import run
     from xnas.engine.retrain import check_fit
     from xnas.engine.run_folder import RESULT
     from xnas.engine.search import check_search
@@ -64,11 +65,9 @@ def carry_out(request: "Request") -> int:
     whole = Whole(
         noun="comparison",
         tasks=member_tasks(request, verb="run"),
-        kinds={
-            "run": Kind(verb="run", carry_out=lambda member, task: run.carry_out(member), files=(RESULT,))
-        },
+        kinds={"run": Kind(verb="run", files=(RESULT,))},
         check=check,
         write=lambda path, failures: write_comparison(path, failures=failures),
         summary=lambda path, failures: format_comparison(read_comparison(path, failures=failures)),
     )
-    return carry_out_whole(request, whole)
+    return carry_out_whole(request, whole, pool=pool)

@@ -1,5 +1,6 @@
 """What long work shows: a live panel on a terminal, plain lines elsewhere."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from xnas.space.shown import visible
 
 def open_display(*, above: Callable[[], str] | None = None) -> "Display":
     """The display that suits where the output goes; a live one says first what `above` says then."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=sys.stdout)  # that of now, whoever redirects it later
     return LiveDisplay(console, above=above) if console.is_terminal else Display(console)
 
 
@@ -34,6 +35,10 @@ class Display(Lines):
     def __init__(self, console: Console) -> None:
         super().__init__(lambda line: console.print(visible(line, lines=True), markup=False, soft_wrap=True))
         self.console = console
+
+    def watch(self, text: Callable[[], str]) -> None:
+        """Show what changes all the time, where that can be shown."""
+        del text
 
 
 class LiveDisplay(Display):
@@ -79,6 +84,14 @@ class LiveDisplay(Display):
             self.live.update(self._panel())
         self.say(f"{self.phase.name} {summary(row, self.phase.epochs)}")
 
+    def watch(self, text: Callable[[], str]) -> None:
+        """Show what `text` says then, in a panel of its own."""
+        if self.live is None:
+            self.live = Live(
+                _Renewed(text), console=self.console, refresh_per_second=2, redirect_stdout=False
+            )
+            self.live.start()
+
     def finish(self) -> None:
         """Close the panel, leaving the terminal as it was."""
         if self.live is not None:
@@ -96,13 +109,13 @@ class LiveDisplay(Display):
 
 
 class _Renewed:
-    """A line that is asked for whenever it is drawn."""
+    """Text that is asked for whenever it is drawn."""
 
     def __init__(self, line: Callable[[], str]) -> None:
         self.line = line
 
     def __rich__(self) -> Text:
-        return Text(visible(self.line()))
+        return Text(visible(self.line(), lines=True))
 
 
 def _leaders(groups: Mapping[str, Any], known: Mapping[str, ForecasterGroup]) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.arguments import OnCluster, parse
 from xnas.cli.whole import Kind, Whole, carry_out_whole, searching
 from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.engine.experiment_settings import (
@@ -18,11 +18,11 @@ from xnas.engine.experiment_settings import (
     read_begun,
     read_experiment,
 )
+from xnas.engine.pool import Pool
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
     from xnas.engine.run_folder import RunFolder
-    from xnas.engine.tasks import Task
 
 DESCRIPTION = """Search with several seeds, choose a cell by training images that were held out, train it on the whole
 training set with several seeds, test each network once, and report mean, spread, worst and n. The same command, or xnas
@@ -37,7 +37,7 @@ searches do. Examples: experiment.toml and paper_experiment.toml in the folder e
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(OnCluster):
     """What to do, and where."""
 
     file: Annotated[Path, tyro.conf.Positional]
@@ -73,21 +73,21 @@ def main(argv: Sequence[str]) -> int:
         arguments.name or arguments.file.stem, runs=arguments.runs, stem="", overwrite=arguments.overwrite
     )
     fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
-    return carry_out(Request(job=Job(verb=EXPERIMENT), config=config, place=place, fixed=fixed), settings)
+    request = Request(job=Job(verb=EXPERIMENT), config=config, place=place, fixed=fixed)
+    return carry_out(request, settings, pool=arguments.pool())
 
 
-def resume(request: "Request") -> int:
+def resume(request: "Request", *, pool: Pool | None = None) -> int:
     """Go on with an experiment. Raises ValueError if its folder does not say what it is."""
     folder = request.place.runs / str(request.place.name)
     settings = read_begun(folder)
     if settings is None:
         raise ValueError(f"{folder} has no {FILE}, so it cannot be continued; start anew under another name")
-    return carry_out(request, settings)
+    return carry_out(request, settings, pool=pool)
 
 
-def carry_out(request: "Request", settings: ExperimentSettings) -> int:
+def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | None = None) -> int:
     """Begin an experiment or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory."""
-    from xnas.cli import retrain
     from xnas.engine.experiment import (
         SEARCH,
         SELECT,
@@ -106,14 +106,14 @@ def carry_out(request: "Request", settings: ExperimentSettings) -> int:
         settings.check_continues(begun, path=earlier.path)
     plan = plan_of(settings, request.config)
 
-    def train(member: "Request", task: "Task") -> None:
-        assert member.whole is not None
-        retrain.carry_out(member, genotype_of(task, plan, folder=member.whole))
-
     def describe(folder: "RunFolder") -> None:
         folder.write_text(FILE, begun_text(settings))
 
-    training = Kind(verb="retrain", carry_out=train, files=(RESULT,))
+    training = Kind(
+        verb="retrain",
+        files=(RESULT,),
+        genotype=lambda task, path: genotype_of(task, plan, folder=path),
+    )
     whole = Whole(
         noun="experiment",
         tasks=experiment_tasks(settings, request.config),
@@ -123,4 +123,4 @@ def carry_out(request: "Request", settings: ExperimentSettings) -> int:
         summary=lambda path, failures: format_results(read_results(path, plan, failures=failures)),
         describe=describe,
     )
-    return carry_out_whole(request, whole)
+    return carry_out_whole(request, whole, pool=pool)

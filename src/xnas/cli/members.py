@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import NewRun
+from xnas.cli.arguments import NewRun, OnCluster
 from xnas.engine.bounds import MOST_SEED, between
 from xnas.engine.config import Config
 from xnas.report.record import MOST_RUNS
@@ -21,7 +21,7 @@ Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(OPT
 
 
 @dataclass(frozen=True, kw_only=True)
-class ManyRuns(NewRun):
+class ManyRuns(OnCluster, NewRun):
     """Settings, and the optimizers and seeds that they are run with."""
 
     optimizers: Optimizers = ("xnas", "darts", "gaea", "random")
@@ -31,6 +31,7 @@ class ManyRuns(NewRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.pool()  # which checks it
         for name in self.optimizers:
             lookup("optimizer", name, OPTIMIZERS)
         for seed in self.seeds:

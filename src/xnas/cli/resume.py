@@ -8,12 +8,12 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse, without_download
+from xnas.cli.arguments import OnCluster, parse, without_download
 from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, read_run_config
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(OnCluster):
     """What to go on with."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
     arguments = parse(Arguments, argv, verb="resume", description=description)
+    pool = arguments.pool()
     config = without_download(read_run_config(arguments.run))
     for name in ("device", "threads"):
         if (value := getattr(arguments, name)) is not None:
@@ -41,10 +42,10 @@ def main(argv: Sequence[str]) -> int:
         config = dataclasses.replace(config, save_memory=True)
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.cli import bench, compare, experiment, retrain, run, search
+    from xnas.cli import bench, compare, experiment, retrain, run, search, sweep
     from xnas.cli.session import Request
     from xnas.engine.place import Place
-    from xnas.engine.run_folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, RunFolder
+    from xnas.engine.run_folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
 
     folder = RunFolder(arguments.run)
     request = Request(
@@ -54,11 +55,17 @@ def main(argv: Sequence[str]) -> int:
         fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS),
     )
     if request.job.verb == COMPARE:
-        return compare.carry_out(request)
+        return compare.carry_out(request, pool=pool)
     if request.job.verb == BENCH:
-        return bench.resume(request)
+        return bench.resume(request, pool=pool)
     if request.job.verb == EXPERIMENT:
-        return experiment.resume(request)
+        return experiment.resume(request, pool=pool)
+    if request.job.verb == SWEEP:
+        return sweep.resume(request, pool=pool)
+    if pool is not None:
+        raise ValueError(
+            f"--address is for folders of many runs, and {arguments.run} holds one; leave it out"
+        )
     if request.job.verb == "run":
         return run.carry_out(request)
     if request.job.verb == "retrain" or (folder.has(GENOTYPE) and folder.has_begun(RETRAIN)):

@@ -2,19 +2,28 @@
 
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from xnas.cli.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
+from xnas.cli.whole_progress import WholeProgress
 from xnas.engine.config import CONFIG, Config
-from xnas.report.duration import duration
+from xnas.engine.stops import Interrupted
 
 if TYPE_CHECKING:
+    from xnas.cli.display import Display
     from xnas.cli.session import Request
     from xnas.data.images import DataSet
+    from xnas.engine.pool import Pool
     from xnas.engine.run_folder import RunFolder
-    from xnas.engine.tasks import Failure, Position, Task
+    from xnas.engine.tasks import Failure, Task, Workers
+    from xnas.space.architecture import Architecture
+
+WRITING = 50
+"""What sums up the whole is written anew after a task only if that takes less than a fiftieth of the time so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +31,10 @@ class Kind:
     """How tasks of a kind are done."""
 
     verb: str
-    carry_out: Callable[["Request", "Task"], object]
-    """Begins a task or goes on with it."""
     files: tuple[str, ...]
     """That its folder has when it has ended."""
+    genotype: "Callable[[Task, Path], Architecture] | None" = None
+    """What it trains, if it is a training, once the tasks that it needs have ended in the folder of all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,19 +53,31 @@ class Whole:
     """The same in words."""
     describe: "Callable[[RunFolder], object]" = lambda folder: None
     """Writes what the folder says of itself beside job and settings."""
+    checked: tuple[Config, ...] = ()
+    """What is checked, where that is not the settings of the whole."""
 
 
-def carry_out_whole(request: "Request", whole: Whole) -> int:
-    """Do what is not done yet; returns the exit code: 2 if a task's numbers broke down, 3 if memory did."""
-    from xnas.cli import exit_code
+def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = None) -> int:
+    """Do what is not done yet, here or on a cluster; returns the exit code.
+
+    It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
+    """
     from xnas.cli.display import open_display
+
+    display = open_display()
+    with _cluster(pool, display) as ray:
+        return _carry_out(request, whole, pool, ray, display)
+
+
+def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
+    from xnas.cli import exit_code
     from xnas.engine.lock import locked
     from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import environment, pick_device
     from xnas.engine.tasks import run_tasks
 
     if request.earlier() is None:
-        _check(request, whole)
+        _check(request, whole, device=pool is None)
     path = request.place.claim()
     with locked(path):
         folder = RunFolder(path)
@@ -65,89 +86,141 @@ def carry_out_whole(request: "Request", whole: Whole) -> int:
         folder.write_job(request.job)
         whole.describe(folder)
         if not folder.has(CONFIG):
-            folder.describe(request.config, environment(pick_device(request.config.device)))
-        display = open_display()
+            device = request.config.device if pool is None else "cpu"  # a cluster's devices are not here
+            folder.describe(request.config, environment(pick_device(device)))
         display.say(f"{whole.noun}: {path}")
-        progress = WholeProgress(path, whole.tasks, noun=whole.noun)
-        reasons: dict[str, str] = {}
+        tasks = whole.tasks if pool is None else [with_threads(task, pool.threads) for task in whole.tasks]
+        standing = WholeProgress(path, tasks, noun=whole.noun)
+        account = _Account(path, whole)
 
-        def perform(task: "Task") -> None:
-            member = _member(request, task, path, verb=whole.kinds[task.kind].verb, above=progress.line)
-            whole.kinds[task.kind].carry_out(member, task)
+        def is_done(task: "Task") -> bool:
+            kind = whole.kinds[task.kind]
+            done = has_ended(member_request(request, task, path, verb=kind.verb), kind.files)
+            if done:
+                standing.has_ended(task)
+            return done
 
-        def has_ended(task: "Task") -> bool:
-            earlier = _member(request, task, path, verb=whole.kinds[task.kind].verb).earlier()
-            return earlier is not None and all(map(earlier.has, whole.kinds[task.kind].files))
-
-        def begins(task: "Task", position: "Position") -> None:
-            progress.begins(task, position)
-            display.say(progress.line())
+        def begins(task: "Task") -> None:
+            standing.begins(task)
+            if pool is None:
+                display.say(standing.line())
 
         def ends(task: "Task", failure: "Failure | None") -> None:
+            standing.ends(task, failure)
             if failure is not None:
-                reasons[task.name] = failure.reason
+                account.reasons[task.name] = failure.reason
                 display.say(f"{task.title} failed: {failure.reason}")
-            whole.write(path, reasons)
+            elif pool is not None:
+                display.say(standing.said_at_the_end(task))
+            account.write(in_time=True)
 
         try:
-            failures = run_tasks(whole.tasks, has_ended=has_ended, perform=perform, begins=begins, ends=ends)
-        except KeyboardInterrupt:  # between rounds a signal is heard, and the same is said
-            display.say(f"go on with: xnas resume {shlex.quote(str(path))}")
+            with _workers(
+                request, whole, path, pool, ray, standing=standing, display=display, is_done=is_done
+            ) as workers:
+                failures = run_tasks(tasks, has_ended=is_done, workers=workers, begins=begins, ends=ends)
+        except (KeyboardInterrupt, Interrupted) as stop:
+            account.write()
+            if pool is not None or isinstance(stop, KeyboardInterrupt):  # else the run has said it
+                display.say(f"go on with: xnas resume {shlex.quote(str(path))}{_again(pool)}")
             raise
-        page = whole.write(path, reasons)
-        display.say(whole.summary(path, reasons))
+        page = account.write()
+        display.say(whole.summary(path, account.reasons))
         display.say(f"report: {page}")
     return max((exit_code(failure.error) for failure in failures.values() if failure.error), default=0)
 
 
 def searching() -> Kind:
     """Tasks that search."""
-    from xnas.cli import search
     from xnas.engine.run_folder import GENOTYPE
     from xnas.report.page import PAGE
 
-    return Kind(
-        verb="search", carry_out=lambda member, task: search.carry_out(member), files=(GENOTYPE, PAGE)
-    )
+    return Kind(verb="search", files=(GENOTYPE, PAGE))
 
 
-class WholeProgress:
-    """Where the whole is, and how long it will still take, as far as tasks that have ended tell."""
+def _cluster(pool: "Pool | None", display: "Display") -> AbstractContextManager[Any]:
+    """Within it the cluster can be worked with, if there is to be one: before anything is written."""
+    if pool is None:
+        return nullcontext()
+    from xnas.engine.ray_workers import connected
 
-    def __init__(
-        self,
-        path: Path,
-        tasks: "Sequence[Task]",
-        *,
-        noun: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.path, self.tasks, self.noun, self.clock = path, tasks, noun, clock
-        self.said, self.left, self.certain = "", 0.0, False
-        self.began = clock()
-
-    def begins(self, task: "Task", position: "Position") -> None:
-        """A task begins."""
-        from xnas.engine.run_folder import RunFolder
-        from xnas.engine.tasks import time_left
-
-        ended = self.tasks[: position.number - 1]
-        seconds: dict[str, list[float]] = {}
-        for other in ended:
-            if spent := RunFolder(self.path / other.name).seconds():
-                seconds.setdefault(other.kind, []).append(spent)
-        self.left, self.certain = time_left(seconds, position.kinds_left)
-        self.said, self.began = f"{position.number} of {position.of}: {task.title}", self.clock()
-
-    def line(self) -> str:
-        """In words."""
-        left = max(self.left - (self.clock() - self.began), 0.0)
-        if self.left == 0:
-            return self.said
-        return f"{self.said}; {'about' if self.certain else 'at least'} {duration(left)} left in all"
+    return connected(pool, say=display.say)
 
 
-def _check(request: "Request", whole: Whole) -> None:
+@contextmanager
+def _workers(
+    request: "Request",
+    whole: Whole,
+    path: Path,
+    pool: "Pool | None",
+    ray: Any,
+    *,
+    standing: WholeProgress,
+    display: "Display",
+    is_done: "Callable[[Task], bool]",
+) -> "Iterator[Workers]":
+    """Those who do the tasks: this process, or a cluster."""
+    from xnas.engine.tasks import InTurn
+
+    def member(task: "Task") -> "Request":
+        return member_request(request, task, path, verb=whole.kinds[task.kind].verb, above=standing.table)
+
+    def genotype(task: "Task") -> "Architecture | None":
+        found = whole.kinds[task.kind].genotype
+        return None if found is None else found(task, path)
+
+    if pool is None:
+        yield InTurn(lambda task: carry_out(member(task), genotype(task)))
+        return
+    from xnas.engine.errand import marked
+    from xnas.engine.interrupt import interruptible
+    from xnas.engine.ray_workers import RayWorkers
+
+    with interruptible() as interrupt, marked(path) as token:
+        workers = RayWorkers(
+            ray,
+            pool,
+            work=work,
+            errand=lambda task: errand_text(member(task), genotype(task), token=token),
+            has_ended=is_done,
+            progress=lambda task: progress(member(task)),
+            say=display.say,
+            beat=lambda: display.watch(standing.table),
+            interrupt=interrupt,
+        )
+        standing.slots = workers.slots
+        try:
+            yield workers
+        finally:
+            workers.dismiss()
+            display.finish()
+
+
+class _Account:
+    """What sums up the whole, written as often as it takes little of the time."""
+
+    def __init__(self, path: Path, whole: Whole) -> None:
+        self.path, self.whole = path, whole
+        self.reasons: dict[str, str] = {}
+        """Why tasks failed, by name."""
+        self.ended, self.took = float("-inf"), 0.0
+
+    def write(self, *, in_time: bool = False) -> Path | None:
+        """Write it, with `in_time` only if there is time for it; returns the page's path."""
+        began = time.monotonic()
+        if in_time and began - self.ended < WRITING * self.took:
+            return None
+        page = self.whole.write(self.path, self.reasons)
+        self.ended = time.monotonic()
+        self.took = self.ended - began
+        return page
+
+
+def _again(pool: "Pool | None") -> str:
+    return "" if pool is None else f" --address {pool.address}"
+
+
+def _check(request: "Request", whole: Whole, *, device: bool) -> None:
     """Raises ValueError for a device, images or sizes that no task could begin with, before anything is written."""
     from rich.console import Console
 
@@ -155,25 +228,12 @@ def _check(request: "Request", whole: Whole) -> None:
     from xnas.cli.session import open_data
     from xnas.engine.runtime import pick_device
 
-    config = request.config
-    pick_device(config.device)
+    if device:
+        pick_device(request.config.device)
     quiet = Display(Console(quiet=True))  # every task says it again
-    whole.check(config, open_data(config.data, seed=config.seed, display=quiet))
-
-
-def _member(
-    request: "Request", task: "Task", path: Path, *, verb: str, above: Callable[[], str] | None = None
-) -> "Request":
-    """What is to be done for a task, in its folder."""
-    from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import Job
-
-    return Request(
-        job=Job(verb=verb),
-        config=task.config,
-        place=Place.named(task.name, runs=path, stem="", overwrite=False),
-        fixed=request.fixed,
-        whole=path,
-        above=above,
-    )
+    data: DataSet | None = None
+    opened: Config | None = None
+    for config in whole.checked or (request.config,):
+        if data is None or opened is None or config.data != opened.data:
+            data, opened = open_data(config.data, seed=config.seed, display=quiet), config
+        whole.check(config, data)

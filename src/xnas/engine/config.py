@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 import dacite
 import tomli_w
@@ -33,6 +33,7 @@ from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
 from xnas.space.regular_file import is_there
+from xnas.space.shown import shown
 from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
@@ -451,7 +452,7 @@ def settings_from(given: dict[str, Any], *, where: str, base: Settings, section:
     Raises ValueError, naming `where` it came from, for an unknown key or a wrong value.
     """
     kind = type(base)
-    _check_keys(kind, given, where=where, prefix=section)
+    check_keys(kind, given, where=where, prefix=section)
     merged = _merge(dataclasses.asdict(base), given)  # type: ignore[call-overload]
     try:
         return dacite.from_dict(
@@ -466,7 +467,8 @@ def settings_from(given: dict[str, Any], *, where: str, base: Settings, section:
         ) from error
 
 
-def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) -> None:
+def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = "") -> None:
+    """Raises ValueError, naming `where` it came from, for a key that settings of this kind do not have."""
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in given.items():
         try:
@@ -477,15 +479,20 @@ def _check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str) ->
         if dataclasses.is_dataclass(section):
             if not isinstance(value, dict):
                 raise ValueError(f"{where}: {key!r} is a section; write [{key}] and its settings below it")
-            _check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
+            check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
+        elif get_origin(section) is tuple and not isinstance(value, list):
+            name = f"{prefix}.{key}".lstrip(".")
+            raise ValueError(f"{where}: {name} must be a list, such as [{shown(value)}]; got {shown(value)}")
         elif isinstance(value, bool) and section is not bool:  # True is an int to Python
             raise ValueError(f"{where}: {prefix}.{key} is not a switch; got {str(value).lower()}")
 
 
 def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {
-        key: _merge(value, given[key]) if isinstance(value, dict) and key in given else given.get(key, value)
-        for key, value in base.items()
+        key: _merge(base[key], given[key])
+        if isinstance(base.get(key), dict) and isinstance(given.get(key), dict)
+        else given.get(key, base.get(key))
+        for key in (*base, *(key for key in given if key not in base))  # a table of free keys may start empty
     }
 
 

@@ -6,6 +6,7 @@ The lock is the system's, on a file that stays: it ends with its process, howeve
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,22 @@ def locked(folder: Path) -> Iterator[None]:
             with suppress(OSError):
                 file.truncate(0)
             _held.discard(path)
+
+
+def wait_until_free(folder: Path, *, seconds: float) -> None:
+    """Return once no other process has locked `folder`, if it is there. Raises ValueError if that takes too long.
+
+    A process whose machine was given up for lost may still be at work.
+    """
+    until = time.monotonic() + seconds
+    while folder.is_dir():
+        try:
+            with locked(folder):
+                return
+        except ValueError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.5)
 
 
 def _in_use(folder: Path, owner: str) -> ValueError:

@@ -12,6 +12,7 @@ from xnas.engine.experiment_settings import FILE as EXPERIMENT_FILE
 from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
 from xnas.engine.run_folder import ENVIRONMENT, GENOTYPE, JOB, RunFolder
+from xnas.engine.sweep_settings import FILE as SWEEP_FILE
 from xnas.engine.team import team
 from xnas.report.whole_file import CannotWrite, sync_folder
 
@@ -101,7 +102,7 @@ UNBORN = {
     LOCK,
     *(
         name
-        for file in (JOB, ENVIRONMENT, GENOTYPE, EXPERIMENT_FILE, CONFIG)
+        for file in (JOB, ENVIRONMENT, GENOTYPE, EXPERIMENT_FILE, SWEEP_FILE, CONFIG)
         for name in (file, f".{file}.part")
     ),
 }

@@ -35,7 +35,7 @@ RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"
 WEIGHTS = f"{CHECKPOINTS}/network.safetensors"
 SEARCH, RETRAIN = "search", "retrain"
 """The phases of a run, each with checkpoints of its own."""
-COMPARE, BENCH, EXPERIMENT = "compare", "bench", "experiment"
+COMPARE, BENCH, EXPERIMENT, SWEEP = "compare", "bench", "experiment", "sweep"
 """The verbs whose folders hold other runs."""
 TRAINING_ROWS = ("retrain_images", "retrain_epoch", "test")
 
@@ -101,7 +101,9 @@ class RunFolder:
             table=fields.text("table") if "table" in fields.values else "",
         )
         check_text(f"{fields.where}: 'table'", job.table)
-        lookup(f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, COMPARE, BENCH, EXPERIMENT))
+        lookup(
+            f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, COMPARE, BENCH, EXPERIMENT, SWEEP)
+        )
         for name, values in (("optimizers", job.optimizers), ("seeds", job.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{fields.where}: {name!r} must differ; got {shown(list(values))}")

@@ -1,15 +1,18 @@
-"""Many tasks that may need each other: what one is, doing them one after another, and how long that will take.
+"""Many tasks that may need each other: which are ready, and what becomes of those that need one that has failed.
 
 A task is a value. What it has done is in its folder and nowhere else, so tasks can be done in several sittings, and
-what has ended is never done again. A list of tasks names none before those that it needs.
+what has ended is never done again. A list of tasks names none before those that it needs. Who does them, here one after
+another or on a cluster many at once, is a matter of the workers.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from xnas.engine.config import Config
 from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.report.intervals import mean
+from xnas.report.whole_file import CannotWrite
 from xnas.space.architecture import Architecture
 
 
@@ -42,57 +45,120 @@ class Failure:
     for_good: bool
     """Whether it would fail in the same way again."""
 
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """That of a task that an error has ended."""
+        return cls(reason=str(error), error=error, for_good=isinstance(error, NonFinite))
 
-@dataclass(frozen=True, kw_only=True)
-class Position:
-    """Where many tasks are when one of them begins."""
 
-    number: int
-    """Of the task, from 1."""
-    of: int
-    kinds_left: tuple[str, ...]
-    """Of this task and those to come."""
+class Workers(Protocol):
+    """Those who do tasks."""
+
+    def room(self) -> int:
+        """How many more tasks may be started now."""
+        ...
+
+    def start(self, task: Task) -> None:
+        """Begin with a task, or put it in line. Returns at once."""
+        ...
+
+    def ended(self) -> tuple[Task, Failure | None]:
+        """Wait for the next task that has ended, or failed by itself. Raises what ends all of them."""
+        ...
+
+
+class InTurn:
+    """This process, one task after another."""
+
+    def __init__(self, perform: Callable[[Task], object]) -> None:
+        self.perform = perform
+        self.next: Task | None = None
+
+    def room(self) -> int:
+        """None while there is a task to be done."""
+        return int(self.next is None)
+
+    def start(self, task: Task) -> None:
+        """It is done when its end is waited for."""
+        self.next = task
+
+    def ended(self) -> tuple[Task, Failure | None]:
+        """Do the task. A disk that takes nothing and signals end all tasks, other mistakes this one alone."""
+        assert self.next is not None
+        task, self.next = self.next, None
+        try:
+            self.perform(task)
+        except CannotWrite:
+            raise
+        except (ValueError, OutOfMemory) as error:
+            return task, Failure.of(error)
+        return task, None
 
 
 def run_tasks(
     tasks: Sequence[Task],
     *,
     has_ended: Callable[[Task], bool],
-    perform: Callable[[Task], object],
-    begins: Callable[[Task, Position], object],
+    workers: Workers,
+    begins: Callable[[Task], object],
     ends: Callable[[Task, Failure | None], object],
 ) -> dict[str, Failure]:
-    """Do what has not ended, one after another; returns what failed, by name.
+    """Do what has not ended, in order as far as there is room; returns what failed, by name.
 
-    A task that fails by itself, with NonFinite or OutOfMemory, takes those that need it along, and the others go on.
-    `begins` and `ends` are told of every task that is begun, `ends` of those that cannot be begun, too.
+    A task that fails by itself takes those that need it along, and the others go on. `begins` is told of every task
+    that is started; `ends` of each that has ended or failed, and of those that cannot be started, too.
     """
     failures: dict[str, Failure] = {}
     ended = {task.name for task in tasks if has_ended(task)}
     titles = {task.name: task.title for task in tasks}
-    for number, task in enumerate(tasks, start=1):
-        if task.name in ended:
-            continue
-        failure = _hindrance(task, ended, failures, titles)
-        if failure is None:
-            left = tuple(other.kind for other in tasks[number - 1 :] if other.name not in ended)
-            begins(task, Position(number=number, of=len(tasks), kinds_left=left))
-            try:
-                perform(task)
+    waiting = [task for task in tasks if task.name not in ended]
+    running = 0
+    while waiting or running:
+        left = []
+        for place, task in enumerate(waiting):
+            if not workers.room():
+                left += waiting[place:]
+                break
+            if not all(name in ended or name in failures for name in task.after):
+                left.append(task)
+            elif (hindrance := _hindrance(task, ended, failures, titles)) is not None:
+                failures[task.name] = hindrance
+                ends(task, hindrance)
+            else:
+                begins(task)
+                workers.start(task)
+                running += 1
+        waiting = left
+        if running:
+            task, failure = workers.ended()
+            running -= 1
+            if failure is None:
                 ended.add(task.name)
-            except (NonFinite, OutOfMemory) as stop:
-                failure = Failure(reason=str(stop), error=stop, for_good=isinstance(stop, NonFinite))
-        if failure is not None:
-            failures[task.name] = failure
-        ends(task, failure)
+            else:
+                failures[task.name] = failure
+            ends(task, failure)
     return failures
 
 
-def time_left(seconds: Mapping[str, Sequence[float]], kinds_left: Iterable[str]) -> tuple[float, bool]:
-    """Seconds that tasks of these kinds will take, as those of their kind took; and whether all kinds are known."""
-    left = list(kinds_left)
-    known = [kind for kind in left if seconds.get(kind)]
-    return sum(mean(seconds[kind]) for kind in known), len(known) == len(left)
+def time_left(
+    seconds: Mapping[str, Sequence[float]],
+    waiting: Iterable[str],
+    *,
+    running: Iterable[tuple[str, float]] = (),
+    workers: int = 1,
+) -> tuple[float, bool]:
+    """Seconds that tasks will take, as those of their kind took; and whether all kinds are known.
+
+    `waiting` are the kinds of those that have not begun, `running` the kinds of those that have, and since when, in
+    seconds. `workers` is how many are done at once.
+    """
+    unknown, total = False, 0.0
+    for kind, spent in (*((kind, 0.0) for kind in waiting), *running):
+        if known := seconds.get(kind):
+            total += max(mean(known) - spent, 0.0)
+        else:
+            unknown = True
+    return total / max(workers, 1), not unknown
 
 
 def _hindrance(

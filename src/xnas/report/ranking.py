@@ -35,13 +35,13 @@ def ranking(standings: Iterable[Standing], *, what: str, noun: str = "optimizers
     return line
 
 
-def aligned(lines: Iterable[tuple[str, ...]]) -> list[str]:
-    """A table's lines for a terminal: the first column to the left, numbers to the right."""
+def aligned(lines: Iterable[tuple[str, ...]], *, left: int = 1) -> list[str]:
+    """A table's lines for a terminal: the first `left` columns to the left, numbers to the right."""
     lines = list(lines)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join(
-            text.rjust(width) if column else text.ljust(width)
+            text.ljust(width) if column < left else text.rjust(width)
             for column, (text, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

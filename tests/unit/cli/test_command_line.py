@@ -19,6 +19,7 @@ from xnas.cli import resume as resume_verb
 from xnas.cli import retrain as retrain_verb
 from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
+from xnas.cli import sweep as sweep_verb
 from xnas.cli import theory as theory_verb
 from xnas.cli import transfer as transfer_verb
 from xnas.cli.arguments import NewRun
@@ -97,6 +98,7 @@ SETTINGS = [
     "space.reductions",
     "space.stem",
 ]
+CLUSTER = ["address", "cpus", "gpus"]
 PLACE = ["config", "name", "overwrite", "preset", "runs"]
 STEP_SIZE = "theory step-size --validation-samples 25000 --epochs 50 --experts 8 --replicas 6"
 DATA = [flag for flag in SETTINGS if flag.startswith("data.")]
@@ -119,13 +121,14 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
         (transfer_verb.Arguments, [*SETTINGS, *PLACE, "run"]),
-        (resume_verb.Arguments, ["device", "root", "run", "save-memory", "threads"]),
-        (compare_verb.Arguments, [*SETTINGS, *PLACE, "optimizers", "seeds"]),
-        (bench_verb.Arguments, [*SETTINGS, *PLACE, "benchmark", "optimizers", "seeds", "table"]),
+        (resume_verb.Arguments, [*CLUSTER, "device", "root", "run", "save-memory", "threads"]),
+        (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "optimizers", "seeds"]),
+        (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "optimizers", "seeds", "table"]),
         (
             experiment_verb.Arguments,
-            ["device", "file", "name", "overwrite", "root", "runs", "threads"],
+            [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"],
         ),
+        (sweep_verb.Arguments, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (export_verb.Arguments, [*DATA, "format", "images", "normalisation", "overwrite", "run", "to"]),
         (predict_verb.Arguments, ["device", "image-size", "images", "json", "model", "top"]),
@@ -158,6 +161,7 @@ def test_the_verbs_are_these() -> None:
         "compare",
         "bench",
         "experiment",
+        "sweep",
         "check",
         "show",
         "theory",
@@ -172,6 +176,7 @@ def test_the_verbs_are_these() -> None:
         ["bench", "--help"],
         ["experiment", "--help"],
         ["experiment", "no.toml", "--help"],
+        ["sweep", "--help"],
         ["check", "--help"],
         ["show", "--help"],
         ["transfer", "--help"],
@@ -227,6 +232,21 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("experiment", "required"),
         ("experiment no.toml", "cannot read the settings no.toml: No such file or directory"),
         ("experiment no.toml --seeds 3", "Unrecognized options: --seeds"),
+        ("sweep", "required"),
+        ("sweep no.toml", "cannot read the settings no.toml: No such file or directory"),
+        ("sweep no.toml --adress auto", "Unrecognized options: --adress, auto; did you mean --address?"),
+        (
+            "sweep no.toml --cpus 2",
+            "--cpus is of a task on a cluster; give --address too, or --threads instead",
+        ),
+        (
+            "sweep no.toml --address nowhere",
+            "--address must be HOST:PORT of a Ray cluster's head, auto or local",
+        ),
+        ("sweep no.toml --address auto --cpus 1.5", "--cpus above 1 must be a whole number; got 1.5"),
+        ("compare --address auto --gpus -1", "--gpus must lie between 0 and 4096; got -1"),
+        ("bench nasbench201 --table no.csv --gpus nan", "--gpus is of a task on a cluster; give --address"),
+        ("resume no/run --address auto --cpus 0", "--cpus must lie between 0.01 and 4096; got 0"),
         ("run --data.held-out 1", "data.held_out must lie in [0, 1); got 1.0"),
         ("run --data.split-seed -1", "data.split_seed must be at least 0; got -1"),
         ("retrain", "give either the folder of a search, or --genotype with a name or a file"),

@@ -12,14 +12,13 @@ import pytest
 from xnas import RunFolder
 from xnas.cli import main, retrain
 from xnas.cli.session import Request
-from xnas.cli.whole import WholeProgress
+from xnas.cli.whole_progress import WholeProgress
 from xnas.data.images import Images
 from xnas.engine import evaluate, experiment
 from xnas.engine.experiment_settings import ExperimentSettings
 from xnas.engine.lock import locked
 from xnas.engine.retrain import Retraining
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
-from xnas.engine.tasks import Position
 from xnas.report.experiment import page
 from xnas.space.architecture import Architecture
 
@@ -321,8 +320,21 @@ def test_the_time_left_counts_down_and_is_at_least_that_of_the_known_kinds(tmp_p
     RunFolder.at(tmp_path / "search-0").add_timing("search", seconds=100.0)
     now = 0.0
     progress = WholeProgress(tmp_path, tasks, noun="experiment", clock=lambda: now)
-    progress.begins(tasks[1], Position(number=2, of=5, kinds_left=("search", "select", "select", "train")))
+    progress.has_ended(tasks[0])
+    progress.begins(tasks[1])
     now = 30.0
     assert progress.line() == "2 of 5: search, seed 1; at least 1 min 10 s left in all"
-    progress.begins(tasks[1], Position(number=2, of=5, kinds_left=("search",)))
-    assert progress.line() == "2 of 5: search, seed 1; about 1 min 40 s left in all"
+    assert progress.table().splitlines() == [
+        "experiment  waiting  running  done  failed",
+        "search            0        1     1       0",
+        "select            2        0     0       0",
+        "train             1        0     0       0",
+        "all               3        1     1       0",
+        "running: search, seed 1",
+        "at least 1 min 10 s left in all",
+    ]
+    progress = WholeProgress(tmp_path, tasks[:2], noun="experiment", clock=lambda: now)
+    progress.has_ended(tasks[0])
+    progress.begins(tasks[1])
+    now = 50.0
+    assert progress.line() == "2 of 2: search, seed 1; about 1 min 20 s left in all"

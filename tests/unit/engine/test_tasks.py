@@ -1,10 +1,13 @@
 """Tasks that need each other: in order, none twice, and what failed takes along only what needs it."""
 
+from collections import deque
+
 import pytest
 
 from xnas import Config
 from xnas.engine.stops import NonFinite, OutOfMemory
-from xnas.engine.tasks import Failure, Position, Task, run_tasks, time_left
+from xnas.engine.tasks import Failure, InTurn, Task, run_tasks, time_left
+from xnas.report.whole_file import CannotWrite
 
 
 def task(name: str, *after: str, tolerant: bool = False) -> Task:
@@ -19,15 +22,15 @@ class Log:
     def __init__(self, *ended: str, fails: dict[str, Exception] | None = None) -> None:
         self.ended, self.fails = set(ended), fails or {}
         self.done: list[str] = []
-        self.positions: list[Position] = []
+        self.begun: list[str] = []
         self.told: list[tuple[str, str | None]] = []
 
     def run(self, *tasks: Task) -> dict[str, Failure]:
         return run_tasks(
             tasks,
             has_ended=lambda task: task.name in self.ended,
-            perform=self._perform,
-            begins=lambda task, position: self.positions.append(position),
+            workers=InTurn(self._perform),
+            begins=lambda task: self.begun.append(task.name),
             ends=lambda task, failure: self.told.append((task.name, failure and failure.reason)),
         )
 
@@ -41,10 +44,7 @@ def test_tasks_are_done_in_their_order_and_what_has_ended_is_not_done_again() ->
     log = Log("b")
     assert log.run(task("a"), task("b"), task("c", "a", "b")) == {}
     assert log.done == ["a", "c"]
-    assert log.positions == [
-        Position(number=1, of=3, kinds_left=("a", "c")),
-        Position(number=3, of=3, kinds_left=("c",)),
-    ]
+    assert log.begun == ["a", "c"]
 
 
 def test_a_failure_takes_along_what_needs_it_and_nothing_else() -> None:
@@ -81,13 +81,60 @@ def test_a_tolerant_task_needs_one_that_has_ended() -> None:
     assert set(log.run(task("a"), task("b"), task("c", "a", "b", tolerant=True))) == {"a", "b", "c"}
 
 
-def test_other_errors_end_it_all() -> None:
-    log = Log(fails={"a": ValueError("a mistake")})
-    with pytest.raises(ValueError, match="a mistake"):
+def test_a_mistake_ends_its_own_task_and_may_be_mended() -> None:
+    log = Log(fails={"a": ValueError("the images are damaged")})
+    failures = log.run(task("a"), task("b"), task("c", "a"))
+    assert log.done == ["b"]
+    assert [failure.for_good for failure in failures.values()] == [False, False]
+
+
+@pytest.mark.parametrize("error", [CannotWrite("the disk is full"), OSError("gone"), TypeError("a bug")])
+def test_a_disk_that_takes_nothing_and_mistakes_of_ours_end_it_all(error: Exception) -> None:
+    log = Log(fails={"a": error})
+    with pytest.raises(type(error), match=str(error)):
         log.run(task("a"), task("b"))
     assert log.done == []
 
 
-def test_the_time_left_is_that_of_tasks_of_the_same_kinds() -> None:
+class Several:
+    """Workers who do up to `size` tasks at once, and end with those that began last."""
+
+    def __init__(self, size: int, *, fails: tuple[str, ...] = ()) -> None:
+        self.size, self.fails = size, fails
+        self.started: deque[Task] = deque()
+        self.most = 0
+        self.order: list[str] = []
+
+    def room(self) -> int:
+        return self.size - len(self.started)
+
+    def start(self, task: Task) -> None:
+        self.order.append(task.name)
+        self.started.append(task)
+        self.most = max(self.most, len(self.started))
+
+    def ended(self) -> tuple[Task, Failure | None]:
+        task = self.started.pop()
+        return task, Failure.of(NonFinite("nan")) if task.name in self.fails else None
+
+
+def test_several_workers_do_what_is_ready_and_nothing_before_what_it_needs() -> None:
+    workers, ended = Several(3, fails=("b",)), []
+    failures = run_tasks(
+        [task("a"), task("b"), task("c", "a"), task("d", "b"), task("e"), task("f", "c", "e"), task("g")],
+        has_ended=lambda task: task.name == "g",
+        workers=workers,
+        begins=lambda task: None,
+        ends=lambda task, failure: ended.append(task.name),
+    )
+    assert workers.most == 3
+    assert workers.order == ["a", "b", "e", "c", "f"]
+    assert ended.index("a") < ended.index("c") < ended.index("f")
+    assert set(failures) == {"b", "d"}
+    assert sorted(ended) == ["a", "b", "c", "d", "e", "f"]
+
+
+def test_the_time_left_is_that_of_tasks_of_the_same_kinds_over_the_workers() -> None:
     assert time_left({"a": [1.0, 3.0], "b": [10.0]}, ["a", "a", "b"]) == (14.0, True)
     assert time_left({"a": [1.0]}, ["a", "c"]) == (1.0, False)
+    assert time_left({"a": [4.0]}, ["a"], running=[("a", 1.0), ("a", 9.0)], workers=2) == (3.5, True)

@@ -1,0 +1,112 @@
+"""xnas sweep: a grid of searches, trainings of what they find, here one after another or on a cluster."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from xnas.cli.arguments import OnCluster, parse
+from xnas.cli.whole import Kind, Whole, carry_out_whole, searching
+from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.engine.pool import Pool
+from xnas.engine.sweep_settings import FILE, SweepSettings, begun_text, read_begun, read_sweep
+
+if TYPE_CHECKING:
+    from xnas.cli.session import Request
+    from xnas.engine.run_folder import RunFolder
+
+DESCRIPTION = """Search in every cell of a grid with several seeds, train what each search finds from scratch with
+several seeds, and report mean, spread, worst and n of each cell. Without --address one after another; with it on a Ray
+cluster, many at once. The same command, or xnas resume, goes on with what is missing: a search or training that was
+lost goes on from its own checkpoint, and one that has ended is not done again.
+
+FILE is TOML: `preset`, a name, and the sections of config.toml to override it; and the section [sweep] with
+search_seeds, retrain_seeds and optimizers (lists). [sweep.data.NAME] is a variant of [data], [sweep.space.NAME] one of
+[space], and [sweep.settings.NAME] one of any settings, such as search.learning_rate = 0.1: the settings in which it
+differs. Every variant goes with every one of the others. Example: sweep.toml in the folder examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(OnCluster):
+    """What to do, and where."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The sweep: seeds, optimizers, variants and settings."""
+    runs: Path = Path("runs")
+    """Folder of the run folders."""
+    name: str | None = None
+    """Name of the sweep's folder; by default that of the file."""
+    overwrite: bool = False
+    """Replace a folder of that name."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, mps, or auto, instead of the file's."""
+    threads: int | None = None
+    """CPU threads of a task, instead of the file's; by default one for each core, on a cluster for each of --cpus."""
+    root: Path | None = None
+    """Where the files of a named data set are, instead of the file's."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb; returns the exit code."""
+    arguments = parse(Arguments, argv, verb="sweep", description=DESCRIPTION)
+    pool = arguments.pool()
+    config, settings = read_sweep(arguments.file)
+    for name in ("device", "threads"):
+        if (value := getattr(arguments, name)) is not None:
+            config = dataclasses.replace(config, **{name: value})
+    if arguments.root is not None:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
+    from xnas.cli.session import Request
+    from xnas.engine.place import Place
+    from xnas.engine.run_folder import SWEEP, Job
+
+    place = Place.named(
+        arguments.name or arguments.file.stem, runs=arguments.runs, stem="", overwrite=arguments.overwrite
+    )
+    fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
+    return carry_out(
+        Request(job=Job(verb=SWEEP), config=config, place=place, fixed=fixed), settings, pool=pool
+    )
+
+
+def resume(request: "Request", *, pool: Pool | None = None) -> int:
+    """Go on with a sweep. Raises ValueError if its folder does not say what it is."""
+    folder = request.place.runs / str(request.place.name)
+    settings = read_begun(folder)
+    if settings is None:
+        raise ValueError(f"{folder} has no {FILE}, so it cannot be continued; start anew under another name")
+    return carry_out(request, settings, pool=pool)
+
+
+def carry_out(request: "Request", settings: SweepSettings, *, pool: Pool | None = None) -> int:
+    """Begin a sweep or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory did."""
+    from xnas.engine.run_folder import RESULT
+    from xnas.engine.sweep import SEARCH, TRAIN, cell_configs, check_cell, genotype_of, plan_of, sweep_tasks
+    from xnas.report.sweep.page import write_sweep
+    from xnas.report.sweep.results import read_results
+    from xnas.report.sweep.words import format_results
+
+    if (earlier := request.earlier()) is not None and (begun := read_begun(earlier.path)) is not None:
+        settings.check_continues(begun, path=earlier.path)
+    plan = plan_of(settings, request.config)
+
+    def describe(folder: "RunFolder") -> None:
+        folder.write_text(FILE, begun_text(settings))
+
+    training = Kind(
+        verb="retrain", files=(RESULT,), genotype=lambda task, path: genotype_of(task, folder=path)
+    )
+    whole = Whole(
+        noun="sweep",
+        tasks=sweep_tasks(settings, request.config),
+        kinds={SEARCH: searching(), TRAIN: training},
+        check=lambda config, data: check_cell(settings, config, data),
+        write=lambda path, failures: write_sweep(path, plan, failures=failures),
+        summary=lambda path, failures: format_results(read_results(path, plan, failures=failures)),
+        describe=describe,
+        checked=cell_configs(settings, request.config),
+    )
+    return carry_out_whole(request, whole, pool=pool)

@@ -1,0 +1,1 @@
+"""What a sweep's folder tells, as values, words, a spreadsheet and a page."""

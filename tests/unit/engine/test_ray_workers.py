@@ -1,0 +1,232 @@
+"""Workers of a cluster, with a cluster that is played: what is lost is started again, and not for ever."""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from xnas import Config
+from xnas.engine import errand as errands
+from xnas.engine.errand import Errand, Outcome, marked
+from xnas.engine.interrupt import Interrupt
+from xnas.engine.pool import Pool
+from xnas.engine.ray_workers import MOST_LOSSES, RayWorkers, slots_of
+from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
+from xnas.engine.tasks import Failure, Task
+from xnas.report.whole_file import CannotWrite
+
+
+class RayError(Exception):
+    pass
+
+
+class RayTaskError(RayError):
+    pass
+
+
+class OutOfMemoryError(RayError):
+    pass
+
+
+class WorkerDied(RayError):
+    pass
+
+
+class PlayedRay:
+    """Answers what it is told to, task by task."""
+
+    exceptions = SimpleNamespace(
+        RayError=RayError, RayTaskError=RayTaskError, OutOfMemoryError=OutOfMemoryError
+    )
+
+    def __init__(self, *answers: str | Exception, cpus: float = 2.0) -> None:
+        self.answers, self.cpus = deque(answers), cpus
+        self.cancelled: list[object] = []
+        self.options: dict[str, float] = {}
+        self.texts: list[str] = []
+
+    def remote(self, work: Callable[[str], str]) -> Any:
+        del work
+
+        def options(**values: float) -> Any:
+            self.options = values
+            return SimpleNamespace(remote=self._submit)
+
+        return SimpleNamespace(options=options)
+
+    def _submit(self, text: str) -> object:
+        self.texts.append(text)
+        return object()
+
+    def wait(
+        self, refs: list[object], *, num_returns: int, timeout: float
+    ) -> tuple[list[object], list[object]]:
+        del timeout
+        return refs[:num_returns], refs[num_returns:]
+
+    def get(self, ref: object) -> str:
+        del ref
+        answer = self.answers.popleft()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def cancel(self, ref: object, *, force: bool) -> None:
+        assert not force
+        self.cancelled.append(ref)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"Alive": True, "Resources": {"CPU": self.cpus}},
+            {"Alive": False, "Resources": {"CPU": 64.0}},
+        ]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": self.cpus}
+
+
+class Told:
+    def __init__(
+        self, *answers: str | Exception, progress: Callable[[Task], object] = lambda task: 0
+    ) -> None:
+        self.ray, self.said, self.interrupt = PlayedRay(*answers), list[str](), Interrupt()
+        self.workers = RayWorkers(
+            self.ray,
+            Pool(address="auto"),
+            work=str,
+            errand=lambda task: task.name,
+            has_ended=lambda task: True,
+            progress=progress,
+            say=self.said.append,
+            beat=lambda: None,
+            interrupt=self.interrupt,
+        )
+
+    def does(self, *names: str) -> tuple[Task, Failure | None]:
+        for name in names:
+            self.workers.start(Task(name=name, title=f"task {name}", kind="k", config=Config()))
+        return self.workers.ended()
+
+
+ENDED = Outcome.here("ended").to_text()
+
+
+def test_a_task_that_is_lost_is_started_again_until_it_ends() -> None:
+    told = Told(WorkerDied("killed"), Outcome.here("interrupted", "stopped by SIGTERM").to_text(), ENDED)
+    task, failure = told.does("a")
+    assert (task.name, failure) == ("a", None)
+    assert told.ray.texts == ["a"] * 3
+    assert told.ray.options["max_retries"] == 0
+    assert told.said[0] == "task a: lost with its worker (WorkerDied: killed); it goes on elsewhere"
+
+
+def test_a_task_that_comes_no_further_and_loses_every_worker_counts_as_failed() -> None:
+    told = Told(*[WorkerDied("killed")] * MOST_LOSSES)
+    _, failure = told.does("a")
+    assert failure is not None
+    assert not failure.for_good
+    assert "lost 5 times in a row without progress, the last time by WorkerDied: killed" in failure.reason
+    rounds = iter(range(100))
+    patient = Told(*[WorkerDied("killed")] * 3 * MOST_LOSSES, ENDED, progress=lambda task: next(rounds))
+    assert patient.does("a")[1] is None
+
+
+def test_too_little_memory_on_a_node_is_told_as_that() -> None:
+    _, failure = Told(*[OutOfMemoryError("the node ran low")] * MOST_LOSSES).does("a")
+    assert failure is not None
+    assert isinstance(failure.error, OutOfMemory)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "for_good"),
+    [
+        (Outcome.of_error(NonFinite("the loss is nan")).to_text(), NonFinite, True),
+        (Outcome.of_error(OutOfMemory("full")).to_text(), OutOfMemory, False),
+        (Outcome.of_error(ValueError("the images are damaged")).to_text(), ValueError, False),
+        (RayTaskError("Traceback ...\nTypeError: a bug"), ValueError, False),
+    ],
+)
+def test_a_task_that_fails_by_itself_is_reported_and_not_done_again(
+    outcome: str | Exception, kind: type[Exception], for_good: bool
+) -> None:
+    told = Told(outcome)
+    _, failure = told.does("a")
+    assert failure is not None
+    assert type(failure.error) is kind
+    assert failure.for_good == for_good
+    assert told.ray.texts == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind", "said"),
+    [
+        (Outcome.of_error(CannotWrite("no room")), CannotWrite, "task a, on .*: no room"),
+        (
+            Outcome(end="unseen", reason="it does not see /runs", host="h"),
+            ValueError,
+            "on a disk that every node has",
+        ),
+        (
+            Outcome(end="version", reason="it has xnas 3", host="h"),
+            ValueError,
+            "node h of .*; install the same",
+        ),
+    ],
+)
+def test_a_disk_that_takes_nothing_and_a_node_that_cannot_take_part_end_it_all(
+    outcome: Outcome, kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind, match=said):
+        Told(outcome.to_text()).does("a")
+
+
+def test_after_a_signal_all_tasks_are_asked_to_save() -> None:
+    told = Told()
+    told.interrupt.number = 15
+    with pytest.raises(Interrupted):
+        told.does("a", "b")
+    told.workers.dismiss()
+    assert len(told.ray.cancelled) == 2
+
+
+def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
+    told = Told()
+    assert (told.workers.slots(), told.workers.room()) == (2, 4)
+    with pytest.raises(ValueError, match="has 3 CPUs for a task; the largest has 2 CPUs"):
+        RayWorkers(
+            told.ray, Pool(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,
+            say=print, beat=print, interrupt=Interrupt(),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "fits"), [(1, 0, 8), (0.5, 0, 16), (3, 0, 2), (1, 0.25, 8), (1, 1, 2), (0.1, 0.1, 20)]
+)
+def test_fractions_of_cores_and_gpus_are_shared(cpus: float, gpus: float, fits: int) -> None:
+    assert slots_of({"CPU": 8.0, "GPU": 2.0}, Pool(address="auto", cpus=cpus, gpus=gpus)) == fits
+
+
+def test_an_errand_is_refused_where_its_folder_is_not_seen_or_xnas_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands, "PATIENCE", 0.0)
+    with marked(tmp_path) as token:
+        errand = Errand(
+            whole=str(tmp_path), token=token, version=errands.version("xnas"), cwd="/", name="n", verb="search",
+            fixed=("seed",), config="", genotype=None,
+        )  # fmt: skip
+        assert Errand.of(errand.to_text()) == errand
+        assert errand.misplaced() is None
+        for change, end in (
+            ({"token": "another"}, "unseen"),
+            ({"whole": str(tmp_path / "none")}, "unseen"),
+            ({"version": "0.0"}, "version"),
+        ):
+            outcome = Errand(**{**vars(errand), **change}).misplaced()
+            assert outcome is not None
+            assert outcome.end == end
+            assert Outcome.of(outcome.to_text()) == outcome
+    assert list(tmp_path.iterdir()) == []
