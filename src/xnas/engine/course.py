@@ -17,7 +17,7 @@ from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Outcome, Tally, build_sgd, descend, set_learning_rate
 from xnas.engine.runtime import autocast, random_states, set_random_states
 from xnas.engine.schedule import learning_rate
-from xnas.engine.team import Result, team
+from xnas.engine.team import Ranks, Result, team
 from xnas.report.metrics import Group
 
 Row = dict[str, Any]
@@ -173,9 +173,12 @@ class Course(ABC):
 
     def together(self, compute: Callable[[], Result]) -> Result:
         """A pass through the network: its backward gives all processes the mean of their weights' gradients."""
+        ranks = team()
+        if not isinstance(ranks, Ranks):
+            return compute()
         if self._pass is None:
             modules = [self.network] if self.tower is None else [self.network, self.tower]
-            self._pass = team().passing(modules, uneven=self.uneven)
+            self._pass = ranks.passing(modules, uneven=self.uneven)
         result: Result = self._pass(compute)
         return result
 

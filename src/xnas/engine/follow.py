@@ -75,7 +75,7 @@ def follow(
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     _recall(course, folder)
-    if course.rounds < course.total_rounds:
+    if team().size > 1 and course.rounds < course.total_rounds:
         call_together(course)
     saving = course.config.save_memory
     lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
@@ -138,7 +138,7 @@ def follow(
 
 
 def call_together(course: Course) -> None:
-    """Have the other processes, if there are any, do the rest of a course together with this one."""
+    """Have the other processes do the rest of a course together with this one."""
     order = {
         "what": course.phase,
         "config": course.config.to_toml(),

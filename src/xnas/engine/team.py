@@ -97,16 +97,6 @@ class Team:
         """Whether a flag is set on every process."""
         return bool(flag)
 
-    def passing(
-        self, modules: Sequence[nn.Module], *, uneven: bool
-    ) -> "Callable[[Callable[[], Result]], Result]":
-        """Runs a function, a pass through `modules`, so that the backward pass averages gradients over all processes.
-
-        `uneven`: not every weight takes part in every pass.
-        """
-        del modules, uneven
-        return lambda compute: compute()
-
     def compare(self, facts: bytes, *, what: str) -> None:
         """Raises RanksDiffer, naming the processes, unless all give the same."""
 
@@ -289,7 +279,8 @@ class Ranks(Team):
     ) -> Callable[[Callable[[], Result]], Result]:
         """Runs a function, a pass through `modules`, so that the backward pass averages gradients over all processes.
 
-        Norms keep the statistics of each process's own images, unless they are synchronised.
+        `uneven`: not every weight takes part in every pass. Norms keep the statistics of each process's own images,
+        unless they are synchronised.
         """
         with warnings.catch_warnings():
             # Torch from 2.14 on has another word for broadcast_buffers, which earlier ones do not know.
