@@ -95,7 +95,7 @@ def test_two_hundred_runs_survive_nodes_workers_and_drivers_that_are_killed_at_r
     file.write_text(
         file.read_text()
         .replace("[0, 1, 2]", str(list(range(20))))
-        .replace('["xnas", "gd"]', '["xnas", "gd", "darts", "gaea", "random"]')
+        .replace('["xnas", "gd"]', '["xnas", "gd", "darts", "gaea", "momentum"]')
     )
     folder, log, seen = tmp_path / "runs" / "grid", tmp_path / "log", Seen(tmp_path / "runs" / "grid")
     chance, killed = random.Random(0), Counter[str]()
@@ -128,9 +128,9 @@ def test_two_hundred_runs_survive_nodes_workers_and_drivers_that_are_killed_at_r
                 victim += " to stop" * ("asked" in victim)
             killed[victim] += 1
         seen.look()
-        check_whole(folder, searches=100, trainings=100, epochs=2)
         assert seen.again == []
         assert len(seen.ended) == 200
+        check_whole(folder, searches=100, trainings=100, epochs=2)
         again = begin(words(file, cluster), log=log)
         assert ends(again, log=log) == 0
         seen.look()
