@@ -95,7 +95,7 @@ def test_two_hundred_runs_survive_nodes_workers_and_drivers_that_are_killed_at_r
     file.write_text(
         file.read_text()
         .replace("[0, 1, 2]", str(list(range(20))))
-        .replace('["xnas", "gd"]', '["xnas", "gd", "darts", "gaea", "random"]')
+        .replace('["xnas", "gd"]', '["xnas", "gd", "darts", "gaea", "momentum"]')
     )
     folder, log, seen = tmp_path / "runs" / "grid", tmp_path / "log", Seen(tmp_path / "runs" / "grid")
     chance, killed = random.Random(0), Counter[str]()
@@ -128,9 +128,9 @@ def test_two_hundred_runs_survive_nodes_workers_and_drivers_that_are_killed_at_r
                 victim += " to stop" * ("asked" in victim)
             killed[victim] += 1
         seen.look()
-        check_whole(folder, searches=100, trainings=100, epochs=2)
         assert seen.again == []
         assert len(seen.ended) == 200
+        check_whole(folder, searches=100, trainings=100, epochs=2)
         again = begin(words(file, cluster), log=log)
         assert ends(again, log=log) == 0
         seen.look()
@@ -151,3 +151,28 @@ class Seen:
             number = path.stat().st_mtime_ns
             if self.ended.setdefault(path, number) != number:
                 self.again.append(path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("where", ["here", "on a cluster"])
+def test_a_sweep_takes_little_more_time_than_its_runs(
+    where: str, file: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    text = file.read_text().replace("epochs = 2", "epochs = 400").replace("rounds = 1", "minutes = 1")
+    file.write_text(text.replace("[0, 1, 2]", "[0]"))
+    log, folder = tmp_path / "log", tmp_path / "runs" / "grid"
+    if where == "here":
+        driver = begin(["sweep", str(file), "--runs", str(tmp_path / "runs"), "--threads", "1"], log=log)
+        assert ends(driver, log=log) == 0, log.read_text()
+    else:
+        with simulated_cluster(1) as cluster:
+            driver = begin(words(file, cluster), log=log)
+            assert ends(driver, log=log) == 0, log.read_text()
+    # A run from its first file to its last; what is before the first of all, such as importing torch, is not counted.
+    runs = [*folder.glob("search-*"), *folder.glob("train-*")]
+    spans = [((run / "job.json").stat().st_mtime, (run / "report.html").stat().st_mtime) for run in runs]
+    total = (folder / "report.html").stat().st_mtime - min(begun for begun, _ in spans)
+    spent = sum(ended - begun for begun, ended in spans)
+    figures = f"{where}: {total / spent - 1:+.1%} over {len(runs)} runs of {spent / len(runs):.0f} s, n = 1"
+    record_property("figures", figures)
+    assert total < 1.05 * spent, figures

@@ -1,5 +1,7 @@
 """Workers of a cluster, with a cluster that is played: what is lost is started again, and not for ever."""
 
+import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from xnas.engine import errand as errands
 from xnas.engine.errand import Errand, Outcome, marked
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.pool import Pool
-from xnas.engine.ray_workers import MOST_LOSSES, RayWorkers, slots_of
+from xnas.engine.ray_workers import MOST_LOSSES, RayWorkers, connected, slots_of
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.engine.tasks import Failure, Task
 from xnas.report.whole_file import CannotWrite
@@ -200,6 +202,27 @@ def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
             told.ray, Pool(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,
             say=print, beat=print, interrupt=Interrupt(),
         )  # fmt: skip
+
+
+def test_without_ray_or_a_cluster_a_line_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "ray", None)
+        with (
+            pytest.raises(ValueError, match=r"--address needs Ray .*: pip install 'xnas\[ray\]'"),
+            connected(Pool(address="auto"), say=print),
+        ):
+            pass
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(
+                ValueError, match=rf"no Ray cluster at --address {address}: .*; start one with: ray"
+            ),
+            connected(Pool(address=address), say=print),
+        ):
+            pass
 
 
 @pytest.mark.parametrize(
