@@ -65,7 +65,12 @@ def begun(*, seed: int) -> WithoutStatistics:
     """A search of 50 rounds, ten an epoch, in which experts are wiped out."""
     config = Config(
         seed=seed,
-        space=SpaceConfig(nodes=2, channels=4, cells=3),
+        space=SpaceConfig(
+            nodes=1,
+            experts=("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"),
+            channels=4,
+            cells=3,
+        ),
         search=SearchConfig(
             epochs=5,
             batch_size=8,

@@ -132,8 +132,17 @@ def test_what_is_harmless_is_no_fault(source: str) -> None:
     assert list(faults(source)) == []
 
 
+def test_one_file_alone_knows_of_torchs_distributed_operations() -> None:
+    found = {
+        str(path.relative_to(SOURCE))
+        for path in FILES
+        if "torch.distributed" in path.read_text(encoding="utf-8")
+    }
+    assert found == {"engine/team.py"}
+
+
 def test_only_the_runtime_and_the_compilation_of_kernels_know_about_environment_variables() -> None:
-    allowed = {"engine/runtime.py", "cli/__init__.py", "kernels/build.py"}
+    allowed = {"engine/runtime.py", "engine/launch.py", "cli/__init__.py", "kernels/build.py"}
     found = {
         str(path.relative_to(SOURCE)) for path in FILES if "os.environ" in path.read_text(encoding="utf-8")
     }

@@ -87,8 +87,6 @@ class _Server:
         except (Interrupted, NonFinite, RanksDiffer):
             return None  # the leading process has it too, and says what follows
         except Exception as error:
-            if os.environ.get("XNAS_TRACEBACK"):
-                raise
             return self._fail(error)
         return None
 
