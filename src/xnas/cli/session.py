@@ -21,7 +21,14 @@ from xnas.engine.lock import locked
 from xnas.engine.place import Place
 from xnas.engine.plans import settled
 from xnas.engine.run_folder import Job, RunFolder
-from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
+from xnas.engine.runtime import (
+    busy_cores,
+    environment,
+    is_out_of_memory,
+    pick_device,
+    take_blas_memory,
+    use_threads,
+)
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
@@ -89,6 +96,7 @@ class Session:
         display, config = open_display(above=request.above), request.config
         device = pick_device(config.device)
         use_threads(config.threads)
+        take_blas_memory()
         if device.type == "cpu" and config.threads is None and (busy := busy_cores()) > 0.5:
             # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
             display.say(
@@ -127,8 +135,10 @@ class Session:
             except (Interrupted, NonFinite, OutOfMemory) as stop:
                 try:
                     self._report(folder)
-                except ValueError as error:
-                    self.display.say(f"warning: no report: {error}")
+                except (ValueError, RuntimeError, MemoryError) as error:
+                    if not (isinstance(error, ValueError) or is_out_of_memory(error)):
+                        raise
+                    self.display.say(f"warning: no report: {error or 'out of memory'}")
                 if not isinstance(stop, NonFinite):
                     whole = self.request.whole or path
                     self.display.say(f"go on with: xnas resume {shlex.quote(str(whole))}")

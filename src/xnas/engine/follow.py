@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 from torch import Tensor
@@ -112,6 +113,8 @@ def follow(
     except Exception as error:
         if not is_out_of_memory(error):
             raise
+        # The frames of the failed round hold what it has computed so far, and the report needs memory, too.
+        clear_frames(error.__traceback__)
         raise OutOfMemory(
             f"out of memory at {course.where}, with batches of {course.settings.batch_size} images and a peak of "
             f"{peak_memory(course.device) / 2**30:.1f} GiB; continue this run "
