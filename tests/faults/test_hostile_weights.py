@@ -43,7 +43,16 @@ def refused(run: Path) -> str:
 
 def test_settings_of_a_giant_do_not_build_one(run: Path) -> None:
     (run / "config.toml").write_text("[retrain]\nchannels = 4096\ncells = 100\n")
-    assert "does not fit its settings" in refused(run)
+    assert "does not fit its settings: it has tensors of " in refused(run)
+
+
+def test_settings_of_a_broad_network_are_refused_by_the_first_tensor_that_is_narrower(
+    tiny: Config, run: Path
+) -> None:
+    (run / "config.toml").write_text(
+        f"[retrain]\nchannels = 4096\ncells = {tiny.retrain.cells}\nreductions = {tiny.retrain.reductions}\n"
+    )
+    assert "does not fit its settings: stem.conv.weight has the shape" in refused(run)
 
 
 @pytest.mark.parametrize("claimed", [10**9, 2**63, 2**64 - 1, 9_000_000])

@@ -20,7 +20,14 @@ from xnas.engine.open_images import open_images
 from xnas.engine.place import Place
 from xnas.engine.plans import settled
 from xnas.engine.run_folder import Job, RunFolder
-from xnas.engine.runtime import busy_cores, environment, pick_device, use_threads
+from xnas.engine.runtime import (
+    busy_cores,
+    environment,
+    is_out_of_memory,
+    pick_device,
+    take_blas_memory,
+    use_threads,
+)
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost
 from xnas.engine.team import team
 from xnas.report.page import write_report
@@ -90,6 +97,7 @@ class Session:
         device = pick_device(config.device)
         team().check(config.distributed, device)
         use_threads(config.threads)
+        take_blas_memory()
         if (
             device.type == "cpu"
             and config.threads is None
@@ -133,8 +141,10 @@ class Session:
             except (Interrupted, NonFinite, OutOfMemory, RankLost) as stop:
                 try:
                     self._report(folder)
-                except ValueError as error:
-                    self.display.say(f"warning: no report: {error}")
+                except (ValueError, RuntimeError, MemoryError) as error:
+                    if not (isinstance(error, ValueError) or is_out_of_memory(error)):
+                        raise
+                    self.display.say(f"warning: no report: {error or 'out of memory'}")
                 if not isinstance(stop, NonFinite):
                     whole = self.request.whole or path
                     self.display.say(f"go on with: xnas resume {shlex.quote(str(whole))}")

@@ -23,6 +23,7 @@ from xnas.engine.team import team
 from xnas.report.export.about import MOST_BORDER, MOST_SIDE
 from xnas.report.fields import Fields, parse_json
 from xnas.space.architecture import Architecture, parse_architecture
+from xnas.space.genotype import Genotype
 from xnas.space.network import build_network
 from xnas.space.shown import shown
 from xnas.space.stack import StackPlan
@@ -226,6 +227,14 @@ def bring_back(
 
     `where` they come from goes into errors.
     """
+    if isinstance(genotype, Genotype):
+        # Counted before anything is built: every cell of DARTS has tensors of its own, and a stranger's settings may
+        # ask for many more cells than the file has.
+        cells = len({name.split(".")[1] for name in weights if name.startswith("cells.")})
+        if cells != plan.cells:
+            raise ValueError(
+                f"{where} does not fit its settings: it has tensors of {cells:,} cells, but must have {plan.cells:,}"
+            )
     try:
         with torch.device("meta"):
             network = build_network(genotype, plan)

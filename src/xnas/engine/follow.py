@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 from torch import Tensor
@@ -118,6 +119,8 @@ def follow(
             raise RankLost(f"{lost}; last good checkpoint: {keeper.last}") from error
         if not is_out_of_memory(error):
             raise
+        # The frames of the failed round hold what it has computed so far, and the report needs memory, too.
+        clear_frames(error.__traceback__)
         raise OutOfMemory(
             f"out of memory at {course.where}, with batches of {course.settings.batch_size} images and a peak of "
             f"{peak_memory(course.device) / 2**30:.1f} GiB; continue this run "

@@ -57,7 +57,14 @@ class Prediction:
 
 def open_classifier(model: Path, *, device: str) -> Classifier:
     """The network in a run folder, an exported folder or an ONNX file. Raises ValueError if there is none."""
-    return OnnxNetwork.read(model) if model.suffix == ".onnx" else load(model, device=device)
+    if model.suffix == ".onnx":
+        return OnnxNetwork.read(model)
+    if model.suffix == ".pt2" and model.is_file():
+        raise ValueError(
+            f"{model} is a program for torch.export.load, which reads pickles, so it is not opened here; give the run "
+            "folder, or export that as onnx"
+        )
+    return load(model, device=device)
 
 
 def image_files(places: Sequence[Path]) -> list[str]:

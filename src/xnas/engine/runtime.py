@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from xnas.engine.team import team
@@ -54,6 +55,15 @@ def use_threads(count: int | None) -> None:
     """Work with so many CPU threads; None leaves torch's choice, one for each core."""
     if count is not None:
         torch.set_num_threads(count)
+
+
+def take_blas_memory() -> None:
+    """Have numpy's BLAS take its buffer while there is memory.
+
+    It takes it at its first product of matrices, which is in a picture of the report, keeps it from then on, and where
+    there is none it ends the process on the spot. So the report of a run that had too little memory must find it taken.
+    """
+    np.ones((3, 3)) @ np.ones((3, 3))
 
 
 def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> None:

@@ -138,7 +138,12 @@ def lacking(folder: Path, file: str, *, what: str, remedy: str) -> ValueError:
         runs = []
     if not runs:
         return ValueError(f"{folder} has no {what} yet{remedy}")
-    inside = next((path for path in runs if is_there(path / file)), runs[0])
+    inside = next((path for path in runs if is_there(path / file)), None)
+    if inside is None:  # as after a bench, which trains no network
+        return ValueError(
+            f"{folder} holds many runs and has no {what} of its own, nor has any of them yet; begin with one of them, "
+            f"such as {runs[0]}"
+        )
     return ValueError(
         f"{folder} holds many runs and has no {what} of its own; give one of them, such as {inside}"
     )

@@ -114,3 +114,11 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_classifier(tmp_path / "none.onnx", device="cpu")
     with pytest.raises(ValueError, match="none is no folder"):
         open_classifier(tmp_path / "none", device="cpu")
+
+
+def test_a_program_of_torch_export_is_not_opened_and_the_way_round_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.pt2").write_bytes(b"PK")
+    with pytest.raises(
+        ValueError, match=r"model\.pt2 is a program for torch\.export\.load.*export that as onnx$"
+    ):
+        open_classifier(tmp_path / "model.pt2", device="cpu")
