@@ -107,15 +107,15 @@ def told(course: WithoutStatistics) -> dict[str, object]:
     }
 
 
-def main(folder: Path, seed: int) -> None:
+def main(folder: str, seed: str) -> None:
     joined()
-    course = begun(seed=seed)
+    course = begun(seed=int(seed))
     for batches in course.batches_left():
         course.round(*batches)
     course.pool()
-    (folder / f"{team().rank}.json").write_text(json.dumps(told(course)))
+    (Path(folder) / f"{team().rank}.json").write_text(json.dumps(told(course)))
     leave()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(*sys.argv[1:])

@@ -10,14 +10,14 @@ from tests.distributed.alike import begun, joined, told
 from xnas.engine.team import leave, team
 
 
-def main(before: str, after: str, stop: int) -> None:
+def main(before: str, after: str, stop: str) -> None:
     joined()
     course = begun(seed=1)
     if before != "nothing":
         course.load(load_file(before), rounds=json.loads(Path(before).with_suffix(".json").read_text()))
     for batches in course.batches_left():
         course.round(*batches)
-        if course.rounds == stop:
+        if course.rounds == int(stop):
             break
     course.pool()
     if team().leads:
@@ -28,4 +28,4 @@ def main(before: str, after: str, stop: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(*sys.argv[1:])

@@ -5,9 +5,12 @@ import json
 import math
 import random
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from tests.distributed import alike
+from tests.distributed import cut as cut_off
 from tests.distributed.launcher import spawn
 
 WORLDS = (1, 2, 4)
@@ -23,10 +26,18 @@ def courses(
     told = {}
     for world in WORLDS:
         folder = tmp_path_factory.mktemp(f"world{world}")
-        done = spawn(world, "tests.distributed.alike", str(folder), str(request.param))
-        assert [process.returncode for process in done] == [0] * world, done
+        run_as(world, alike, str(folder), str(request.param))
         told[world] = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
     return told
+
+
+def run_as(world: int, module: ModuleType, *words: str) -> None:
+    """Run a module's `main` as so many processes; a single one is this."""
+    if world == 1:
+        module.main(*words)
+        return
+    done = spawn(world, module.__name__, *words)
+    assert [process.returncode for process in done] == [0] * world, done
 
 
 def whole_batches(told: list[dict]) -> list[list[int]]:
@@ -100,6 +111,5 @@ def test_a_search_goes_on_with_other_numbers_of_processes_and_every_sample_comes
 def cut(world: int, folder: Path, *, before: str, after: str, stop: int) -> list[dict]:
     """What so many processes tell of a part of a search."""
     come_from = before if before == "nothing" else str(folder / before)
-    done = spawn(world, "tests.distributed.cut", come_from, str(folder / after), str(stop))
-    assert [process.returncode for process in done] == [0] * world, done
+    run_as(world, cut_off, come_from, str(folder / after), str(stop))
     return [json.loads((folder / f"{after}.{rank}").read_text()) for rank in range(world)]

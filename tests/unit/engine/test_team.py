@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from xnas.engine import place
+from xnas.engine.config import DistributedConfig
 from xnas.engine.place import Place
-from xnas.engine.team import Team, team
+from xnas.engine.team import Ranks, Team, team
 
 
 def test_a_process_alone_exchanges_with_nobody() -> None:
@@ -33,6 +34,25 @@ def test_a_batch_that_does_not_divide_is_refused_with_one_that_does() -> None:
         ValueError, match=r"search.batch_size 64 does not divide over 3 processes; .* such as 66$"
     ):
         Three().check_batch("search.batch_size", 64)
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "said"),
+    [
+        (
+            {"backend": "nccl"},
+            "cpu",
+            "distributed.backend nccl works on CUDA devices, and this run is on cpu",
+        ),
+        ({"sync_norm": True}, "cpu", "distributed.sync_norm needs CUDA devices, and this run is on cpu"),
+        ({}, "mps", "3 processes cannot train on mps together; use --device cpu or cuda"),
+    ],
+)
+def test_what_processes_cannot_do_together_is_refused(
+    settings: dict[str, object], device: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        Ranks.check(Three(), DistributedConfig(**settings), torch.device(device))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
