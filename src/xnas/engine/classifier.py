@@ -46,6 +46,7 @@ from xnas.engine.stops import Interrupted
 from xnas.report.fields import read_object
 from xnas.report.page import write_report
 from xnas.space.lookup import lookup
+from xnas.space.shown import shown
 
 SOURCE = "given to ImageClassifier.fit"
 """In place of a data set's name."""
@@ -207,8 +208,10 @@ class ImageClassifier:
 
     def _config(self) -> Config:
         """Raises ValueError for a preset or settings that are none."""
-        given = dict(self.settings or {})
         where = "settings of ImageClassifier"
+        if not isinstance(self.settings, Mapping | None):
+            raise ValueError(f"{where} must be a mapping of sections to settings; got {shown(self.settings)}")
+        given = dict(self.settings or {})
         if "seed" in given:
             raise ValueError(f"{where}: the seed has no place in them; give seed=")
         if isinstance(of_data := given.get("data"), Mapping):

@@ -28,6 +28,7 @@ from xnas.report.experiment.plan import (
 )
 from xnas.report.fields import read_object
 from xnas.report.record import Result, read_result
+from xnas.report.source import source_name
 from xnas.report.whole_file import write_whole
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
@@ -40,7 +41,7 @@ SEARCH, SELECT, TRAIN = "search", "select", "train"
 def plan_of(settings: ExperimentSettings, config: Config) -> Plan:
     """What is done under these settings, as far as a report is concerned."""
     return Plan(
-        data=config.data.source,
+        data=source_name(config.data.source),
         optimizer=config.search.optimizer,
         search_seeds=settings.search_seeds,
         retrain_seeds=settings.retrain_seeds,

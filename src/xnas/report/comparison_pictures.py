@@ -128,7 +128,10 @@ def draw_bands(
     for name, points in lines.items():
         epochs = [epoch for epoch, _ in points]
         lows, middles, highs = ([scale(of(values)) for _, values in points] for of in (min, mean, max))
-        axes.fill_between(epochs, lows, highs, color=colours[name], alpha=0.14, lw=0)
+        if len(epochs) > 1:
+            axes.fill_between(epochs, lows, highs, color=colours[name], alpha=0.14, lw=0)
+        else:  # a band along one epoch has no width
+            axes.plot(epochs * 2, [*lows, *highs], color=colours[name], lw=3, alpha=0.35)
         axes.plot(epochs, middles, color=colours[name], marker="o", markersize=3)
 
 

@@ -15,18 +15,26 @@ class Standing:
 
 
 def ranking(standings: Iterable[Standing], *, what: str, noun: str = "optimizers") -> str:
-    """In words: who has the highest mean of `what`, and by how much more than chance would give it."""
+    """In words: who has the highest mean of `what`, and by how much more than chance would give it.
+
+    Means that are equal to the two decimals shown share the first place.
+    """
     ranked = sorted(standings, key=lambda standing: -standing.mean)
     if len(ranked) < 2:
         return f"Fewer than two {noun} have a result: there is nothing to compare yet."
-    first, *others = ranked
+    first = ranked[0]
+    level = [standing for standing in ranked if f"{first.mean - standing.mean:.2f}" == "0.00"]
     said = []
-    for other in others:
+    for other in ranked[len(level) :]:
         error = ""
         if first.spread is not None and other.spread is not None:
             error = f" ± {(first.spread**2 / first.n + other.spread**2 / other.n) ** 0.5:.2f}"
         said.append(f"{first.mean - other.mean:.2f}{error} points more than {other.name}")
-    line = f"{first.name} has the highest mean {what}: {', '.join(said)}."
+    line = f"{first.name} has the highest mean {what}"
+    if len(level) > 1:
+        names = f"{', '.join(standing.name for standing in level[:-1])} and {level[-1].name}"
+        line = f"{names} share the highest mean {what}"
+    line += f": {', '.join(said)}." if said else "."
     if any("±" in part for part in said):
         line += (
             " Behind ± stands the standard error of the difference; with so few seeds, one of less than three of them "

@@ -13,6 +13,18 @@ from .test_augment import plain_bits
 POLICIES = ["cifar10", "svhn", "imagenet"]
 
 
+CIFAR10 = (
+    "Invert.1 Contrast.2.6, Rotate.7.2 TranslateX.3.9, Sharpness.8.1 Sharpness.9.3, ShearY.5.8 TranslateY.7.9, "
+    "AutoContrast.5 Equalize.9, ShearY.2.7 Posterize.3.7, Color.4.3 Brightness.6.7, Sharpness.3.9 Brightness.7.9, "
+    "Equalize.6 Equalize.5, Contrast.6.7 Sharpness.6.5, Color.7.7 TranslateX.5.8, Equalize.3 AutoContrast.4, "
+    "TranslateY.4.3 Sharpness.2.6, Brightness.9.6 Color.2.8, Solarize.5.2 Invert.0, Equalize.2 AutoContrast.6, "
+    "Equalize.2 Equalize.6, Color.9.9 Equalize.6, AutoContrast.8 Solarize.2.8, Brightness.1.3 Color.7.0, "
+    "Solarize.4.5 AutoContrast.9, TranslateY.9.9 TranslateY.7.9, AutoContrast.9 Solarize.8.3, Equalize.8 Invert.1, "
+    "TranslateY.7.9 AutoContrast.9"
+)
+"""The policy that Cubuk et al. 2019 print for CIFAR-10: of each operation its probability in tenths, and its level where it has one."""
+
+
 def some_images(count: int, *, channels: int = 3, height: int = 16, width: int = 12) -> Tensor:
     generator = torch.Generator().manual_seed(count)
     coarse = torch.rand((count, channels, 4, 4), generator=generator)
@@ -107,3 +119,14 @@ def test_operations_come_as_often_as_their_probabilities_say():
 def test_without_a_policy_nothing_happens():
     images = some_images(3)
     assert augment_by_policy(images, torch.arange(3), policy="none", seed=0, epoch=0) is images
+
+
+def test_the_pairs_for_cifar_are_those_of_the_paper() -> None:
+    def written(name: str, probability: float, level: int | None) -> str:
+        return f"{name}.{round(10 * probability)}" + ("" if level is None else f".{level}")
+
+    assert ", ".join(" ".join(written(*one) for one in pair) for pair in pairs_of("cifar10")) == CIFAR10
+
+
+def test_every_policy_has_25_pairs() -> None:
+    assert [len(pairs_of(policy)) for policy in POLICIES] == [25, 25, 25]

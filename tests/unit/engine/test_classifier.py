@@ -132,6 +132,7 @@ def test_a_folder_of_other_images_or_settings_is_refused(images: np.ndarray, lab
         ({"settings": {"serch": {}}}, "unknown setting 'serch'; did you mean 'search'?"),
         ({"settings": {"search": {"epoch": 3}}}, "did you mean 'epochs'?"),
         ({"settings": {"search": 3}}, "'search' is a section"),
+        ({"settings": 3}, "settings of ImageClassifier must be a mapping of sections to settings; got 3"),
         ({"settings": {"seed": 3}}, "the seed has no place in them; give seed="),
         ({"settings": {"data": {"held_out": 0.1}}}, "unknown setting of .data. for images that are given"),
         ({"seed": -1}, "seed must be at least 0; got -1"),

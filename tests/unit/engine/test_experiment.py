@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from xnas import Config, published_genotype
+from xnas.engine.config import DataConfig
 from xnas.engine.experiment import chosen_seed, experiment_tasks, genotype_of, plan_of
 from xnas.engine.experiment_settings import (
     ExperimentSettings,
@@ -50,6 +51,12 @@ def test_the_settings_are_read_again_as_they_were_written(tmp_path: Path) -> Non
     write(tmp_path / "experiment.toml", begun_text(found))
     assert read_begun(tmp_path) == found
     assert read_begun(tmp_path / "nowhere") is None
+
+
+def test_a_report_names_the_folder_of_the_images_and_not_where_it_is() -> None:
+    for source, shown in (("cifar10", "cifar10"), ("/home/me/mine", ".../mine"), ("mine/", ".../mine")):
+        config = Config(data=DataConfig(source=source))
+        assert plan_of(settings(), config).data == shown
 
 
 def test_the_papers_protocol_is_one_search_and_five_trainings() -> None:

@@ -55,6 +55,11 @@ def test_a_preset_is_for_a_data_set_that_is_known_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAPER)
+def test_a_preset_serves_for_a_folder_of_other_images_too(name: str) -> None:
+    assert read_preset(name).data.fold is None  # a folder has none, and no flag takes a setting back
+
+
+@pytest.mark.parametrize("name", PAPER)
 def test_every_setting_stands_below_what_it_comes_from(name: str) -> None:
     for section in re.split(r"^\[\w+\]$", text_of(name), flags=re.MULTILINE)[1:]:
         blocks = re.split(r"((?:^#.*\n)+)", section.strip() + "\n", flags=re.MULTILINE)

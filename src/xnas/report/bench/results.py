@@ -19,6 +19,7 @@ from xnas.report.members import Plan
 from xnas.report.metrics import Course, SearchEpoch
 from xnas.report.record import GENOTYPE, RunRecord
 from xnas.report.settings_file import parse_toml, read_settings_text
+from xnas.report.source import source_name
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import GROUP
@@ -99,7 +100,7 @@ class Bench:
 
     name: str
     source: str
-    """The data that was searched on: a name, or a folder's without where it is, as ".../mine"."""
+    """The data that was searched on, as `source_name` has it."""
     choose_none: bool
     """Which derivation is the result."""
     plan: Plan
@@ -144,7 +145,7 @@ def read_bench(folder: Path, table: Nasbench201Table, *, failures: Mapping[str, 
         raise ValueError(f"{path}: space.choose_none must be true or false, and data.source a text")
     return Bench(
         name=folder.resolve().name,
-        source=source if Path(source).name == source else f".../{Path(source).name}",
+        source=source_name(source),
         choose_none=choose_none,
         plan=plan,
         runs=tuple(

@@ -30,7 +30,7 @@ class Plan:
     """Everything about an experiment that does not depend on how it goes."""
 
     data: str
-    """The data set's name or folder."""
+    """The data set, as `source_name` has it."""
     optimizer: str
     """Of the searches."""
     search_seeds: tuple[int, ...]

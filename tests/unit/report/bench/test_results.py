@@ -158,6 +158,15 @@ def test_cells_of_an_optimizer_without_epochs_stand_at_the_end_of_the_curves() -
     assert {text.get_text() for text in axes.texts} == {"xnas\n94.28", "darts\n54.30", "random\n91.00"}
 
 
+def test_the_spread_of_a_search_with_one_epoch_of_rewards_is_drawn_too() -> None:
+    lines = {"xnas": [(3.0, [90.0, 94.0])]}
+    (axes,) = draw_oracle("title", lines, {}, {"xnas": "#2a6fc9"}, optimum=94.37).axes
+    bars = [line for line in axes.lines if list(line.get_xdata()) == [3.0, 3.0]]
+    assert len(bars) == 1
+    low, high = bars[0].get_ydata()
+    assert axes.get_ylim()[0] < low < high < axes.get_ylim()[1]
+
+
 def cut_course(folder: Path) -> None:
     lines = (folder / "xnas-0" / "metrics.jsonl").read_text().splitlines(keepends=True)
     write(folder / "xnas-0" / "metrics.jsonl", "".join(lines[:-1]))
