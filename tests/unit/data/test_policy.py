@@ -22,7 +22,7 @@ CIFAR10 = (
     "Solarize.4.5 AutoContrast.9, TranslateY.9.9 TranslateY.7.9, AutoContrast.9 Solarize.8.3, Equalize.8 Invert.1, "
     "TranslateY.7.9 AutoContrast.9"
 )
-"""The policy that Cubuk et al. 2019 print for CIFAR-10: of each operation its probability in tenths, and its level where it has one."""
+"""As Cubuk et al. 2019 print it: of each operation its probability in tenths, and its level where it has one."""
 
 
 def some_images(count: int, *, channels: int = 3, height: int = 16, width: int = 12) -> Tensor:
