@@ -205,13 +205,13 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from xnas.cli import main, session
-load_data, more = session.load_data, int(sys.argv[1])
+open_images, more = session.open_images, int(sys.argv[1])
 def load(*given, **named):
-    data = load_data(*given, **named)
+    data = open_images(*given, **named)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + more * 2**20, held + more * 2**20))
     return data
-session.load_data = load
+session.open_images = load
 sys.exit(main(sys.argv[2:]))
 """
 """The command line, which has so many MiB and no more once it has read the images."""
