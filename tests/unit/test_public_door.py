@@ -66,3 +66,14 @@ def test_an_unknown_name_is_an_attribute_error_as_usual() -> None:
 def test_import_xnas_does_not_import_torch() -> None:
     code = "import sys, xnas; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_processes_of_a_run_begin_without_what_they_may_never_need() -> None:
+    slow = (
+        "scipy",
+        "torchvision",
+        "matplotlib",
+        "torch._dynamo",
+    )  # seconds of every task of a sweep, every rank
+    code = f"import sys, xnas.cli.search, xnas.engine.serve; sys.exit([n for n in {slow} if n in sys.modules] or 0)"
+    subprocess.run([sys.executable, "-c", code], check=True)

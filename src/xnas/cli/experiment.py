@@ -1,16 +1,11 @@
 """xnas experiment: several searches, several trainings of what they found, and the result by a stated protocol."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
-from xnas.cli.arguments import OnCluster, parse
+from xnas.cli.arguments import parse
+from xnas.cli.from_file import FromFile
 from xnas.cli.whole import Kind, Whole, carry_out_whole, searching
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.engine.experiment_settings import (
     FILE,
     ExperimentSettings,
@@ -36,45 +31,14 @@ judges a cell differs, and [experiment.search_images] those of [data] (crop, pad
 searches do. Examples: experiment.toml and paper_experiment.toml in the folder examples."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments(OnCluster):
-    """What to do, and where."""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """The experiment: seeds, cells and settings."""
-    runs: Path = Path("runs")
-    """Folder of the run folders."""
-    name: str | None = None
-    """Name of the experiment's folder; by default that of the file."""
-    overwrite: bool = False
-    """Replace a folder of that name."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps, or auto, instead of the file's."""
-    threads: int | None = None
-    """CPU threads, instead of the file's."""
-    root: Path | None = None
-    """Where the files of a named data set are, instead of the file's."""
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    arguments = parse(Arguments, argv, verb="experiment", description=DESCRIPTION)
+    arguments = parse(FromFile, argv, verb="experiment", description=DESCRIPTION)
+    pool = arguments.pool()
     config, settings = read_experiment(arguments.file)
-    for name in ("device", "threads"):
-        if (value := getattr(arguments, name)) is not None:
-            config = dataclasses.replace(config, **{name: value})
-    if arguments.root is not None:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import EXPERIMENT, Job
+    from xnas.engine.run_folder import EXPERIMENT
 
-    place = Place.named(
-        arguments.name or arguments.file.stem, runs=arguments.runs, stem="", overwrite=arguments.overwrite
-    )
-    fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
-    request = Request(job=Job(verb=EXPERIMENT), config=config, place=place, fixed=fixed)
-    return carry_out(request, settings, pool=arguments.pool())
+    return carry_out(arguments.request(config, verb=EXPERIMENT), settings, pool=pool)
 
 
 def resume(request: "Request", *, pool: Pool | None = None) -> int:

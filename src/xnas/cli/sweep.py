@@ -1,16 +1,11 @@
 """xnas sweep: a grid of searches, trainings of what they find, here one after another or on a cluster."""
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import tyro
-
-from xnas.cli.arguments import OnCluster, parse
+from xnas.cli.arguments import parse
+from xnas.cli.from_file import FromFile
 from xnas.cli.whole import Kind, Whole, carry_out_whole, searching
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.engine.pool import Pool
 from xnas.engine.sweep_settings import FILE, SweepSettings, begun_text, read_begun, read_sweep
 
@@ -29,47 +24,14 @@ search_seeds, retrain_seeds and optimizers (lists). [sweep.data.NAME] is a varia
 differs. Every variant goes with every one of the others. Example: sweep.toml in the folder examples."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Arguments(OnCluster):
-    """What to do, and where."""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """The sweep: seeds, optimizers, variants and settings."""
-    runs: Path = Path("runs")
-    """Folder of the run folders."""
-    name: str | None = None
-    """Name of the sweep's folder; by default that of the file."""
-    overwrite: bool = False
-    """Replace a folder of that name."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, mps, or auto, instead of the file's."""
-    threads: int | None = None
-    """CPU threads of a task, instead of the file's; by default one for each core, on a cluster for each of --cpus."""
-    root: Path | None = None
-    """Where the files of a named data set are, instead of the file's."""
-
-
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    arguments = parse(Arguments, argv, verb="sweep", description=DESCRIPTION)
+    arguments = parse(FromFile, argv, verb="sweep", description=DESCRIPTION)
     pool = arguments.pool()
     config, settings = read_sweep(arguments.file)
-    for name in ("device", "threads"):
-        if (value := getattr(arguments, name)) is not None:
-            config = dataclasses.replace(config, **{name: value})
-    if arguments.root is not None:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import SWEEP, Job
+    from xnas.engine.run_folder import SWEEP
 
-    place = Place.named(
-        arguments.name or arguments.file.stem, runs=arguments.runs, stem="", overwrite=arguments.overwrite
-    )
-    fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
-    return carry_out(
-        Request(job=Job(verb=SWEEP), config=config, place=place, fixed=fixed), settings, pool=pool
-    )
+    return carry_out(arguments.request(config, verb=SWEEP), settings, pool=pool)
 
 
 def resume(request: "Request", *, pool: Pool | None = None) -> int:

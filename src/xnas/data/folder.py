@@ -39,6 +39,7 @@ def read_folder(
     test_fraction: float,
     seed: int,
     workers: int | None = None,
+    sharers: int = 1,
     max_broken: int = 0,
     resized_crops: bool = False,
     say: Say,
@@ -53,6 +54,7 @@ def read_folder(
         name=root.resolve().name,
         image_size=image_size,
         workers=workers,
+        sharers=sharers,
         max_broken=max_broken,
         resized_crops=resized_crops,
         say=say,
@@ -66,6 +68,7 @@ def read_listings(
     name: str,
     image_size: int | None,
     workers: int | None = None,
+    sharers: int = 1,
     max_broken: int = 0,
     resized_crops: bool = False,
     say: Say,
@@ -74,10 +77,11 @@ def read_listings(
 
     With `image_size` every image is scaled and cropped to a square of that side; without, they keep their size if they
     share one, and become squares of the middle size if not. With `workers` images stay in their files, and so many
-    processes read them; 0 leaves that to this process. Up to `max_broken` images may be unreadable: they are left out
-    where that is found on loading, and replaced by others of their class where it is found later. With `resized_crops`
-    in training, test images that are scaled lose an eighth of their shorter side, half of it at each border, as on
-    ImageNet.
+    processes read them; 0 leaves that to this process. By default they are held in memory where they fit, and where not
+    there is a process for each core; `sharers` that all do this divide the cores among them. Up to `max_broken` images
+    may be unreadable: they are left out where that is found on loading, and replaced by others of their class where it
+    is found later. With `resized_crops` in training, test images that are scaled lose an eighth of their shorter side,
+    half of it at each border, as on ImageNet.
     Raises ValueError, naming the folder or file, where the layout or an image is unfit.
     """
     broken = BrokenImages(str(root), allowed=max_broken, say=say)
@@ -86,7 +90,7 @@ def read_listings(
     form = _form(paths, (*headers[0], *headers[1]), image_size, say)
     num_bytes = len(paths) * math.prod(form.shape)
     if workers is None and num_bytes > MOST_BYTES:
-        workers = available_cores()
+        workers = max(1, available_cores() // sharers)
         say(
             f"{root}: {len(paths):,} images of {form.height} x {form.width} pixels take {num_bytes / 2**30:.1f} GiB, "
             f"more than the {MOST_BYTES / 2**30:.0f} that are held in memory: they are read while training, by "

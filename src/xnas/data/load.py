@@ -37,6 +37,7 @@ def load_data(
     seed: int = 0,
     download: bool = False,
     workers: int | None = None,
+    sharers: int = 1,
     max_broken: int = 0,
     fold: int | None = None,
     resized_crops: bool = False,
@@ -48,8 +49,9 @@ def load_data(
     image_size: the side in pixels to which images are brought, at least 8; by default they stay as they are, and in a
     folder of several sizes get a middle one. test_fraction, seed: the share of each class that becomes the test set,
     and how it is drawn, for a folder without one. workers: processes that read the images of a folder while training;
-    by default it is held in memory, and one beyond 8 GiB is read by a process for each core. max_broken: images of a
-    folder that may be unreadable. fold: which of freiburg's five folds is meant, by default the first, 0.
+    by default it is held in memory, and one beyond 8 GiB is read by a process for each core. sharers: so many, this one
+    included, read the same images on this machine, and divide its cores among them. max_broken: images of a folder that
+    may be unreadable. fold: which of freiburg's five folds is meant, by default the first, 0.
     resized_crops: whether training takes such crops: the test images of a folder are then cut as is usual with them.
     say: takes lines that the user should see.
 
@@ -65,6 +67,7 @@ def load_data(
             test_fraction=test_fraction,
             seed=seed,
             workers=workers,
+            sharers=sharers,
             max_broken=max_broken,
             resized_crops=resized_crops,
             say=say,
@@ -80,6 +83,7 @@ def load_data(
             fold=fold,
             image_size=image_size,
             workers=workers,
+            sharers=sharers,
             max_broken=max_broken,
             resized_crops=resized_crops,
             download=download,

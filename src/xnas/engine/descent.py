@@ -1,13 +1,12 @@
 """One step of a network's weights, and the running means of an epoch, shared by search and retraining."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
 
 from xnas.data.batches import Batch
 from xnas.data.images import Images
@@ -132,56 +131,61 @@ def _listed(ids: list[int], images: Images) -> str:
     return f"the training images {', '.join(map(str, places[:SHOWN]))}{more}, the first {images.describe(ids[0])}"
 
 
+LOSS, SAMPLES, CORRECT = "loss.mean_value", "loss.weight", "accuracy.tp"
+"""What a tally sums, as checkpoints of all versions name it."""
+
+
 class Tally:
     """Running mean of loss and accuracy over the samples of an epoch."""
 
-    def __init__(self, num_classes: int, device: torch.device) -> None:
-        self._device = device
-        # `pool` brings together what many processes count.
-        self._loss = MeanMetric(sync_on_compute=False)
-        self._accuracy = MulticlassAccuracy(
-            num_classes, average="micro", validate_args=False, sync_on_compute=False
-        )
-        self._metrics = nn.ModuleDict({"loss": self._loss, "accuracy": self._accuracy}).to(device)
-        for metric in (self._loss, self._accuracy):
-            metric.persistent(True)  # so that its sums are in the state
+    def __init__(self, device: torch.device) -> None:
+        # Sums on the device: nothing waits for it before the mean is asked for.
+        self._sums = {
+            LOSS: torch.zeros((), device=device),
+            SAMPLES: torch.zeros((), device=device),
+            CORRECT: torch.zeros(1, dtype=torch.int64, device=device),
+        }
 
     def add(self, losses: Tensor, logits_BD: Tensor, labels_B: Tensor) -> None:
         """Count a batch: its mean loss or its samples' losses."""
-        self._loss.update(losses.mean(), weight=len(labels_B))
-        self._accuracy.update(logits_BD, labels_B)
+        samples = len(labels_B)
+        self._sums[LOSS] += losses.mean().float() * samples
+        self._sums[SAMPLES] += samples
+        self._sums[CORRECT] += (logits_BD.argmax(dim=1) == labels_B).sum()
 
     def pool(self) -> None:
         """Have the leading process count what all have counted, and the others begin anew."""
         if team().size > 1:
-            sums = self._metrics.state_dict()  # copies
-            team().sum_(sums.values())
-            self._metrics.load_state_dict(sums)
+            team().sum_(self._sums.values())
             if not team().leads:
                 self.reset()
 
     def reset(self) -> None:
         """Begin anew."""
-        self._loss.reset()
-        self._accuracy.reset()
+        for total in self._sums.values():
+            total.zero_()
 
     def state_dict(self) -> dict[str, Tensor]:
         """The sums so far."""
-        return self._metrics.state_dict()
+        return {name: total.clone() for name, total in self._sums.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`. Raises RuntimeError if it is none."""
-        # The metrics take the tensors as they are.
-        self._metrics.load_state_dict({name: value.to(self._device) for name, value in state.items()})
+        """Go on from `state_dict`. Raises KeyError or RuntimeError if it is none."""
+        for name, total in self._sums.items():
+            total.copy_(state[name])
         if not team().leads:
             self.reset()
 
     @property
     def loss(self) -> float:
-        """Mean over samples."""
-        return float(self._loss.compute())
+        """Mean over samples; nan without any."""
+        return self._mean(LOSS)
 
     @property
     def accuracy(self) -> float:
-        """Share of samples classified correctly."""
-        return float(self._accuracy.compute())
+        """Share of samples classified correctly; nan without any."""
+        return self._mean(CORRECT)
+
+    def _mean(self, name: str) -> float:
+        samples = self._sums[SAMPLES].item()
+        return self._sums[name].item() / samples if samples else math.nan

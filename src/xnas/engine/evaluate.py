@@ -62,7 +62,7 @@ def test_network(
     Raises Interrupted after a signal. What other processes than the leading one get counts for nothing.
     """
     network.eval()
-    tally = Tally(len(images.classes), device)
+    tally = Tally(device)
     part = Part(index=team().rank, of=team().size if together else 1)
     for batch in batches(
         images, batch_size=BATCH_SIZE, normalisation=normalisation, device=device, part=part

@@ -21,6 +21,8 @@ class Launch:
     """Processes in all, on all machines."""
     local_rank: int
     """Among those on this machine: which of its devices is taken."""
+    sharers: int = 1
+    """Processes on this machine among which its cores are divided; 1 where each was given cores of its own."""
     restarts: bool = False
     """Whether the launcher begins anew when a process has died."""
     attempt: int = 0
@@ -61,6 +63,8 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
         rank=rank,
         size=size,
         local_rank=local_rank,
+        # srun binds each to cores of its own.
+        sharers=max(1, _number({"LOCAL_WORLD_SIZE": "1", **environment}, "LOCAL_WORLD_SIZE")),
         restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
         attempt=_number({"TORCHELASTIC_RESTART_COUNT": "0", **environment}, "TORCHELASTIC_RESTART_COUNT"),
     )

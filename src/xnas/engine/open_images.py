@@ -6,6 +6,7 @@ from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
 from xnas.data.load import load_data
 from xnas.engine.config import DataConfig
+from xnas.engine.team import team
 
 
 def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) -> DataSet:
@@ -19,6 +20,7 @@ def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) 
         seed=seed,
         download=config.download,
         workers=config.workers,
+        sharers=team().sharers,
         max_broken=config.max_broken,
         fold=config.fold,
         resized_crops=config.crop == "resized",

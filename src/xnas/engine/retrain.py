@@ -104,7 +104,7 @@ class Retraining(Course):
             _placed(network, device),
             config.retrain,
             rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
-            tallies={"train": Tally(data.num_classes, device)},
+            tallies={"train": Tally(device)},
             normalisation=normalisation,
             augmentation=augmentation,
             device=device,

@@ -17,7 +17,7 @@ import torch
 from xnas.engine.team import team
 from xnas.kernels import build as kernels
 
-PACKAGES = ("xnas", "torch", "torchvision", "torchmetrics", "numpy", "safetensors")
+PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
 
 SIGNS_OF_NO_MEMORY = (
     "DefaultCPUAllocator",

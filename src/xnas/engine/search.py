@@ -119,7 +119,7 @@ class Search(Course):
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             settings,
             rounds_per_epoch=self.halves.rounds(settings.batch_size),
-            tallies={part: Tally(data.num_classes, device) for part in ("train", "validation")},
+            tallies={part: Tally(device) for part in ("train", "validation")},
             normalisation=normalisation,
             augmentation=augmentation,
             device=device,

@@ -56,6 +56,8 @@ class Team:
     size = 1
     local_rank: int | None = None
     """Among the processes of this machine; None where one process may take any device."""
+    sharers = 1
+    """Processes among which the cores that this one may use are divided."""
     restarts = False
 
     @property
@@ -133,7 +135,7 @@ class Ranks(Team):
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
-        self.restarts = launch.restarts
+        self.sharers, self.restarts = launch.sharers, launch.restarts
         wait = timedelta(seconds=MEETING_SECONDS)
         store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=wait))
         self._store = PrefixStore(f"attempt {launch.attempt}", store)
@@ -167,20 +169,26 @@ class Ranks(Team):
         """Give an order to all others, and connect with them. Raises RankLost, with the reason, if one cannot."""
         backend = _backend(settings.backend, device)
         self._put(order | {"backend": backend, "timeout": settings.timeout})
-        deadline = time.monotonic() + max(settings.timeout, MEETING_SECONDS)
         for rank in range(1, self.size):
-            self._hear(rank, deadline=deadline)
+            self._hear(rank, patience=max(settings.timeout, PATIENCE))
         self.connect(backend, timeout=settings.timeout)
 
     def _put(self, order: Order) -> None:
         self._store.set(f"order/{self._orders}", json.dumps(order))
         self._orders += 1
 
-    def _hear(self, rank: int, *, deadline: float) -> None:
+    def _hear(self, rank: int, *, patience: float, deadline: float = math.inf) -> None:
+        """Wait for an answer, and once there are signs of life as long as these go on: images may take long to load."""
         key = f"answer/{self._orders - 1}/{rank}"
+        signs, alive = -1, time.monotonic()
         while not self._store.check([key]):
-            if time.monotonic() > deadline:
-                raise RankLost(f"rank {rank} of {self.size} does not answer to an order")
+            now, before = time.monotonic(), signs
+            if (signs := self._store.add(f"life/{rank}", 0)) != before:
+                alive = now
+            if now > min(alive + (patience if signs else MEETING_SECONDS), deadline):
+                raise RankLost(
+                    f"rank {rank} of {self.size} does not answer to an order: killed, or out of reach"
+                )
             time.sleep(POLL)
         if reason := self._store.get(key).decode():
             raise RankLost(f"rank {rank} of {self.size} cannot take part: {reason}")
@@ -205,7 +213,7 @@ class Ranks(Team):
             deadline = time.monotonic() + PATIENCE / 2
             with suppress(RankLost):
                 for rank in range(1, self.size):
-                    self._hear(rank, deadline=deadline)
+                    self._hear(rank, patience=PATIENCE, deadline=deadline)
 
     def ended(self) -> int | None:
         """The exit code of all, if the leading process has ended meanwhile."""

@@ -158,20 +158,6 @@ def signal_in_training(number: int, *, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Retraining, "round", round_with_a_signal)
 
 
-@pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is trained from now on."""
-    names: list[str] = []
-    carry_out = retrain.carry_out
-
-    def listed(request: Request, genotype: Architecture) -> int:
-        names.append(str(request.place.name))
-        return carry_out(request, genotype)
-
-    monkeypatch.setattr(retrain, "carry_out", listed)
-    return names
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_seeds_and_controls_can_be_added_and_what_was_trained_stays(
     words: list[str], file: Path, tmp_path: Path, done: list[str], capsys: pytest.CaptureFixture[str]
@@ -179,11 +165,12 @@ def test_seeds_and_controls_can_be_added_and_what_was_trained_stays(
     text = file.read_text().replace("search_seeds = [0, 1]", 'search_seeds = [0]\nselect = "all"')
     file.write_text(text)
     assert main(words) == 0
-    assert done == ["found-0-seed-0", "random-1-seed-0", "found-0-seed-1", "random-1-seed-1"]
+    assert done == ["search-0", "found-0-seed-0", "random-1-seed-0", "found-0-seed-1", "random-1-seed-1"]
     more = text.replace("retrain_seeds = [0, 1]", 'retrain_seeds = [0, 1, 2]\npublished_cells = ["darts_v2"]')
     file.write_text(more.replace("search_seeds = [0]", "search_seeds = [0, 1]"))
     assert main(words) == 0
-    assert done[4:] == [
+    assert done[5:] == [
+        "search-1",
         "found-1-seed-0", "darts_v2-seed-0", "found-1-seed-1", "darts_v2-seed-1",
         "found-0-seed-2", "found-1-seed-2", "random-1-seed-2", "darts_v2-seed-2",
     ]  # fmt: skip
@@ -239,7 +226,7 @@ def test_no_choice_is_made_while_a_candidate_may_still_come(
     assert not (folder / "selection.json").exists()
     assert done == ["random-1-seed-0", "random-1-seed-1"]
     assert main(["resume", str(folder)]) == 0
-    assert done[2:] == ["select-0", "select-1", "selected-seed-0", "selected-seed-1"]
+    assert done[2:] == ["search-0", "search-1", "select-0", "select-1", "selected-seed-0", "selected-seed-1"]
 
 
 @pytest.mark.usefixtures("undrawn")

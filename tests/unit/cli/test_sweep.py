@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xnas import RunFolder
-from xnas.cli import main, member, retrain, search
+from xnas.cli import main, member, search
 from xnas.cli.session import Request
 from xnas.engine import errand
 from xnas.engine.errand import Outcome, marked
@@ -20,7 +20,6 @@ from xnas.engine.stops import NonFinite
 from xnas.engine.sweep import sweep_tasks
 from xnas.engine.sweep_settings import read_sweep
 from xnas.report.sweep import page
-from xnas.space.architecture import Architecture
 
 from ...faults.smallest import SMALLEST
 from .breaking_off import signal_in_round
@@ -55,25 +54,6 @@ def words(file: Path, tmp_path: Path) -> list[str]:
 @pytest.fixture
 def undrawn(blank_pictures: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "sweep_pictures", lambda results: iter(()))
-
-
-@pytest.fixture
-def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is searched and trained from now on."""
-    names: list[str] = []
-    search_it, train_it = search.carry_out, retrain.carry_out
-
-    def searched(request: Request) -> int:
-        names.append(str(request.place.name))
-        return search_it(request)
-
-    def trained(request: Request, genotype: Architecture) -> int:
-        names.append(str(request.place.name))
-        return train_it(request, genotype)
-
-    monkeypatch.setattr(search, "carry_out", searched)
-    monkeypatch.setattr(retrain, "carry_out", trained)
-    return names
 
 
 def numbers(folder: Path) -> Any:

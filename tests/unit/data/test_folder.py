@@ -21,8 +21,10 @@ def write(path: Path, colour=RED, *, size: tuple[int, int] = (12, 10), **save) -
     return path
 
 
-def read(root: Path, *, image_size=None, test_fraction=0.5, seed=0, say=lambda line: None):
-    return read_folder(root, image_size=image_size, test_fraction=test_fraction, seed=seed, say=say)
+def read(root: Path, *, image_size=None, test_fraction=0.5, seed=0, sharers=1, say=lambda line: None):
+    return read_folder(
+        root, image_size=image_size, test_fraction=test_fraction, seed=seed, sharers=sharers, say=say
+    )
 
 
 def write_pets(root: Path, *, parts=("train", "test"), count: int = 2, colour=RED) -> Path:
@@ -314,6 +316,15 @@ def test_more_pixels_than_memory_should_hold_stay_in_their_files(tmp_path, monke
         assert part in said[0]
     monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3 * 10 * 12)
     assert isinstance(read(tmp_path, say=pytest.fail).train, ImageSet)
+
+
+def test_processes_that_read_the_same_images_divide_the_cores_among_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "MOST_BYTES", 0)
+    monkeypatch.setattr(folder, "available_cores", lambda: 5)
+    said: list[str] = []
+    read(write_pets(tmp_path), sharers=2, say=said.append)
+    read(tmp_path, sharers=8, say=said.append)
+    assert [line[-len("--data.workers 2") :] for line in said] == ["--data.workers 2", "--data.workers 1"]
 
 
 def test_an_image_size_that_is_too_small_is_an_error(tmp_path):

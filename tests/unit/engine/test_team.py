@@ -1,3 +1,5 @@
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import torch
 from xnas.engine import place
 from xnas.engine.config import DistributedConfig
 from xnas.engine.place import Place
+from xnas.engine.stops import RankLost
 from xnas.engine.team import Ranks, Team, team
 
 
@@ -53,6 +56,34 @@ def test_what_processes_cannot_do_together_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         Ranks.check(Three(), DistributedConfig(**settings), torch.device(device))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def leader() -> Ranks:
+    """The leading one of two processes, of which the other is what the test puts into their store."""
+    ranks = object.__new__(Ranks)
+    ranks.rank, ranks.size, ranks._orders, ranks._store = 0, 2, 1, torch.distributed.HashStore()
+    return ranks
+
+
+def test_an_order_is_not_waited_for_beyond_the_last_sign_of_life(leader: Ranks) -> None:
+    leader._store.add("life/1", 1)
+    with pytest.raises(RankLost, match=r"^rank 1 of 2 does not answer to an order: killed, or out of reach$"):
+        leader._hear(1, patience=0.1)
+
+
+def test_whoever_takes_long_but_is_alive_is_waited_for(leader: Ranks) -> None:
+    def live(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            leader._store.add("life/1", 1)
+            time.sleep(0.02)
+        leader._store.set("answer/0/1", "")
+
+    other = threading.Thread(target=live, args=(1.5,))
+    other.start()
+    leader._hear(1, patience=0.5)
+    other.join()
 
 
 @pytest.mark.parametrize(
