@@ -41,7 +41,7 @@ def search_words(photographs: Path, runs: Path, *, epochs: int = 2, more: tuple[
     ]
 
 
-@pytest.mark.parametrize("reached", [(1,), pytest.param((0, 1), marks=pytest.mark.long)], ids=["one", "all"])
+@pytest.mark.parametrize("reached", [(1,), (0, 1)], ids=["one", "all"])
 def test_a_signal_ends_all_at_the_same_round_with_a_checkpoint(
     reached: tuple[int, ...], photographs: Path, tmp_path: Path
 ) -> None:
