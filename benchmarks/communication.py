@@ -49,9 +49,11 @@ def measure(options: Options) -> list[Figure]:
 
 def told(processes: int, feedback: str, *, small: bool) -> dict:
     """What rank 0 of so many processes says."""
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    words = ["-m", "benchmarks.communication", feedback, *(["--small"] if small else [])]
+    if processes > 1:
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *words]
     done = subprocess.run(
-        [sys.executable, *words, "-m", "benchmarks.communication", feedback, *(["--small"] if small else [])],
+        [sys.executable, *words],
         capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     if done.returncode:

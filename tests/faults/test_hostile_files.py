@@ -43,7 +43,7 @@ from .mutations import (
 )
 
 READS = {False: 500, True: 10_000}
-REPORTS = {False: 6, True: 100}
+REPORTS = {False: 3, True: 100}
 """How many, in short and at length."""
 GOLDEN = Path(__file__).parents[1] / "golden" / "run-1"
 BEGUN = "begun/checkpoints/search-0000000004"

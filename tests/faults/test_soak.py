@@ -37,7 +37,7 @@ class Gauge(Silent):
 def test_memory_and_open_files_do_not_grow_over_many_rounds(
     data: DataSet, tmp_path: Path, long_faults: bool, record_property: Record
 ) -> None:
-    rounds = 10_000 if long_faults else 500
+    rounds = 10_000 if long_faults else 250
     config = smallest(f"[search]\nepochs = {rounds // 2}\nwipeout = false\n[checkpoint]\nrounds = 10")
     gauge = Gauge(warm=100, every=rounds // 50)
     search(Search(config, data, device=CPU), folder=RunFolder.at(tmp_path / "run"), progress=gauge)

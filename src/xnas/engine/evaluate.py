@@ -186,7 +186,7 @@ class TrainedNetwork:
     ) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training.
 
-        With the settings that the images and the network are of, all processes take part.
+        With the settings that the images and the network are of, all processes take part; RankLost if one goes.
         """
         if images.classes != self.classes:
             raise ValueError(
@@ -194,18 +194,22 @@ class TrainedNetwork:
                 f"{', '.join(images.classes)}; test it on images of the same classes"
             )
         self._check_channels(images.image_shape[0])
-        together = False
-        if config is not None and team().size > 1:
-            together = True
-            self._call_together(config, device)
-        return test_network(
-            self.network,
-            images,
-            normalisation=self.normalisation,
-            device=device,
-            interrupt=interrupt or Interrupt(),
-            together=together,
-        )
+        together = config is not None and team().size > 1
+        try:
+            if config is not None and together:
+                self._call_together(config, device)
+            return test_network(
+                self.network,
+                images,
+                normalisation=self.normalisation,
+                device=device,
+                interrupt=interrupt or Interrupt(),
+                together=together,
+            )
+        except Exception as error:
+            if (lost := team().lost(error)) is not None:
+                raise lost from error
+            raise
 
     def _call_together(self, config: Config, device: torch.device) -> None:
         order = {"what": TEST, "config": config.to_toml(), "genotype": self.genotype.to_json()}

@@ -76,8 +76,6 @@ def follow(
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     _recall(course, folder)
-    if team().size > 1 and course.rounds < course.total_rounds:
-        call_together(course)
     saving = course.config.save_memory
     lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
     notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
@@ -92,6 +90,8 @@ def follow(
                 multiply_adds=course.full_multiply_adds,
             )
         )
+        if team().size > 1 and course.rounds < course.total_rounds:
+            call_together(course)
         with closing(course.batches_left()) as stream:
             for batches in stream:
                 epoch, kind = course.epochs_done + 1, course.kind_of_rounds

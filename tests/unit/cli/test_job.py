@@ -229,7 +229,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "runs" / "mine"
-    command = [sys.executable, "-m", "xnas", "run", *words, "--search.epochs", "20"]
+    command = [sys.executable, "-m", "xnas", "run", *words, "--search.epochs", "10"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while (

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from xnas.engine import place
-from xnas.engine.config import DistributedConfig
+from xnas.data.images import DataSet, Normalisation
+from xnas.engine import evaluate, place
+from xnas.engine.config import Config, DistributedConfig
 from xnas.engine.place import Place
 from xnas.engine.stops import RankLost
 from xnas.engine.team import Ranks, Team, team
+from xnas.space.published import published_genotype
 
 
 def test_a_process_alone_exchanges_with_nobody() -> None:
@@ -56,6 +59,29 @@ def test_what_processes_cannot_do_together_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         Ranks.check(Three(), DistributedConfig(**settings), torch.device(device))  # type: ignore[arg-type]
+
+
+class Broken(Team):
+    size = 2
+
+    def agree(self, *values: int) -> list[int]:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+
+    def lost(self, error: BaseException) -> RankLost | None:
+        return RankLost("rank 1 of 2 does not answer") if "gloo" in str(error) else None
+
+
+def test_who_is_lost_in_the_middle_of_a_test_is_named(monkeypatch: pytest.MonkeyPatch, data: DataSet) -> None:
+    monkeypatch.setattr(evaluate, "team", Broken)
+    channels, height, width = data.image_shape
+    trained = evaluate.TrainedNetwork(
+        network=nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, data.num_classes)),
+        genotype=published_genotype("xnas"),
+        classes=data.test.classes,
+        normalisation=Normalisation(mean_C=torch.zeros(channels), std_C=torch.ones(channels)),
+    )
+    with pytest.raises(RankLost, match=r"^rank 1 of 2 does not answer$"):
+        trained.test(data.test, device=torch.device("cpu"), config=Config())
 
 
 @pytest.fixture
