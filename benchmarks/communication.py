@@ -70,7 +70,11 @@ def main(feedback: str, *, small: bool) -> None:
         join(launch).connect("gloo", timeout=120)
     config = Config()
     config = replace(
-        config, search=replace(config.search, batch_size=32, feedback=feedback, reward_bound=1.0, epochs=1)
+        config,
+        # The whole supernet to the end: in so few rounds most experts would leave.
+        search=replace(
+            config.search, batch_size=32, feedback=feedback, reward_bound=1.0, epochs=1, wipeout=False
+        ),
     )
     if small:
         config = replace(config, space=replace(config.space, channels=4, cells=3, nodes=2))
