@@ -25,7 +25,7 @@ from xnas.engine.runtime import (
     environment,
     is_out_of_memory,
     pick_device,
-    take_blas_memory,
+    take_memory_early,
     use_threads,
 )
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost
@@ -97,7 +97,7 @@ class Session:
         device = pick_device(config.device)
         team().check(config.distributed, device)
         use_threads(config.threads)
-        take_blas_memory()
+        take_memory_early()
         if (
             device.type == "cpu"
             and config.threads is None

@@ -57,13 +57,15 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def take_blas_memory() -> None:
-    """Have numpy's BLAS take its buffer while there is memory.
+def take_memory_early() -> None:
+    """Have libraries take now, while there is memory, what they take late and cannot do without.
 
-    It takes it at its first product of matrices, which is in a picture of the report, keeps it from then on, and where
-    there is none it ends the process on the spot. So the report of a run that had too little memory must find it taken.
+    numpy's BLAS takes a buffer at its first product of matrices, which is in a picture of the report, keeps it from
+    then on, and where there is none it ends the process on the spot. torch imports its compiler for the first
+    optimizer; where that breaks off half-way, some name is missing and nothing says why.
     """
     np.ones((3, 3)) @ np.ones((3, 3))
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 
 
 def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> None:

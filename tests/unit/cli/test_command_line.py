@@ -12,17 +12,16 @@ from xnas.cli import bench as bench_verb
 from xnas.cli import check as check_verb
 from xnas.cli import compare as compare_verb
 from xnas.cli import evaluate as evaluate_verb
-from xnas.cli import experiment as experiment_verb
 from xnas.cli import export as export_verb
 from xnas.cli import predict as predict_verb
 from xnas.cli import resume as resume_verb
 from xnas.cli import retrain as retrain_verb
 from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
-from xnas.cli import sweep as sweep_verb
 from xnas.cli import theory as theory_verb
 from xnas.cli import transfer as transfer_verb
 from xnas.cli.arguments import NewRun
+from xnas.cli.from_file import FromFile
 
 SETTINGS = [
     "checkpoint.keep",
@@ -124,11 +123,7 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (resume_verb.Arguments, [*CLUSTER, "device", "root", "run", "save-memory", "threads"]),
         (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "optimizers", "seeds"]),
         (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "optimizers", "seeds", "table"]),
-        (
-            experiment_verb.Arguments,
-            [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"],
-        ),
-        (sweep_verb.Arguments, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
+        (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (export_verb.Arguments, [*DATA, "format", "images", "normalisation", "overwrite", "run", "to"]),
         (predict_verb.Arguments, ["device", "image-size", "images", "json", "model", "top"]),
