@@ -35,7 +35,6 @@ PAPER: dict[str, tuple[str, str, str]] = {
     "darts_v2": ("DARTS(2nd)", "2.67", "3.4"),
     "nasnet_a": ("NASNet-A", "2.65", "3.3"),
     "amoebanet_a": ("Amoeba-A", "3.34", "3.2"),
-    "snas_mild": ("SNAS", "2.85", "2.8"),
     "pdarts": ("PDARTS", "2.50", "3.4"),
     "asap": ("ASAP", "1.68", "6.0"),
     "enas": ("ENAS", "2.89", "4.6"),

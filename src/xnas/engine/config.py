@@ -267,7 +267,7 @@ class RetrainConfig:
     stem_channels: int | None = None
     """Channels of the stem; by default three times `channels`, or `channels` for imagenet and in nasbench201."""
     squeeze_excite: bool = False
-    """Squeeze-and-excitation after the cells, as in the published ImageNet network."""
+    """Squeeze-and-excitation after the cells up to two thirds of the depth, as in the published ImageNet network."""
     epochs: int = 600
     batch_size: int = 96
     learning_rate: float = 0.025
@@ -278,7 +278,7 @@ class RetrainConfig:
     """p of power-cosine annealing (Hundt et al. 2019): the larger, the sooner the learning rate falls. 1 is the plain
     cosine."""
     cycles: int = 1
-    """Times that the learning rate anneals in the epochs, each time from the top."""
+    """Times that the learning rate anneals in the epochs, each time from its peak."""
     cycle_decay: float = 1.0
     """Amplitude of each cycle, as a share of that of the one before."""
     momentum: float = 0.9
