@@ -48,8 +48,9 @@ def split(labels_N: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tens
                 "add images to it or leave it out"
             )
         wanted = len(ids_M) * fraction + owed
+        # Not what a small class was held to: forty classes of 2 images would take it all from the next.
+        owed = wanted - round(wanted)
         count = min(max(round(wanted), 1), len(ids_M) - 1)
-        owed = wanted - count
         shuffled_M = ids_M[torch.randperm(len(ids_M), generator=_generator(SPLIT, seed, label))]
         firsts.append(shuffled_M[:count])
         seconds.append(shuffled_M[count:])

@@ -83,6 +83,18 @@ def test_rounding_is_passed_on_from_class_to_class():
     assert (len(first), len(second)) == (15, 15)
 
 
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.8])
+def test_small_classes_take_nothing_from_the_classes_after_them(fraction):
+    counts = [2] * 40 + [100, 37]
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    first, _ = split(labels, fraction=fraction, seed=0)
+    taken = torch.bincount(labels[first]).tolist()
+    assert taken[:40] == [1] * 40
+    assert all(
+        abs(number - fraction * count) <= 1 for number, count in zip(taken[40:], counts[40:], strict=True)
+    )
+
+
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_a_fraction_outside_0_and_1_is_an_error(fraction):
     with pytest.raises(ValueError, match=rf"must lie in \(0, 1\); got {fraction}"):
