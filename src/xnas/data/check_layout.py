@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xnas.data.decode import SUFFIXES
 from xnas.data.findings import Findings, Kind
-from xnas.data.listing import TEST_NAMES
+from xnas.data.listing import PART_NAMES, TEST_NAMES, TO_CLASSES
 
 LINK = Kind(
     "links that lead outside of the folder, or in a circle",
@@ -17,6 +17,7 @@ NO_CLASSES = Kind(
     "put the images of every class into a folder of its own; the files of a known data set are checked by its name, "
     "with --root",
 )
+PARTS_ALONE = Kind("folders called like parts of a set where classes should be", TO_CLASSES)
 ONE_CLASS = Kind("sets of a single class", "there is nothing to tell apart: add the images of a second class")
 EMPTY_CLASS = Kind("classes without images", "put some in, or take the folders out")
 OTHER_CLASSES = Kind(
@@ -71,6 +72,9 @@ class Walk:
         train_folder = folders.get("train")
         # As in reading: a class may be called train, and then images lie in it and no folders.
         if train_folder is None or not _holds_folders(train_folder):
+            if PART_NAMES.issuperset(folders):
+                for path in folders.values():
+                    self.note(PARTS_ALONE, path)
             return self._part(self.root, entries), None
         train = self._part(train_folder, self._entries(train_folder))
         test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)

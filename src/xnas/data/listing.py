@@ -17,7 +17,14 @@ from xnas.data.download import Say
 from xnas.data.images import check_same_classes
 from xnas.data.order import split
 
-TEST_NAMES = ("test", "val", "valid")
+TEST_NAMES = ("test", "val", "valid", "validation")
+PART_NAMES = frozenset({"train", "training", *TEST_NAMES, "testing", "dev", "eval"})
+"""What parts of a set are called, and classes seldom: folders that are all called so are not taken for classes."""
+TO_CLASSES = (
+    "move the images of every class into train/CLASS and test/CLASS, or name the folders after their classes"
+)
+NAMED = 5
+"""Folders that are named of those passed over."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +51,29 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
         what = "is a file" if os.path.isfile(root) else "does not exist"
         raise ValueError(f"the folder of images {root} {what}; give a folder of train/CLASS/* or of CLASS/*")
     home = root.resolve()
-    folders = {path.name.lower(): path for path in entries_of(root, home) if path.is_dir()}
+    entries = [path for path in entries_of(root, home) if path.is_dir()]
+    folders = {path.name.lower(): path for path in entries}
     train_folder = folders.get("train")
     # A class may be called train: then images lie in it, and no folders.
     if train_folder is not None and any(path.is_dir() for path in entries_of(train_folder, home)):
         train = list_classes(train_folder, home, say)
         test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
+        if others := [path.name for path in entries if path not in (train_folder, test_folder)]:
+            named = f"{', '.join(others[:NAMED])}{', ...' if len(others) > NAMED else ''}"
+            say(
+                f"{root}: passed over {named}, beside train; test images are those of the first folder of "
+                f"{', '.join(TEST_NAMES)} that is there"
+            )
         if test_folder is not None:
             test = list_classes(test_folder, home, say)
             check_same_classes(train.classes, test.classes, where=str(root))
             return train, test
         whole = train
+    elif folders and PART_NAMES.issuperset(folders):
+        raise ValueError(
+            f"the folders of {root} are called like parts of a set, not like classes: "
+            f"{', '.join(path.name for path in entries)}; {TO_CLASSES}"
+        )
     else:
         whole = list_classes(root, home, say)
     counts = torch.bincount(whole.labels_N).tolist()
@@ -100,7 +119,10 @@ def list_classes(folder: Path, home: Path, say: Say, *, inner: str = "") -> List
         paths += map(str, images)
         labels += [label] * len(images)
     if others:
-        say(f"{folder}: passed over {len(others):,} entries that are no images, such as {others[0]}")
+        what = (
+            "1 entry that is no image" if len(others) == 1 else f"{len(others):,} entries that are no images"
+        )
+        say(f"{folder}: passed over {what}, such as {others[0]}")
     return Listing(tuple(path.name for path in class_folders), tuple(paths), torch.tensor(labels))
 
 

@@ -124,6 +124,16 @@ def test_everything_that_is_wrong_is_listed_at_once(tmp_path):
     }
 
 
+def test_parts_without_classes_are_an_error_and_a_class_called_train_is_none(tmp_path):
+    for name in ("train", "test", "bus"):
+        for i in range(12):
+            save(tmp_path / name / f"{i}.png", noise(len(name) * 100 + i + (name == "train"), 9, 8, 3))
+    assert check_data(str(tmp_path)).errors == 0
+    (tmp_path / "bus").rename(tmp_path / ".bus")
+    found = only(check_data(str(tmp_path)), "where classes should be")
+    assert (found.error, found.examples) == (True, ("test", "train"))
+
+
 def test_only_the_first_places_are_kept_and_all_are_counted():
     findings, kind = Findings(), Kind("faults", "mend them")
     for i in range(20):

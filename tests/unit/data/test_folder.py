@@ -35,7 +35,7 @@ def write_pets(root: Path, *, parts=("train", "test"), count: int = 2, colour=RE
     return root
 
 
-@pytest.mark.parametrize("test", ["test", "val", "valid", "Test"])
+@pytest.mark.parametrize("test", ["test", "val", "valid", "validation", "Test"])
 def test_training_and_test_folders_are_read_in_the_order_of_names(tmp_path, test):
     for number, (name, value) in enumerate([("dog", 30), ("cat", 20), ("cat", 10)]):
         write(tmp_path / "train" / name / f"{9 - number}.png", value)
@@ -73,6 +73,39 @@ def test_a_class_may_be_called_train(tmp_path):
         for number in range(2):
             write(tmp_path / name / f"{number}.png")
     assert read(tmp_path).train.classes == ("bus", "train")
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "validation", "testing"), ("train",)])
+def test_folders_that_are_all_called_like_parts_are_not_taken_for_classes(tmp_path, names):
+    for name in names:
+        for number in range(2):
+            write(tmp_path / name / f"{number}.png")
+    with pytest.raises(
+        ValueError, match=rf"{', '.join(sorted(names))}; move the images .* into train/CLASS and"
+    ):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("others", "tested"), [(("val", "test"), "test"), (("testing", "eval", "validation"), "validation")]
+)
+def test_folders_beside_train_that_are_passed_over_are_told(tmp_path, others, tested):
+    write_pets(tmp_path, parts=("train", *others))
+    said: list[str] = []
+    data = read(tmp_path, say=said.append)
+    passed = ", ".join(sorted(set(others) - {tested}))
+    assert said == [
+        f"{tmp_path}: passed over {passed}, beside train; test images are those of the first folder of test, val, "
+        "valid, validation that is there"
+    ]
+    assert {Path(name).parts[-3] for name in data.test.names} == {tested}
+
+
+def test_a_test_folder_of_an_unknown_name_is_told_before_the_training_images_are_split(tmp_path):
+    said: list[str] = []
+    read(write_pets(tmp_path, parts=("train", "testing")), say=said.append)
+    assert len(said) == 2
+    assert "passed over testing, beside train" in said[0]
 
 
 def test_grey_images_have_one_channel_also_where_the_files_could_hold_colour(tmp_path):
@@ -173,7 +206,7 @@ def test_files_that_are_no_images_are_passed_over_and_told(tmp_path):
     said: list[str] = []
     assert len(read(tmp_path, say=said.append).train) == 4
     assert len(said) == 1
-    assert "passed over 1 entries" in said[0]
+    assert "passed over 1 entry that is no image, such as " in said[0]
     assert "notes.txt" in said[0]
 
 
