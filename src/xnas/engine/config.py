@@ -50,7 +50,8 @@ AUGMENTATION = ("crop", "padding", "flip", "policy", "cutout")
 
 Settings = TypeVar("Settings")
 FREE = ("data.root", "data.download", "data.workers", "distributed.backend", "distributed.timeout")
-"""Settings inside of these that decide nothing: where the images are, who reads them, and what connects processes."""
+"""Settings inside of these that decide nothing: where the images are, who reads them (but see `differences`), and what
+connects processes."""
 BY_SIZE = ("space.stem", "retrain.stem")
 """Settings that may be `auto`; a run's file says what was chosen."""
 
@@ -392,15 +393,18 @@ def fields_of(config: Config) -> dict[str, Any]:
 def differences(before: Config, now: Config, *, sections: Collection[str]) -> list[str]:
     """What changed between two settings, of those `sections` that decide a result: "search.epochs was 50, is 60".
 
-    What is left to the images' size changes with the images alone.
+    What is left to the images' size changes with the images alone. Resized crops are cut out of a file's own picture
+    where images stay in files, and out of what is held where they are in memory: there data.workers decides, too.
     """
     old, new = (_flat(_plain(dataclasses.asdict(config))) for config in (before, now))
-    open_now = {name for name in BY_SIZE if "auto" in (old.get(name), new.get(name))}
+    free = {*FREE, *(name for name in BY_SIZE if "auto" in (old.get(name), new.get(name)))}
+    if "resized" in (before.data.crop, now.data.crop) and None in (before.data.workers, now.data.workers):
+        free.remove("data.workers")
     return [
         f"{name} was {old.get(name, 'unset')}, is {new.get(name, 'unset')}"
         for name in sorted({*old, *new})
         if name.partition(".")[0] in sections
-        and name not in {*FREE, *open_now}
+        and name not in free
         and old.get(name) != new.get(name)
     ]
 

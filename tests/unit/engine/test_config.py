@@ -4,10 +4,21 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from xnas.engine.config import parse_config, preset_names, read_config, read_preset, read_run_config
+from xnas.engine.config import (
+    SEARCH_SECTIONS,
+    Config,
+    DataConfig,
+    differences,
+    parse_config,
+    preset_names,
+    read_config,
+    read_preset,
+    read_run_config,
+)
 
 
 def test_a_file_written_from_settings_reads_back_as_equal_settings() -> None:
@@ -122,6 +133,23 @@ def test_a_mistake_in_a_file_is_named_with_the_file_in_one_line(text: str, line:
         read_config(path)
     assert line in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("crop", "before", "now", "said"),
+    [
+        ("pad", None, 2, []),
+        ("resized", None, 2, ["data.workers was unset, is 2"]),
+        ("resized", 0, None, ["data.workers was 0, is unset"]),
+        ("resized", 0, 2, []),
+        ("resized", None, None, []),
+    ],
+)
+def test_images_in_memory_and_in_files_are_other_images_where_crops_are_resized(
+    crop: Literal["pad", "resized"], before: int | None, now: int | None, said: list[str]
+) -> None:
+    begun, later = (Config(data=DataConfig(crop=crop, workers=workers)) for workers in (before, now))
+    assert differences(begun, later, sections=SEARCH_SECTIONS) == said
 
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:

@@ -68,17 +68,29 @@ def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
         assert not folder.has("genotype-so-far.json")
 
 
-@pytest.mark.parametrize("varied", [{}, {"crop": "resized", "policy": "cifar10", "cutout": 4}])
+RESIZED = {"crop": "resized", "policy": "cifar10", "cutout": 4}
+
+
+@pytest.mark.parametrize(
+    ("varied", "first", "changes"),
+    [({}, None, [(None, 2), (2, 0), (0, None)]), (RESIZED, 2, [(2, 0), (0, 2)])],
+    ids=["padded crops", "resized crops"],
+)
 def test_it_does_not_matter_who_reads_the_images_before_and_after(
-    varied: dict[str, Any], tiny: Config, image_folder: Path, tmp_path: Path
+    varied: dict[str, Any],
+    first: int | None,
+    changes: list[tuple[int | None, int | None]],
+    tiny: Config,
+    image_folder: Path,
+    tmp_path: Path,
 ) -> None:
     def go(folder: RunFolder, workers: int | None, *, after: int = 0) -> None:
         config = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, workers=workers, **varied))
         run(config, load_data(str(image_folder), workers=workers), folder, after=after)
 
     whole = RunFolder.at(tmp_path / "whole")
-    go(whole, None)
-    for before, later in ((None, 2), (2, 0), (0, None)):
+    go(whole, first)
+    for before, later in changes:
         folder = RunFolder.at(tmp_path / f"{before}-{later}")
         with pytest.raises(Interrupted):
             go(folder, before, after=3)
