@@ -15,7 +15,7 @@ from xnas.data.check_named import check_named
 from xnas.data.copies import hash_images, seen_in_training
 from xnas.data.download import Say
 from xnas.data.findings import Progress, Report
-from xnas.data.folder_sets import CLASS_FOLDERS, find_folder_set
+from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
 from xnas.data.images import DataSet, ImageSet
 from xnas.data.load import NAMES, is_path
 from xnas.space.lookup import lookup
@@ -45,9 +45,11 @@ def check_data(
             name = lookup("data set", source, NAMES)
         except ValueError as error:
             raise ValueError(f"{error}; or give the path of a folder of images or an archive") from error
-        folder = find_folder_set(name, root) if name in CLASS_FOLDERS else None
+        folder = find_folder_set(name, root) if name in FOLDER_SETS else None
         if folder is not None:
-            return check_folder(folder, image_size=image_size, progress=progress)
+            kind = FOLDER_SETS[name]
+            size = image_size or kind.image_size
+            return check_folder(folder, image_size=size, progress=progress, kind=kind)
         return check_named(name, root=root, download=download, say=say)
     path = Path(source).expanduser()
     if path.is_dir():

@@ -15,11 +15,13 @@ from PIL import Image
 
 from xnas.data.balance import check_counts
 from xnas.data.check_image import Look, look_at
-from xnas.data.check_layout import Part, Walk
+from xnas.data.check_layout import OTHER_FILES, Part, Walk, holds_folders
 from xnas.data.copies import check_copies
 from xnas.data.decode import Broken, each
 from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
 from xnas.data.folder import LEAST_SIZE, MOST_BYTES, middle_side
+from xnas.data.folder_sets import FolderSet
+from xnas.data.images import check_same_classes
 
 TOO_LARGE = Kind(
     "sets larger than memory should hold",
@@ -38,11 +40,16 @@ DEPTHS = Kind(
 )
 
 
-def check_folder(root: Path, *, image_size: int | None, progress: Progress) -> Report:
-    """Everything that is wrong with a folder of images."""
+def check_folder(
+    root: Path, *, image_size: int | None, progress: Progress, kind: FolderSet | None = None
+) -> Report:
+    """Everything that is wrong with a folder of images, which may be that of a set known by name.
+
+    Raises ValueError, as reading does, where a list that says what is in such a set cannot be read or does not fit.
+    """
     findings = Findings()
     walk = Walk(root, findings)
-    train, test = walk.parts()
+    train, test = walk.parts() if kind is None else _parts_of_set(walk, kind)
     parts = [train] if test is None else [train, test]
     check_counts({name: train.count(name) for name in train.classes}, findings, split=test is None)
     images = _Images(walk, parts)
@@ -62,6 +69,19 @@ def check_folder(root: Path, *, image_size: int | None, progress: Progress) -> R
     )
 
 
+def _parts_of_set(walk: Walk, kind: FolderSet) -> tuple[Part, Part]:
+    """What a run reads of a set that is known by name, for training and for the test."""
+    if kind.class_folders is not None and holds_folders(walk.root / kind.class_folders[1]):
+        return walk.parts_called(*kind.class_folders)
+    listings = kind.lists(walk.root, None, lambda line: walk.findings.add(OTHER_FILES, line))
+    check_same_classes(listings[0].classes, listings[1].classes, where=str(walk.root))
+    parts = [Part(walk.root, {name: [] for name in listing.classes}) for listing in listings]
+    for part, listing in zip(parts, listings, strict=True):
+        for path, label in zip(listing.paths, listing.labels_N.tolist(), strict=True):
+            part.classes[listing.classes[label]].append(Path(path))
+    return parts[0], parts[1]
+
+
 class _Images:
     """What is known of the images of all parts."""
 
@@ -70,7 +90,10 @@ class _Images:
         self.paths = [path for part in parts for paths in part.classes.values() for path in paths]
         self.num_train = sum(map(len, parts[0].classes.values()))
         labels = {name: i for i, name in enumerate(sorted({name for part in parts for name in part.classes}))}
-        self.labels = array("q", (labels[path.parent.name] for path in self.paths))
+        self.labels = array(
+            "q",
+            (labels[name] for part in parts for name, paths in part.classes.items() for _ in paths),
+        )
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.of_size: dict[tuple[int, int], Path] = {}
         self.deep: list[Path] = []

@@ -1,5 +1,6 @@
 """The layout of a folder of images: where reading it stops at a fault, this notes the fault and goes on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +72,7 @@ class Walk:
         folders = {path.name.lower(): path for path in entries if path.is_dir()}
         train_folder = folders.get("train")
         # As in reading: a class may be called train, and then images lie in it and no folders.
-        if train_folder is None or not _holds_folders(train_folder):
+        if train_folder is None or not holds_folders(train_folder):
             if PART_NAMES.issuperset(folders):
                 for path in folders.values():
                     self.note(PARTS_ALONE, path)
@@ -85,6 +86,17 @@ class Walk:
         if test is not None:
             self._compare(train, test)
         return train, test
+
+    def parts_called(self, trains: Sequence[str], test: str) -> tuple[Part, Part]:
+        """Training and test files of folders of these names; those of several folders become one part."""
+        folders = [self.root / name for name in (*trains, test)]
+        first, *others = (self._part(folder, self._entries(folder)) for folder in folders)
+        for other in others:
+            self._compare(first, other)
+        for more in others[:-1]:
+            for name, paths in more.classes.items():
+                first.classes.setdefault(name, []).extend(paths)
+        return first, others[-1]
 
     def note(self, kind: Kind, path: Path, how: str = "") -> None:
         """A fault of a file or folder."""
@@ -128,10 +140,10 @@ class Walk:
         return images
 
     def _compare(self, train: Part, test: Part) -> None:
-        for one, other, missing in ((train, test, "test"), (test, train, "train")):
+        for one, other in ((train, test), (test, train)):
             for name in one.classes:
                 if name not in other.classes:
-                    self.note(OTHER_CLASSES, one.folder / name, f"not in {missing}")
+                    self.note(OTHER_CLASSES, one.folder / name, f"not in {other.folder.name}")
 
     def _entries(self, folder: Path) -> list[Path]:
         """What is in a folder, by name, without hidden entries and links that lead out of `home`."""
@@ -157,7 +169,8 @@ class Walk:
             return False
 
 
-def _holds_folders(folder: Path) -> bool:
+def holds_folders(folder: Path) -> bool:
+    """Whether there are folders in it that are not hidden."""
     try:
         return any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
     except OSError:

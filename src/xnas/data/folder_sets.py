@@ -44,6 +44,8 @@ class FolderSet:
     source: str
     """Where to get it."""
     lists: Lister
+    class_folders: tuple[tuple[str, ...], str] | None = None
+    """The folders of training images, and that of the test, if they may be laid out as train/CLASS is."""
     image_size: int | None = None
     """Side in pixels where none is asked for; None as for any folder."""
     archive: tuple[str, str] | None = None
@@ -51,7 +53,7 @@ class FolderSet:
 
 
 def find_folder_set(name: str, root: Path | None) -> Path | None:
-    """The folder of the set, where `read_folder_set` looks for it."""
+    """The folder of the set, where `read_folder_set` looks for it; None if it is not there."""
     found = FOLDER_SETS[name]
     return next(
         (
@@ -216,6 +218,7 @@ FOLDER_SETS = {
         holds=("train", "val"),
         source="https://image-net.org/download.php",
         lists=_imagenet,
+        class_folders=(("train",), "val"),
         image_size=224,
     ),
     "tiny-imagenet": FolderSet(
@@ -229,13 +232,22 @@ FOLDER_SETS = {
         holds=("train", "val"),
         source="https://github.com/fastai/imagenette",
         lists=_imagenette,
+        class_folders=(("train",), "val"),
         archive=(_IMAGENETTE, "e793b78cc4c9e9a4ccc0c1155377a412"),
     ),
     "cinic10": FolderSet(
-        places=("CINIC-10",), holds=("train", "valid", "test"), source=_CINIC, lists=_cinic10
+        places=("CINIC-10",),
+        holds=("train", "valid", "test"),
+        source=_CINIC,
+        lists=_cinic10,
+        class_folders=(("train",), "test"),
     ),
     "cinic10-enlarged": FolderSet(
-        places=("CINIC-10",), holds=("train", "valid", "test"), source=_CINIC, lists=_cinic10_enlarged
+        places=("CINIC-10",),
+        holds=("train", "valid", "test"),
+        source=_CINIC,
+        lists=_cinic10_enlarged,
+        class_folders=(("train", "valid"), "test"),
     ),
     "freiburg": FolderSet(
         places=("freiburg_groceries_dataset",),
@@ -244,5 +256,3 @@ FOLDER_SETS = {
         lists=_freiburg,
     ),
 }
-CLASS_FOLDERS = ("imagenet", "imagenette", "cinic10", "cinic10-enlarged")
-"""Sets that are laid out as any folder may be: train/CLASS, and val/CLASS or test/CLASS."""

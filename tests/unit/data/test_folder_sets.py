@@ -86,12 +86,37 @@ def test_imagenet_with_folders_of_classes_is_read_as_they_are(tmp_path):
     assert (report.errors, [count.train for count in report.classes]) == (0, [3, 3, 3])
 
 
+def test_the_check_of_a_flat_val_counts_what_a_run_reads(tmp_path):
+    place = tmp_path / "ILSVRC/Data/CLS-LOC"
+    write_imagenet(place)
+    (tmp_path / SOLUTION).write_text(kaggle_rows())
+    picture(place / "test" / "ILSVRC2012_test_00000001.JPEG", 200)  # as Kaggle has it, without classes
+    report = check_data("imagenet", root=tmp_path)
+    assert [(count.name, count.train, count.test) for count in report.classes] == [
+        (name, 3, 2) for name in WNIDS
+    ]
+    assert report.errors == 0
+    assert not any("passed over" in finding.title for finding in report.findings)
+    (place / "val" / "ILSVRC2012_val_00000003.JPEG").write_bytes(b"")
+    (place / "train" / WNIDS[0] / "notes.txt").write_text("")
+    found = check_data("imagenet", root=tmp_path).findings
+    assert [(finding.error, finding.examples[0]) for finding in found[:2]] == [
+        (True, "val/ILSVRC2012_val_00000003.JPEG"),
+        (
+            False,
+            f"{place}/train: passed over 1 entry that is no image, such as {place}/train/{WNIDS[0]}/notes.txt",
+        ),
+    ]
+
+
 def test_a_flat_val_without_a_list_says_how_to_arrange_it(tmp_path):
     write_imagenet(tmp_path)
     with pytest.raises(
         ValueError, match=rf"no folders of classes: put every image into .*/val/WNID.*{SOLUTION}"
     ):
         load("imagenet", tmp_path)
+    with pytest.raises(ValueError, match=rf"no folders of classes: put every image into .*{SOLUTION}"):
+        check_data("imagenet", root=tmp_path)
 
 
 def write_tiny_imagenet(root: Path) -> None:
@@ -115,6 +140,20 @@ def test_tiny_imagenet_is_tested_on_val_by_its_annotations(tmp_path, under):
     assert data.train.labels_N.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert data.test.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
     assert [Path(name).name for name in data.test.names] == [f"val_{i}.JPEG" for i in (2, 5, 0, 3, 1, 4)]
+
+
+@pytest.mark.parametrize("name", ["tiny-imagenet", "freiburg"])
+def test_the_check_of_a_set_with_lists_names_all_broken_images(tmp_path, name):
+    write_tiny_imagenet(tmp_path)
+    write_freiburg(tmp_path)
+    assert check_data(name, root=tmp_path).errors == 0
+    broken = [f"train/{WNIDS[0]}/images/{WNIDS[0]}_0.JPEG", "val/images/val_3.JPEG"]
+    if name == "freiburg":
+        broken = ["images/BEANS/BEANS0000.png", "images/CAKE/CAKE0007.png"]
+    for path in broken:
+        (tmp_path / path).write_bytes(b"")
+    (found,) = [finding for finding in check_data(name, root=tmp_path).findings if finding.error]
+    assert (found.title, sorted(found.examples)) == ("empty files", broken)
 
 
 def test_tiny_imagenet_whose_val_was_put_into_folders_is_read_too(tmp_path):
@@ -143,6 +182,19 @@ def test_cinic10_leaves_valid_out_and_the_enlarged_trains_on_it(tmp_path):
     assert reds(enlarged.train) == [0, 1, 10, 11, 20, 21, 50, 51, 60, 61, 70, 71]
     assert enlarged.train.labels_N.tolist() == [0, 0, 1, 1, 2, 2] * 2
     assert reds(plain.test) == reds(enlarged.test) == [100, 101, 110, 111, 120, 121]
+
+
+def test_the_check_of_cinic10_looks_at_valid_where_it_is_trained_on(tmp_path):
+    write_cinic10(tmp_path)
+    (tmp_path / "valid" / "bird" / "cifar10-valid-0.png").write_bytes(b"")
+    plain, enlarged = (check_data(name, root=tmp_path) for name in ("cinic10", "cinic10-enlarged"))
+    assert (plain.errors, enlarged.errors) == (0, 1)
+    assert [count.train for count in plain.classes] == [2, 2, 2]
+    assert [count.train for count in enlarged.classes] == [4, 4, 4]
+    assert [finding.title for finding in plain.findings] == ["classes of fewer than 10 training images"]
+    (tmp_path / "valid" / "bird").rename(tmp_path / "valid" / "Bird")
+    odd = [finding for finding in check_data("cinic10-enlarged", root=tmp_path).findings if finding.error]
+    assert odd[0].examples == ("train/bird (not in valid)", "valid/Bird (not in train)")
 
 
 def write_freiburg(root: Path) -> None:
