@@ -34,7 +34,7 @@ from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
 from xnas.space.regular_file import is_there
 from xnas.space.shown import shown
-from xnas.space.vocabulary import EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
+from xnas.space.vocabulary import EXPERTS, OPEN_STEMS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
@@ -53,7 +53,9 @@ FREE = ("data.root", "data.download", "data.workers", "distributed.backend", "di
 """Settings inside of these that decide nothing: where the images are, who reads them (but see `differences`), and what
 connects processes."""
 BY_SIZE = ("space.stem", "retrain.stem")
-"""Settings that may be `auto`; a run's file says what was chosen."""
+"""Settings that may be left to the size of the images; a run's file says what was chosen."""
+GIVEN = "given to ImageClassifier.fit"
+"""In place of a data set's name, of images that were in memory."""
 
 Precision = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRECISIONS) + "}")]
 
@@ -140,7 +142,8 @@ class SpaceConfig:
     """How many of them are reduction cells."""
     stem: StemSetting = "auto"
     """Size of the features that the cells see: cifar the image's, strided a half, imagenet an eighth. auto: cifar for
-    images of fewer than 96 pixels a side, imagenet (strided in nasbench201) for larger ones."""
+    images of fewer than 96 pixels a side, imagenet (strided in nasbench201) for larger ones; auto-strided: the same,
+    but strided for small ones."""
     partial_channels: int = 1
     """k: only one channel in k of the supernet passes the experts, the rest goes around them, as in PC-DARTS (Xu et al.
     2020), which takes 4. 1 lets all pass."""
@@ -397,7 +400,7 @@ def differences(before: Config, now: Config, *, sections: Collection[str]) -> li
     where images stay in files, and out of what is held where they are in memory: there data.workers decides, too.
     """
     old, new = (_flat(_plain(dataclasses.asdict(config))) for config in (before, now))
-    free = {*FREE, *(name for name in BY_SIZE if "auto" in (old.get(name), new.get(name)))}
+    free = {*FREE, *(name for name in BY_SIZE if {old.get(name), new.get(name)} & {*OPEN_STEMS})}
     if "resized" in (before.data.crop, now.data.crop) and None in (before.data.workers, now.data.workers):
         free.remove("data.workers")
     return [
@@ -422,11 +425,11 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
-def read_preset(name: str) -> Config:
-    """The settings of a preset. Raises ValueError for an unknown name, with the nearest."""
+def read_preset(name: str, *, base: Config | None = None) -> Config:
+    """The settings of a preset; what it leaves out is as in `base`. Raises ValueError for an unknown name."""
     known = lookup("preset", name, preset_names())
     text = resources.files("xnas.engine").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
-    return parse_config(text, where=f"preset {known}")
+    return parse_config(text, where=f"preset {known}", base=base)
 
 
 def read_config(path: Path, *, base: Config | None = None) -> Config:

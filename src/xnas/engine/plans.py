@@ -1,6 +1,7 @@
 """From settings to what they ask for: augmentation, search space, and the shapes of supernet and network."""
 
 import dataclasses
+from typing import cast
 
 from xnas.data.batches import Augmentation
 from xnas.engine.config import Config, DataConfig, RetrainConfig, SpaceConfig
@@ -8,7 +9,7 @@ from xnas.space.darts import DartsSpace
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.search_space import SearchSpace
 from xnas.space.stack import StackPlan
-from xnas.space.vocabulary import Stem, StemSetting
+from xnas.space.vocabulary import OPEN_STEMS, Stem, StemSetting
 
 LARGE = 96
 """Pixels of an image's shorter side from which its features are brought to an eighth before the first cell.
@@ -45,11 +46,14 @@ def settled(config: Config, image_shape: tuple[int, int, int]) -> Config:
 
 def stem_for(stem: StemSetting, image_shape: tuple[int, int, int], *, kind: str = "darts") -> Stem:
     """The stem that a setting means for images of this (C, H, W), in a space of this kind."""
-    if stem != "auto":
-        return stem
-    if min(image_shape[1:]) < LARGE:
-        return "cifar"
+    if stem not in OPEN_STEMS or min(image_shape[1:]) < LARGE:
+        return small_stem(stem)
     return "strided" if kind == "nasbench201" else "imagenet"
+
+
+def small_stem(stem: StemSetting) -> Stem:
+    """The stem that a setting means for small images."""
+    return OPEN_STEMS.get(stem) or cast("Stem", stem)
 
 
 def build_space(settings: SpaceConfig) -> SearchSpace:
@@ -75,7 +79,7 @@ def supernet_plan(
         channels=settings.channels,
         cells=settings.cells,
         reductions=settings.reductions,
-        stem="cifar" if settings.stem == "auto" else settings.stem,
+        stem=small_stem(settings.stem),
         save_memory=save_memory,
     )
 
@@ -90,7 +94,7 @@ def network_plan(
         channels=settings.channels,
         cells=settings.cells,
         reductions=settings.reductions,
-        stem="cifar" if settings.stem == "auto" else settings.stem,
+        stem=small_stem(settings.stem),
         stem_channels=settings.stem_channels,
         squeeze_excite=settings.squeeze_excite,
         save_memory=save_memory,

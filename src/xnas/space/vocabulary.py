@@ -28,8 +28,11 @@ SPACES = {"darts": SEARCHABLE, "nasbench201": NASBENCH201_OPERATIONS}
 Stem = Literal["cifar", "strided", "imagenet"]
 """`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
 
-StemSetting = Literal["auto", "cifar", "strided", "imagenet"]
-"""`auto`: by the size of the images."""
+StemSetting = Literal["auto", "auto-strided", "cifar", "strided", "imagenet"]
+"""`auto`, `auto-strided`: by the size of the images; of small ones the cells see the whole size, or a half."""
+
+OPEN_STEMS: dict[StemSetting, Stem] = {"auto": "cifar", "auto-strided": "strided"}
+"""What is left to the size, and the stem of small images."""
 
 OPTIMIZERS = (
     "xnas",

@@ -17,7 +17,7 @@ from xnas.space.published import published_genotype
 
 CPU = torch.device("cpu")
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(8, 48), st.integers(8, 48))
-STEMS = ["auto", "cifar", "strided", "imagenet"]
+STEMS = ["auto", "auto-strided", "cifar", "strided", "imagenet"]
 
 
 def images(shape: tuple[int, int, int], *, classes: int, count: int) -> DataSet:

@@ -9,7 +9,7 @@ import torch
 
 from xnas import Config, RunFolder, Search, TrainedNetwork, retrain, search
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import differences, parse_config
+from xnas.engine.config import differences, parse_config, read_preset
 from xnas.engine.plans import settled, stem_for
 from xnas.space.published import published_genotype
 
@@ -37,6 +37,13 @@ def large_images(side: int) -> DataSet:
 )
 def test_the_stem_follows_the_shorter_side(shape, kind, stem):
     assert stem_for("auto", shape, kind=kind) == stem
+    assert stem_for("auto-strided", shape, kind=kind) == (stem if min(shape[1:]) >= 96 else "strided")
+
+
+def test_the_quick_preset_takes_photographs_by_the_stem_of_photographs():
+    for shape, stem in (((1, 28, 28), "strided"), ((3, 224, 224), "imagenet")):
+        quick = settled(read_preset("quick"), shape)
+        assert (quick.space.stem, quick.retrain.stem) == (stem, stem)
 
 
 @pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
