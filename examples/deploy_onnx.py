@@ -23,9 +23,20 @@ def read_image(path: Path, shape: tuple[int, int, int], border: float) -> NDArra
     """The pixels of an image file, uint8 CHW, brought to the size and the channels of the test."""
     channels, height, width = shape
     with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+        image.draft(None, (2 * width, 2 * height))  # a large JPEG without the detail that scaling would drop
+        upright = to_8_bits(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
     fitted = ImageOps.fit(upright, (width, height), method=Image.Resampling.BILINEAR, bleed=border)
     return np.asarray(fitted, dtype=np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def to_8_bits(image: Image.Image) -> Image.Image:
+    """Deep grey scaled to 8 bits, and what is transparent laid on white, as in training."""
+    if image.mode.startswith("I"):
+        return Image.fromarray(((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    above = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
 
 
 class Classifier:
@@ -55,13 +66,14 @@ class Classifier:
 def main(model: str, *images: str) -> None:
     """Print the most probable class of each image."""
     classify = Classifier(Path(model))
-    pixels_NCHW = np.stack(
-        [read_image(Path(image), classify.image_shape, classify.border) for image in images]
-    )
-    for image, row_D in zip(images, classify(pixels_NCHW), strict=True):
+    for image in images:
+        pixels_CHW = read_image(Path(image), classify.image_shape, classify.border)
+        (row_D,) = classify(pixels_CHW[None])
         best = int(row_D.argmax())
         print(f"{image}: {classify.classes[best]} {row_D[best]:.1%}")
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python deploy_onnx.py network.onnx IMAGE...")
     main(*sys.argv[1:])

@@ -23,15 +23,10 @@ from xnas.engine.load import ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.report.export.about import About
 from xnas.report.export.model_card import CARD, model_card
 from xnas.report.whole_file import write_whole
+from xnas.space.regular_file import is_there
 
 
-class HubNetwork(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="xnas",
-    pipeline_tag="image-classification",
-    tags=["image-classification", "neural-architecture-search"],
-):
+class HubNetwork(nn.Module, PyTorchModelHubMixin):
     """A trained network with its description. It takes normalised images; `about` has classes and normalisation."""
 
     def __init__(self, network: nn.Module, *, about: About) -> None:
@@ -45,10 +40,12 @@ class HubNetwork(
         return logits
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        for name, content in exported_files(self.about, self.network).items():
-            write_whole(save_directory / name, content)
-        card = model_card(self.about, name=save_directory.name)
-        write_whole(save_directory / CARD, card.encode())
+        files = exported_files(self.about, self.network)
+        if not is_there(save_directory / CARD):  # somebody may have written more into it
+            files[CARD] = model_card(self.about, name=save_directory.name).encode()
+        # The mixin has taken the old description away; without one nothing is read, so the new one comes last.
+        for name in sorted(files, key=lambda name: name == ABOUT):
+            write_whole(save_directory / name, files[name])
 
     @classmethod
     def _from_pretrained(
@@ -65,8 +62,13 @@ class HubNetwork(
         **model_kwargs: Any,
     ) -> "HubNetwork":
         """The mixin's own way would fill in what is missing, and take pickles; this one refuses both."""
-        del strict, model_kwargs  # it is always strict, and the folder says all
-        folder, inside = Path(model_id), None
+        del strict  # it always is
+        if model_kwargs:
+            raise TypeError(
+                f"HubNetwork.from_pretrained takes no {', '.join(model_kwargs)}: the folder says what the network is; "
+                "map_location says the device"
+            )
+        folder = Path(model_id)
         if not folder.is_dir():
             folder = Path(
                 snapshot_download(
@@ -79,6 +81,5 @@ class HubNetwork(
                     allow_patterns=[ABOUT, WEIGHTS],
                 )
             )
-            inside = folder.parents[1]  # the hub's cache links snapshots/REVISION/FILE to blobs/HASH
-        about, network = read_exported(folder, inside=inside)
+        about, network = read_exported(folder)
         return cls(network, about=about).to(torch.device(map_location)).eval()

@@ -32,6 +32,7 @@ try:
 except ImportError as error:
     raise ImportError("xnas.timm_models needs timm: pip install 'xnas[timm]'") from error
 
+from xnas.engine.load import check_plan
 from xnas.report.export.about import TIMM_NAME, first_conv, parse_plan
 from xnas.report.fields import Fields
 from xnas.space.architecture import Architecture, parse_architecture
@@ -202,7 +203,8 @@ class TimmNetwork(nn.Module):
         self.global_pool, classifier = create_classifier(
             self.num_features, num_classes, pool_type=self.global_pool_type
         )
-        self.classifier = classifier.to(next(self.parameters()).device)
+        weight = next(self.parameters())
+        self.classifier = classifier.to(weight.device, weight.dtype)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether the backward pass computes every cell again instead of keeping what is inside it."""
@@ -212,10 +214,6 @@ class TimmNetwork(nn.Module):
         """Which weights belong together where learning rates differ by depth."""
         del coarse
         return {"stem": r"^stem", "blocks": rf"^(?:{self.blocks}|excitations)\.(\d+)"}
-
-    def no_weight_decay(self) -> set[str]:
-        """Weights that never decay by themselves: none."""
-        return set()
 
 
 def _excited(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last: Tensor) -> Tensor:
@@ -309,12 +307,16 @@ def xnas_network(
     plan: StackPlan | Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> nn.Module:
-    """The network of any genotype and plan, as values or as config.json has them; by default `xnas_small_cifar10`."""
+    """The network of any genotype and plan, as values or as config.json has them; by default `xnas_small_cifar10`.
+
+    Raises ValueError for what is no genotype or plan.
+    """
     if isinstance(genotype, Mapping):
         genotype = parse_architecture(json.dumps(dict(genotype)))
     if isinstance(plan, Mapping):
         plan = parse_plan(Fields(plan, where="plan"))
     genotype, plan = genotype or published_genotype("xnas"), plan or _CIFAR
+    check_plan(plan)
     kwargs.setdefault("num_classes", plan.num_classes)
     kwargs.setdefault("in_chans", plan.image_channels)
     return _build(TIMM_NAME, genotype, plan, pretrained=pretrained, **kwargs)
@@ -334,3 +336,5 @@ def _entry_point(name: str, cell: str, plan: StackPlan) -> Callable[..., nn.Modu
 register_model(xnas_network)
 for _name, (_cell, _plan) in NETWORKS.items():
     register_model(_entry_point(_name, _cell, _plan))
+__all__ = ["NETWORKS", "TimmNetwork", "xnas_network"]
+"""Of the others, which timm has listed here by itself, it alone knows the functions."""

@@ -6,9 +6,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from xnas.data import decode
+from xnas.data.decode import Form
 from xnas.engine.export import export
 
 from .engine.exported_networks import CASES, about_of, pixels, trained_network
@@ -29,8 +32,35 @@ def example(name: str) -> ModuleType:
 def test_a_classifier_is_fitted_and_tells_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     accuracy = example("image_classifier").main(count=600, folder=str(tmp_path / "mine"))
     assert f"accuracy on 500 images that it has not seen: {accuracy:.1%}" in capsys.readouterr().out
-    assert 0.1 < accuracy < 1  # ten classes
+    assert 0.3 < accuracy < 1  # ten classes: by chance 0.1 +- 0.013
     assert (tmp_path / "mine" / "report.html").is_file()
+
+
+def test_deployed_images_are_read_as_in_training(tmp_path: Path) -> None:
+    read = example("deploy_onnx").read_image
+    rng = np.random.default_rng(0)
+    rgba = Image.fromarray(rng.integers(0, 256, (40, 30, 4), dtype=np.uint8))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    images = {
+        "rgba.png": rgba,
+        "la.png": rgba.convert("LA"),
+        "palette.png": rgba.convert("RGB").quantize(16),
+        "deep.png": Image.fromarray(rng.integers(0, 65536, (40, 30), dtype=np.uint16)),
+        "turned.jpg": rgba.convert("RGB"),
+        "large.jpg": rgba.convert("RGB").resize((600, 400)),
+    }
+    for name, image in images.items():
+        image.save(tmp_path / name, **({"exif": turned} if name == "turned.jpg" else {}))
+        for channels in (1, 3):
+            form = Form(
+                height=20, width=24, scaled=True, colour=channels == 3, border=0.05, channels=channels
+            )
+            ours, theirs = (
+                read(tmp_path / name, form.shape, form.border),
+                decode.read_image(str(tmp_path / name), form),
+            )
+            assert np.array_equal(ours, theirs), (name, channels)
 
 
 def test_a_model_of_ones_own_is_searched_in_a_plain_loop(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import huggingface_hub.hub_mixin
 import pytest
 import torch
 
+from xnas import load
 from xnas.hub import HubNetwork
 
 from .engine.exported_networks import CASES, RESULT, about_of, logits, pixels, trained_network, write_exported
@@ -36,6 +37,18 @@ def test_a_saved_network_is_the_folder_again_with_a_card(folder: Path, tmp_path:
     for name in ("config.json", "model.safetensors"):
         assert (tmp_path / "saved" / name).read_bytes() == (folder / name).read_bytes()
     assert (tmp_path / "saved" / "README.md").read_text().startswith("---\nlibrary_name: xnas\n")
+
+
+def test_a_card_that_somebody_has_written_stays(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "README.md").write_text("by hand")
+    HubNetwork.from_pretrained(folder).save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "README.md").read_text() == "by hand"
+
+
+def test_a_word_that_nothing_listens_to_is_refused(folder: Path) -> None:
+    with pytest.raises(TypeError, match="takes no num_classes: the folder says what the network is"):
+        HubNetwork.from_pretrained(folder, num_classes=5)
 
 
 def test_a_network_is_pushed_with_its_description_and_its_card(
@@ -93,6 +106,16 @@ def test_a_network_comes_from_the_hubs_cache_whose_files_are_links(
     assert network.about == about_of(trained_network(CASE))
     assert (asked["repo_id"], asked["revision"]) == ("somebody/cells", "abc")
     assert asked["allow_patterns"] == ["config.json", "model.safetensors"]  # and nothing that runs code
+    for again in (
+        load(snapshot),
+        HubNetwork.from_pretrained(snapshot).about,
+    ):  # as the hub's own command leaves it
+        assert again.classes == network.about.classes
+    (cache / "blobs" / "config.json").unlink()
+    (snapshot / "config.json").unlink()
+    (snapshot / "config.json").symlink_to(folder / "config.json")
+    with pytest.raises(ValueError, match="outside of"):
+        load(snapshot)
 
 
 def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:

@@ -8,8 +8,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from xnas import timm_models
 from xnas.report.cost import count_parameters
-from xnas.timm_models import NETWORKS, TimmNetwork
+from xnas.space.stack import StackPlan
+from xnas.timm_models import NETWORKS, TimmNetwork, xnas_network
 
 from .engine.exported_networks import CASES, logits, pixels, trained_network, write_exported
 
@@ -140,16 +142,29 @@ def test_the_classifier_is_taken_off_and_changed() -> None:
     assert small(global_pool="max")(images).shape == (2, 3)
 
 
+def test_a_network_larger_than_there_are_is_not_built_because_a_file_says_so() -> None:
+    plan = StackPlan(image_channels=3, num_classes=3, channels=1_000_000, cells=4)
+    with pytest.raises(ValueError, match=r"plan\.channels"):
+        xnas_network(plan=plan)
+
+
+def test_all_that_the_module_offers_is_there() -> None:
+    assert all(hasattr(timm_models, name) for name in timm_models.__all__)
+
+
 def test_checkpointed_gradients_are_the_same(tmp_path: Path) -> None:
     images = torch.randn(4, 3, 8, 8)
-    gradients = []
+    gradients, runs = [], []
     for checkpointed in (False, True):
         torch.manual_seed(0)
         model = small().train()
         model.set_grad_checkpointing(checkpointed)
+        runs.append([])
+        model.cells[0].register_forward_pre_hook(lambda *_, runs=runs[-1]: runs.append(1))
         model(images).square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert [len(times) for times in runs] == [1, 2]
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     again = small(
         pretrained=True,

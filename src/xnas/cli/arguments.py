@@ -64,10 +64,11 @@ def without_download(config: Config) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, download=False))
 
 
-def start_from(argv: Sequence[str], *, preset: str = QUICK) -> Config:
+def start_from(argv: Sequence[str], *, preset: str = QUICK, base: Config | None = None) -> Config:
     """The settings of the --preset and --config in `argv`, which single flags are then laid over.
 
-    Without either they are those of `preset`. Raises ValueError if they cannot be read.
+    Without either they are those of `preset`; what a preset or file leaves out is as in `base`, by default Config().
+    Raises ValueError if they cannot be read.
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--preset")
@@ -77,7 +78,8 @@ def start_from(argv: Sequence[str], *, preset: str = QUICK) -> Config:
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from error
     # What a file leaves out is the default, not a preset's: a run's own file then starts the same run again.
-    start = read_preset(found.preset or preset) if found.preset or not found.config else Config()
+    base = base or Config()
+    start = read_preset(found.preset or preset, base=base) if found.preset or not found.config else base
     return read_config(found.config, base=start) if found.config else start
 
 

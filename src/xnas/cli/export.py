@@ -51,13 +51,14 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(Arguments, argv, verb="export", description=description, start=start)
     from xnas.cli.display import open_display
     from xnas.engine.evaluate import TrainedNetwork
-    from xnas.engine.export import about_network, check_place, export
+    from xnas.engine.export import about_network, check_packages, check_place, export
     from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import pick_device
     from xnas.report.record import read_result
 
     display = open_display()
     check_place(arguments.to, arguments.format, overwrite=arguments.overwrite)
+    check_packages(arguments.format)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=pick_device("cpu"))
     images_NCHW = _images(arguments, trained, seed=config.seed, display=display)
     channels, height, width = trained.image_shape or images_NCHW.shape[1:]
@@ -92,6 +93,15 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
     from xnas.engine.predict import form_of, some_images
 
     if arguments.images is not None:
+        if trained.image_shape is None:
+            raise ValueError(
+                f"{arguments.run}, of an older xnas, does not say the size of its images; leave --images out, and its "
+                "test images are taken"
+            )
         return some_images([arguments.images], form_of(trained, None), most=IMAGES)
-    test = open_data(arguments.data, seed=seed, display=display).test
+    try:
+        test = open_data(arguments.data, seed=seed, display=display).test
+    except ValueError as error:
+        hint = "" if "--images" in str(error) else "; or give some images with --images"
+        raise ValueError(f"{error}{hint}") from error
     return test.pixels(torch.arange(min(IMAGES, len(test))))

@@ -39,7 +39,7 @@ class FromFile(OnCluster):
         Raises ValueError for a value that a setting cannot have, or a name that no folder can.
         """
         from xnas.cli.session import Request
-        from xnas.engine.place import Place
+        from xnas.engine.place import Place, as_name
         from xnas.engine.run_folder import Job
 
         for name in ("device", "threads"):
@@ -47,6 +47,7 @@ class FromFile(OnCluster):
                 config = dataclasses.replace(config, **{name: value})
         if self.root is not None:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=self.root))
-        place = Place.named(self.name or self.file.stem, runs=self.runs, stem="", overwrite=self.overwrite)
+        name = self.name or as_name(self.file.stem)
+        place = Place.named(name, runs=self.runs, stem="", overwrite=self.overwrite)
         fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
         return Request(job=Job(verb=verb), config=config, place=place, fixed=fixed)

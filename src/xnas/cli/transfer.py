@@ -1,7 +1,6 @@
 """xnas transfer: train the network of a found architecture on other images (section 4.3)."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,25 +23,30 @@ class Arguments(NewRun):
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    arguments = _parse(argv, start_from(argv))
+    arguments = _parse(argv, start_from(argv, base=UNSAID))
     if arguments.preset is None and arguments.config is None:
         arguments = _parse(argv, on_other_images(without_download(read_run_config(arguments.run))))
-        if not arguments.data.source:
-            raise ValueError(
-                "transfer: say on which images with --data, a data set or a folder, or with a --preset that says it"
-            )
-    from xnas.engine.place import Place
+    if not arguments.data.source:
+        raise ValueError(
+            "transfer: say on which images with --data, a data set or a folder, or with a --preset or --config that "
+            "says it"
+        )
+    from xnas.engine.place import Place, as_name
     from xnas.engine.run_folder import RunFolder
 
     run = arguments.run.resolve()
     source = arguments.preset or Path(arguments.data.source).name
-    stem = "-".join(re.sub(r"[^\w.\-]", "-", word).strip("-.") for word in (run.name, "on", source))
+    stem = "-".join(map(as_name, (run.name, "on", source)))
     return train_anew(
         RunFolder(arguments.run).genotype(),
         network=run.name,
         config=settings_of(arguments),
         place=Place.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite),
     )
+
+
+UNSAID = Config(data=DataConfig(source=""))
+"""No images are a default here: a preset or a file that names none leaves them open."""
 
 
 def on_other_images(config: Config) -> Config:

@@ -25,6 +25,7 @@ from xnas.data.images import DataSet, ImageSet
 from xnas.engine.config import (
     AUGMENTATION,
     CONFIG,
+    GIVEN,
     RETRAIN_SECTIONS,
     SEARCH_SECTIONS,
     Config,
@@ -41,15 +42,13 @@ from xnas.engine.progress import Lines, Progress, Silent
 from xnas.engine.retrain import check_fit, train
 from xnas.engine.run_folder import GENOTYPE, RunFolder
 from xnas.engine.runtime import environment, pick_device, use_threads
-from xnas.engine.search import Search, search
+from xnas.engine.search import Search, check_search, search
 from xnas.engine.stops import Interrupted
 from xnas.report.fields import read_object
 from xnas.report.page import write_report
 from xnas.space.lookup import lookup
 from xnas.space.shown import shown
 
-SOURCE = "given to ImageClassifier.fit"
-"""In place of a data set's name."""
 IMAGES = "images.json"
 """The file of a run folder that tells which images its run was begun with."""
 
@@ -99,7 +98,9 @@ class ImageClassifier:
 
         With a `folder` in which a fit of the same images and settings was broken off, it goes on from its newest
         checkpoint, and one that has ended is not done again. Ctrl-C ends it between two steps, with a checkpoint.
-        Raises ValueError, in one line, for images, labels or settings that do not fit, and for a folder of others.
+        Raises ValueError, in one line, for images, labels or settings that do not fit, and for a folder of others, one
+        that another fold was fitted in among them; NonFinite where the training breaks down; OutOfMemory; CannotWrite;
+        KeyboardInterrupt and, for SIGTERM, SystemExit, once the checkpoint is written.
         """
         images_NCHW = images_given(images, layout=lookup("layout", self.layout, LAYOUTS))
         classes_D, labels_N, names = labels_given(labels, count=len(images_NCHW))
@@ -107,6 +108,7 @@ class ImageClassifier:
         data = DataSet(name="images", train=given, test=given)  # nothing is tested
         config = settled(self._config(), data.image_shape)
         check_fit(config, data)
+        check_search(config, data)
         device = pick_device(config.device)
         use_threads(config.threads)
         place = self._place()
@@ -161,13 +163,19 @@ class ImageClassifier:
         return probabilities_ND
 
     def predict(self, images: Any) -> NDArray[Any]:
-        """The most probable class of every image, as its label was given to `fit`: (N,)."""
+        """The most probable class of every image, as its label was given to `fit`: (N,).
+
+        Raises ValueError as `predict_proba` does.
+        """
         probabilities_ND = self.predict_proba(images)
         chosen_N: NDArray[Any] = self.classes_[probabilities_ND.argmax(1)]
         return chosen_N
 
     def score(self, images: Any, labels: Any) -> float:
-        """The share of images whose label is predicted, in [0, 1]."""
+        """The share of images whose label is predicted, in [0, 1].
+
+        Raises ValueError as `predict_proba` does, and for labels that are not one an image.
+        """
         predicted_N = self.predict(images)
         given_N = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
         if given_N.shape != predicted_N.shape:
@@ -219,7 +227,7 @@ class ImageClassifier:
                 lookup("setting of [data] for images that are given", name, AUGMENTATION)
         config = settings_from(given, where=where, base=read_preset(self.preset))
         config = settings_from({"seed": self.seed}, where="ImageClassifier", base=config)
-        return replace(config, data=replace(config.data, source=SOURCE, root=None, download=False))
+        return replace(config, data=replace(config.data, source=GIVEN, root=None, download=False))
 
     def _place(self) -> Place:
         if self.folder is None:

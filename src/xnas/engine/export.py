@@ -5,24 +5,26 @@ N: images; C H W: channels, height, width; D: classes.
 
 import copy
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from xnas.engine.config import Config
+from xnas.engine.config import GIVEN, Config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.load import ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.engine.whole_folder import check_target, write_folder
-from xnas.report.export.about import About
+from xnas.report.export import onnx_file
+from xnas.report.export.about import FORMAT, About
 from xnas.report.export.model_card import CARD, model_card
 from xnas.report.export.module import module_to_export, takes_any_size
-from xnas.report.export.onnx_file import onnx_bytes
 from xnas.report.export.torch_program import program_bytes, program_module
+from xnas.report.fields import read_object
 from xnas.report.record import Result
 from xnas.report.whole_file import write_whole
 
@@ -69,8 +71,11 @@ def about_network(
         std=tuple(trained.normalisation.std_C.tolist()),
         image_shape=image_shape,
         border=trained.border,
-        data=Path(config.data.source).name,
-        result=result,
+        data="images in memory"
+        if config.data.source == GIVEN
+        else os.path.basename(os.path.abspath(config.data.source)),
+        # Images that were held out are no test images, and whoever reads the figure would take them for that.
+        result=None if config.data.held_out > 0 else result,
     )
 
 
@@ -79,7 +84,33 @@ def check_place(path: Path, form: Form, *, overwrite: bool) -> None:
     suffix = SUFFIXES.get(form)
     if suffix and path.suffix != suffix:
         raise ValueError(f"{form} is a file that ends in {suffix}; got --to {path}")
-    check_target(path, overwrite=overwrite, ours=None if suffix else (ABOUT, WEIGHTS, CARD))
+    check_target(path, overwrite=overwrite, ours=_is_file_of_ours if suffix else _is_folder_of_ours)
+
+
+def check_packages(form: Form) -> None:
+    """Raises ValueError, with the command that installs it, if a package that the form needs is missing."""
+    match form:
+        case "onnx":
+            onnx_file.check_packages()
+        case "timm":
+            _import_timm()
+        case "hub":
+            _import_hub()
+
+
+def _is_file_of_ours(path: Path) -> bool:
+    """Whether the file at `path` has the word in it that all exported files have, and few others."""
+    return path.is_file() and FORMAT.encode() in path.read_bytes()
+
+
+def _is_folder_of_ours(path: Path) -> bool:
+    """Whether nothing but what an export has written is in the folder at `path`."""
+    if not path.is_dir() or any(item.name not in (ABOUT, WEIGHTS, CARD) for item in path.iterdir()):
+        return False
+    if not any(path.iterdir()):
+        return True
+    fields = read_object(path / ABOUT, inside=path)
+    return fields is not None and fields.values.get("format") == FORMAT
 
 
 def export(
@@ -96,11 +127,17 @@ def export(
     """Write the network to `path`, if what is written gives the network's logits on these uint8 images.
 
     `name` is what a model card calls it. Without `normalise` an ONNX file or a program takes images that are normalised
-    already. Raises ValueError if a package is missing, the place is taken, or a logit differs by too much (see
-    `compare`); nothing is written then.
+    already. Raises ValueError if a package is missing, the images have other channels, the place is taken, or a logit
+    differs by too much (see `compare`); nothing is written then.
     """
     check_place(path, form, overwrite=overwrite)
-    network = trained.network.to("cpu").eval()
+    check_packages(form)
+    if images_NCHW.shape[1] != trained.image_channels:
+        raise ValueError(
+            f"the network takes images of {trained.image_channels} channels, but those to compare on have "
+            f"{images_NCHW.shape[1]}; give others with --images"
+        )
+    network = copy.deepcopy(trained.network).to("cpu").eval()
     reference = module_to_export(network, about, normalise=True)
     images_NCHW = images_NCHW[:IMAGES]
 
@@ -111,13 +148,14 @@ def export(
     if form in SUFFIXES:
         module = module_to_export(network, about, normalise=normalise)
         if form == "onnx":
-            content = onnx_bytes(module, about, normalise=normalise)
+            content = onnx_file.onnx_bytes(module, about, normalise=normalise)
             comparison = compared(OnnxNetwork.of(content, where="what was exported").logits)
         else:
             content = program_bytes(module, about, normalise=normalise)
             program = program_module(content)
             run: Run = program if normalise else lambda images: program(trained.normalisation(images))
             comparison = compared(run, any_size=takes_any_size(about))
+        check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
         write_whole(path, content)
         return comparison
     files = exported_files(about, network)
@@ -129,6 +167,7 @@ def export(
     def check(folder: Path) -> None:
         again = read(folder).eval()
         found.append(compared(lambda images: again(trained.normalisation(images))))
+        check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
 
     write_folder(path, files, check=check)
     return found[0]
@@ -148,18 +187,25 @@ def compare(
     if least is not None:
         batches.append(images_NCHW[..., : max(least, images_NCHW.shape[-1] * 3 // 4)])
         batches.append(images_NCHW[..., : max(least, images_NCHW.shape[-2] - 1), :])
-    difference = max(float((run(images) - reference(images)).abs().max()) for images in batches)
-    rounding = None
+
+    def furthest(one: Run, other: Run) -> float:
+        # Of torch, as its largest of numbers and of what is no number is no number.
+        return float(torch.stack([(one(images) - other(images)).abs().max() for images in batches]).max())
+
+    difference, rounding = furthest(run, reference), None
     if not difference <= TOLERANCE:  # nor if it is no number
         exact = copy.deepcopy(reference).double()
-        rounding = max(float((reference(images) - exact(images)).abs().max()) for images in batches)
+        rounding = furthest(reference, exact)
     if rounding is not None and not difference <= ROUNDINGS * rounding:
         raise ValueError(
             f"{form} gives logits that differ by {difference:.2e} from the network's, more than {TOLERANCE:g}; nothing "
             "was written"
         )
     return Comparison(
-        difference=difference, rounding=rounding, images=len(images_NCHW), any_size=least is not None
+        difference=difference,
+        rounding=rounding,
+        images=len(images_NCHW),
+        any_size=any(images.shape[2:] != images_NCHW.shape[2:] for images in batches),
     )
 
 
@@ -168,6 +214,11 @@ def _read_by_xnas(folder: Path) -> nn.Module:
 
 
 def _read_by_timm(folder: Path) -> nn.Module:
+    model: nn.Module = _import_timm().create_model(f"local-dir:{folder}", pretrained=True)
+    return model
+
+
+def _import_timm() -> Any:
     try:
         import timm
 
@@ -176,16 +227,19 @@ def _read_by_timm(folder: Path) -> nn.Module:
         raise ValueError(
             f"the form timm needs the package timm: pip install 'xnas[timm]' ({error})"
         ) from error
-    model: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    return model
+    return timm
 
 
 def _read_by_hub(folder: Path) -> nn.Module:
+    network: nn.Module = _import_hub().HubNetwork.from_pretrained(folder)
+    return network
+
+
+def _import_hub() -> Any:
     try:
-        from xnas.hub import HubNetwork
+        import xnas.hub
     except ImportError as error:
         raise ValueError(
             f"the form hub needs the package huggingface_hub: pip install 'xnas[hub]' ({error})"
         ) from error
-    network: nn.Module = HubNetwork.from_pretrained(folder)
-    return network
+    return xnas.hub

@@ -17,6 +17,7 @@ from xnas.engine.tensor_file import read_tensors
 from xnas.report.export.about import About
 from xnas.report.fields import read_object
 from xnas.space.regular_file import is_there
+from xnas.space.stack import StackPlan
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"
 """The files of an exported network."""
@@ -27,8 +28,9 @@ MOST_CLASSES = 1_000_000
 def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
     """The trained network in a run folder or an exported one.
 
-    Its `network` is in evaluation mode and takes normalised images; `predict` takes uint8 pixels. Raises ValueError, in
-    one line, if the folder is neither, or a file in it is damaged or does not fit the others.
+    Its `network` is in evaluation mode, on `device` (cpu, cuda, cuda:1, mps, or auto: the fastest that is there), and
+    takes normalised images; `predict` takes uint8 pixels. Raises ValueError, in one line, if the folder is neither, a
+    file in it is damaged or does not fit the others, or there is no such device.
     """
     path = Path(folder)
     if is_there(path / CONFIG):
@@ -44,12 +46,13 @@ def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
     )
 
 
-def read_exported(folder: Path, *, inside: Path | None = None) -> tuple[About, nn.Module]:
+def read_exported(folder: Path) -> tuple[About, nn.Module]:
     """Description and network of an exported folder, on the CPU, for evaluation. Raises ValueError as `load` does.
 
-    Its files may be links within the folder `inside`, by default itself.
+    Its files may be links within itself; in the cache of the Hugging Face Hub, where those of snapshots/REVISION lead
+    to blobs beside, within all that the cache has of the network.
     """
-    inside = inside or folder
+    inside = folder.absolute().parents[1] if folder.absolute().parent.name == "snapshots" else folder
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; give a run folder or one that xnas export has written")
     path = folder / ABOUT
@@ -59,20 +62,24 @@ def read_exported(folder: Path, *, inside: Path | None = None) -> tuple[About, n
             f"{folder} is neither a run folder nor an exported network: it has no {CONFIG} and no {ABOUT}"
         )
     about = About.from_fields(fields)
-    plan = about.plan
     try:
-        check_stack("plan", plan.channels, plan.cells, plan.reductions)
-        between("plan.image_channels", plan.image_channels, 1, MOST_CHANNELS)
-        between("plan.num_classes", plan.num_classes, 2, MOST_CLASSES)
-        if plan.stem_channels is not None:
-            between("plan.stem_channels", plan.stem_channels, 1, MOST_CHANNELS)
+        check_plan(about.plan)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if not is_there(folder / WEIGHTS):
         raise ValueError(f"{folder} has no {WEIGHTS}; export the run anew")
     weights, _ = read_tensors(folder / WEIGHTS, inside=inside)
-    network = bring_back(about.genotype, plan, weights, where=f"the network in {folder}")
+    network = bring_back(about.genotype, about.plan, weights, where=f"the network in {folder}")
     return about, network
+
+
+def check_plan(plan: StackPlan) -> None:
+    """Raises ValueError for a network larger than there are, before one is built because a file says so."""
+    check_stack("plan", plan.channels, plan.cells, plan.reductions)
+    between("plan.image_channels", plan.image_channels, 1, MOST_CHANNELS)
+    between("plan.num_classes", plan.num_classes, 2, MOST_CLASSES)
+    if plan.stem_channels is not None:
+        between("plan.stem_channels", plan.stem_channels, 1, MOST_CHANNELS)
 
 
 def exported_files(about: About, network: nn.Module) -> dict[str, bytes]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from xnas.data.images import Normalisation
-from xnas.report.export.about import FORMAT, MOST_BORDER, MOST_SIDE
-from xnas.report.export.onnx_file import BESIDE, INPUT, INSIDE, check_packages
+from xnas.report.export.about import BESIDE, FORMAT, INSIDE, MOST_BORDER, MOST_SIDE
+from xnas.report.export.onnx_file import INPUT
 from xnas.report.fields import Fields, parse_json
 from xnas.space.regular_file import read_regular
 from xnas.space.shown import shown
@@ -45,9 +45,12 @@ class OnnxNetwork:
     @classmethod
     def of(cls, content: bytes, *, where: str) -> "OnnxNetwork":
         """The network in such a file's bytes. Raises ValueError as `read` does."""
-        check_packages()
-        import onnxruntime
-
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ValueError(
+                f"ONNX files need the package onnxruntime ({error}): pip install onnxruntime"
+            ) from error
         try:
             session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
             words = dict(session.get_modelmeta().custom_metadata_map)
@@ -73,6 +76,12 @@ class OnnxNetwork:
             raise ValueError(
                 f"{where}: image_shape {shown(shape)}, means {shown(mean)}, standard deviations {shown(std)} and "
                 f"normalisation {shown(inside)} do not fit together; export the run anew"
+            )
+        outputs = session.get_outputs()
+        if len(outputs) != 1 or list(outputs[0].shape[1:]) != [len(classes)]:
+            raise ValueError(
+                f"{where}: its outputs {shown([list(output.shape) for output in outputs])} are not one for each of its "
+                f"{len(classes):,} classes; export the run anew"
             )
         return cls(
             session=session,

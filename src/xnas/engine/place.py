@@ -98,6 +98,11 @@ class Place:
         raise AssertionError
 
 
+def as_name(text: str) -> str:
+    """`text`, such as the name of a file, with what no run's name can have exchanged for '-'."""
+    return re.sub(r"[^\w.\-]", "-", text).strip("-.")
+
+
 UNBORN = {
     LOCK,
     *(

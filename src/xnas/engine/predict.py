@@ -68,7 +68,7 @@ def open_classifier(model: Path, *, device: str) -> Classifier:
 
 
 def image_files(places: Sequence[Path]) -> list[str]:
-    """The files that are named, and those with an image's ending in the folders and below, by name.
+    """The files that are named, and those with an image's ending in the folders and below, by name, none hidden.
 
     Raises ValueError for a place that is not there, and a folder without images.
     """
@@ -76,7 +76,9 @@ def image_files(places: Sequence[Path]) -> list[str]:
     for place in places:
         if place.is_dir():
             inside = sorted(
-                str(path) for path in place.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+                str(path)
+                for path in place.rglob("*")
+                if path.suffix.lower() in SUFFIXES and path.is_file() and not _is_hidden(path, place)
             )
             if not inside:
                 raise ValueError(f"{place} has no images; they end in {', '.join(sorted(SUFFIXES))}")
@@ -86,6 +88,10 @@ def image_files(places: Sequence[Path]) -> list[str]:
         else:
             raise ValueError(f"{place} does not exist; give images or folders of images")
     return found
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:

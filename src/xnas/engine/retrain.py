@@ -234,7 +234,7 @@ def train(
     origin = Origin(config=config, sections=RETRAIN_SECTIONS, facts=course.facts())
     follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
-        network=course.network,
+        network=course.network.eval(),  # whoever asks it must not move the averages of its norms
         genotype=genotype,
         classes=data.train.classes,
         normalisation=course.normalisation,

@@ -11,10 +11,10 @@ from xnas.report.whole_file import CannotWrite, sync_folder, write_synced
 from xnas.space.regular_file import is_there
 
 
-def check_target(path: Path, *, overwrite: bool, ours: tuple[str, ...] | None) -> None:
+def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
     """Raises ValueError if nothing may be written at `path`.
 
-    Without `overwrite` nothing may be there; with it a file, or with `ours` a folder of such files and no others.
+    Without `overwrite` nothing may be there; with it what `ours` knows as written by the same kind of export.
     """
     if path.name in ("", ".."):
         raise ValueError(f"{path} names no place of its own; give --to a name to be made")
@@ -24,16 +24,10 @@ def check_target(path: Path, *, overwrite: bool, ours: tuple[str, ...] | None) -
         raise ValueError(f"{path} is there already; choose another place, or replace it with --overwrite")
     if path.is_symlink():
         raise ValueError(f"{path} is a link, so it is not overwritten; choose another place, or take it away")
-    if ours is None:
-        if not path.is_file():
-            raise ValueError(f"{path} is no file, so it is not overwritten; choose another place")
-        return
-    if not path.is_dir():
-        raise ValueError(f"{path} is no folder, so it is not overwritten; choose another place")
-    if strangers := sorted(item.name for item in path.iterdir() if item.name not in ours):
+    if not ours(path):
         raise ValueError(
-            f"{path} holds {strangers[0]!r}, which no export has written, so it is not overwritten; choose another "
-            "place"
+            f"{path} is not, or not only, what an export of this form has written, so it is not overwritten; choose "
+            "another place"
         )
 
 
@@ -54,9 +48,15 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, check: Callable[[Pat
         if is_there(path):
             _remove(gone)
             os.rename(path, gone)
-        os.rename(staged, path)
+        try:
+            os.rename(staged, path)
+        except OSError:
+            if is_there(gone) and not is_there(path):
+                os.rename(gone, path)
+            raise
         sync_folder(path.parent)
-        _remove(gone)
+        with suppress(OSError):  # what was to be written is written
+            _remove(gone)
     except OSError as error:
         raise CannotWrite(
             f"cannot write {path}: {error.strerror or error}; make room or choose another place"

@@ -250,6 +250,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
         ("transfer", "required"),
         ("transfer no/run --data cifar10", "no/run is not a run folder: it has no config.toml"),
         ("transfer no/run --preset quick", "no/run"),
+        ("transfer no/run --preset full", "say on which images with --data, a data set or a folder"),
         ("search --data svhn --root elsewhere", "svhn: there is no train_32x32.mat in elsewhere"),
         ("search --data cifar10 --data.fold 1", "data.fold is for freiburg, which has official folds"),
         ("search --data imagenet", "imagenet: there is no folder with train/ and val/ in data/imagenet or"),

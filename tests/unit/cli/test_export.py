@@ -107,7 +107,9 @@ def test_images_that_are_gone_are_named_before_anything_is_written(
 ) -> None:
     words = ["export", str(run), "--format", "safetensors", "--to", str(tmp_path / "out")]
     assert main([*words, "--data", str(tmp_path / "gone")]) == 2
-    assert "gone does not exist" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "gone does not exist" in said
+    assert said.endswith("; or give some images with --images\n")
     assert main([*words, "--images", str(tmp_path / "gone")]) == 2
     assert "gone does not exist; give images or folders" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -135,7 +137,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(
         monkeypatch.delitem(sys.modules, name, raising=False)
     target = tmp_path / ("out.onnx" if form == "onnx" else "out")
     words = ["export", str(run), "--format", form, "--to", str(target)]
-    assert main([*words, "--images", str(run.parent / "images")]) == 2
+    assert main([*words, "--data", str(run.parent / "gone")]) == 2  # said before the images are looked for
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == 1

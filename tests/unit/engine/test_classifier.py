@@ -45,6 +45,7 @@ def test_a_fit_searches_trains_and_tells_colours_apart(
     classifier = ImageClassifier(settings=SETTINGS, say=said.append)
     assert classifier.fit(images, labels) is classifier
     assert classifier.classes_.tolist() == ["blue", "green", "red"]
+    assert not classifier.network_.network.training  # or asking it would move its averages
     others = data.test.pixels(torch.arange(len(data.test)))
     truth = np.array(data.test.classes)[data.test.labels_N.numpy()]
     assert classifier.score(others, truth) > 0.8
@@ -137,6 +138,10 @@ def test_a_folder_of_other_images_or_settings_is_refused(images: np.ndarray, lab
         ({"settings": {"data": {"held_out": 0.1}}}, "unknown setting of .data. for images that are given"),
         ({"seed": -1}, "seed must be at least 0; got -1"),
         ({"settings": {"retrain": {"batch_size": 100}}}, "retrain.batch_size 100 is larger than"),
+        (
+            {"settings": {"search": {"batch_size": 100}, "retrain": {"batch_size": 9}}},
+            "search.batch_size 100 is larger than the training part",
+        ),
     ],
 )
 def test_unfit_parameters_are_refused_by_fit_in_one_line_and_nothing_is_written(

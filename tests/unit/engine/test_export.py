@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from safetensors.torch import load_file
 
 from xnas import TrainedNetwork, load
 from xnas.engine import export as export_module
-from xnas.engine.export import ROUNDINGS, TOLERANCE, Form, check_place, compare, export
+from xnas.engine.config import GIVEN, parse_config
+from xnas.engine.export import ROUNDINGS, TOLERANCE, Form, about_network, check_place, compare, export
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.report.export.module import module_to_export
+from xnas.report.whole_file import CannotWrite
 
-from .exported_networks import CASES, Case, about_of, logits, pixels, trained_network
+from .exported_networks import CASES, RESULT, Case, about_of, logits, pixels, trained_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +103,7 @@ def test_a_torch_program_carries_the_description(exported: Exported) -> None:
         (name,) = (name for name in archive.namelist() if name.endswith("xnas.json"))
         fields = json.loads(archive.read(name))
     assert fields["classes"] == list(exported.trained.classes)
+    assert fields["normalisation"]["place"] == "inside"
 
 
 FIRST = next(iter(CASES.values()))
@@ -182,14 +186,48 @@ def test_outputs_that_differ_are_not_written(tmp_path: Path, monkeypatch: pytest
 def test_outputs_that_are_no_numbers_are_no_outputs() -> None:
     trained = trained_network(FIRST)
     reference = module_to_export(trained.network, about_of(trained), normalise=True)
-    with pytest.raises(ValueError, match="differ by nan"):
-        compare(
-            reference,
-            lambda images: reference(images) * torch.nan,
-            pixels(FIRST, 2),
-            least=1,
-            form="onnx",
-        )
+    for few in (2, 1):  # of all batches, and of that of one image alone
+        with pytest.raises(ValueError, match="differ by nan"):
+            compare(
+                reference,
+                lambda images, few=few: reference(images) * (torch.nan if len(images) <= few else 1),
+                pixels(FIRST, 2),
+                least=1,
+                form="onnx",
+            )
+
+
+def test_images_of_other_channels_are_refused_in_one_line(tmp_path: Path) -> None:
+    trained = trained_network(FIRST)
+    grey = pixels(FIRST, 2)[:, :1]
+    with pytest.raises(ValueError, match="takes images of 3 channels, but those to compare on have 1"):
+        export(trained, about_of(trained), grey, form="safetensors", path=tmp_path / "n", name="n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_network_that_is_exported_stays_as_it_is(tmp_path: Path) -> None:
+    trained = trained_network(FIRST)
+    trained.network.train()
+    write(tmp_path / "n", trained=trained)
+    assert trained.network.training
+
+
+def test_images_that_were_held_out_are_not_told_as_test_images() -> None:
+    trained = trained_network(FIRST)
+    for share, told in ((0.0, True), (0.1, False)):
+        config = parse_config(f"[data]\nheld_out = {share}", where="the tests")
+        about = about_network(trained, config, RESULT, image_shape=(3, 12, 12))
+        assert (about.result is not None) == told
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("cifar10", "cifar10"), ("a/pets", "pets"), (".", Path.cwd().name), (GIVEN, "images in memory")],
+)
+def test_the_data_have_a_name_wherever_they_are(source: str, name: str) -> None:
+    config = parse_config(f"[data]\nsource = '{source}'", where="the tests")
+    about = about_network(trained_network(FIRST), config, None, image_shape=(3, 12, 12))
+    assert about.data == name
 
 
 class Coarse(torch.nn.Module):
@@ -213,8 +251,8 @@ def test_a_network_that_amplifies_rounding_is_measured_by_its_own() -> None:
         compare(coarse, lambda images: coarse(images) + 10_000, images, least=1, form="onnx")
 
 
-def write(path: Path, *, overwrite: bool = False) -> None:
-    trained = trained_network(FIRST)
+def write(path: Path, *, overwrite: bool = False, trained: TrainedNetwork | None = None) -> None:
+    trained = trained or trained_network(FIRST)
     export(
         trained,
         about_of(trained),
@@ -228,10 +266,10 @@ def write(path: Path, *, overwrite: bool = False) -> None:
 
 def test_what_is_there_is_replaced_only_if_that_is_asked_for(tmp_path: Path) -> None:
     write(tmp_path / "n")
-    (tmp_path / "n" / "config.json").write_text("{}")
+    (tmp_path / "n" / "model.safetensors").write_text("mine")
     with pytest.raises(ValueError, match="is there already; choose another place, or replace it with --over"):
         write(tmp_path / "n")
-    assert (tmp_path / "n" / "config.json").read_text() == "{}"
+    assert (tmp_path / "n" / "model.safetensors").read_text() == "mine"
     write(tmp_path / "n", overwrite=True)
     assert load(tmp_path / "n").genotype == FIRST.genotype
     assert {path.name for path in tmp_path.iterdir()} == {"n"}
@@ -240,9 +278,42 @@ def test_what_is_there_is_replaced_only_if_that_is_asked_for(tmp_path: Path) -> 
 def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "n").mkdir()
     (tmp_path / "n" / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match=r"holds 'thesis\.tex', which no export has written"):
+    with pytest.raises(ValueError, match="not only, what an export of this form has written"):
         write(tmp_path / "n", overwrite=True)
     assert (tmp_path / "n" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_model_of_somebody_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "n").mkdir()
+    for name in ("config.json", "model.safetensors", "README.md"):
+        (tmp_path / "n" / name).write_text("{}")
+    (tmp_path / "n.onnx").write_bytes(b"\x08\x07another network")
+    for name, form in (("n", "hub"), ("n.onnx", "onnx")):
+        with pytest.raises(ValueError, match="is not, or not only, what an export of this form has written"):
+            check_place(tmp_path / name, form, overwrite=True)  # type: ignore[arg-type]
+
+
+def test_a_file_that_an_export_has_written_is_replaced(exported: Exported) -> None:
+    check_place(exported.onnx, "onnx", overwrite=True)
+    check_place(exported.program, "torch-export", overwrite=True)
+
+
+def test_an_export_that_cannot_take_its_place_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "n")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "n").iterdir()}
+    rename = os.rename
+
+    def refuse(old: Path, new: Path) -> None:
+        if Path(old).suffix == ".part":
+            raise OSError(28, "No space left on device")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(CannotWrite, match="No space left on device"):
+        write(tmp_path / "n", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "n").iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -250,8 +321,8 @@ def test_a_folder_of_other_things_is_never_replaced(tmp_path: Path) -> None:
     [
         ("onnx", "file", r"onnx is a file that ends in \.onnx; got --to"),
         ("torch-export", "file.onnx", r"torch-export is a file that ends in \.pt2"),
-        ("onnx", "folder.onnx", "is no file, so it is not overwritten"),
-        ("safetensors", "file", "is no folder, so it is not overwritten"),
+        ("onnx", "folder.onnx", "is not, or not only, what an export"),
+        ("safetensors", "file", "is not, or not only, what an export"),
         ("safetensors", "link", "is a link, so it is not overwritten"),
         ("safetensors", "..", "names no place of its own"),
     ],
@@ -276,6 +347,12 @@ def test_an_onnx_file_of_others_or_a_damaged_one_is_refused_in_one_line(
         if entry.key == "mean":
             entry.value = "[0.5, 0.5, 0.5, 0.5]"
     with pytest.raises(ValueError, match="do not fit together"):
+        OnnxNetwork.of(model.SerializeToString(), where="it")
+    model = onnx.load(exported.onnx)
+    for entry in model.metadata_props:
+        if entry.key == "classes":
+            entry.value = '["a", "b"]'
+    with pytest.raises(ValueError, match="are not one for each of its 2 classes"):
         OnnxNetwork.of(model.SerializeToString(), where="it")
     del model.metadata_props[:]
     with pytest.raises(ValueError, match="does not say its classes: xnas export did not write it"):

@@ -12,7 +12,7 @@ from xnas import load
 from xnas.engine.load import exported_files
 from xnas.engine.predict import form_of, image_files, open_classifier, predict_files, some_images
 
-from .exported_networks import CASES, about_of, pixels, trained_network, write_exported
+from .exported_networks import CASES, Case, about_of, pixels, trained_network, write_exported
 
 RGB, GREY = CASES["RGB, DARTS"], CASES["grey, NAS-Bench-201"]
 
@@ -28,9 +28,7 @@ def write_images(folder: Path, images_NCHW: torch.Tensor) -> list[str]:
 
 
 @pytest.mark.parametrize("case", [RGB, GREY])
-def test_images_of_the_networks_size_are_seen_as_they_are(case: object, tmp_path: Path) -> None:
-    assert case in (RGB, GREY)
-    case = RGB if case == RGB else GREY
+def test_images_of_the_networks_size_are_seen_as_they_are(case: Case, tmp_path: Path) -> None:
     images = pixels(case, 5)
     paths = write_images(tmp_path / "images", images)
     classifier = load(write_exported(tmp_path / "model", case))
@@ -41,6 +39,14 @@ def test_images_of_the_networks_size_are_seen_as_they_are(case: object, tmp_path
         tuple(classifier.classes[place] for place in row) for row in places_NK.tolist()
     ]
     assert np.allclose([item.probabilities for item in found], values_NK.numpy(), atol=1e-6)
+
+
+def test_hidden_files_of_a_folder_are_passed_over(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", pixels(RGB, 2))
+    (tmp_path / "images" / "._0.png").write_text("of the Finder")
+    (tmp_path / "images" / ".cache").mkdir()
+    (tmp_path / "images" / ".cache" / "1.png").write_text("of a notebook")
+    assert [Path(path).name for path in image_files([tmp_path / "images"])] == ["0.png", "1.png"]
 
 
 def test_other_sizes_and_colours_are_brought_to_those_of_the_training(tmp_path: Path) -> None:

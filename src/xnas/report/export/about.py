@@ -19,6 +19,9 @@ FORMAT, VERSION = "xnas-network", 1
 TIMM_NAME = "xnas_network"
 """The entry point of timm that builds a network of any genotype."""
 
+INSIDE, BESIDE = "inside", "beside"
+"""Where the normalisation is: a file takes uint8 pixels, or images that are normalised already."""
+
 MOST_SIDE = 65_536
 """Of an image, in pixels."""
 MOST_BORDER = 0.5

@@ -6,12 +6,10 @@ from importlib import metadata
 import torch
 from torch import nn
 
-from xnas.report.export.about import FORMAT, VERSION, About
+from xnas.report.export.about import BESIDE, FORMAT, INSIDE, VERSION, About
 from xnas.report.export.module import export_program
 
 INPUT, OUTPUT = "images", "logits"
-INSIDE, BESIDE = "inside", "beside"
-"""Where the normalisation is: the file takes uint8 pixels, or images that are normalised already."""
 AXES = {0: "batch", 2: "height", 3: "width"}
 
 
