@@ -54,7 +54,15 @@ class Augmentation:
                 raise ValueError(f"data.{name} must be at least 0; got {getattr(self, name)}")
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raises ValueError if images of this (C, H, W) could come out empty."""
+        """Raises ValueError if images of this (C, H, W) could come out empty, or cannot be varied so."""
+        channels = image_shape[0]
+        for name, value, plain in (("crop", self.crop, "pad"), ("policy", self.policy, "none")):
+            # Four channels would be scaled as RGB and transparency, which spoils them.
+            if value != plain and channels not in (1, 3):
+                raise ValueError(
+                    f'data.{name} "{value}" is for images of 1 or 3 channels, and these have {channels}; use '
+                    f'data.{name} "{plain}"'
+                )
         side = min(image_shape[1:])
         if self.crop == "pad" and self.padding >= side:
             raise ValueError(

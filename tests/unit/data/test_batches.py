@@ -134,6 +134,15 @@ def test_what_does_not_fit_the_set_is_an_error_at_once(settings, message):
         stream(**settings)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_what_is_for_grey_and_rgb_alone_is_refused_for_other_channels(channels):
+    Augmentation(padding=1).check((channels, 8, 8))
+    with pytest.raises(ValueError, match=rf'data.crop "resized" .* have {channels}; use data.crop "pad"$'):
+        Augmentation(crop="resized").check((channels, 8, 8))
+    with pytest.raises(ValueError, match=rf'data.policy "svhn" .* have {channels}; use data.policy "none"$'):
+        Augmentation(policy="svhn").check((channels, 8, 8))
+
+
 @pytest.mark.parametrize("name", ["padding", "cutout"])
 def test_an_augmentation_of_negative_size_is_an_error(name):
     with pytest.raises(ValueError, match=rf"data.{name} must be at least 0; got -1"):
