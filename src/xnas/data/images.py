@@ -112,10 +112,11 @@ class ImageSet(Images):
     """Images in memory, and the class of each. Raises ValueError where the three do not fit together."""
 
     images_NCHW: Tensor
-    """uint8."""
+    """uint8. Those of the whole set, also in a part of it: the halves of a search take no memory of their own."""
 
     def __post_init__(self) -> None:
         images, labels = self.images_NCHW, self.labels_N
+        count = len(images) if self.ids_N is None else len(self.ids_N)
         if images.ndim != 4 or images.dtype != torch.uint8:
             raise ValueError(
                 f"images must be uint8 of shape (N, C, H, W); got {images.dtype} of shape {tuple(images.shape)}"
@@ -124,12 +125,11 @@ class ImageSet(Images):
             raise ValueError(
                 f"labels must be int64 of shape (N,); got {labels.dtype} of shape {tuple(labels.shape)}"
             )
-        if len(images) != len(labels):
-            raise ValueError(f"{len(images)} images have {len(labels)} labels; give every image one label")
-        if images.numel() == 0:
-            raise ValueError(
-                f"the set of images is empty: its shape is {tuple(images.shape)}; give it images"
-            )
+        if count != len(labels):
+            raise ValueError(f"{count} images have {len(labels)} labels; give every image one label")
+        if count == 0 or images.numel() == 0:
+            shape = (count, *images.shape[1:])
+            raise ValueError(f"the set of images is empty: its shape is {shape}; give it images")
         if len(self.classes) < 2:
             raise ValueError(
                 f"there must be at least 2 classes to tell apart; got {len(self.classes)}: {list(self.classes)}"
@@ -157,7 +157,6 @@ class ImageSet(Images):
         """The images of these indices (int64), in their order. Not every class needs to be among them."""
         return replace(
             self,
-            images_NCHW=self.images_NCHW[ids],
             labels_N=self.labels_N[ids],
             ids_N=ids if self.ids_N is None else self.ids_N[ids],
             partial=True,
@@ -166,7 +165,7 @@ class ImageSet(Images):
     def stream(self, lots: Iterable[Tensor], *, crop_keys: CropKeys | None = None) -> Iterator[Tensor]:
         """The images of lots of indices, lot by lot: uint8, BCHW. With `crop_keys` a random resized crop of each."""
         for ids_B in lots:
-            images_BCHW = self.images_NCHW[ids_B]
+            images_BCHW = self.images_NCHW[ids_B if self.ids_N is None else self.ids_N[ids_B]]
             if crop_keys is None:
                 yield images_BCHW
             else:

@@ -30,8 +30,33 @@ def test_a_subset_keeps_the_order_asked_for_and_may_lack_a_class():
     images = image_set()
     part = images.subset(torch.tensor([2, 0]))
     assert part.labels_N.tolist() == [0, 0]
-    assert part.images_NCHW.equal(images.images_NCHW[[2, 0]])
+    assert part.pixels(torch.arange(2)).equal(images.images_NCHW[[2, 0]])
     assert part.classes == CLASSES
+
+
+def test_a_subset_shares_the_pixels_of_the_whole_and_is_measured_as_if_it_had_its_own():
+    images = image_set(count=9)
+    ids = torch.tensor([7, 2, 5, 0])
+    part = images.subset(ids)
+    assert part.images_NCHW is images.images_NCHW
+    own = ImageSet(images_NCHW=images.images_NCHW[ids], labels_N=images.labels_N[ids], classes=CLASSES)
+    assert len(part) == 4
+    assert part.image_shape == own.image_shape
+    assert Normalisation.of(part).mean_C.equal(Normalisation.of(own).mean_C)
+    assert Normalisation.of(part).std_C.equal(Normalisation.of(own).std_C)
+    fingerprints = {DataSet(name="pets", train=each, test=images).fingerprint() for each in (part, own)}
+    assert len(fingerprints) == 1
+
+    def crop_keys(ids_B: torch.Tensor) -> list[int]:
+        return [3 * i + 1 for i in ids_B.tolist()]
+
+    for keys in (None, crop_keys):
+        streams = [each.stream(torch.split(torch.arange(4), 3), crop_keys=keys) for each in (part, own)]
+        assert all(one_BCHW.equal(other_BCHW) for one_BCHW, other_BCHW in zip(*streams, strict=True))
+    last = part.subset(torch.tensor([3, 1]))
+    assert last.pixels(torch.arange(2)).equal(images.images_NCHW[[0, 2]])
+    with pytest.raises(ValueError, match=r"empty: its shape is \(0, 3, 5, 6\)"):
+        part.subset(ids[:0])
 
 
 def test_an_image_is_called_by_its_file_if_it_has_one_and_by_its_place_in_the_whole_set():

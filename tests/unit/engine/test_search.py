@@ -79,7 +79,7 @@ def test_the_halves_are_disjoint_and_hold_every_class_in_equal_parts(tiny: Confi
     assert len(halves.train) == len(halves.validation) == 30
     for part in (halves.train, halves.validation):
         assert torch.bincount(part.labels_N).tolist() == [10, 10, 10]
-    pixels = torch.cat([halves.train.images_NCHW, halves.validation.images_NCHW]).flatten(1)
+    pixels = torch.cat([*halves.train.chunks(), *halves.validation.chunks()]).flatten(1)
     assert len(torch.unique(pixels, dim=0)) == 60
 
 
