@@ -4,12 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from xnas.cli.arguments import parse, without_download
 from xnas.engine.config import DataConfig, read_run_config
+
+if TYPE_CHECKING:
+    from xnas.data.images import Images
+    from xnas.engine.evaluate import TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +45,39 @@ def main(argv: Sequence[str]) -> int:
     display = open_display()
     device = pick_device(arguments.device)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=device)
-    images = open_data(arguments.data, seed=config.seed, display=display).test
-    whole = dataclasses.replace(config, device=arguments.device, data=arguments.data)
+    data = _as_in_training(arguments.data, own=config.data, trained=trained)
+    images = open_data(data, seed=config.seed, display=display).test
+    if warning := _other_size(images, trained):
+        display.say(warning)
+    whole = dataclasses.replace(config, device=arguments.device, data=data)
     result = trained.test(images, device=device, config=whole)
     display.say(
         f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}, on {result.samples:,} images ({device})"
     )
     return 0
+
+
+def _as_in_training(data: DataConfig, *, own: DataConfig, trained: "TrainedNetwork") -> DataConfig:
+    """Other images than the run's own get the size and the cut of those that it was trained and tested on.
+
+    They are left as they are where a size is given, or the run does not say it or has no squares.
+    """
+    from xnas.data.folder import LEAST_SIZE
+
+    height, width = trained.image_shape[1:] if trained.image_shape else (0, 0)
+    if data.source == own.source or data.image_size is not None or not height == width >= LEAST_SIZE:
+        return data
+    # A test crops nothing at random; all that the setting decides here is whether the borders are cut off.
+    return dataclasses.replace(data, image_size=height, crop="resized" if trained.border else "pad")
+
+
+def _other_size(images: "Images", trained: "TrainedNetwork") -> str:
+    """A warning if images have another size than those of the training."""
+    if trained.image_shape is None or trained.image_shape[1:] == images.image_shape[1:]:
+        return ""
+    (_, height, width), (_, others_height, others_width) = trained.image_shape, images.image_shape
+    remedy = f"; --data.image-size {height} brings them to that size" if height == width else ""
+    return (
+        f"warning: the network was trained on images of {height} x {width} pixels, and these have {others_height} x "
+        f"{others_width}{remedy}"
+    )

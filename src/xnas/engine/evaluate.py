@@ -5,14 +5,15 @@ N: images; C H W: channels, height, width; D: classes.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.data.batches import Part, batches
-from xnas.data.images import Images, Normalisation
+from xnas.data.images import Images, ImageSet, Normalisation
+from xnas.data.streamed import StreamedSet
 from xnas.engine.config import Config
 from xnas.engine.descent import Tally
 from xnas.engine.interrupt import Interrupt
@@ -33,7 +34,9 @@ _WORDS = ("classes", "mean", "std", "image_shape", "border")
 TEST = "test"
 """What other processes are asked to take part in."""
 BATCH_SIZE = 250
-"""Images tested at once: memory, not the result, depends on it."""
+"""Images tested at once, at most: memory, not the result, depends on it."""
+BATCH_PIXELS = BATCH_SIZE * 64 * 64
+"""Pixels of a channel tested at once. Whoever had to train large images in small batches has no memory for 250."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,27 @@ class TestResult:
     loss: float
     """Mean cross-entropy, in nats."""
     samples: int
+
+
+def images_at_once(height: int, width: int) -> int:
+    """Images of this size, in pixels, that are tested together: 250 of up to 64 x 64, 20 of 224 x 224."""
+    return max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
+
+
+def in_channels(images: Images, channels: int) -> Images:
+    """Images for a network of so many channels: for one of RGB, grey ones are RGB that shows no colour.
+
+    So they are among coloured ones, too. Raises ValueError if they have another number of channels.
+    """
+    has = images.image_shape[0]
+    if (has, channels) == (1, 3):
+        if isinstance(images, ImageSet):
+            return replace(images, images_NCHW=images.images_NCHW.expand(-1, 3, -1, -1))
+        if isinstance(images, StreamedSet):
+            form = replace(images.files.form, colour=True, channels=3)
+            return replace(images, files=replace(images.files, form=form))
+    _check_channels(has, channels)
+    return images
 
 
 @torch.no_grad()
@@ -59,13 +83,16 @@ def test_network(
 ) -> TestResult:
     """Test a network on images that are neither shuffled nor augmented, each process on its part of them.
 
-    Raises Interrupted after a signal. What other processes than the leading one get counts for nothing.
+    Grey images are RGB to a network of RGB. What other processes than the leading one get counts for nothing. Raises
+    Interrupted after a signal.
     """
     network.eval()
     tally = Tally(device)
     part = Part(index=team().rank, of=team().size if together else 1)
+    images = in_channels(images, len(normalisation.mean_C))
+    batch_size = images_at_once(*images.image_shape[1:])
     for batch in batches(
-        images, batch_size=BATCH_SIZE, normalisation=normalisation, device=device, part=part
+        images, batch_size=batch_size, normalisation=normalisation, device=device, part=part
     ):
         logits_BD = network(batch.images_BCHW)
         tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
@@ -153,10 +180,11 @@ class TrainedNetwork:
         )
 
     @torch.no_grad()
-    def predict(self, images_NCHW: Tensor, *, batch_size: int = BATCH_SIZE) -> Tensor:
+    def predict(self, images_NCHW: Tensor, *, batch_size: int | None = None) -> Tensor:
         """The probability of every class for every image: float32 (N, D), rows that sum to 1, on the CPU.
 
-        Images are uint8 of any height and width, as in an ImageSet; they go to the network's device in batches.
+        Images are uint8 of any height and width, as in an ImageSet; they go to the network's device in batches, by
+        default of 250, or fewer images of more than 64 x 64 pixels.
         Raises ValueError for another type or shape, or another number of channels.
         """
         shape = tuple(images_NCHW.shape)
@@ -164,12 +192,13 @@ class TrainedNetwork:
             raise ValueError(
                 f"images must be uint8 of shape (N, C, H, W); got {images_NCHW.dtype} of shape {shape}"
             )
-        self._check_channels(shape[1])
+        _check_channels(shape[1], self.image_channels)
         if not len(images_NCHW):
             return torch.zeros(0, len(self.classes))
         self.network.eval()
         device = next(self.network.parameters()).device
         normalise = self.normalisation.to(device)
+        batch_size = images_at_once(*shape[2:]) if batch_size is None else batch_size
         probabilities = [
             self.network(normalise(part.to(device)).contiguous(memory_format=torch.channels_last)).softmax(1)
             for part in torch.split(images_NCHW, batch_size)
@@ -186,14 +215,15 @@ class TrainedNetwork:
     ) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training.
 
-        With the settings that the images and the network are of, all processes take part; RankLost if one goes.
+        Grey images are RGB to a network of RGB. With the settings that the images and the network are of, all processes
+        take part; RankLost if one goes.
         """
         if images.classes != self.classes:
             raise ValueError(
                 f"the network tells apart {', '.join(self.classes)}, but the images have the classes "
                 f"{', '.join(images.classes)}; test it on images of the same classes"
             )
-        self._check_channels(images.image_shape[0])
+        images = in_channels(images, self.image_channels)
         together = config is not None and team().size > 1
         try:
             if config is not None and together:
@@ -217,11 +247,10 @@ class TrainedNetwork:
         statistics = {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C}
         team().share({**self.network.state_dict(), **statistics})
 
-    def _check_channels(self, channels: int) -> None:
-        if channels != self.image_channels:
-            raise ValueError(
-                f"the network takes images of {self.image_channels} channel(s), but these have {channels}"
-            )
+
+def _check_channels(has: int, channels: int) -> None:
+    if has != channels:
+        raise ValueError(f"the network takes images of {channels} channel(s), but these have {has}")
 
 
 def bring_back(

@@ -50,11 +50,11 @@ def test_other_images_are_tested_only_if_they_fit(trained: RunFolder, data: Data
         ValueError, match="the network tells apart blue, green, red, but the images have the classes ant"
     ):
         network.test(strangers, device=CPU)
-    grey = ImageSet(
-        images_NCHW=data.test.images_NCHW[:, :1], labels_N=data.test.labels_N, classes=data.test.classes
+    two = ImageSet(
+        images_NCHW=data.test.images_NCHW[:, :2], labels_N=data.test.labels_N, classes=data.test.classes
     )
-    with pytest.raises(ValueError, match=r"takes images of 3 channel\(s\), but these have 1"):
-        network.test(grey, device=CPU)
+    with pytest.raises(ValueError, match=r"takes images of 3 channel\(s\), but these have 2"):
+        network.test(two, device=CPU)
 
 
 def test_a_trained_network_gives_each_image_its_probabilities_whatever_the_batch(
