@@ -181,6 +181,7 @@ class TimmNetwork(nn.Module):
         most = max(taken)
         blocks: nn.ModuleList = getattr(self, self.blocks)
         kept = max(0, self.taps[most] + 1 - self.stem_outputs)
+        self.taps, self.feature_info = self.taps[: most + 1], self.feature_info[: most + 1]
         if kept < len(blocks):
             setattr(self, self.blocks, blocks[:kept])
             if self.of_darts:

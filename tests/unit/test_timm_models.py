@@ -123,6 +123,14 @@ def test_features_of_the_first_resolution_need_no_later_cells() -> None:
     assert not any("classifier" in name for name, _ in first.named_parameters())
 
 
+def test_a_pruned_network_tells_the_resolutions_that_are_left() -> None:
+    model = small()
+    assert isinstance(model, TimmNetwork)
+    assert model.prune_intermediate_layers([0]) == [0]
+    (features,) = model.forward_intermediates(torch.randn(1, 3, 16, 16), intermediates_only=True)
+    assert features.shape == (1, model.feature_info[-1]["num_chs"], 16, 16)
+
+
 def test_a_resolution_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="there are features of 2 resolutions, 0 to 1; got"):
         small(features_only=True, out_indices=(0, 2))

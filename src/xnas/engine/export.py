@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xnas.engine.config import GIVEN, Config
 from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.load import ABOUT, WEIGHTS, exported_files, read_exported
+from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.engine.whole_folder import check_target, write_folder
 from xnas.report.export import onnx_file
@@ -109,7 +109,7 @@ def _is_folder_of_ours(path: Path) -> bool:
         return False
     if not any(path.iterdir()):
         return True
-    fields = read_object(path / ABOUT, inside=path)
+    fields = read_object(path / ABOUT, inside=path, most=MOST_ABOUT)
     return fields is not None and fields.values.get("format") == FORMAT
 
 

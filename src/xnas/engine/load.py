@@ -22,7 +22,9 @@ from xnas.space.stack import StackPlan
 ABOUT, WEIGHTS = "config.json", "model.safetensors"
 """The files of an exported network."""
 
-MOST_CLASSES = 1_000_000
+MOST_CLASSES = 100_000
+MOST_ABOUT = 20_000_000
+"""Bytes of a description, in which each class is named twice."""
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
@@ -56,7 +58,7 @@ def read_exported(folder: Path) -> tuple[About, nn.Module]:
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; give a run folder or one that xnas export has written")
     path = folder / ABOUT
-    fields = read_object(path, inside=inside)
+    fields = read_object(path, inside=inside, most=MOST_ABOUT)
     if fields is None:
         raise ValueError(
             f"{folder} is neither a run folder nor an exported network: it has no {CONFIG} and no {ABOUT}"

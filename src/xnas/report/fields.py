@@ -29,14 +29,14 @@ _NAME = f"a string of at most {LONGEST_NAME} characters"
 _NUMBER = f"a finite number of at most {LARGEST:g} in size"
 
 
-def read_object(path: Path, *, inside: Path) -> "Fields | None":
-    """The JSON object in a file of the run folder `inside`, or None if it is not there.
+def read_object(path: Path, *, inside: Path, most: int = MOST_BYTES) -> "Fields | None":
+    """The JSON object in a file, of at most so many bytes, of the run folder `inside`, or None if it is not there.
 
     Raises ValueError, naming the file, for one that is damaged, too large, no regular file, or elsewhere by a link.
     """
     if not is_there(path):
         return None
-    text = read_regular_text(path, what="file", most=MOST_BYTES, inside=inside)
+    text = read_regular_text(path, what="file", most=most, inside=inside)
     return parse_object(text, where=str(path))
 
 

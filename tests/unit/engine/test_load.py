@@ -1,5 +1,6 @@
 """A trained network comes back from a run folder and from an exported one; what is neither is named."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, load, published_genotype, retrain
-from xnas.engine.load import read_exported
+from xnas.engine.load import exported_files, read_exported
 
-from .exported_networks import CASES, RESULT, write_exported
+from .exported_networks import CASES, RESULT, about_of, trained_network, write_exported
 
 CASE = CASES["RGB, DARTS"]
 
@@ -46,6 +47,16 @@ def test_the_figures_come_back_with_the_network(folder: Path) -> None:
     assert about.result == RESULT
     assert about.data == "of things"
     assert about.plan == CASE.plan
+
+
+def test_a_network_of_more_classes_than_fit_a_small_file_comes_back(tmp_path: Path) -> None:
+    names = tuple(f"the class number {i} of twenty-two thousand" for i in range(22_000))
+    case = dataclasses.replace(CASE, plan=dataclasses.replace(CASE.plan, num_classes=len(names)))
+    trained = dataclasses.replace(trained_network(case), classes=names)
+    (tmp_path / "n").mkdir()
+    for name, content in exported_files(about_of(trained), trained.network).items():
+        (tmp_path / "n" / name).write_bytes(content)
+    assert load(tmp_path / "n").classes == names
 
 
 def test_a_network_that_was_not_tested_has_no_figures(folder: Path) -> None:
