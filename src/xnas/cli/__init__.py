@@ -94,8 +94,8 @@ def _main(arguments: list[str]) -> int:
         if not is_out_of_memory(error) or os.environ.get("XNAS_TRACEBACK"):
             raise
         print(
-            f"xnas: out of memory: {' '.join(str(error).split())[:300]}; use smaller batches or fewer channels, or a "
-            "machine with more memory",
+            f"xnas: out of memory: {' '.join(str(error).split())[:300]}; use smaller images (--data.image-size), "
+            "smaller batches or fewer channels, or a machine with more memory",
             file=sys.stderr,
         )
         return 3

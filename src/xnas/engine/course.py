@@ -20,6 +20,9 @@ from xnas.engine.schedule import learning_rate
 from xnas.engine.team import Ranks, Result, team
 from xnas.report.metrics import Group
 
+LARGE = 96
+"""Pixels a side. Larger images can be brought to fewer, and memory falls with the square of that."""
+
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
 
@@ -59,6 +62,8 @@ class Course(ABC):
         self.normalisation, self.augmentation = normalisation, augmentation
         self.device = device
         self.rounds = 0
+        self.side = 0
+        """Pixels of the longer side of its images, once an epoch has begun."""
         self._pass: Callable[[Callable[[], Any]], Any] | None = None
         autocast(device, settings.precision)  # a device that cannot says so before anything is computed
 
@@ -105,7 +110,8 @@ class Course(ABC):
     @property
     def smaller(self) -> str:
         """What would take less memory, but for --save-memory."""
-        return f"a smaller --{self.phase}.batch-size or fewer {self.width}"
+        sizes = "smaller images (--data.image-size), " if self.side > LARGE else ""
+        return f"{sizes}a smaller --{self.phase}.batch-size or fewer {self.width}"
 
     full_multiply_adds: int | None = None
     """Of a supernet before anything left it, for one image."""
@@ -147,6 +153,7 @@ class Course(ABC):
 
     def shuffled(self, images: Images, *, seed: int, epoch: int, start: int) -> Iterator[Batch]:
         """An epoch's whole batches of a training set, augmented, without the first `start`."""
+        self.side = max(images.image_shape[1:])
         return batches(
             images,
             batch_size=self.settings.batch_size,

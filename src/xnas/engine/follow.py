@@ -77,8 +77,11 @@ def follow(
     keeper.begin()
     _recall(course, folder)
     saving = course.config.save_memory
-    lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
-    notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
+    notice = MemoryNotice(
+        course.device,
+        say=progress.say,
+        remedies=lambda: course.smaller if saving else f"--save-memory, {course.smaller}",
+    )
     try:
         progress.start(
             Phase(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
+from xnas import Config, DataSet, ImageSet, RunFolder, Search, published_genotype, retrain, search
 from xnas.engine import memory_notice
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice
@@ -46,7 +46,7 @@ def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> tuple[MemoryN
     left = [int(peak * GIB) for peak in peaks]
     monkeypatch.setattr(memory_notice, "peak_memory", lambda device: left.pop(0))
     said: list[str] = []
-    return MemoryNotice(CPU, say=said.append, remedies="less"), said
+    return MemoryNotice(CPU, say=said.append, remedies=lambda: "less"), said
 
 
 def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +103,24 @@ def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goe
     search(Search(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
     assert [line.partition(":")[0] for line in first.heard] == ["memory", "epoch 1"]
     assert [line.partition(":")[0] for line in second.heard] == ["memory", "epoch 2", "epoch 3"]
+
+
+@pytest.mark.parametrize(
+    ("side", "said"), [(96, "less"), (104, r"smaller images \(--data.image-size\), less")]
+)
+def test_smaller_images_are_a_remedy_where_they_are_large(
+    side: int, said: str, tiny: Config, tmp_path: Path
+) -> None:
+    images = ImageSet(
+        images_NCHW=torch.randint(256, (24, 3, 8, side), dtype=torch.uint8),
+        labels_N=torch.arange(24) % 2,
+        classes=("a", "b"),
+    )
+    listener = Listener()
+    course = Search(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
+    search(course, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
+    said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
+    assert re.search(f"; --save-memory, {said} would lower it$", listener.heard[0]), listener.heard[0]
 
 
 @pytest.mark.parametrize("save_memory", [False, True])
