@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config, read_run_config
+from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config, differences, read_run_config
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -127,10 +127,8 @@ def _refuse_what_run_decides(arguments: Arguments, searched: Config) -> None:
             raise ValueError(
                 f"retrain: --{name} does not go with the folder of a search, which has its own settings"
             )
-    asked = without_download(settings_of(arguments))
-    for section in ("seed", "data", "space", "search"):
-        if getattr(asked, section) != getattr(searched, section):
-            raise ValueError(
-                f"retrain: the [{section}] of {arguments.run} belongs to its search and stays as it is; to train "
-                f"under other settings: xnas retrain --genotype {arguments.run}/genotype.json"
-            )
+    if changed := differences(searched, settings_of(arguments), sections=("seed", "data", "space", "search")):
+        raise ValueError(
+            f"retrain: what {arguments.run} was searched with stays as it is, but {'; '.join(changed)}; to train under "
+            f"other settings: xnas retrain --genotype {arguments.run}/genotype.json"
+        )

@@ -71,7 +71,14 @@ def test_search_retrain_and_evaluate_go_on_from_one_folder(
     assert main(["retrain", str(run), "--retrain.epochs", "1", "--overwrite"]) == 0
     assert json.loads((run / "result.json").read_text())["epochs"] == 1
     assert main(["retrain", str(run), "--seed", "3", "--overwrite"]) == 2
-    assert "the [seed] of" in capsys.readouterr().err
+    assert "mine was searched with stays as it is, but seed was 0, is 3; to train" in capsys.readouterr().err
+    free = [
+        "--root",
+        str(tmp_path),
+        "--data.workers",
+        "0",
+    ]  # where images are and who reads them decides nothing
+    assert main(["retrain", str(run), "--retrain.epochs", "1", *free]) == 0
     assert main(["retrain", str(run), "--preset", "quick", "--overwrite"]) == 2
     assert "--preset does not go with the folder of a search" in capsys.readouterr().err
 
