@@ -24,7 +24,7 @@ from xnas.data.streamed import LARGE, ImageFiles, StreamedSet, shows_colour
 from xnas.data.workers import Workers, available_cores
 
 MOST_BYTES = 8 * 2**30
-"""Pixels that are held in memory."""
+"""Pixels that are held in memory, by all processes of a machine together."""
 LEAST_SIZE = 8
 TEST_BORDER = 1 / 16
 """Cut off on every side of test images where training takes resized crops: 256 pixels become 224."""
@@ -78,10 +78,10 @@ def read_listings(
     With `image_size` every image is scaled and cropped to a square of that side; without, they keep their size if they
     share one, and become squares of the middle size if not. With `workers` images stay in their files, and so many
     processes read them; 0 leaves that to this process. By default they are held in memory where they fit, and where not
-    there is a process for each core; `sharers` that all do this divide the cores among them. Up to `max_broken` images
-    may be unreadable: they are left out where that is found on loading, and replaced by others of their class where it
-    is found later. With `resized_crops` in training, test images that are scaled lose an eighth of their shorter side,
-    half of it at each border, as on ImageNet.
+    there is a process for each core; `sharers` that all do this divide memory and cores among them. Up to `max_broken`
+    images may be unreadable: they are left out where that is found on loading, and replaced by others of their class
+    where it is found later. With `resized_crops` in training, test images that are scaled lose an eighth of their
+    shorter side, half of it at each border, as on ImageNet.
     Raises ValueError, naming the folder or file, where the layout or an image is unfit.
     """
     broken = BrokenImages(str(root), allowed=max_broken, say=say)
@@ -89,11 +89,13 @@ def read_listings(
     paths = (*kept[0].paths, *kept[1].paths)
     form = _form(paths, (*headers[0], *headers[1]), image_size, say)
     num_bytes = len(paths) * math.prod(form.shape)
-    if workers is None and num_bytes > MOST_BYTES:
+    # Alone as with many where it would show: crops are made of other pixels in memory, and broken images left out.
+    held = MOST_BYTES if resized_crops or max_broken else MOST_BYTES // sharers
+    if workers is None and num_bytes > held:
         workers = max(1, available_cores() // sharers)
         say(
             f"{root}: {len(paths):,} images of {form.height} x {form.width} pixels take {num_bytes / 2**30:.1f} GiB, "
-            f"more than the {MOST_BYTES / 2**30:.0f} that are held in memory: they are read while training, by "
+            f"more than the {held / 2**30:.3g} that are held in memory: they are read while training, by "
             f"--data.workers {workers}"
         )
     border = TEST_BORDER if resized_crops and form.scaled else 0.0
@@ -246,9 +248,9 @@ def _square(paths: Sequence[str], headers: Sequence[Header], image_size: int | N
         return None
     middle = middle_side(min(header.height, header.width) for header in headers)
     say(
-        f"images differ in size ({paths[0]} {first.width} x {first.height}, {paths[other]} {headers[other].width} x "
-        f"{headers[other].height}): all are brought to {middle} x {middle}, the middle size; --data.image-size "
-        "chooses another"
+        f"images differ in size, height x width ({paths[0]} {first.height} x {first.width}, {paths[other]} "
+        f"{headers[other].height} x {headers[other].width}): all are brought to {middle} x {middle}, the "
+        "middle size; --data.image-size chooses another"
     )
     return middle
 

@@ -50,8 +50,8 @@ def load_data(
     folder of several sizes get a middle one. test_fraction, seed: the share of each class that becomes the test set,
     and how it is drawn, for a folder without one. workers: processes that read the images of a folder while training;
     by default it is held in memory, and one beyond 8 GiB is read by a process for each core. sharers: so many, this one
-    included, read the same images on this machine, and divide its cores among them. max_broken: images of a folder that
-    may be unreadable. fold: which of freiburg's five folds is meant, by default the first, 0.
+    included, read the same images on this machine, and divide its memory and cores among them. max_broken: images of a
+    folder that may be unreadable. fold: which of freiburg's five folds is meant, by default the first, 0.
     resized_crops: whether training takes such crops: the test images of a folder are then cut as is usual with them.
     say: takes lines that the user should see.
 

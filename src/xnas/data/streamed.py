@@ -3,12 +3,12 @@
 B: images of a batch; N: of a set; C H W: channels, height, width.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Self
 
 import torch
@@ -25,6 +25,8 @@ GLANCE = 64
 """Images looked at together where most often the first ones settle it."""
 AHEAD = 2
 """Batches for each process that are asked for before they are needed."""
+AHEAD_BYTES = 2**30
+"""Pixels that these may have; beyond it each process still has one batch."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,9 +87,11 @@ class StreamedSet(Images):
         asked: deque[tuple[Tensor, list[int] | None, Future[Answer]]] = deque()
         try:
             while True:
-                for ids_B in islice(rest, AHEAD * workers.count - len(asked)):
+                for ids_B in rest:
                     keys = None if crop_keys is None else crop_keys(ids_B)
                     asked.append((ids_B, keys, workers.submit(self._paths(ids_B), form, keys)))
+                    if len(asked) >= self._most_ahead(len(ids_B), workers.count):
+                        break
                 if not asked:
                     return
                 ids_B, keys, answer = asked.popleft()
@@ -103,6 +107,11 @@ class StreamedSet(Images):
                 f"reading {len(self):,} images of {self.files.broken.root}, to measure them"
             )
         return super().chunks()
+
+    def _most_ahead(self, lot: int, workers: int) -> int:
+        """Lots of so many images that are asked for before they are needed."""
+        fitting = AHEAD_BYTES // max(1, lot * math.prod(self.image_shape))
+        return max(workers, min(AHEAD * workers, fitting))
 
     def _places(self, ids_B: Tensor) -> list[int]:
         places_B: list[int] = (ids_B if self.ids_N is None else self.ids_N[ids_B]).tolist()

@@ -210,11 +210,26 @@ def test_a_class_of_which_nothing_can_be_read_is_named(image_folder):
 
 def test_an_image_that_changes_its_size_counts_as_broken(image_folder):
     images = read(image_folder, workers=0).train
-    Image.new("RGB", (8, 9)).save(image_folder / "train/red/000.png")
+    Image.new("RGB", (9, 8)).save(image_folder / "train/red/000.png")
     with pytest.raises(
         ValueError, match=r"red/000.png .*: it is 8 x 9 pixels where 16 x 16 were expected; replace"
     ):
         images.pixels(torch.tensor([40]))
+
+
+@pytest.mark.parametrize(("most_bytes", "asked"), [(2**30, 4), (3 * 10 * 3 * 16 * 16, 3), (0, 2)])
+def test_what_is_asked_for_before_it_is_needed_is_bounded_and_no_process_is_idle(
+    image_folder, monkeypatch, most_bytes, asked
+):
+    monkeypatch.setattr(streamed, "AHEAD_BYTES", most_bytes)
+    images = read(image_folder, workers=2).train
+    taken = []
+    lots = (taken.append(ids_B) or ids_B for ids_B in torch.arange(60).split(10))
+    with closing(images.stream(lots)) as stream:
+        for number in range(6):
+            next(stream)
+            assert len(taken) == min(number + asked, 6)
+        assert next(stream, None) is None
 
 
 # Images that are broken from the start.
