@@ -39,6 +39,14 @@ DEPTHS = Kind(
     error=False,
 )
 
+FEW_BITS = Kind(
+    "16-bit images that use fewer bits",
+    "their values are divided by 257, which leaves few grey levels: scale them to 65,535, or save them with 8 bits",
+    error=False,
+)
+LEAST_HIGHEST = 2**14
+"""What the brightest pixel of all 16-bit images should reach: below it 64 of 256 levels are left, and 16 of 12 bits."""
+
 
 def check_folder(
     root: Path, *, image_size: int | None, progress: Progress, kind: FolderSet | None = None
@@ -97,6 +105,7 @@ class _Images:
         self.sizes: Counter[tuple[int, int]] = Counter()
         self.of_size: dict[tuple[int, int], Path] = {}
         self.deep: list[Path] = []
+        self.highest = 0
         self.grey = True
         self.hashes, self.ids_N = array("Q"), array("q")
 
@@ -124,6 +133,7 @@ class _Images:
         self.grey &= look.grey
         if look.deep:
             self.deep.append(path)
+            self.highest = max(self.highest, look.highest)
 
     def check_sizes(self, image_size: int | None) -> None:
         """One size for all, depths that fit together, and a whole that fits into memory."""
@@ -131,6 +141,9 @@ class _Images:
             return
         if 0 < len(self.deep) < len(self.ids_N):
             self.walk.findings.add_all(DEPTHS, len(self.deep), lambda i: self.walk.name(self.deep[i]))
+        elif self.deep and self.highest < LEAST_HIGHEST:
+            said = f"{self.walk.name(self.deep[0])} (the largest value of all is {self.highest:,} of 65,535)"
+            self.walk.findings.add(FEW_BITS, said, count=len(self.deep))
         usual, _ = self.sizes.most_common(1)[0]
         if image_size is None and len(self.sizes) > 1:
             for size, count in self.sizes.items():
@@ -169,4 +182,4 @@ class _Images:
 
 
 def _shown(size: tuple[int, int]) -> str:
-    return f"{size[1]} x {size[0]}"
+    return f"{size[0]} x {size[1]}"

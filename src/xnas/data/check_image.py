@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from xnas.data.copies import image_hash
-from xnas.data.decode import DEEP, FORMATS, GREY, to_8_bits
+from xnas.data.decode import DEEP, FORMATS, GREY, to_8_bits, turn_upright
 from xnas.data.findings import Kind
 from xnas.data.folder import LEAST_SIZE
 
@@ -63,6 +63,8 @@ class Look:
     """Whether its kind has no colour."""
     deep: bool = False
     """Whether it has 16 bits a pixel."""
+    highest: int = 0
+    """Of the values of one that has."""
     hash: int | None = None
     """Of its pixels as RGB, upright; None if it cannot be read."""
     faults: tuple[tuple[Kind, str], ...] = ()
@@ -70,7 +72,10 @@ class Look:
 
 
 def look_at(path: Path) -> Look:
-    """Never raises: whatever is wrong becomes a fault. DecompressionBombWarning must have been made an error."""
+    """Whatever is wrong becomes a fault; only MemoryError is raised.
+
+    DecompressionBombWarning must have been made an error.
+    """
     try:
         if path.stat().st_size == 0:
             return _fault(EMPTY)
@@ -86,6 +91,8 @@ def look_at(path: Path) -> Look:
         return _fault(LARGE, _pixels(error))
     except PermissionError as error:
         return _fault(UNREADABLE, error.strerror or str(error))
+    except MemoryError:
+        raise  # says nothing of the file
     except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
         return _fault(DAMAGED, str(error))
 
@@ -93,7 +100,7 @@ def look_at(path: Path) -> Look:
 def _look(image: Image.Image) -> Look:
     mode = image.mode
     image.load()
-    upright = ImageOps.exif_transpose(image)
+    upright = turn_upright(image)
     faults: list[tuple[Kind, str]] = []
     if mode not in GREY and mode not in ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "F"):
         faults.append((CONVERTED, mode))
@@ -106,7 +113,7 @@ def _look(image: Image.Image) -> Look:
     except ValueError as error:
         return _fault(VALUES, str(error))
     if min(plain.size) < LEAST_SIZE:
-        faults.append((TINY, f"{plain.width} x {plain.height}"))
+        faults.append((TINY, f"{plain.height} x {plain.width}"))
     if all(low == high for low, high in plain.getextrema()):  # type: ignore[misc]
         faults.append((PLAIN, ""))
     return Look(
@@ -114,6 +121,7 @@ def _look(image: Image.Image) -> Look:
         width=plain.width,
         grey=mode in GREY,
         deep=mode in DEEP,
+        highest=int(np.asarray(upright).max()) if mode in DEEP else 0,
         hash=image_hash(np.asarray(plain)),
         faults=tuple(faults),
     )

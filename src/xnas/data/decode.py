@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,18 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 
 ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings each EXIF orientation upright; 1 is."""
 QUARTER_TURNS = (5, 6, 7, 8)
-"""The EXIF orientations that exchange height and width."""
+"""Those that exchange height and width."""
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 GREY = ("1", "L", "LA", "La", *DEEP)
 
@@ -76,7 +86,7 @@ def read_header(path: str) -> Header:
     with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
         # Asked only where it matters: to find it, a PNG is decoded whole.
-        if width != height and image.getexif().get(ORIENTATION) in QUARTER_TURNS:
+        if width != height and _orientation(image) in QUARTER_TURNS:
             width, height = height, width
         return Header(height=height, width=width, grey=image.mode in GREY, num_bytes=os.stat(path).st_size)
 
@@ -91,14 +101,14 @@ def read_image(path: str, form: Form, *, key: int | None = None) -> NDArray[np.u
             # JPEG leaves out detail that scaling would drop.
             image.draft(None, (2 * form.width, 2 * form.height))
         image.load()
-        upright = to_8_bits(ImageOps.exif_transpose(image), colour=form.colour)
+        upright = to_8_bits(turn_upright(image), colour=form.colour)
     if form.scaled and key is None:
         # At a shorter side of 256 a border of 1/16 leaves 224, of which ImageNet's tests are made.
         size, method = (form.width, form.height), Image.Resampling.BILINEAR
         upright = ImageOps.fit(upright, size, method=method, bleed=form.border)
     elif not form.scaled and upright.size != (form.width, form.height):
         raise ValueError(
-            f"it is {upright.width} x {upright.height} pixels where {form.width} x {form.height} were expected"
+            f"it is {upright.height} x {upright.width} pixels where {form.height} x {form.width} were expected"
         )
     if key is not None:
         upright = resized_crop(upright, key, height=form.height, width=form.width)
@@ -139,6 +149,8 @@ def attempt(read: Callable[[P], T], path: P) -> T | Broken:
         return read(path)
     except UnidentifiedImageError:
         return Broken("it is no image")
+    except MemoryError:
+        raise  # says nothing of the file
     except Exception as error:  # Pillow's readers raise errors of many kinds for damaged files
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         return Broken(" ".join(reason.split()) or type(error).__name__)
@@ -147,6 +159,21 @@ def attempt(read: Callable[[P], T], path: P) -> T | Broken:
 def is_grey(images: NDArray[np.uint8]) -> bool:
     """Whether all channels are the same, of an image CHW or of several BCHW."""
     return bool((images == images[..., :1, :, :]).all())
+
+
+def turn_upright(image: Image.Image) -> Image.Image:
+    """An image turned as its EXIF data say; as it is where there are none, or they cannot be read."""
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ORIENTATION)
+    except (OSError, MemoryError):
+        raise  # of a PNG, which is decoded for it
+    except Exception:  # a malformed block: Pillow raises errors of many kinds, and the pixels are intact
+        return None
 
 
 def to_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:

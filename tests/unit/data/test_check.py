@@ -1,5 +1,6 @@
 """The check goes through a folder to the end, agrees with reading, and names what reading passes over in silence."""
 
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -165,10 +166,10 @@ WARNED = {
     ),
     "files of several pictures": (animated, "x.gif"),
     "images of another size than most": (
-        lambda path: save(path.with_name("x.png"), noise(0, 20, 10, 3)), "x.png (10 x 20, most are 8 x 9)",
+        lambda path: save(path.with_name("x.png"), noise(0, 20, 10, 3)), "x.png (20 x 10, most are 9 x 8)",
     ),
     "images of less than 8 pixels a side": (
-        lambda path: save(path.with_name("x.png"), noise(0, 9, 7, 3)), "x.png (7 x 9)",
+        lambda path: save(path.with_name("x.png"), noise(0, 9, 7, 3)), "x.png (9 x 7)",
     ),
     "images all of one colour": (
         lambda path: save(path.with_name("x.png"), np.full((9, 8, 3), 7, np.uint8)), "x.png",
@@ -224,6 +225,20 @@ def test_16_bits_everywhere_and_opaque_palettes_are_no_faults(tmp_path):
             Image.open(path).quantize(16).save(path)
     for name in ("deep", "palette"):
         assert check_data(str(tmp_path / name)).findings == ()
+
+
+@pytest.mark.parametrize(("bits", "found"), [(10, 48), (12, 48), (14, 48), (15, 0), (16, 0)])
+def test_16_bit_files_of_fewer_bits_are_a_warning_unless_one_of_them_is_bright(tmp_path, bits, found):
+    for name in ("cat", "dog"):
+        for i in range(24):
+            deep = np.random.default_rng(i + 100 * (name == "cat")).integers(
+                0, 2**bits, (9, 8), dtype=np.uint16
+            )
+            save(tmp_path / name / f"{i}.png", deep)
+    report = check_data(str(tmp_path))
+    assert report.warnings == found
+    if found:
+        assert re.search(r"the largest value of all is [0-9,]+ of 65,535", report.findings[0].examples[0])
 
 
 def test_a_class_of_two_images_is_too_small_only_where_the_test_is_taken_out_of_it(tmp_path):

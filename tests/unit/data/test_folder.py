@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from xnas.data import folder
+from xnas.data.check_image import PLAIN, look_at
+from xnas.data.decode import attempt, turn_upright
 from xnas.data.folder import read_folder
 from xnas.data.images import ImageSet
 from xnas.data.streamed import StreamedSet
@@ -177,6 +179,34 @@ def test_the_rotation_in_the_exif_data_is_respected(tmp_path, suffix):
     assert pixels[:, :, 8:].max() < 50
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(turn_upright(image), ImageOps.exif_transpose(image))
+
+
+@pytest.mark.parametrize("content", [b"Exif\0\0garbage!", b"Exif\0\0II*\0"])
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_an_image_whose_exif_data_are_malformed_is_read_as_it_is(tmp_path, content, suffix):
+    write_pets(tmp_path)
+    path = write(tmp_path / f"train/cat/2.{suffix}", exif=content)
+    assert len(read(tmp_path).train) == 5
+    look = look_at(path)
+    assert (look.height, look.width, look.faults[0][0]) == (10, 12, PLAIN)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_file():
+    def read(path: str) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        attempt(read, "a.png")
+
+
 def test_images_are_scaled_and_the_middle_taken(tmp_path):
     write_pets(tmp_path)
     image = Image.new("RGB", (64, 32), RED)
@@ -194,7 +224,7 @@ def test_images_of_several_sizes_are_brought_to_the_middle_one_and_two_are_named
     said: list[str] = []
     assert read(tmp_path, say=said.append).image_shape == (3, 10, 10)
     assert len(said) == 1
-    for part in ("0.png 12 x 10", "dog/0.png 40 x 30", "brought to 10 x 10", "--data.image-size"):
+    for part in ("0.png 10 x 12", "dog/0.png 30 x 40", "brought to 10 x 10", "--data.image-size"):
         assert part in said[0]
 
 
@@ -349,6 +379,18 @@ def test_more_pixels_than_memory_should_hold_stay_in_their_files(tmp_path, monke
         assert part in said[0]
     monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3 * 10 * 12)
     assert isinstance(read(tmp_path, say=pytest.fail).train, ImageSet)
+
+
+def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_it_does_not_show(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(folder, "MOST_BYTES", 2 * 8 * 3 * 10 * 12)
+    write_pets(tmp_path)
+    assert isinstance(read(tmp_path, sharers=2).train, ImageSet)
+    assert isinstance(read(tmp_path, sharers=3).train, StreamedSet)
+    how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "sharers": 3, "say": pytest.fail}
+    assert isinstance(read_folder(tmp_path, resized_crops=True, **how).train, ImageSet)
+    assert isinstance(read_folder(tmp_path, max_broken=1, **how).train, ImageSet)
 
 
 def test_processes_that_read_the_same_images_divide_the_cores_among_them(tmp_path, monkeypatch):
