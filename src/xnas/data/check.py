@@ -18,7 +18,7 @@ from xnas.data.download import Say
 from xnas.data.findings import Progress, Report
 from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.load import NAMES, is_path
+from xnas.data.load import NAMES, expanded, is_path
 from xnas.space.lookup import lookup
 
 MOST_BYTES = 2**30
@@ -41,6 +41,7 @@ def check_data(
 
     Raises ValueError if there is no such data.
     """
+    root = None if root is None else expanded(str(root))
     if source in NAMES or not is_path(source):
         try:
             name = lookup("data set", source, NAMES)
@@ -52,7 +53,7 @@ def check_data(
             size = image_size or kind.image_size
             return check_folder(folder, image_size=size, progress=progress, kind=kind)
         return check_named(name, root=root, download=download, say=say)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         return check_folder(path, image_size=image_size, progress=progress)
     if path.is_file() and is_archive(path):

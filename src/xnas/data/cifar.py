@@ -112,7 +112,7 @@ def read_cifar(kind: Cifar, root: Path | None, *, download: bool, say: Say) -> D
 
 
 def find_cifar(kind: Cifar, root: Path | None) -> Path | None:
-    """The folder that holds all files of the set, where `read_cifar` looks for it."""
+    """The folder that holds all files of the set, where `read_cifar` looks for it; None if it is not there."""
     return next(
         (place for place in _places(kind, root) if all(os.path.isfile(place / name) for name in kind.files)),
         None,

@@ -60,8 +60,14 @@ def unpack(archive: Path, folder: Path, *, members: Collection[str]) -> None:
 def unpack_whole(archive: Path, folder: Path, *, top: str) -> None:
     """Write all that a tar archive holds in its folder `top` to `folder`/`top`, whole or not at all.
 
-    Raises ValueError if the archive cannot be read, has no such folder, or holds something that would lead out of it.
+    Raises ValueError if the archive cannot be read, has no such folder, or holds something that would lead out of it,
+    or where that folder is there and not empty.
     """
+    if any((folder / top).glob("*")):
+        raise ValueError(
+            f"cannot unpack {archive}: the folder {folder / top} is there already, but is not the whole set; remove it "
+            "and run again"
+        )
     staged = folder / f".{top}.part"
     try:
         shutil.rmtree(staged, ignore_errors=True)

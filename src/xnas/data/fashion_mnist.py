@@ -61,7 +61,7 @@ def read_fashion_mnist(root: Path | None, *, download: bool, say: Say) -> DataSe
 
 
 def find_fashion_mnist(root: Path | None) -> Path | None:
-    """The folder that holds all files of the set, where `read_fashion_mnist` looks for it."""
+    """The folder that holds all files of the set, where `read_fashion_mnist` looks for it; None if it is not there."""
     return next((place for place in _places(root) if all(_find(place, name) for name in FILES)), None)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from xnas.data.broken import BrokenImage, BrokenImages
 from xnas.data.decode import Broken, Form, Header, each, is_grey, read_header, read_image
 from xnas.data.download import Say
-from xnas.data.images import DataSet, Images, ImageSet, check_every_class
+from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.listing import Listing, list_sets
 from xnas.data.streamed import LARGE, ImageFiles, StreamedSet, shows_colour
 from xnas.data.workers import Workers, available_cores
@@ -126,9 +126,22 @@ def _read_headers(
         listing.part([i for i, header in enumerate(headers) if isinstance(header, Header)])
         for listing, headers in zip(listings, found, strict=True)
     )
-    for listing in kept:
-        check_every_class(listing.labels_N, listing.classes)
+    for whole, listing, part in zip(listings, kept, PARTS, strict=True):
+        _check_every_class(whole, listing, broken, part)
     return kept, tuple([header for header in headers if isinstance(header, Header)] for headers in found)
+
+
+def _check_every_class(whole: Listing, intact: Listing, broken: BrokenImages, part: str) -> None:
+    """Raises ValueError, naming it, if all images of a class are broken."""
+    counts, left = (
+        torch.bincount(listing.labels_N, minlength=len(whole.classes)).tolist() for listing in (whole, intact)
+    )
+    for name, count, rest in zip(whole.classes, counts, left, strict=True):
+        if count and not rest:
+            raise ValueError(
+                f"none of the {count:,} images of the class {name!r} in the {part} set of {broken.root} can be read; "
+                "replace them, or leave the class out"
+            )
 
 
 def _broken_image(listing: Listing, i: int, broken: Broken, part: str) -> BrokenImage:
@@ -154,9 +167,10 @@ def _load(
     )
     channels = forms[0].channels if any(colour for _, colour, _ in read) else 1
     sets: list[Images] = []
-    for whole, those, (pixels_NCHW, _, found) in zip(listings, headers, read, strict=True):
+    for whole, those, (pixels_NCHW, _, found), part in zip(listings, headers, read, PARTS, strict=True):
         intact = [i for i in range(len(whole.paths)) if i not in found]
         listing = whole.part(intact)
+        _check_every_class(whole, listing, broken, part)
         sets.append(
             ImageSet(
                 images_NCHW=pixels_NCHW[:, :channels].contiguous(),

@@ -111,7 +111,7 @@ def read_folder_set(
 
 
 def _places(name: str, root: Path | None) -> tuple[Path, ...]:
-    home = Path("data") if root is None else root.expanduser()
+    home = Path("data") if root is None else root
     return (*(home / place for place in FOLDER_SETS[name].places), home)
 
 
@@ -137,7 +137,7 @@ def _imagenet(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]
 def _tiny_imagenet(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
     del fold
     home, source = root.resolve(), root / "val" / "val_annotations.txt"
-    if not source.is_file():  # put into folders by its owner
+    if not (root / "val" / "images").is_dir():  # put into folders by its owner, who may have kept the list
         return list_classes(root / "train", home, say, inner="images"), list_classes(root / "val", home, say)
     pairs = [(row[0], row[1]) for line in _lines(source) if len(row := line.split("\t")) >= 2]
     test = _listed(pairs, _flat(root / "val" / "images", home), source=source)
@@ -166,7 +166,7 @@ def _imagenette(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listin
 
 def _freiburg(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
     fold = 0 if fold is None else fold
-    if fold >= FOLDS:
+    if not 0 <= fold < FOLDS:
         raise ValueError(f"data.fold must be from 0 to {FOLDS - 1} for freiburg; got {fold}")
     whole = list_classes(root / "images", root.resolve(), say)
     files = {"/".join(Path(path).parts[-2:]): path for path in whole.paths}
@@ -252,7 +252,7 @@ FOLDER_SETS = {
     "freiburg": FolderSet(
         places=("freiburg_groceries_dataset",),
         holds=("images", "splits"),
-        source="https://github.com/PhilJd/freiburg_groceries_dataset",
+        source="https://github.com/PhilJd/freiburg_groceries_dataset (its src/download_dataset.py brings the images)",
         lists=_freiburg,
     ),
 }

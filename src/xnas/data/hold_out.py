@@ -9,7 +9,7 @@ def hold_out(data: DataSet, *, share: float, seed: int) -> DataSet:
 
     The test images are in neither part. Raises ValueError for a share outside (0, 1), or a class of one image.
     """
-    aside_N, rest_N = split(data.train.labels_N, fraction=share, seed=seed)
+    aside_N, rest_N = split(data.train.labels_N, fraction=share, seed=seed, classes=data.train.classes)
     return DataSet(
         name=f"{data.name}, {share:.3g} of its training images held out",
         train=data.train.subset(rest_N),

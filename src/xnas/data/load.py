@@ -58,11 +58,12 @@ def load_data(
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
     """
     folder = source not in NAMES and is_path(source)
+    root = None if root is None else expanded(str(root))
     if fold is not None and source != FOLDED:
         raise ValueError(f"data.fold is for {FOLDED}, which has official folds; leave it out for {source}")
     if folder:
         return read_folder(
-            _expanded(source),
+            expanded(source),
             image_size=image_size,
             test_fraction=test_fraction,
             seed=seed,
@@ -95,16 +96,17 @@ def load_data(
 
 def is_path(source: str) -> bool:
     """Whether a path is meant rather than a name: it is there, or is written with a slash."""
-    path = _expanded(source)
+    path = expanded(source)
     return bool(source) and (os.path.exists(path) or source != path.name)
 
 
-def _expanded(source: str) -> Path:
+def expanded(folder: str) -> Path:
+    """The path of a folder that may begin with ~. Raises ValueError for the home of a user who is not there."""
     try:
-        return Path(source).expanduser()
+        return Path(folder).expanduser()
     except RuntimeError as error:
         raise ValueError(
-            f"cannot find the folder of images {source}: {error}; give its path in full"
+            f"cannot find the folder of images {folder}: {error}; give its path in full"
         ) from error
 
 

@@ -1,5 +1,7 @@
 """Randomness by address: what is drawn depends on where it is used, never on what was drawn before."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,11 +30,13 @@ def epoch_order(n: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(n, generator=_generator(ORDER, seed, epoch))
 
 
-def split(labels_N: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def split(
+    labels_N: Tensor, *, fraction: float, seed: int, classes: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
     """Two parts of a set, the first with `fraction` of each class: sorted indices, int64, together all of 0..N-1.
 
     What rounding takes from one class it gives to the next. Every class is in both parts: raises ValueError for a
-    class of one image, and for a fraction outside (0, 1).
+    class of one image, by its name if `classes` are given, and for a fraction outside (0, 1).
     """
     if not 0 < fraction < 1:
         raise ValueError(f"the fraction of a split must lie in (0, 1); got {fraction}")
@@ -43,8 +47,9 @@ def split(labels_N: Tensor, *, fraction: float, seed: int) -> tuple[Tensor, Tens
     for label in torch.bincount(labels_N).nonzero().flatten().tolist():
         ids_M = (labels_N == label).nonzero().flatten().cpu()
         if len(ids_M) < 2:
+            name = repr(classes[label]) if classes else label
             raise ValueError(
-                f"class {label} has only {len(ids_M)} image, so it would be missing from a part of the split; "
+                f"class {name} has only {len(ids_M)} image, so it would be missing from a part of the split; "
                 "add images to it or leave it out"
             )
         wanted = len(ids_M) * fraction + owed

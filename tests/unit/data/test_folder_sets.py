@@ -156,7 +156,8 @@ def test_the_check_of_a_set_with_lists_names_all_broken_images(tmp_path, name):
     assert (found.title, sorted(found.examples)) == ("empty files", broken)
 
 
-def test_tiny_imagenet_whose_val_was_put_into_folders_is_read_too(tmp_path):
+@pytest.mark.parametrize("keep", [True, False])
+def test_tiny_imagenet_whose_val_was_put_into_folders_is_read_too(tmp_path, keep):
     write_tiny_imagenet(tmp_path)
     for i in range(6):
         (tmp_path / "val" / WNIDS[i % 3]).mkdir(exist_ok=True)
@@ -164,7 +165,8 @@ def test_tiny_imagenet_whose_val_was_put_into_folders_is_read_too(tmp_path):
             tmp_path / "val" / WNIDS[i % 3] / f"val_{i}.JPEG"
         )
     (tmp_path / "val" / "images").rmdir()
-    (tmp_path / "val" / "val_annotations.txt").unlink()
+    if not keep:
+        (tmp_path / "val" / "val_annotations.txt").unlink()
     assert load("tiny-imagenet", tmp_path).test.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
 
 
@@ -234,6 +236,7 @@ def test_freiburg_has_five_folds(tmp_path, under):
     ("name", "fold", "message"),
     [
         ("freiburg", 5, r"data.fold must be from 0 to 4 for freiburg; got 5"),
+        ("freiburg", -1, r"data.fold must be from 0 to 4 for freiburg; got -1"),
         ("cifar10", 0, r"data.fold is for freiburg, which has official folds; leave it out for cifar10"),
         ("some/folder", 1, r"data.fold is for freiburg"),
     ],
@@ -308,6 +311,20 @@ def test_imagenette_is_downloaded_unpacked_and_not_downloaded_again(tmp_path, mo
     archive.unlink()
     assert len(load("imagenette", root, download=True).train) == 6
     assert [path.name for path in root.iterdir()] == ["imagenette2-160"]
+
+
+def test_a_folder_that_is_in_the_way_of_a_download_is_to_be_removed(tmp_path):
+    archive = tmp_path / "a.tgz"
+    (tmp_path / "top" / "train").mkdir(parents=True)
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "top", arcname="top")
+    with pytest.raises(
+        ValueError, match=r"the folder .*/top is there already, but .*; remove it and run again"
+    ):
+        folder_sets.unpack_whole(archive, tmp_path, top="top")
+    (tmp_path / "top" / "train").rmdir()
+    folder_sets.unpack_whole(archive, tmp_path, top="top")
+    assert (tmp_path / "top" / "train").is_dir()
 
 
 def test_an_archive_that_leads_out_of_its_folder_writes_nothing(tmp_path):

@@ -1,8 +1,13 @@
 """Data sets by name or path."""
 
+import inspect
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
+from xnas.data import fashion_mnist
+from xnas.data.check import check_data
 from xnas.data.load import NAMES, load_data
 from xnas.engine.config import DataConfig
 
@@ -52,8 +57,24 @@ def test_a_folder_is_read_by_its_plain_name(tmp_path, monkeypatch):
     assert (data.name, len(data.train), len(data.test)) == ("pets", 2, 2)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_name_is_explained_in_the_settings(name):
-    import inspect
+@pytest.mark.parametrize("name", ["cifar10", "fashion-mnist", "svhn", "freiburg"])
+def test_the_root_of_a_named_set_may_begin_with_the_home_folder(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(fashion_mnist, "DEBIAN", tmp_path / "debian")
+    for use in (load_data, check_data):
+        with pytest.raises(ValueError, match=rf"{name}: there is no .* in {tmp_path}/sets"):
+            use(name, root=Path("~/sets"))
 
-    assert name in inspect.getsource(DataConfig)
+
+def test_the_home_of_nobody_is_answered_in_one_line():
+    with pytest.raises(
+        ValueError, match=r"cannot find the folder of images ~nobody-of-that-name/sets: .*in full"
+    ):
+        load_data("cifar10", root=Path("~nobody-of-that-name/sets"))
+
+
+def test_the_settings_explain_every_name_and_no_other():
+    source = inspect.getsource(DataConfig)
+    explained = source[source.index("    source:") : source.index("    root:")].split('"""')[1]
+    listed = explained[explained.index("(") + 1 : explained.index(")")].replace(" is shipped;", ",")
+    assert [name.strip() for name in listed.split(",")] == list(NAMES)

@@ -104,6 +104,8 @@ def test_a_fraction_outside_0_and_1_is_an_error(fraction):
 def test_a_class_of_one_image_cannot_be_split():
     with pytest.raises(ValueError, match=r"class 1 has only 1 image.*missing from a part.*add images"):
         split(torch.tensor([0, 0, 1]), fraction=0.5, seed=0)
+    with pytest.raises(ValueError, match=r"class 'dog' has only 1 image"):
+        split(torch.tensor([0, 0, 1]), fraction=0.5, seed=0, classes=("cat", "dog"))
 
 
 def test_an_empty_set_cannot_be_split():

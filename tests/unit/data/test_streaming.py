@@ -284,8 +284,20 @@ def test_an_error_names_the_first_of_many_broken_images(image_folder):
 
 
 @pytest.mark.parametrize("workers", [None, 0])
-def test_a_class_that_is_left_without_images_is_the_usual_error(image_folder, workers):
+def test_a_class_of_which_all_images_are_broken_is_named_with_its_folder(image_folder, workers):
     for path in (image_folder / "test/green").iterdir():
         path.write_text("hello")
-    with pytest.raises(ValueError, match=r"the class 'green' has 0 images; add some, or leave the class out"):
+    with pytest.raises(
+        ValueError,
+        match=rf"none of the 4 images of the class 'green' in the test set of {image_folder} can be read",
+    ):
         read(image_folder, workers=workers, max_broken=100)
+
+
+def test_in_memory_a_class_of_truncated_images_alone_is_named_with_its_folder(image_folder):
+    for path in (image_folder / "test/green").iterdir():
+        truncate(path)
+    with pytest.raises(
+        ValueError, match=r"none of the 4 images of the class 'green' in the test set of .*replace"
+    ):
+        read(image_folder, max_broken=100)
