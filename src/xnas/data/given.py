@@ -5,7 +5,7 @@ rounded to the nearest of 256 levels: what networks here are fed with.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 from xnas.data.folder import LEAST_SIZE
 from xnas.space.shown import shown, visible
 
-Layout = Literal["auto", "NHWC", "NCHW"]
 LAYOUTS = ("auto", "NHWC", "NCHW")
 LONGEST_NAME = 255
 """Characters of a class's name: what a run folder's files take."""
@@ -24,16 +23,13 @@ CHANNELS = (1, 3)
 
 
 def images_given(images: Any, *, layout: str = "auto") -> Tensor:
-    """Images as uint8 of shape (N, C, H, W).
+    """Images as uint8 of shape (N, C, H, W), of one array or of a list of arrays, one an image.
 
     (N, H, W) are grey. Of four axes, "auto" takes the last for channels if it has 1 or 3 and the second has not, and
     the second the other way round. Raises ValueError, in one line, for another shape, for one that can be read in both
-    ways or in neither, for values out of range, and for images smaller than 8 x 8.
+    ways or in neither, for images of several shapes, for values out of range, and for images smaller than 8 x 8.
     """
-    if isinstance(images, Tensor):
-        images = images.detach().cpu()
-        images = (images.float() if images.is_floating_point() else images).numpy()  # numpy has no bfloat16
-    pixels = np.asarray(images)
+    pixels = _stacked(images) if isinstance(images, list | tuple) and images else _array(images)
     shape = pixels.shape
     if pixels.ndim not in (3, 4) or 0 in shape:
         raise ValueError(f"images must have the shape (N, H, W), (N, H, W, C) or (N, C, H, W); got {shape}")
@@ -46,10 +42,37 @@ def images_given(images: Any, *, layout: str = "auto") -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(_bytes(pixels)))
 
 
+def _stacked(images: Sequence[Any]) -> NDArray[Any]:
+    arrays = [_array(image) for image in images]
+    other = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
+    if other is not None:
+        raise ValueError(
+            f"images must all have the same shape; image 0 has {arrays[0].shape}, image {other} has "
+            f"{arrays[other].shape}; scale or crop them to one size"
+        )
+    return np.stack(arrays)
+
+
+def _array(images: Any) -> NDArray[Any]:
+    if isinstance(images, Tensor):
+        images = images.detach().cpu()  # numpy takes none of another device, and has no bfloat16
+        images = (images.float() if images.is_floating_point() else images).numpy()
+    try:
+        return np.asarray(images)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"cannot make an array of the images: {' '.join(str(error).split())}") from error
+
+
 def _order(shape: tuple[int, ...], layout: str) -> str:
     if layout != "auto":
         return layout
     first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if not (first or last) and 4 in (shape[1], shape[3]):
+        colours = "[..., :3]" if shape[3] == 4 else "[:, :3]"
+        raise ValueError(
+            f"images of shape {shape} seem to have 4 channels, the last of them transparency; leave it out, as in "
+            f'images{colours}, or say where channels are: layout="NHWC" or layout="NCHW"'
+        )
     if first == last:
         kind = "both the second and the last axis" if first else "neither the second nor the last axis"
         raise ValueError(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from xnas.data.given import images_given, labels_given
 
@@ -20,6 +21,11 @@ PIXELS_NCHW = np.random.default_rng(0).integers(0, 256, (5, 3, 9, 10), dtype=np.
         torch.from_numpy(PIXELS_NCHW).permute(0, 2, 3, 1),
         PIXELS_NCHW / 255,
         torch.from_numpy(PIXELS_NCHW).float() / 255,
+        list(PIXELS_NCHW),
+        tuple(np.moveaxis(PIXELS_NCHW, 1, 3)),
+        [torch.from_numpy(image) for image in PIXELS_NCHW],
+        [torch.from_numpy(image / 255).requires_grad_() for image in PIXELS_NCHW],
+        [Image.fromarray(image) for image in np.moveaxis(PIXELS_NCHW, 1, 3)],
     ],
 )
 def test_every_layout_and_kind_gives_the_same_bytes(images: Any) -> None:
@@ -52,6 +58,14 @@ def test_a_layout_that_is_said_is_not_guessed() -> None:
         (np.zeros((4, 8, 8), np.int64), r"must be uint8, or floating-point in \[0, 1\]; got int64"),
         (np.full((4, 8, 8), 16.0), "got 16 to 16; divide by the largest possible value"),
         (np.full((4, 8, 8), np.nan), "got nan to nan"),
+        (
+            [np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9, 3), np.uint8), np.zeros((8, 10, 3), np.uint8)],
+            r"image 0 has \(8, 9, 3\), image 2 has \(8, 10, 3\); scale or crop them to one size",
+        ),
+        ([[[0, 1], [2]]], "cannot make an array of the images: .*inhomogeneous"),
+        ([], r"got \(0,\)"),
+        (np.zeros((4, 9, 10, 4), np.uint8), r"4 channels, .* leave it out, as in images\[..., :3\], or say"),
+        (np.zeros((4, 4, 9, 10), np.uint8), r"4 channels, .* leave it out, as in images\[:, :3\], or say"),
     ],
 )
 def test_unfit_images_are_refused_in_one_line(images: Any, said: str) -> None:
@@ -95,3 +109,13 @@ def test_unfit_labels_are_refused_in_one_line(labels: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         labels_given(labels, count=4)
     assert "\n" not in str(error.value)
+
+
+def test_a_tensor_in_a_list_is_brought_from_its_device_as_one_alone_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brought = []
+    cpu = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: brought.append(tensor) or cpu(tensor))
+    images_given([torch.zeros(8, 8), torch.zeros(8, 8)])
+    assert len(brought) == 2
