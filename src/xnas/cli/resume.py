@@ -27,6 +27,8 @@ class Arguments(OnCluster):
     bit for bit."""
     root: Path | None = None
     """Where the files of a named data set are, if they have moved."""
+    data: str | None = None
+    """Where the folder of images is, if it has moved, or as seen from here. They must be the same images."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,11 +45,17 @@ def main(argv: Sequence[str]) -> int:
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
     from xnas.cli import bench, compare, experiment, retrain, run, search, sweep
-    from xnas.cli.session import Request
+    from xnas.cli.session import Request, moved
     from xnas.engine.place import Place
     from xnas.engine.run_folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
 
     folder = RunFolder(arguments.run)
+    if arguments.data is not None:
+        if folder.job().verb in (COMPARE, BENCH, EXPERIMENT, SWEEP):
+            raise ValueError(
+                f"--data is for a single run, and {arguments.run} holds many; put a link to the images where they were"
+            )
+        config = moved(folder, config, source=arguments.data)
     request = Request(
         job=folder.job(),
         config=config,

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
 from xnas.data.check import glance
 from xnas.data.images import DataSet
+from xnas.data.load import NAMES
 from xnas.engine.config import CONFIG, Config, DataConfig
 from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.lock import locked
 from xnas.engine.open_images import open_images
 from xnas.engine.place import Place
 from xnas.engine.plans import settled
-from xnas.engine.run_folder import Job, RunFolder
+from xnas.engine.run_folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.engine.runtime import (
     busy_cores,
     environment,
@@ -30,6 +32,7 @@ from xnas.engine.runtime import (
 )
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost
 from xnas.engine.team import team
+from xnas.report.fields import Fields
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
 from xnas.space.shown import shown
@@ -183,6 +186,33 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name, old, new in pairs
         if old is not None and old != new
     ]
+
+
+def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
+    """The settings of a run whose folder of images is now at `source`; the run and its controls say so from now on.
+
+    Raises ValueError, before anything is written, if other images than the run's are there, or it is of a named set.
+    """
+    if {source, config.data.source} & {*NAMES}:
+        raise ValueError(
+            "--data is for a run on a folder of images; say with --root where a named data set is"
+        )
+    config = replace(config, data=replace(config.data, source=source))
+    fingerprint = open_images(config.data, seed=config.seed, say=lambda line: None).fingerprint()
+    with locked(folder.path):
+        controls = sorted(path.name for path in folder.path.glob("controls/*"))
+        parts = [folder, *(folder.child("controls", name) for name in controls)]
+        for part, phase in product(parts, (SEARCH, RETRAIN)):
+            if (found := part.checkpoints(phase).newest(say=open_display().say)) is not None:
+                facts = Fields.of(found[1].values, where=str(found[0])).inner("facts")
+                if facts.text("the images") != fingerprint:
+                    raise ValueError(
+                        f"{source} has other images than {found[0]} was begun with; give the same"
+                    )
+        for part in parts:
+            if part.has(CONFIG):
+                part.describe(replace(part.config(), data=config.data), part.environment())
+    return config
 
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:

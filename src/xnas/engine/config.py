@@ -4,6 +4,7 @@ This file imports nothing heavy, so that help and mistakes are answered at once.
 """
 
 import dataclasses
+import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from importlib import resources
@@ -403,13 +404,25 @@ def differences(before: Config, now: Config, *, sections: Collection[str]) -> li
     free = {*FREE, *(name for name in BY_SIZE if {old.get(name), new.get(name)} & {*OPEN_STEMS})}
     if "resized" in (before.data.crop, now.data.crop) and None in (before.data.workers, now.data.workers):
         free.remove("data.workers")
+    if _is_one_folder(before.data.source, now.data.source):
+        free.add("data.source")
     return [
         f"{name} was {old.get(name, 'unset')}, is {new.get(name, 'unset')}"
         for name in sorted({*old, *new})
-        if name.partition(".")[0] in sections
-        and name not in free
-        and old.get(name) != new.get(name)
+        if name.partition(".")[0] in sections and name not in free and old.get(name) != new.get(name)
     ]
+
+
+def _is_one_folder(source: str, other: str) -> bool:
+    """Whether both lead to the same folder of images, as pets and ./pets do; the name of a data set leads to none."""
+    try:
+        if source == other or not os.path.samefile(os.path.expanduser(source), os.path.expanduser(other)):
+            return False
+    except (OSError, ValueError):
+        return False
+    from xnas.data.load import NAMES  # which imports torch
+
+    return not {source, other} & {*NAMES}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any
@@ -52,6 +52,8 @@ class Origin:
     def check(self, values: Fields) -> None:
         """Raises ValueError, naming every difference, if a checkpoint has another origin."""
         before = parse_config(values.text("config"), where=f"{values.where}: config")
+        # A folder of images may have moved since; whether they are the same is among the facts.
+        before = replace(before, data=replace(before.data, source=self.config.data.source))
         changed = differences(before, self.config, sections=self.sections)
         facts = values.inner("facts")
         changed += [f"{name} changed" for name, value in self.facts.items() if facts.text(name) != value]

@@ -120,7 +120,7 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
         (transfer_verb.Arguments, [*SETTINGS, *PLACE, "run"]),
-        (resume_verb.Arguments, [*CLUSTER, "device", "root", "run", "save-memory", "threads"]),
+        (resume_verb.Arguments, [*CLUSTER, "data", "device", "root", "run", "save-memory", "threads"]),
         (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "optimizers", "seeds"]),
         (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "optimizers", "seeds", "table"]),
         (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),

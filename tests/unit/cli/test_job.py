@@ -297,6 +297,44 @@ def test_a_run_may_go_on_with_less_memory_and_keeps_to_it(words: list[str], tmp_
     assert (run / "metrics.jsonl").read_bytes().startswith(before)
 
 
+def test_a_run_goes_on_with_its_images_from_elsewhere_and_keeps_to_it(
+    words: list[str],
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, elsewhere = tmp_path / "runs" / "mine", tmp_path / "elsewhere"
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", *words, "--data", "images", "--controls", "1"]) == 0
+    weights = (run / "checkpoints" / "network.safetensors").read_bytes()
+    metrics = (run / "metrics.jsonl").read_bytes()
+    assert main(["run", *words, "--data", "./images", "--controls", "1"]) == 0  # the same folder
+    for part in (run, run / "controls" / "random-1"):
+        (part / "result.json").unlink()
+    image_folder.rename(elsewhere)
+    monkeypatch.chdir(tmp_path / "runs")
+    capsys.readouterr()
+    assert main(["resume", "mine", "--data", "../elsewhere"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("going on from") == 2
+    assert (run / "checkpoints" / "network.safetensors").read_bytes() == weights
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    for part in (run, run / "controls" / "random-1"):
+        assert 'source = "../elsewhere"' in (part / "config.toml").read_text()
+    assert main(["evaluate", "mine"]) == 0
+
+    before = (run / "config.toml").read_bytes()
+    (elsewhere / "train" / "red" / "000.png").rename(elsewhere / "train" / "red" / "new.png")
+    for place, reason in (
+        ("../elsewhere", "../elsewhere has other images than mine/checkpoints/search-"),
+        ("cifar10", "--data is for a run on a folder of images; say with --root where a named data set is"),
+    ):
+        assert main(["resume", "mine", "--data", place]) == 2
+        assert reason in capsys.readouterr().err
+    assert (run / "config.toml").read_bytes() == before
+
+
 def test_images_that_have_changed_are_noticed(
     words: list[str], image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

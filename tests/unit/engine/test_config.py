@@ -152,6 +152,22 @@ def test_images_in_memory_and_in_files_are_other_images_where_crops_are_resized(
     assert differences(begun, later, sections=SEARCH_SECTIONS) == said
 
 
+def test_paths_to_one_folder_are_the_same_source_and_the_name_of_a_data_set_is_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("pets", "dogs", "cifar10"):
+        (tmp_path / name).mkdir()
+
+    def said(source: str, other: str) -> list[str]:
+        begun, later = (Config(data=DataConfig(source=path)) for path in (source, other))
+        return differences(begun, later, sections=SEARCH_SECTIONS)
+
+    assert said("pets", "./pets") == said(str(tmp_path / "pets"), "pets") == []
+    for source, other in (("pets", "dogs"), ("pets", "gone"), ("cifar10", "./cifar10")):
+        assert said(source, other) == [f"data.source was {source}, is {other}"]
+
+
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot read the settings .*none.toml: No such file"):
         read_config(tmp_path / "none.toml")
