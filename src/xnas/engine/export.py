@@ -134,7 +134,7 @@ def export(
     check_packages(form)
     if images_NCHW.shape[1] != trained.image_channels:
         raise ValueError(
-            f"the network takes images of {trained.image_channels} channels, but those to compare on have "
+            f"the network takes images of C = {trained.image_channels}, but those to compare on have C = "
             f"{images_NCHW.shape[1]}; give others with --images"
         )
     network = copy.deepcopy(trained.network).to("cpu").eval()

@@ -200,7 +200,7 @@ def test_outputs_that_are_no_numbers_are_no_outputs() -> None:
 def test_images_of_other_channels_are_refused_in_one_line(tmp_path: Path) -> None:
     trained = trained_network(FIRST)
     grey = pixels(FIRST, 2)[:, :1]
-    with pytest.raises(ValueError, match="takes images of 3 channels, but those to compare on have 1"):
+    with pytest.raises(ValueError, match="takes images of C = 3, but those to compare on have C = 1"):
         export(trained, about_of(trained), grey, form="safetensors", path=tmp_path / "n", name="n")
     assert list(tmp_path.iterdir()) == []
 
