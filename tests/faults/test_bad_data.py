@@ -151,7 +151,7 @@ FOLDERS = {
     ),
     "sizes that differ": Bad(
         lambda root: save(root / "train/red/large.png", Image.fromarray(noise(0, 20, 24, 3))),
-        "images of another size than most: 1", "train/red/large.png (24 x 20, most are 16 x 16)",
+        "images of another size than most: 1", "train/red/large.png (20 x 24, most are 16 x 16)",
         "images differ in size", refused=False,
     ),
     "files that are not read": Bad(
