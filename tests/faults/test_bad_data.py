@@ -157,7 +157,7 @@ FOLDERS = {
     "files that are not read": Bad(
         lambda root: (root / "train/red/list.csv").write_text("a,b"),
         "files that are not read as images, passed over: 1", "train/red/list.csv",
-        "passed over 1 entries", refused=False,
+        "passed over 1 entry", refused=False,
     ),
 }  # fmt: skip
 
