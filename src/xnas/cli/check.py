@@ -37,6 +37,8 @@ class Arguments:
     """Side in pixels to which a run would bring the images of the folder; by default their own or a middle size."""
     download: Annotated[bool, tyro.conf.arg(aliases=("--data.download",))] = False
     """Fetch a named data set whose files are missing."""
+    fold: Annotated[int | None, tyro.conf.arg(aliases=("--data.fold",))] = None
+    """Which of freiburg's five official folds, 0 to 4; by default the first."""
     json: bool = False
     """Print the findings as JSON, and nothing else."""
 
@@ -63,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
             root=arguments.root,
             image_size=arguments.image_size,
             download=arguments.download,
+            fold=arguments.fold,
             say=display.say,
             progress=progress,
         )

@@ -234,4 +234,6 @@ def check_command(config: DataConfig) -> str:
     words = ["xnas", "check", config.source]
     if config.root is not None:
         words += ["--root", str(config.root)]
+    if config.fold is not None:
+        words += ["--fold", str(config.fold)]
     return shlex.join(words)

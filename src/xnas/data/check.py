@@ -18,7 +18,7 @@ from xnas.data.download import Say
 from xnas.data.findings import Progress, Report
 from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.load import NAMES, expanded, is_path
+from xnas.data.load import NAMES, check_fold, expanded, is_path
 from xnas.space.lookup import lookup
 
 MOST_BYTES = 2**30
@@ -31,17 +31,19 @@ def check_data(
     root: Path | None = None,
     image_size: int | None = None,
     download: bool = False,
+    fold: int | None = None,
     say: Say = print,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """All that is wrong with the data set of a name, a folder of images, or an archive of one.
 
-    root, image_size, download: as in `load_data`; an image size is only looked at for a folder. say: takes lines that
-    the user should see. progress: takes how many images of a folder have been looked at, and of how many.
+    root, image_size, download, fold: as in `load_data`; an image size is only looked at for a folder. say: takes lines
+    that the user should see. progress: takes how many images of a folder have been looked at, and of how many.
 
     Raises ValueError if there is no such data.
     """
     root = None if root is None else expanded(str(root))
+    check_fold(source, fold)
     if source in NAMES or not is_path(source):
         try:
             name = lookup("data set", source, NAMES)
@@ -51,7 +53,7 @@ def check_data(
         if folder is not None:
             kind = FOLDER_SETS[name]
             size = image_size or kind.image_size
-            return check_folder(folder, image_size=size, progress=progress, kind=kind)
+            return check_folder(folder, image_size=size, progress=progress, kind=kind, fold=fold)
         return check_named(name, root=root, download=download, say=say)
     path = expanded(source)
     if path.is_dir():

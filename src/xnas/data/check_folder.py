@@ -49,7 +49,12 @@ LEAST_HIGHEST = 2**14
 
 
 def check_folder(
-    root: Path, *, image_size: int | None, progress: Progress, kind: FolderSet | None = None
+    root: Path,
+    *,
+    image_size: int | None,
+    progress: Progress,
+    kind: FolderSet | None = None,
+    fold: int | None = None,
 ) -> Report:
     """Everything that is wrong with a folder of images, which may be that of a set known by name.
 
@@ -57,7 +62,7 @@ def check_folder(
     """
     findings = Findings()
     walk = Walk(root, findings)
-    train, test = walk.parts() if kind is None else _parts_of_set(walk, kind)
+    train, test = walk.parts() if kind is None else _parts_of_set(walk, kind, fold)
     parts = [train] if test is None else [train, test]
     check_counts({name: train.count(name) for name in train.classes}, findings, split=test is None)
     images = _Images(walk, parts)
@@ -77,11 +82,11 @@ def check_folder(
     )
 
 
-def _parts_of_set(walk: Walk, kind: FolderSet) -> tuple[Part, Part]:
+def _parts_of_set(walk: Walk, kind: FolderSet, fold: int | None) -> tuple[Part, Part]:
     """What a run reads of a set that is known by name, for training and for the test."""
     if kind.class_folders is not None and holds_folders(walk.root / kind.class_folders[1]):
         return walk.parts_called(*kind.class_folders)
-    listings = kind.lists(walk.root, None, lambda line: walk.findings.add(OTHER_FILES, line))
+    listings = kind.lists(walk.root, fold, lambda line: walk.findings.add(OTHER_FILES, line))
     check_same_classes(listings[0].classes, listings[1].classes, where=str(walk.root))
     parts = [Part(walk.root, {name: [] for name in listing.classes}) for listing in listings]
     for part, listing in zip(parts, listings, strict=True):

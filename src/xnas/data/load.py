@@ -59,8 +59,7 @@ def load_data(
     """
     folder = source not in NAMES and is_path(source)
     root = None if root is None else expanded(str(root))
-    if fold is not None and source != FOLDED:
-        raise ValueError(f"data.fold is for {FOLDED}, which has official folds; leave it out for {source}")
+    check_fold(source, fold)
     if folder:
         return read_folder(
             expanded(source),
@@ -98,6 +97,12 @@ def is_path(source: str) -> bool:
     """Whether a path is meant rather than a name: it is there, or is written with a slash."""
     path = expanded(source)
     return bool(source) and (os.path.exists(path) or source != path.name)
+
+
+def check_fold(source: str, fold: int | None) -> None:
+    """Raises ValueError for a fold of a set that has none."""
+    if fold is not None and source != FOLDED:
+        raise ValueError(f"data.fold is for {FOLDED}, which has official folds; leave it out for {source}")
 
 
 def expanded(folder: str) -> Path:

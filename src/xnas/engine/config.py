@@ -84,7 +84,8 @@ class DataConfig:
     """Fetch a named data set whose files are missing."""
     workers: int | None = None
     """Processes that read the images of a folder while training, 0 to read them in the training itself; by default a
-    folder is held in memory, and one beyond 8 GiB is read by a process for each core."""
+    folder is held in memory, and one beyond 8 GiB (on a machine, not for each of its processes) is read by one for each
+    core."""
     max_broken: int = 0
     """Broken images of a folder that may be left out or replaced by others of their class; each is named."""
     fold: int | None = None

@@ -55,7 +55,10 @@ class Halves:
         halves = cls(images, images)
         if config.search.validation_share > 0:
             validation_N, train_N = split(
-                images.labels_N, fraction=config.search.validation_share, seed=config.seed
+                images.labels_N,
+                fraction=config.search.validation_share,
+                seed=config.seed,
+                classes=images.classes,
             )
             halves = cls(images.subset(train_N), images.subset(validation_N))
         for name, part in (("training", halves.train), ("validation", halves.validation)):

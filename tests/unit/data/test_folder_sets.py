@@ -12,6 +12,7 @@ from PIL import Image
 
 from xnas.data import folder_sets
 from xnas.data.check import check_data
+from xnas.data.findings import Report
 from xnas.data.folder_sets import FOLDER_SETS, SOLUTION
 from xnas.data.images import DataSet, ImageSet
 from xnas.data.load import NAMES, load_data
@@ -30,6 +31,10 @@ def picture(path: Path, grey: int, *, size: tuple[int, int] = (16, 16)) -> None:
 
 def load(name: str, root: Path, **settings) -> DataSet:
     return load_data(name, root=root, say=lambda line: None, **settings)
+
+
+def check(name: str, root: Path, **settings) -> Report:
+    return check_data(name, root=root, say=lambda line: None, **settings)
 
 
 def reds(images) -> list[int]:
@@ -243,8 +248,17 @@ def test_freiburg_has_five_folds(tmp_path, under):
 )
 def test_a_fold_that_is_not_there_is_refused(tmp_path, name, fold, message):
     write_freiburg(tmp_path)
-    with pytest.raises(ValueError, match=message):
-        load(name, tmp_path, fold=fold)
+    for read in (load, check):
+        with pytest.raises(ValueError, match=message):
+            read(name, tmp_path, fold=fold)
+
+
+def test_the_check_of_a_fold_is_of_that_fold(tmp_path):
+    write_freiburg(tmp_path)
+    (tmp_path / "splits" / "test3.txt").write_text("BEANS/BEANS0006.png 15\n")
+    assert check("freiburg", tmp_path).errors == 0
+    with pytest.raises(ValueError, match="missing from the test images: CAKE, CANDY"):
+        check("freiburg", tmp_path, fold=3)
 
 
 @pytest.mark.parametrize(

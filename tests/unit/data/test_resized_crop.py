@@ -14,6 +14,7 @@ from PIL import Image
 from xnas.data.address import RESIZED, mix_address
 from xnas.data.batches import Augmentation, batches
 from xnas.data.folder import read_folder
+from xnas.data.hold_out import hold_out
 from xnas.data.images import Images, Normalisation
 from xnas.data.order import mix_addresses
 from xnas.data.resized_crop import crop_box, resized_crops
@@ -139,6 +140,11 @@ def test_tests_lose_an_eighth_with_resized_crops(tmp_path):
         assert torch.cat(list(usual.test.chunks())).min() == 0
         assert torch.cat(list(cropped.test.chunks())).min() == 255
         assert torch.cat(list(cropped.train.chunks())).min() == 0
+        # Images that were held out are, too, where there are files to cut them out of.
+        held_out = hold_out(cropped, share=0.5, seed=0)
+        cut = workers is not None
+        assert (torch.cat(list(held_out.test.chunks())).min() == 255) == cut
+        assert held_out.border == (cropped.border if cut else 0)
 
 
 def test_a_broken_image_is_replaced_by_a_crop_of_the_next(image_folder):
