@@ -23,6 +23,8 @@ from xnas.data.listing import Listing, list_sets
 from xnas.data.streamed import LARGE, ImageFiles, StreamedSet, shows_colour
 from xnas.data.workers import Workers, available_cores
 
+MOST_TRIED = 512
+"""Pixels a side of the largest images that the tests train on."""
 MOST_BYTES = 8 * 2**30
 """Pixels that are held in memory, by all processes of a machine together."""
 LEAST_SIZE = 8
@@ -234,9 +236,15 @@ def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | Non
     """What all images are brought to: a square of the size asked for, their own size, or a middle one."""
     square = _square(paths, headers, image_size, say)
     colour = not all(header.grey for header in headers)
+    height, width = square or headers[0].height, square or headers[0].width
+    if image_size is None and max(height, width) > MOST_TRIED:
+        say(
+            f"images of {height} x {width} pixels take much time and memory; --data.image-size 224, for example, brings "
+            "them to fewer"
+        )
     return Form(
-        height=square or headers[0].height,
-        width=square or headers[0].width,
+        height=height,
+        width=width,
         scaled=square is not None,
         colour=colour,
         channels=3 if colour else 1,

@@ -218,6 +218,20 @@ def test_images_are_scaled_and_the_middle_taken(tmp_path):
     assert pixels[:, 4, 1].tolist() == [0, 255, 0]
 
 
+def test_of_photographs_as_they_come_a_line_says_what_makes_them_smaller(tmp_path):
+    for name in ("cat", "dog"):
+        for number in range(2):
+            write(tmp_path / name / f"{number}.png", size=(520, 8))
+    said = []
+    assert read(tmp_path, say=said.append).image_shape == (3, 8, 520)
+    assert any(
+        "images of 8 x 520 pixels take much time and memory; --data.image-size 224" in line for line in said
+    )
+    said.clear()
+    read(tmp_path, image_size=520, say=said.append)
+    assert not any("take much time" in line for line in said)
+
+
 def test_images_of_several_sizes_are_brought_to_the_middle_one_and_two_are_named(tmp_path):
     write_pets(tmp_path, count=3)
     write(tmp_path / "train/dog/0.png", size=(40, 30))
