@@ -239,8 +239,8 @@ def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | Non
     height, width = square or headers[0].height, square or headers[0].width
     if image_size is None and max(height, width) > MOST_TRIED:
         say(
-            f"images of {height} x {width} pixels take much time and memory; --data.image-size 224, for example, brings "
-            "them to fewer"
+            f"images of {height} x {width} pixels take much time and memory; --data.image-size 224, for example, "
+            "brings them to fewer"
         )
     return Form(
         height=height,
