@@ -30,7 +30,7 @@ Row = dict[str, Any]
 class Course(ABC):
     """A network, its optimizer and the running means of an epoch, after `rounds` of all rounds.
 
-    A tower is trained along with the network, and is no part of it.
+    A tower is trained along with the network, and is no part of it. `images` are those that its weights are trained on.
     """
 
     phase: ClassVar[str]
@@ -48,7 +48,7 @@ class Course(ABC):
         *,
         rounds_per_epoch: int,
         tallies: Mapping[str, Tally],
-        normalisation: Normalisation,
+        images: Images,
         augmentation: Augmentation,
         device: torch.device,
         tower: nn.Module | None = None,
@@ -59,11 +59,10 @@ class Course(ABC):
         self.settings = settings
         self.rounds_per_epoch = rounds_per_epoch
         self.tallies = tallies
-        self.normalisation, self.augmentation = normalisation, augmentation
+        self.trained_on, self.augmentation = images, augmentation
+        self._normalisation: Normalisation | None = None
         self.device = device
         self.rounds = 0
-        self.side = 0
-        """Pixels of the longer side of its images, once an epoch has begun."""
         self._pass: Callable[[Callable[[], Any]], Any] | None = None
         autocast(device, settings.precision)  # a device that cannot says so before anything is computed
 
@@ -98,6 +97,15 @@ class Course(ABC):
         )
 
     @property
+    def normalisation(self) -> Normalisation:
+        """By the statistics of the images that train its weights: measured when they are first needed, which takes
+        decoding all images that are in files, and kept in checkpoints.
+        """
+        if self._normalisation is None:
+            self._normalisation = Normalisation.of(self.trained_on)
+        return self._normalisation
+
+    @property
     def where(self) -> str:
         """The round that comes next, in words."""
         return f"round {self.round_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
@@ -110,7 +118,8 @@ class Course(ABC):
     @property
     def smaller(self) -> str:
         """What would take less memory, but for --save-memory."""
-        sizes = "smaller images (--data.image-size), " if self.side > LARGE else ""
+        large = max(self.trained_on.image_shape[1:]) > LARGE
+        sizes = "smaller images (--data.image-size), " if large else ""
         return f"{sizes}a smaller --{self.phase}.batch-size or fewer {self.width}"
 
     full_multiply_adds: int | None = None
@@ -153,7 +162,6 @@ class Course(ABC):
 
     def shuffled(self, images: Images, *, seed: int, epoch: int, start: int) -> Iterator[Batch]:
         """An epoch's whole batches of a training set, augmented, without the first `start`."""
-        self.side = max(images.image_shape[1:])
         return batches(
             images,
             batch_size=self.settings.batch_size,
@@ -242,6 +250,7 @@ class Course(ABC):
         states = {
             "network": self.network.state_dict(),
             "random": random_states(self.device),
+            "normalisation": {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C},
             **{f"tally.{name}": tally.state_dict() for name, tally in self.tallies.items()},
         }
         if self.tower is not None:
@@ -274,6 +283,8 @@ class Course(ABC):
         self.network.load_state_dict(states["network"])
         if self.tower is not None:
             self.tower.load_state_dict(states["tower"])
+        if "normalisation" in states:  # older checkpoints have none
+            self._normalisation = self._stored(states["normalisation"])
         set_random_states(states["random"], device=self.device)
         for name, tally in self.tallies.items():
             tally.load_state_dict(states[f"tally.{name}"])
@@ -286,6 +297,12 @@ class Course(ABC):
                     # In the memory layout of the parameter, on its device.
                     stored = torch.empty_like(parameters[name]).copy_(value) if value.dim() else value.clone()
                     self.weights.state[parameters[name]][key] = stored
+
+    def _stored(self, statistics: Mapping[str, Tensor]) -> Normalisation:
+        mean_C, std_C = (statistics[name].float().cpu() for name in ("mean_C", "std_C"))
+        if len(mean_C) != self.trained_on.image_shape[0]:
+            raise KeyError(f"statistics of {len(mean_C)} channels")
+        return Normalisation(mean_C=mean_C, std_C=std_C)
 
 
 def _in_one_line(error: Exception) -> str:

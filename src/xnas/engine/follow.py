@@ -79,11 +79,8 @@ def follow(
     keeper.begin()
     _recall(course, folder)
     saving = course.config.save_memory
-    notice = MemoryNotice(
-        course.device,
-        say=progress.say,
-        remedies=lambda: course.smaller if saving else f"--save-memory, {course.smaller}",
-    )
+    lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
+    notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
     try:
         progress.start(
             Phase(

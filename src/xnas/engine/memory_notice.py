@@ -15,13 +15,10 @@ MORE = 1.05
 class MemoryNotice:
     """Watches the peak from now on, and speaks once for each kind of rounds: a warm-up's, and those with rewards.
 
-    What would lower it is asked for only then: it depends on the images, which a course knows by its first epoch.
     Where the system does not tell what a process holds, nothing is said.
     """
 
-    def __init__(
-        self, device: torch.device, *, say: Callable[[str], object], remedies: Callable[[], str]
-    ) -> None:
+    def __init__(self, device: torch.device, *, say: Callable[[str], object], remedies: str) -> None:
         self.device, self.say, self.remedies = device, say, remedies
         self._before = peak_memory(device)
         self._kind = ""
@@ -46,7 +43,7 @@ class MemoryNotice:
     def _line(self, peak: int) -> str:
         rounds = f"{self._rounds} {self._kind if self._rounds > 1 else self._kind.removesuffix('s')}"
         taken = f", {_size(peak - self._before)} of it taken by them" if peak > self._before else ""
-        return f"memory: {_size(peak)} at most in {rounds}{taken}; {self.remedies()} would lower it"
+        return f"memory: {_size(peak)} at most in {rounds}{taken}; {self.remedies} would lower it"
 
 
 def _size(num_bytes: int) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.data.batches import Batch, num_batches
-from xnas.data.images import DataSet, Normalisation
+from xnas.data.images import DataSet
 from xnas.engine.config import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
 from xnas.engine.course import Course, Row
 from xnas.engine.descent import Outcome, Tally
@@ -92,7 +92,6 @@ class Retraining(Course):
         plan = check_fit(config, data, genotype=genotype)
         self.config, self.data, self.genotype, self.plan = config, data, genotype, plan
         augmentation = augmentation_of(config.data, data.image_shape)
-        normalisation = Normalisation.of(data.train)
         make_repeatable(config.seed)
         network = build_network(genotype, plan)
         # Built after the network, whose first weights are thus the same with and without it.
@@ -105,7 +104,7 @@ class Retraining(Course):
             config.retrain,
             rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
             tallies={"train": Tally(device)},
-            normalisation=normalisation,
+            images=data.train,
             augmentation=augmentation,
             device=device,
             tower=None if tower is None else _placed(tower, device),

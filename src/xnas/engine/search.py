@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from xnas.data.address import mix_address
 from xnas.data.batches import Batch, num_batches
-from xnas.data.images import DataSet, Images, Normalisation
+from xnas.data.images import DataSet, Images
 from xnas.data.order import split
 from xnas.engine.config import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
 from xnas.engine.course import Course, Row
@@ -112,7 +112,6 @@ class Search(Course):
         self.images = data.fingerprint()
         self.halves = Halves.of(config, data.train)
         augmentation = augmentation_of(config.data, data.image_shape)
-        normalisation = Normalisation.of(self.halves.train)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = _supernet(self.space, config, data)
@@ -123,7 +122,7 @@ class Search(Course):
             settings,
             rounds_per_epoch=self.halves.rounds(settings.batch_size),
             tallies={part: Tally(device) for part in ("train", "validation")},
-            normalisation=normalisation,
+            images=self.halves.train,
             augmentation=augmentation,
             device=device,
         )

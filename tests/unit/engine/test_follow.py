@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, Search, load_data, published_genotype, retrain, search
+from xnas.data.images import Normalisation
 from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.config import SEARCH_SECTIONS, CheckpointConfig
 from xnas.engine.follow import Keeper, Origin
@@ -151,6 +152,24 @@ def test_a_retraining_that_saves_memory_is_the_same(tiny: Config, data: DataSet,
     assert tensors(saving, "retrain") == tensors(plain, "retrain")
     for name in ("metrics.jsonl", "result.json", "checkpoints/network.safetensors"):
         assert (saving.path / name).read_bytes() == (plain.path / name).read_bytes()
+
+
+def test_images_are_measured_once_in_the_life_of_a_search(
+    tiny: Config, data: DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder.at(tmp_path / "mine")
+    with pytest.raises(Interrupted):
+        run(tiny, data, folder, after=2)
+    monkeypatch.setattr(Normalisation, "of", None)  # whoever calls it fails
+    run(tiny, data, RunFolder(folder.path))
+    assert folder.has("genotype.json")
+
+
+def test_statistics_of_other_channels_are_refused(tiny: Config, data: DataSet) -> None:
+    course = Search(tiny, data, device=CPU)
+    statistics = {f"normalisation/{name}": torch.ones(2) for name in ("mean_C", "std_C")}
+    with pytest.raises(ValueError, match=r"does not fit this search: .*statistics of 2 channels"):
+        course.load(course.tensors() | statistics, rounds=0)
 
 
 def test_a_run_that_has_ended_is_not_done_again(tiny: Config, data: DataSet, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> tuple[MemoryN
     left = [int(peak * GIB) for peak in peaks]
     monkeypatch.setattr(memory_notice, "peak_memory", lambda device: left.pop(0))
     said: list[str] = []
-    return MemoryNotice(CPU, say=said.append, remedies=lambda: "less"), said
+    return MemoryNotice(CPU, say=said.append, remedies="less"), said
 
 
 def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
