@@ -127,7 +127,7 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (export_verb.Arguments, [*DATA, "format", "images", "normalisation", "overwrite", "run", "to"]),
         (predict_verb.Arguments, ["device", "image-size", "images", "json", "model", "top"]),
-        (check_verb.Arguments, ["data", "download", "image-size", "json", "root"]),
+        (check_verb.Arguments, ["data", "download", "fold", "image-size", "json", "root"]),
         (
             show_verb.Arguments,
             [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],
