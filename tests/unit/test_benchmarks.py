@@ -150,7 +150,9 @@ def test_help_does_not_load_torch() -> None:
     assert all(name in done.stdout for name in BENCHMARKS)
 
 
-@pytest.mark.parametrize("name", [name for name in BENCHMARKS if name not in ("depthwise", "gpu")])
+@pytest.mark.parametrize(
+    "name", [name for name in BENCHMARKS if name not in ("depthwise", "gpu", "communication")]
+)
 def test_every_benchmark_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def in_this_process(case: str, *, small: bool) -> int:
         memory.cases()[case](small)()
