@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -114,3 +115,7 @@ def main(folder: str, seed: str) -> None:
     course.pool()
     (Path(folder) / f"{team().rank}.json").write_text(json.dumps(told(course)))
     leave()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,6 +1,7 @@
 """A process of a search that goes on from a file of another number of processes, and stops after some rounds."""
 
 import json
+import sys
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -24,3 +25,7 @@ def main(before: str, after: str, stop: str) -> None:
         Path(after).with_suffix(".json").write_text(json.dumps(course.rounds))
     Path(f"{after}.{team().rank}").write_text(json.dumps(told(course)))
     leave()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

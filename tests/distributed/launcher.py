@@ -1,20 +1,24 @@
 """Starting several processes of one run, as a launcher would.
 
-    python -m tests.distributed.launcher WORLD MODULE WORDS...
+    python -m tests.distributed.launcher FOLDER WORLD MODULE WORDS...
 
-imports a module once, which takes seconds of torch, and forks processes that each run its `main`.
+imports what takes seconds once, forks processes that each run the module, and leaves in the folder what these printed
+and their exit codes.
 """
 
 import importlib
+import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,44 +75,58 @@ def finish(
 
 
 def spawn(world: int, *words: str, seconds: float = 120) -> list[subprocess.CompletedProcess[str]]:
-    """Run `world` processes of a module to their end."""
-    return finish(start(world, *words), seconds=seconds)
+    """Run `world` processes of a module to their end, forked from one. Raises TimeoutExpired."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tests.distributed.launcher", name, str(world), *words],
+            env=environment(1, 0, 0),
+            start_new_session=True,  # a group, so that nobody is left behind
+        )
+        try:
+            assert server.wait(timeout=seconds) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+        codes = json.loads((folder / "codes").read_text())
+        return [
+            subprocess.CompletedProcess(
+                words, code, (folder / f"{rank}.1").read_text(), (folder / f"{rank}.2").read_text()
+            )
+            for rank, code in enumerate(codes)
+        ]
 
 
-def fork(world: int, module: str, *words: str, seconds: float = 120) -> None:
-    """Run a module's `main` by `world` forked processes. Fails if one of them does, or takes longer."""
-    words = (sys.executable, "-m", "tests.distributed.launcher", str(world), module, *words)
-    # In a group of their own, so that none is left behind.
-    server = subprocess.Popen(words, env=environment(1, 0, 0), start_new_session=True)
+def _run(words: Sequence[str]) -> int:
+    sys.argv = list(words)
     try:
-        assert server.wait(timeout=seconds) == 0
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-
-
-def _carry_out(main: Callable[..., None], words: Sequence[str]) -> int:
-    try:
-        main(*words)
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
         return 1
     return 0
 
 
-def _main(world: str, module: str, *words: str) -> None:
-    main: Callable[..., None] = importlib.import_module(module).main
+def _main(folder: str, world: str, *words: str) -> None:
+    for name in ("xnas.cli.run", "xnas.cli.session", "xnas.engine.serve", "xnas.report.page"):
+        importlib.import_module(name)
     importlib.import_module("torch.nn.parallel.distributed")
     port, children = free_port(), []
     for rank in range(int(world)):
         pid = os.fork()
         if pid == 0:
             os.environ.update(environment(int(world), rank, port))
-            code = _carry_out(main, words)
+            for number in (1, 2):
+                os.dup2(os.open(f"{folder}/{rank}.{number}", os.O_WRONLY | os.O_CREAT), number)
+            code = _run(words)
+            sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
         children.append(pid)
-    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    Path(folder, "codes").write_text(json.dumps(codes))
 
 
 if __name__ == "__main__":

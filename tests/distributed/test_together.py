@@ -11,7 +11,7 @@ import pytest
 
 from tests.distributed import alike
 from tests.distributed import cut as cut_off
-from tests.distributed.launcher import fork
+from tests.distributed.launcher import spawn
 
 WORLDS = (1, 2, 4)
 
@@ -36,7 +36,8 @@ def run_as(world: int, module: ModuleType, *words: str) -> None:
     if world == 1:
         module.main(*words)
         return
-    fork(world, module.__name__, *words)
+    done = spawn(world, module.__name__, *words)
+    assert [process.returncode for process in done] == [0] * world, done
 
 
 def whole_batches(told: list[dict]) -> list[list[int]]:
