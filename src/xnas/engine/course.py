@@ -15,13 +15,11 @@ from xnas.data.batches import Augmentation, Batch, Part, batches
 from xnas.data.images import Images, Normalisation
 from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Outcome, Tally, build_sgd, descend, set_learning_rate
+from xnas.engine.plans import LARGE
 from xnas.engine.runtime import autocast, random_states, set_random_states
 from xnas.engine.schedule import learning_rate
 from xnas.engine.team import Ranks, Result, team
 from xnas.report.metrics import Group
-
-LARGE = 96
-"""Pixels a side. Larger images can be brought to fewer, and memory falls with the square of that."""
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""

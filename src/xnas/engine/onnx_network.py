@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xnas.data.images import Normalisation
+from xnas.engine.evaluate import images_at_once
 from xnas.report.export.about import BESIDE, FORMAT, INSIDE, MOST_BORDER, MOST_SIDE
 from xnas.report.export.onnx_file import INPUT
 from xnas.report.fields import Fields, parse_json
@@ -20,8 +21,6 @@ from xnas.space.shown import shown
 
 MOST_BYTES = 2**31
 """The largest file that the format allows."""
-
-BATCH_SIZE = 250
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,5 +111,6 @@ class OnnxNetwork:
 
     def predict(self, images_NCHW: Tensor) -> Tensor:
         """The probability of every class for every uint8 image: (N, D). Raises ValueError as `logits` does."""
-        parts = [self.logits(part).softmax(1) for part in torch.split(images_NCHW, BATCH_SIZE)]
+        batch_size = images_at_once(*images_NCHW.shape[2:])
+        parts = [self.logits(part).softmax(1) for part in torch.split(images_NCHW, batch_size)]
         return torch.cat(parts)

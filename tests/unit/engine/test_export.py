@@ -342,18 +342,15 @@ def test_an_onnx_file_of_others_or_a_damaged_one_is_refused_in_one_line(
     (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match=r"cut\.onnx cannot be read as ONNX: .*; export the run anew"):
         OnnxNetwork.read(tmp_path / "cut.onnx")
-    model = onnx.load(exported.onnx)
-    for entry in model.metadata_props:
-        if entry.key == "mean":
-            entry.value = "[0.5, 0.5, 0.5, 0.5]"
-    with pytest.raises(ValueError, match="do not fit together"):
-        OnnxNetwork.of(model.SerializeToString(), where="it")
-    model = onnx.load(exported.onnx)
-    for entry in model.metadata_props:
-        if entry.key == "classes":
-            entry.value = '["a", "b"]'
-    with pytest.raises(ValueError, match="are not one for each of its 2 classes"):
-        OnnxNetwork.of(model.SerializeToString(), where="it")
+    for key, value, said in (
+        ("mean", "[0.5, 0.5, 0.5, 0.5]", "do not fit together"),
+        ("classes", '["a", "b"]', "are not one for each of its 2 classes"),
+    ):
+        model = onnx.load(exported.onnx)
+        (entry,) = (entry for entry in model.metadata_props if entry.key == key)
+        entry.value = value
+        with pytest.raises(ValueError, match=said):
+            OnnxNetwork.of(model.SerializeToString(), where="it")
     del model.metadata_props[:]
     with pytest.raises(ValueError, match="does not say its classes: xnas export did not write it"):
         OnnxNetwork.of(model.SerializeToString(), where="it")
