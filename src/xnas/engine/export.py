@@ -105,10 +105,11 @@ def _is_file_of_ours(path: Path) -> bool:
 
 def _is_folder_of_ours(path: Path) -> bool:
     """Whether nothing but what an export has written is in the folder at `path`."""
-    if not path.is_dir() or any(item.name not in (ABOUT, WEIGHTS, CARD) for item in path.iterdir()):
+    names = {item.name for item in path.iterdir()} if path.is_dir() else {""}
+    if not names <= {ABOUT, WEIGHTS, CARD}:
         return False
-    if not any(path.iterdir()):
-        return True
+    if not names:
+        return True  # there is nothing to lose
     fields = read_object(path / ABOUT, inside=path, most=MOST_ABOUT)
     return fields is not None and fields.values.get("format") == FORMAT
 
