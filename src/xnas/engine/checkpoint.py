@@ -6,7 +6,6 @@ into place and its parent forced to the disk. A folder of that name is therefore
 then its manifest says so, and the one before it is taken.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -21,12 +20,12 @@ from torch import Tensor
 
 from xnas.engine.folders import make_folder
 from xnas.engine.tensor_file import MOST_BYTES
+from xnas.report.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
 from xnas.report.whole_file import sync_folder, write_synced
 from xnas.space.regular_file import check_folder, is_there, read_regular
 
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
-SEAL = b'  "sha256": '
 STAGING, DISCARDED, DAMAGED = ".staging-", ".discarded-", "damaged-"
 MOST_BYTES_OF_JSON = 2**20
 
@@ -136,16 +135,17 @@ class Checkpoints:
 def read_checkpoint(path: Path) -> Snapshot:
     """The state in a checkpoint's folder. Raises Damaged, naming the file, if it is not as it was written."""
     manifest = _read(path, MANIFEST, most=MOST_BYTES_OF_JSON)
-    _check_version(path / MANIFEST, manifest)
+    try:
+        written = unpack_manifest(manifest, form=FORMAT, version=VERSION, where=str(path / MANIFEST))
+    except WrongManifest as error:
+        raise Damaged(str(error)) from None
     contents = {
         TENSORS: _read(path, TENSORS, most=MOST_BYTES),
         STATE: _read(path, STATE, most=MOST_BYTES_OF_JSON),
     }
-    # The manifest is made anew from the files and compared byte by byte, so that nothing in it goes unnoticed.
-    if manifest != _manifest(contents):
-        bad = MANIFEST
-        if manifest == _sealed(manifest.rpartition(SEAL)[0]):
-            bad = next((name for name in contents if _entry(name, contents[name]) not in manifest), MANIFEST)
+    found = {name: FileDigest.of(content) for name, content in contents.items()}
+    if written != found:
+        bad = next((name for name in contents if written.get(name) != found[name]), MANIFEST)
         raise Damaged(f"{path / bad} has changed since it was written")
     try:
         tensors, values = load(contents[TENSORS]), json.loads(contents[STATE])
@@ -154,16 +154,6 @@ def read_checkpoint(path: Path) -> Snapshot:
     if not isinstance(values, dict):
         raise Damaged(f"{path / STATE} holds no object")
     return Snapshot(tensors=tensors, values=values)
-
-
-def _check_version(path: Path, manifest: bytes) -> None:
-    try:
-        fields = json.loads(manifest)
-        form, version = fields["format"], fields["version"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        raise Damaged(f"{path} is no manifest of a checkpoint") from None
-    if form != FORMAT or version != VERSION:
-        raise Damaged(f"{path} is of another format or version than this xnas reads, {FORMAT} {VERSION}")
 
 
 def _read(checkpoint: Path, name: str, *, most: int) -> bytes:
@@ -184,18 +174,8 @@ def _json(values: Mapping[str, Any]) -> bytes:
 
 
 def _manifest(contents: Mapping[str, bytes]) -> bytes:
-    entries = b"".join(_entry(name, content) for name, content in contents.items())
-    return _sealed(f'{{\n  "format": "{FORMAT}",\n  "version": {VERSION},\n'.encode() + entries)
-
-
-def _entry(name: str, content: bytes) -> bytes:
-    fields = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    return f'  "{name}": {json.dumps(fields)},\n'.encode()
-
-
-def _sealed(lines: bytes) -> bytes:
-    """Ended with the SHA-256 of what is before, which tells a changed manifest from a changed file."""
-    return lines + SEAL + f'"{hashlib.sha256(lines).hexdigest()}"\n}}\n'.encode()
+    digests = {name: FileDigest.of(content) for name, content in contents.items()}
+    return pack_manifest(digests, form=FORMAT, version=VERSION)
 
 
 def _set_aside(path: Path) -> None:
