@@ -30,7 +30,7 @@ def member_request(
     return Request(
         job=Job(verb=verb),
         config=task.config,
-        place=Place.named(task.name, runs=path, stem="", overwrite=False),
+        place=Place.named(task.name, runs=path, stem="", overwrite=False, member=True),
         # Where it is done may change from one sitting to the next; what the user has changed, the whole notices.
         fixed=tuple(name for name in request.fixed if name not in LAST_BITS),
         whole=path,
@@ -62,10 +62,14 @@ def has_ended(member: "Request", files: tuple[str, ...]) -> bool:
 def progress(member: "Request") -> object:
     """A value that changes whenever it comes further."""
     from xnas.engine.run_folder import CHECKPOINTS
+    from xnas.space.regular_file import is_folder
 
-    folder = member.place.runs / str(member.place.name)
+    whole = member.place.runs
+    folder = whole / str(member.place.name)
     kept = folder / CHECKPOINTS
-    names = [path.name for place in (folder, kept) if place.is_dir() for path in place.iterdir()]
+    names = [
+        path.name for place in (folder, kept) if is_folder(place, inside=whole) for path in place.iterdir()
+    ]
     return sorted(name for name in names if not name.startswith("."))
 
 
@@ -120,10 +124,11 @@ def _run(errand: "Errand") -> None:
     member = Request(
         job=Job(verb=errand.verb),
         config=parse_config(errand.config, where=errand.name),
-        place=Place.named(errand.name, runs=whole, stem="", overwrite=False),
+        place=Place.named(errand.name, runs=whole, stem="", overwrite=False, member=True),
         fixed=errand.fixed,
         whole=whole,
     )
+    member.place.earlier()  # which looks at what it is
     wait_until_free(whole / errand.name, seconds=LOCK_PATIENCE)
     genotype = None if errand.genotype is None else parse_architecture(errand.genotype)
     carry_out(member, genotype)

@@ -35,6 +35,7 @@ from xnas.engine.team import team
 from xnas.report.fields import Fields
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
+from xnas.space.regular_file import is_folder
 from xnas.space.shown import shown
 
 
@@ -200,7 +201,9 @@ def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
     config = replace(config, data=replace(config.data, source=source))
     fingerprint = open_images(config.data, seed=config.seed, say=lambda line: None).fingerprint()
     with locked(folder.path):
-        controls = sorted(path.name for path in folder.path.glob("controls/*"))
+        place = folder.path / "controls"
+        there = place.iterdir() if is_folder(place, inside=folder.path) else ()
+        controls = sorted(path.name for path in there if path.is_symlink() or not path.is_file())
         parts = [folder, *(folder.child("controls", name) for name in controls)]
         for part, phase in product(parts, (SEARCH, RETRAIN)):
             if (found := part.checkpoints(phase).newest(say=open_display().say)) is not None:

@@ -9,8 +9,8 @@ then its manifest says so, and the one before it is taken.
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from torch import Tensor
 from xnas.engine.folders import make_folder
 from xnas.engine.tensor_file import MOST_BYTES
 from xnas.report.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
-from xnas.report.whole_file import sync_folder, write_synced
-from xnas.space.regular_file import check_folder, is_there, read_regular
+from xnas.report.whole_file import check_kept, sync_folder, write_synced
+from xnas.space.regular_file import check_folder, is_folder, is_there, read_regular, remove_folder
 
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -53,17 +53,23 @@ class Checkpoints:
         self.home, self.phase, self.keep = home, phase, keep
 
     def found(self) -> list[Path]:
-        """The checkpoints that are there, the newest first. Raises ValueError if a link leads elsewhere."""
-        check_folder(self.home, inside=self.home.parent)
+        """The checkpoints that are there, the newest first. Raises ValueError if one is a link, or no folder."""
         name = re.compile(re.escape(self.phase) + r"-(\d{10,18})")
-        if not self.home.is_dir():
+        if not self._is_there():
             return []
-        return sorted((path for path in self.home.iterdir() if name.fullmatch(path.name)), reverse=True)
+        found = sorted((path for path in self.home.iterdir() if name.fullmatch(path.name)), reverse=True)
+        for path in found:
+            check_folder(path, inside=self.home)
+        return found
 
     def save(self, snapshot: Snapshot, *, rounds: int) -> Path:
-        """Add a checkpoint, and drop those that are too many. Raises OSError, with the old ones as they were."""
+        """Add a checkpoint, and drop those that are too many.
+
+        Raises OSError, with the old ones as they were, and FolderGone if the run's folder is not there any more.
+        """
+        check_kept(self.home)
         place = self.home / f"{self.phase}-{rounds:010}"
-        if not place.exists():  # a course may come to the same state again
+        if place not in self.found():  # a course may come to the same state again
             self._write(snapshot, place)
         # Also if it was there: a process that died between these steps is made up for.
         sync_folder(self.home)
@@ -73,7 +79,7 @@ class Checkpoints:
 
     def _write(self, snapshot: Snapshot, place: Path) -> None:
         if not self.found():
-            make_folder(self.home)
+            make_folder(self.home, inside=self.home.parent)
         self.tidy()
         staging = self.home / f"{STAGING}{place.name}"
         try:
@@ -85,7 +91,9 @@ class Checkpoints:
             sync_folder(staging)
             os.rename(staging, place)
         except OSError:
-            shutil.rmtree(staging, ignore_errors=True)
+            with suppress(OSError, ValueError):
+                remove_folder(staging)
+            check_kept(self.home)
             raise
 
     def newest(self, *, say: Say) -> tuple[Path, Snapshot] | None:
@@ -113,11 +121,14 @@ class Checkpoints:
         return None
 
     def tidy(self) -> None:
-        """Take away what a process that died had not finished. Raises OSError."""
-        if self.home.is_dir():
+        """Take away what a process that died had not finished.
+
+        Raises OSError, and ValueError for something else in its place.
+        """
+        if self._is_there():
             for path in self.home.iterdir():
                 if path.name.startswith((STAGING, DISCARDED)):
-                    shutil.rmtree(path)
+                    remove_folder(path)
 
     def drop(self) -> None:
         """Take all checkpoints of the phase away. Raises OSError."""
@@ -129,7 +140,10 @@ class Checkpoints:
         gone = path.with_name(DISCARDED + path.name)
         os.rename(path, gone)
         sync_folder(self.home)
-        shutil.rmtree(gone)
+        remove_folder(gone)
+
+    def _is_there(self) -> bool:
+        return is_folder(self.home, inside=self.home.parent)
 
 
 def read_checkpoint(path: Path) -> Snapshot:
@@ -180,6 +194,5 @@ def _manifest(contents: Mapping[str, bytes]) -> bytes:
 
 def _set_aside(path: Path) -> None:
     aside = path.with_name(DAMAGED + path.name)
-    if aside.exists():
-        shutil.rmtree(aside)
+    remove_folder(aside)
     os.rename(path, aside)

@@ -16,7 +16,7 @@ from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.report.fields import parse_object
 from xnas.report.whole_file import CannotWrite, write_whole
 from xnas.space.lookup import lookup
-from xnas.space.regular_file import is_there, read_regular_text
+from xnas.space.regular_file import read_regular_text
 
 TOKEN = ".token"
 """The file by which a worker knows that it sees the same folder as the one who sends it."""
@@ -69,7 +69,8 @@ class Errand:
         path, until = Path(self.whole) / TOKEN, time.monotonic() + PATIENCE
         while True:
             with suppress(ValueError, OSError):
-                if is_there(path) and read_regular_text(path, what="token", most=100) == self.token:
+                found = read_regular_text(path, what="token", most=100, inside=path.parent)
+                if found == self.token:
                     return None
             if time.monotonic() > until:
                 return Outcome.here("unseen", f"it does not see {self.whole}")

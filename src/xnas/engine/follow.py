@@ -27,7 +27,7 @@ from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost, Ran
 from xnas.engine.team import team
 from xnas.report.fields import Fields
 from xnas.report.metrics import read_rows
-from xnas.report.whole_file import CannotWrite
+from xnas.report.whole_file import CannotWrite, FolderGone
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""
@@ -236,6 +236,8 @@ class Keeper:
         for row in rows:
             try:
                 self.folder.log(row)
+            except FolderGone:  # it does not come back
+                raise
             except CannotWrite as error:
                 self.say(f"warning: {error}; trying again")
 
@@ -253,6 +255,8 @@ class Keeper:
             return
         try:
             self._save()
+        except FolderGone:
+            raise
         except CannotWrite as error:
             self.failures += 1
             if self.failures >= MOST_FAILURES or self.course.rounds == self.course.total_rounds:

@@ -16,7 +16,7 @@ from xnas.engine.runtime import pick_device
 from xnas.engine.tensor_file import read_tensors
 from xnas.report.export.about import About
 from xnas.report.fields import read_object
-from xnas.space.regular_file import is_there
+from xnas.space.regular_file import is_there, resolved
 from xnas.space.stack import StackPlan
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"
@@ -51,14 +51,15 @@ def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
 def read_exported(folder: Path) -> tuple[About, nn.Module]:
     """Description and network of an exported folder, on the CPU, for evaluation. Raises ValueError as `load` does.
 
-    Its files may be links within itself; in the cache of the Hugging Face Hub, where those of snapshots/REVISION lead
-    to blobs beside, within all that the cache has of the network.
+    Its files may be links within itself, unlike a run's; in the cache of the Hugging Face Hub, where those of
+    snapshots/REVISION lead to blobs beside, within all that the cache has of the network.
     """
     inside = folder.absolute().parents[1] if folder.absolute().parent.name == "snapshots" else folder
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; give a run folder or one that xnas export has written")
     path = folder / ABOUT
-    fields = read_object(path, inside=inside, most=MOST_ABOUT)
+    home = Path(os.path.realpath(inside))
+    fields = read_object(resolved(path, inside=inside), inside=home, most=MOST_ABOUT)
     if fields is None:
         raise ValueError(
             f"{folder} is neither a run folder nor an exported network: it has no {CONFIG} and no {ABOUT}"
@@ -70,7 +71,7 @@ def read_exported(folder: Path) -> tuple[About, nn.Module]:
         raise ValueError(f"{path}: {error}") from None
     if not is_there(folder / WEIGHTS):
         raise ValueError(f"{folder} has no {WEIGHTS}; export the run anew")
-    weights, _ = read_tensors(folder / WEIGHTS, inside=inside)
+    weights, _ = read_tensors(resolved(folder / WEIGHTS, inside=inside), inside=home)
     network = bring_back(about.genotype, about.plan, weights, where=f"the network in {folder}")
     return about, network
 

@@ -11,7 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from xnas.report.whole_file import CannotWrite, watching
+from xnas.space.regular_file import AT_ONCE, NO_LINK, check_place
+
 LOCK = ".lock"
+
+
+class InUse(ValueError):
+    """Another process, or this one already, works in a folder."""
+
 
 _held: set[Path] = set()
 """The system's lock keeps out other processes; this, other runs of this one."""
@@ -19,11 +27,20 @@ _held: set[Path] = set()
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Within it no other process can lock `folder`. Raises ValueError, at once, if one has."""
-    path = folder.resolve() / LOCK
+    """Within it no other process can lock `folder`, and nothing is written into it once it is another folder.
+
+    Raises InUse, at once, if another process has locked it, CannotWrite if the disk does not let it, and ValueError if
+    its lock is no regular file.
+    """
+    home = Path(os.path.realpath(folder))
+    path = home / LOCK
     if path in _held:  # asked before the file is opened: closing it again would give the lock up
         raise _in_use(folder, "this process already")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    check_place(path, inside=home)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | AT_ONCE, 0o644)
+    except OSError as error:
+        raise CannotWrite(f"cannot lock {folder}: {path}: {error.strerror or error}") from error
     with os.fdopen(handle, "r+b", buffering=0) as file:
         if not _take(handle):
             owner = file.read(200).decode("utf-8", errors="replace")
@@ -32,7 +49,8 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-            yield
+            with watching(home, path):
+                yield
         finally:
             with suppress(OSError):
                 file.truncate(0)
@@ -49,14 +67,14 @@ def wait_until_free(folder: Path, *, seconds: float) -> None:
         try:
             with locked(folder):
                 return
-        except ValueError:
+        except InUse:
             if time.monotonic() > until:
                 raise
         time.sleep(0.5)
 
 
-def _in_use(folder: Path, owner: str) -> ValueError:
-    return ValueError(f"{folder} is in use by {owner}; wait for its end, stop it, or choose another --name")
+def _in_use(folder: Path, owner: str) -> InUse:
+    return InUse(f"{folder} is in use by {owner}; wait for its end, stop it, or choose another --name")
 
 
 if sys.platform == "win32":

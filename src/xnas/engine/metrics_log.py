@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xnas.report.metrics import read_rows
-from xnas.report.whole_file import CannotWrite, sync_folder, write_all
-from xnas.space.regular_file import check_place
+from xnas.report.whole_file import CannotWrite, check_kept, sync_folder, write_all
+from xnas.space.regular_file import AT_ONCE, NO_LINK, check_place
 
 BLOCK = 2**16
 
@@ -33,11 +33,12 @@ class MetricsLog:
     def flush(self) -> int:
         """Have all rows on the disk; returns how many bytes they are.
 
-        Raises OSError, and ValueError if there is something else in the file's place.
+        Raises OSError, FolderGone, and ValueError if there is something else in the file's place.
         """
+        check_kept(self.path.parent)
         check_place(self.path, inside=self.path.parent)
         is_new = not self.path.exists()
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | NO_LINK | AT_ONCE, 0o644)
         try:
             if self._length is None:
                 self._length = _whole_rows(handle)
@@ -59,6 +60,7 @@ class MetricsLog:
 
         Raises ValueError if the file is shorter than that.
         """
+        check_place(self.path, inside=self.path.parent)
         there = self.path.stat().st_size if self.path.is_file() else 0
         if there < length:
             raise ValueError(

@@ -3,7 +3,7 @@
 import itertools
 import os
 import re
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from xnas.engine.lock import LOCK, locked
 from xnas.engine.run_folder import ENVIRONMENT, GENOTYPE, JOB, RunFolder
 from xnas.engine.sweep_settings import FILE as SWEEP_FILE
 from xnas.engine.team import team
-from xnas.report.whole_file import CannotWrite, sync_folder
+from xnas.report.whole_file import CannotWrite, check_kept, sync_folder
+from xnas.space.regular_file import check_folder, check_place, is_there, remove_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,14 @@ class Place:
     name: str | None
     stem: str = ""
     overwrite: bool = False
+    member: bool = False
+    """Whether `runs` is the folder of many runs together, and not one that a user keeps runs in: it is not made, and no
+    link in it is followed."""
 
     @classmethod
-    def named(cls, name: str | None, *, runs: Path, stem: str, overwrite: bool) -> "Place":
+    def named(
+        cls, name: str | None, *, runs: Path, stem: str, overwrite: bool, member: bool = False
+    ) -> "Place":
         """The place that a user's words mean. Raises ValueError for a name that is none."""
         if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
@@ -38,7 +44,7 @@ class Place:
             raise ValueError(
                 f"when torchrun --max-restarts begins again, {what}; give --name, and no --overwrite"
             )
-        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite)
+        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite, member=member)
 
     @classmethod
     def of(cls, folder: Path) -> "Place":
@@ -48,13 +54,16 @@ class Place:
 
     def earlier(self) -> RunFolder | None:
         """The run that is there and is to be continued. Raises ValueError if something else is there."""
-        if self.name is None or not os.path.exists(self.runs / self.name):
+        if self.name is None or not is_there(self.runs / self.name):
             return None
         path = self.runs / self.name
-        if self.overwrite and path.is_symlink():
-            raise ValueError(
-                f"{path} is a link, so it is not overwritten; choose another --name, or take it away"
-            )
+        if self.member:
+            check_folder(path, inside=self.runs)
+        elif path.is_symlink() and (self.overwrite or not os.path.exists(path)):
+            why = "so it is not overwritten" if self.overwrite else "and leads nowhere"
+            raise ValueError(f"{path} is a link, {why}; choose another --name, or take it away")
+        if path.is_dir():
+            check_place(path / CONFIG, inside=path)
         if (path / CONFIG).is_file():
             return None if self.overwrite else RunFolder(path)
         # A process that ended while it made the folder: the settings are written last.
@@ -68,19 +77,23 @@ class Place:
         Raises ValueError if it is in use, or cannot be made.
         """
         path = self.runs / (self.name or "")
+        check_kept(self.runs)
         try:
-            make_folder(self.runs)
+            if not self.member:
+                make_folder(self.runs)
             if self.name is None:
                 path = self._next_free()
             else:
                 gone = path.with_name(f".{path.name}.discarded")
+                with suppress(OSError):  # of a process that died
+                    remove_folder(gone)
                 if self.overwrite and os.path.exists(path):
                     with locked(path):
-                        shutil.rmtree(gone, ignore_errors=True)
                         # In one step out of the way, on the disk too: there is never half a run of that name.
                         os.rename(path, gone)
                         sync_folder(self.runs)
-                shutil.rmtree(gone, ignore_errors=True)  # of a process that died, too
+                with suppress(OSError):
+                    remove_folder(gone)
             path.mkdir(exist_ok=True)
             sync_folder(self.runs)
         except OSError as error:

@@ -27,7 +27,7 @@ from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, lackin
 from xnas.report.whole_file import CannotWrite, write_whole
 from xnas.space.architecture import Architecture
 from xnas.space.lookup import lookup
-from xnas.space.regular_file import check_folder, check_place, is_there
+from xnas.space.regular_file import check_place, is_there
 from xnas.space.shown import shown
 
 JOB, ENVIRONMENT = "job.json", "environment.json"
@@ -63,23 +63,25 @@ class RunFolder:
         self.metrics = MetricsLog(path / METRICS)
 
     @classmethod
-    def at(cls, path: Path) -> "RunFolder":
-        """The run folder at `path`, made if it is missing. Raises CannotWrite."""
+    def at(cls, path: Path, *, inside: Path | None = None) -> "RunFolder":
+        """The run folder at `path`, made if it is missing, as those above it are up to `inside`.
+
+        Raises CannotWrite, and ValueError for something else in its place.
+        """
         try:
-            make_folder(path)
+            make_folder(path, inside=inside)
         except OSError as error:
             raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
         return cls(path)
 
     def child(self, *names: str) -> "RunFolder":
         """A run folder inside this one, made if it is missing."""
-        path = self.path.joinpath(*names)
-        check_folder(path, inside=self.path)
-        return self.at(path)
+        return self.at(self.path.joinpath(*names), inside=self.path)
 
     def has(self, name: str) -> bool:
-        """Whether a file is there."""
-        return (self.path / name).is_file()
+        """Whether a file is there. Raises ValueError for something else in its place."""
+        check_place(self.path / name, inside=self.path)
+        return is_there(self.path / name)
 
     def write_job(self, job: Job) -> None:
         """Write what was asked for."""

@@ -1,14 +1,13 @@
 """Folders that appear whole or not at all: made beside their place, then moved there."""
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from xnas.engine.folders import make_folder
 from xnas.report.whole_file import CannotWrite, sync_folder, write_synced
-from xnas.space.regular_file import is_there
+from xnas.space.regular_file import is_there, remove_folder
 
 
 def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
@@ -34,19 +33,20 @@ def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -
 def write_folder(path: Path, files: Mapping[str, bytes], *, check: Callable[[Path], None]) -> None:
     """Put a folder of these files at `path`, in place of what `check_target` has allowed to be there.
 
-    `check` looks at the folder before it moves; what it raises leaves everything as it was. Raises CannotWrite.
+    `check` looks at the folder before it moves; what it raises leaves everything as it was. Raises CannotWrite, and
+    ValueError where something else is in the place of what a process that died has left.
     """
     staged, gone = (path.with_name(f".{path.name}.{what}") for what in ("part", "discarded"))
     try:
         make_folder(path.parent)
-        _remove(staged)  # of a process that died
+        remove_folder(staged)  # of a process that died
         staged.mkdir()
         for name, content in files.items():
             write_synced(staged / name, content)
         sync_folder(staged)
         check(staged)
         if is_there(path):
-            _remove(gone)
+            remove_folder(gone)
             os.rename(path, gone)
         try:
             os.rename(staged, path)
@@ -56,16 +56,11 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, check: Callable[[Pat
             raise
         sync_folder(path.parent)
         with suppress(OSError):  # what was to be written is written
-            _remove(gone)
+            remove_folder(gone)
     except OSError as error:
         raise CannotWrite(
             f"cannot write {path}: {error.strerror or error}; make room or choose another place"
         ) from error
     finally:
-        with suppress(OSError):
-            _remove(staged)
-
-
-def _remove(folder: Path) -> None:
-    if is_there(folder):
-        shutil.rmtree(folder)
+        with suppress(OSError, ValueError):
+            remove_folder(staged)

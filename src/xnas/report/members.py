@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xnas.report.fields import read_object
 from xnas.report.record import MOST_RUNS, RunRecord
-from xnas.space.regular_file import check_folder
+from xnas.space.regular_file import is_folder
 from xnas.space.shown import shown
 
 
@@ -38,8 +38,7 @@ class Plan:
         for optimizer in self.optimizers:
             for seed in self.seeds:
                 path = folder / folder_name(optimizer, seed)
-                check_folder(path, inside=folder)
-                if path.is_dir():
+                if is_folder(path, inside=folder):
                     record = RunRecord.read(path)
                     _check_member(record, optimizer=optimizer, seed=seed, path=path)
                     yield optimizer, seed, path, record

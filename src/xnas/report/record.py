@@ -12,7 +12,7 @@ from xnas.report.metrics import Course, read_course
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
-from xnas.space.regular_file import check_folder, is_there, read_regular_text
+from xnas.space.regular_file import check_folder, is_folder, is_there, read_regular_text
 from xnas.space.shown import visible
 
 MOST_CONTROLS = 1000
@@ -133,7 +133,9 @@ def parse_result(fields: Fields) -> Result:
 def lacking(folder: Path, file: str, *, what: str, remedy: str) -> ValueError:
     """Why `file`, the run's `what`, cannot be had of the run in `folder`, where it is missing."""
     try:
-        runs = sorted(path for path in folder.iterdir() if is_there(path / "config.toml"))
+        runs = sorted(
+            path for path in folder.iterdir() if not path.is_symlink() and is_there(path / "config.toml")
+        )
     except OSError:
         runs = []
     if not runs:
@@ -169,11 +171,10 @@ def read_controls(folder: Path) -> dict[str, Result]:
 
 def _control_folders(folder: Path) -> list[Path]:
     place = folder / "controls"
-    if not os.path.isdir(place):
+    if not is_folder(place, inside=folder):
         return []
-    check_folder(place, inside=folder)
     try:
-        found = sorted(path for path in place.iterdir() if path.is_dir())
+        found = sorted(path for path in place.iterdir() if path.is_symlink() or not path.is_file())
     except OSError as error:
         raise ValueError(f"cannot look into {place}: {error.strerror}") from None
     if len(found) > MOST_CONTROLS:

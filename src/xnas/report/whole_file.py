@@ -2,26 +2,82 @@
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from xnas.space.regular_file import check_place
+from xnas.space.regular_file import check_place, is_folder
 
 
 class CannotWrite(ValueError):
     """The disk does not take a file: it is full, read-only or gone. What was there before is as it was."""
 
 
+class FolderGone(CannotWrite):
+    """A folder in which this process works was removed, moved or replaced: nothing more can be written there."""
+
+
+_locks: dict[Path, tuple[Path, tuple[int, int]]] = {}
+"""Of every folder in which this process works: its lock, and which file that is."""
+
+
+@contextlib.contextmanager
+def watching(folder: Path, lock: Path) -> Iterator[None]:
+    """Within it `check_kept` notices if `folder`, a real path, is no longer the one that has this file as its lock."""
+    _locks[folder] = lock, _identity(lock)
+    try:
+        yield
+    finally:
+        del _locks[folder]
+
+
+def check_kept(folder: Path) -> None:
+    """Raises FolderGone if `folder` is, or is in, one in which this process works and which is not there any more.
+
+    It would be made again otherwise, as a stub of a run, or written into while another process works in it.
+    """
+    if not _locks:
+        return
+    place = Path(os.path.realpath(folder))
+    for home, (lock, known) in _locks.items():
+        if place.is_relative_to(home):
+            try:
+                same = _identity(lock) == known
+            except OSError:
+                same = False
+            if not same:
+                raise FolderGone(
+                    f"{home} was removed, moved or replaced, or its {lock.name} was, while this process worked in it, "
+                    "so nothing more is written there; start the same command again, or resume the run where it is now"
+                )
+
+
+def make_below(folder: Path, *, inside: Path) -> None:
+    """Have a folder below `inside`, which is not made. Raises OSError, and ValueError for what is no folder there."""
+    check_kept(inside)
+    if folder != inside and not is_folder(folder, inside=inside):
+        make_below(folder.parent, inside=inside)
+        folder.mkdir(exist_ok=True)
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    found = os.lstat(file)
+    return found.st_dev, found.st_ino
+
+
 def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> None:
     """Put `content` at `path`, or leave what was there.
 
-    Raises CannotWrite if the place cannot be written to, and ValueError if it leads by a link out of the folder
-    `inside`.
+    Raises CannotWrite if the place cannot be written to, FolderGone if the folder `inside` is not there any more, and
+    ValueError if what is there is no file, or a link below `inside`.
     """
-    if inside is not None:
-        check_place(path, inside=inside)
     staged = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if inside is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            make_below(path.parent, inside=inside)
+        for place in (path, staged):
+            check_place(place, inside=inside)
         staged.unlink(missing_ok=True)  # of a process that died
         write_synced(staged, content)
         os.replace(staged, path)
@@ -29,6 +85,8 @@ def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> No
     except OSError as error:
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
+        if inside is not None:
+            check_kept(inside)
         raise CannotWrite(
             f"cannot write {path}: {error.strerror or error}; make room or choose another place"
         ) from error

@@ -12,7 +12,6 @@ from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, parse_config
 from xnas.engine.lock import locked
 from xnas.engine.place import Place
 from xnas.engine.run_folder import Job, RunFolder
-from xnas.report.whole_file import CannotWrite
 
 
 def begun(place: Place) -> RunFolder:
@@ -82,9 +81,9 @@ def test_a_run_folder_has_a_place_whatever_it_is_called(
         assert earlier.path.resolve() == moved
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotWrite, match="cannot make the run folder"):
+    with pytest.raises(ValueError, match="file is no folder; choose another place, or take it away"):
         Place(runs=tmp_path / "file", name="mine").claim()
 
 

@@ -15,7 +15,7 @@ from xnas.report.fields import read_object
 from xnas.report.intervals import mean, standard_deviation
 from xnas.report.record import Result, read_result
 from xnas.report.sweep.plan import COLUMNS, Cell, Plan
-from xnas.space.regular_file import check_folder
+from xnas.space.regular_file import check_folder, check_place, is_there
 
 JSON, CSV = "sweep.json", "sweep.csv"
 
@@ -185,7 +185,8 @@ def _read_row(folder: Path, plan: Plan, cell: Cell) -> Row:
     for search_seed in plan.search_seeds:
         name = cell.search_folder(search_seed)
         check_folder(folder / name, inside=folder)
-        if (folder / name / "genotype.json").is_file():
+        check_place(folder / name / "genotype.json", inside=folder)
+        if is_there(folder / name / "genotype.json"):
             seconds.append(_seconds(folder, name) or 0.0)
         for seed in plan.retrain_seeds:
             name = cell.training_folder(search_seed, seed)
