@@ -88,13 +88,14 @@ def test_network(
     """
     network.eval()
     tally = Tally(device)
+    dtype = next(network.parameters()).dtype  # somebody may have brought it to 16 bits
     part = Part(index=team().rank, of=team().size if together else 1)
     images = in_channels(images, len(normalisation.mean_C))
     batch_size = images_at_once(*images.image_shape[1:])
     for batch in batches(
         images, batch_size=batch_size, normalisation=normalisation, device=device, part=part
     ):
-        logits_BD = network(batch.images_BCHW)
+        logits_BD = network(batch.images_BCHW.to(dtype)).float()
         tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
         if part.of == 1:
             interrupt.check()
@@ -196,14 +197,19 @@ class TrainedNetwork:
         if not len(images_NCHW):
             return torch.zeros(0, len(self.classes))
         self.network.eval()
-        device = next(self.network.parameters()).device
-        normalise = self.normalisation.to(device)
+        weight = next(self.network.parameters())
+        normalise = self.normalisation.to(weight.device)
+
+        def logits(part: Tensor) -> Tensor:
+            images = normalise(part.to(weight.device)).to(
+                weight.dtype
+            )  # a network of 16 bits takes no others
+            found: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+            return found
+
         batch_size = images_at_once(*shape[2:]) if batch_size is None else batch_size
-        probabilities = [
-            self.network(normalise(part.to(device)).contiguous(memory_format=torch.channels_last)).softmax(1)
-            for part in torch.split(images_NCHW, batch_size)
-        ]
-        return torch.cat(probabilities).float().cpu()
+        probabilities = [logits(part).float().softmax(1) for part in torch.split(images_NCHW, batch_size)]
+        return torch.cat(probabilities).cpu()
 
     def test(
         self,

@@ -6,7 +6,8 @@ N: images; C H W: channels, height, width; D: classes.
 import copy
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from xnas.engine.config import GIVEN, Config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
+from xnas.engine.runtime import is_out_of_memory
 from xnas.engine.whole_folder import check_target, write_folder
 from xnas.report.export import onnx_file
 from xnas.report.export.about import FORMAT, About
@@ -27,6 +29,7 @@ from xnas.report.export.torch_program import program_bytes, program_module
 from xnas.report.fields import read_object
 from xnas.report.record import Result
 from xnas.report.whole_file import write_whole
+from xnas.space.shown import visible
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -148,14 +151,15 @@ def export(
 
     if form in SUFFIXES:
         module = module_to_export(network, about, normalise=normalise)
-        if form == "onnx":
-            content = onnx_file.onnx_bytes(module, about, normalise=normalise)
-            comparison = compared(OnnxNetwork.of(content, where="what was exported").logits)
-        else:
-            content = program_bytes(module, about, normalise=normalise)
-            program = program_module(content)
-            run: Run = program if normalise else lambda images: program(trained.normalisation(images))
-            comparison = compared(run, any_size=takes_any_size(about))
+        with _in_one_line(form):
+            if form == "onnx":
+                content = onnx_file.onnx_bytes(module, about, normalise=normalise)
+                comparison = compared(OnnxNetwork.of(content, where="what was exported").logits)
+            else:
+                content = program_bytes(module, about, normalise=normalise)
+                program = program_module(content)
+                run: Run = program if normalise else lambda images: program(trained.normalisation(images))
+                comparison = compared(run, any_size=takes_any_size(about))
         check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
         write_whole(path, content)
         return comparison
@@ -166,12 +170,38 @@ def export(
     read = {"safetensors": _read_by_xnas, "timm": _read_by_timm, "hub": _read_by_hub}[form]
 
     def check(folder: Path) -> None:
-        again = read(folder).eval()
-        found.append(compared(lambda images: again(trained.normalisation(images))))
+        with _in_one_line(form):
+            again = read(folder).eval()
+            found.append(compared(lambda images: again(trained.normalisation(images))))
         check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
 
     write_folder(path, files, check=check)
     return found[0]
+
+
+@contextmanager
+def _in_one_line(form: Form) -> Iterator[None]:
+    """Within it what an exporter or a reader raises, of whatever type, is a ValueError of one line.
+
+    Want of memory, and what the disk does not take, stay what they are.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if "\n" not in str(error):
+            raise
+        raise _cannot(form, error) from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _cannot(form, error) from error
+
+
+def _cannot(form: Form, error: Exception) -> ValueError:
+    said = visible(" ".join(str(error).split())[:300]) or type(error).__name__
+    return ValueError(
+        f"the network cannot be written as {form}: {said}; nothing was written; try another --format"
+    )
 
 
 @torch.no_grad()

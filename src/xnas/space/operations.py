@@ -38,13 +38,17 @@ class NormStyle:
 class Norm(nn.BatchNorm2d):
     """A batch norm whose statistics are float32 for features of 16 bits too; these it gives back in their own type.
 
-    CUDA's kernels do so by themselves; the CPU's round mean and deviation to 16 bits where there is no affine part.
+    CUDA's kernels do so by themselves; the CPU's round mean and deviation to 16 bits where there is no affine part, and
+    take parts of 16 bits with features of 16 bits alone: a network that was brought to 16 bits is theirs.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalised features, of the shape and type of the features (B, C, H, W) that come in."""
         low = input.dtype in (torch.bfloat16, torch.float16) and input.device.type != "cuda"
-        return super().forward(input.float()).to(input.dtype) if low else super().forward(input)
+        own = self.weight if self.weight is not None else self.running_mean
+        if low and (own is None or own.dtype != input.dtype):
+            return super().forward(input.float()).to(input.dtype)
+        return super().forward(input)
 
 
 SUPERNET_STYLE = NormStyle(affine=False, running=False, after_pooling=True)

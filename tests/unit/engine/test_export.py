@@ -14,12 +14,22 @@ from safetensors.torch import load_file
 from xnas import TrainedNetwork, load
 from xnas.engine import export as export_module
 from xnas.engine.config import GIVEN, parse_config
-from xnas.engine.export import ROUNDINGS, TOLERANCE, Form, about_network, check_place, compare, export
+from xnas.engine.export import (
+    ROUNDINGS,
+    SUFFIXES,
+    TOLERANCE,
+    Form,
+    about_network,
+    check_place,
+    compare,
+    export,
+)
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.report.export.module import module_to_export
 from xnas.report.whole_file import CannotWrite
+from xnas.space.genotype import CellGenotype, Edge, Genotype
 
-from .exported_networks import CASES, RESULT, Case, about_of, logits, pixels, trained_network
+from .exported_networks import CASES, RESULT, SHORT, Case, about_of, logits, pixels, trained_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,9 +44,41 @@ class Exported:
     """What is in `program`."""
 
 
-@pytest.fixture(scope="module", params=CASES)
+HALVING = Genotype(
+    normal=CellGenotype(
+        edges=(
+            Edge("sep_conv_3x3", 0),
+            Edge("skip_connect", 1),
+            Edge("dil_conv_5x5", 0),
+            Edge("max_pool_3x3", 2),
+        ),
+        concat=(2, 3),
+    ),
+    reduction=CellGenotype(
+        edges=(
+            Edge("skip_connect", 0),
+            Edge("avg_pool_3x3", 1),
+            Edge("skip_connect", 1),
+            Edge("sep_conv_5x5", 0),
+        ),
+        concat=(2, 3),
+    ),
+)
+"""It adds what skip connections have halved to what pooling and convolutions have."""
+
+
+def deep(case: Case, *, size: int) -> Case:
+    """With a cell after a reduction, and a second reduction."""
+    plan = dataclasses.replace(case.plan, cells=3, reductions=2)
+    return Case(SHORT if case.genotype == SHORT else HALVING, plan, size)
+
+
+DEEP = {name: deep(case, size=size) for (name, case), size in zip(CASES.items(), (12, 13, 40), strict=True)}
+
+
+@pytest.fixture(scope="module", params=DEEP)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    case = CASES[request.param]
+    case = DEEP[request.param]
     trained, folder = trained_network(case), tmp_path_factory.mktemp("exported")
     paths: dict[Form, Path] = {"onnx": folder / "network.onnx", "torch-export": folder / "network.pt2"}
     for form, path in paths.items():
@@ -48,7 +90,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Exported(case, trained, *paths.values(), network, module)
 
 
-SIZES = [(1, 0, 0), (7, 0, 0), (1, 5, 0), (7, 0, 12), (2, 30, 21)]
+SIZES = [(1, 0, 0), (7, 0, 0), (1, 5, 0), (7, 0, 12), (2, 30, 21), (3, 1, 1), (1, 2, 3)]
 """Images of a batch, and by how much they are higher and wider than those of the training."""
 
 
@@ -166,6 +208,47 @@ def test_the_same_network_gives_the_same_folder(tmp_path: Path) -> None:
         )
     for file in ("config.json", "model.safetensors"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize("form", ["onnx", "torch-export"])
+def test_an_exporter_that_fails_says_so_in_one_line_and_leaves_nothing(
+    form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*words: object, **named: object) -> None:
+        raise AssertionError("Constraints violated (height)!\n  - Not all values\n    are valid")
+
+    monkeypatch.setattr(*((torch.onnx, "export", fail) if form == "onnx" else (torch.export, "export", fail)))
+    path = tmp_path / f"n{SUFFIXES[form]}"
+    with pytest.raises(
+        ValueError, match=r"Constraints violated \(height\)! - Not all values are valid; nothing"
+    ) as said:
+        export(
+            trained_network(FIRST),
+            about_of(trained_network(FIRST)),
+            pixels(FIRST, 2),
+            form=form,
+            path=path,
+            name="n",
+        )
+    assert "\n" not in str(said.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lack_of_memory_in_an_exporter_stays_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for error in (
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 byte"),
+    ):
+
+        def fail(*words: object, error: Exception = error, **named: object) -> None:
+            raise error
+
+        monkeypatch.setattr(torch.export, "export", fail)
+        with pytest.raises(type(error)):
+            export(
+                trained_network(FIRST), about_of(trained_network(FIRST)), pixels(FIRST, 2), form="torch-export",
+                path=tmp_path / "n.pt2", name="n",
+            )  # fmt: skip
 
 
 def test_outputs_that_differ_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, load, published_genotype, retrain
+from xnas.data.images import ImageSet
 from xnas.engine.load import exported_files, read_exported
 
-from .exported_networks import CASES, RESULT, about_of, trained_network, write_exported
+from .exported_networks import CASES, RESULT, about_of, pixels, trained_network, write_exported
 
 CASE = CASES["RGB, DARTS"]
 
@@ -133,3 +134,20 @@ def test_files_that_lead_elsewhere_or_are_missing_are_refused(folder: Path, tmp_
     weights.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"is a link to .*elsewhere, outside of"):
         load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", CASES)
+def test_a_network_brought_to_16_bits_computes_in_them(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    trained = load(write_exported(tmp_path / "n", CASES[name]))
+    images = pixels(CASES[name], 6)
+    exact = trained.predict(images)
+    trained.network.to(dtype)
+    with torch.no_grad():
+        assert trained.network(trained.normalisation(images).to(dtype)).dtype == dtype
+    found = trained.predict(images)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found, exact, atol=0.02)
+    labels = torch.arange(6) % exact.shape[1]
+    kept = ImageSet(images_NCHW=images, labels_N=labels, classes=trained.classes)
+    assert trained.test(kept, device=torch.device("cpu")).samples == 6

@@ -157,3 +157,19 @@ def test_every_second_pixel_is_what_a_stride_takes() -> None:
     ):
         strided = torch.nn.functional.conv2d(images, layer.weight, stride=2)
         torch.testing.assert_close(layer(images), strided)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("name", SEARCHABLE)
+def test_an_operation_brought_to_16_bits_computes_in_them(
+    name: str, style: NormStyle, training: bool, dtype: torch.dtype
+) -> None:
+    inputs = torch.randn(2, 4, 6, 7)
+    for stride in (1, 2):
+        operation = build_operation(name, 4, stride=stride, style=style).train(training)
+        exact = operation(inputs)
+        outputs = operation.to(dtype)(inputs.to(dtype))
+        assert outputs.dtype == dtype
+        assert torch.allclose(outputs.float(), exact, atol=0.1)
