@@ -94,17 +94,57 @@ def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     return cast("NDArray[np.uint8]", np.rint(pixels * 255).astype(np.uint8))
 
 
+def label_array(labels: Any) -> NDArray[Any]:
+    """Labels as an array of whole numbers or of text, of the shape that they have.
+
+    Raises ValueError, in one line, for labels of another kind, of several kinds, or that are no array.
+    """
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+        labels = (labels.float() if labels.is_floating_point() else labels).numpy()  # numpy has no bfloat16
+    if isinstance(labels, list | tuple) and len({isinstance(label, str) for label in labels}) > 1:
+        # Numpy would make text of all.
+        number = next(label for label in labels if not isinstance(label, str))
+        raise ValueError(
+            f"labels must be all whole numbers or all text; some are text, and one is {shown(number)}"
+        )
+    try:
+        given = np.asarray(labels)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"cannot make an array of the labels: {' '.join(str(error).split())}") from error
+    if given.dtype == object or given.dtype.kind == "T":
+        if all(isinstance(label, str) for label in given.ravel()):
+            given = given.astype(str)
+        elif all(isinstance(label, int | np.integer | np.bool_) for label in given.ravel()):
+            given = given.astype(np.int64)
+    if given.dtype.kind not in "iubU":
+        raise ValueError(f"labels must be whole numbers or text; got {_kind_of(given)}")
+    return given
+
+
+def _kind_of(labels: NDArray[Any]) -> str:
+    """What labels that are not taken are, with what would make them labels."""
+    match labels.dtype.kind:
+        case "f":
+            whole = bool(np.isfinite(labels).all() and (labels == np.rint(labels)).all())
+            return f"{labels.dtype}; " + (
+                "make them whole numbers, as by labels.astype(int)" if whole else "number the classes"
+            )
+        case "S":
+            return f"bytes ({labels.dtype}); give labels.astype(str)"
+        case "O":
+            wrong = next((each for each in labels.ravel() if not isinstance(each, str | int)), None)
+            return f"objects, among them {shown(wrong)}"
+    return str(labels.dtype)
+
+
 def labels_given(labels: Any, *, count: int) -> tuple[NDArray[Any], Tensor, tuple[str, ...]]:
     """The classes in order, as they were given, (D,); each image's index among them, int64 (N,); and their names.
 
     Raises ValueError, in one line, for what is neither whole numbers nor text, or not one label an image, for fewer
     than two classes, and for a class of one image: a search takes images of every class for two things.
     """
-    given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if given.dtype == object and all(isinstance(label, str) for label in given.ravel()):
-        given = given.astype(str)
-    if given.dtype.kind not in "iubU":
-        raise ValueError(f"labels must be whole numbers or text; got {given.dtype}")
+    given = label_array(labels)
     if given.shape != (count,):
         raise ValueError(
             f"there must be one label for each of the {count:,} images; got the shape {given.shape}"

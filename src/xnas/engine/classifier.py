@@ -7,10 +7,12 @@ N: images; D: classes.
 
 import inspect
 import json
+import re
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnas.data.given import LAYOUTS, images_given, labels_given
+from xnas.data.given import LAYOUTS, images_given, label_array, labels_given
 from xnas.data.images import DataSet, ImageSet
 from xnas.engine.config import (
     AUGMENTATION,
@@ -41,12 +43,13 @@ from xnas.engine.plans import settled
 from xnas.engine.progress import Lines, Progress, Silent
 from xnas.engine.retrain import check_fit, train
 from xnas.engine.run_folder import GENOTYPE, RunFolder
-from xnas.engine.runtime import environment, pick_device, use_threads
+from xnas.engine.runtime import environment, keeping_process_state, pick_device, use_threads
 from xnas.engine.search import Search, check_search, search
-from xnas.engine.stops import Interrupted
+from xnas.engine.stops import Interrupted, OutOfMemory
 from xnas.report.fields import read_object
 from xnas.report.page import write_report
 from xnas.space.lookup import lookup
+from xnas.space.plain_value import plain_tree, plain_value
 from xnas.space.shown import shown
 
 IMAGES = "images.json"
@@ -67,6 +70,9 @@ class ImageClassifier:
 
     After `fit`: `classes_` (D,), the labels in order; `genotype_`, the architecture found; `run_folder_`, a path with
     the report (report.html), the settings and the weights; `network_`, a TrainedNetwork.
+
+    What belongs to the whole process stays as it was, also after an error: random generators, torch's threads,
+    determinism, gradients, default type and device.
     """
 
     _estimator_type = "classifier"
@@ -102,6 +108,15 @@ class ImageClassifier:
         that another fold was fitted in among them; NonFinite where the training breaks down; OutOfMemory; CannotWrite;
         KeyboardInterrupt and, for SIGTERM, SystemExit, once the checkpoint is written.
         """
+        with keeping_process_state(), _in_words_of_python():
+            return self._fit(images, labels)
+
+    def _fit(self, images: Any, labels: Any) -> Self:
+        place = self._place()
+        if not (self.say is None or callable(self.say)):
+            raise ValueError(
+                f"say of ImageClassifier must take a line of text, as print does, or be None; got {shown(self.say)}"
+            )
         images_NCHW = images_given(images, layout=lookup("layout", self.layout, LAYOUTS))
         classes_D, labels_N, names = labels_given(labels, count=len(images_NCHW))
         given = ImageSet(images_NCHW=images_NCHW, labels_N=labels_N, classes=names)
@@ -111,7 +126,6 @@ class ImageClassifier:
         check_search(config, data)
         device = pick_device(config.device)
         use_threads(config.threads)
-        place = self._place()
         place.earlier()  # complains of what is no run's
         path = self.run_folder_ = place.claim()
         self.__dict__.pop("network_", None)  # of an earlier fit
@@ -128,7 +142,8 @@ class ImageClassifier:
         self, folder: RunFolder, config: Config, data: DataSet, *, device: torch.device
     ) -> TrainedNetwork:
         """Search and train, from where the folder is."""
-        progress: Progress = Silent() if self.say is None else Lines(self.say)
+        say = self.say
+        progress: Progress = Silent() if say is None else Lines(lambda line: say(in_words_of_python(line)))
         try:
             with _hearing() as interrupt:
                 if folder.has(GENOTYPE):
@@ -159,7 +174,8 @@ class ImageClassifier:
         Raises ValueError for images of another size or number of channels than those of `fit`, or before it.
         """
         network = self._network()
-        probabilities_ND: NDArray[np.float32] = network.predict(self._like_fitted(images)).numpy()
+        with keeping_process_state():
+            probabilities_ND: NDArray[np.float32] = network.predict(self._like_fitted(images)).numpy()
         return probabilities_ND
 
     def predict(self, images: Any) -> NDArray[Any]:
@@ -174,15 +190,36 @@ class ImageClassifier:
     def score(self, images: Any, labels: Any) -> float:
         """The share of images whose label is predicted, in [0, 1].
 
-        Raises ValueError as `predict_proba` does, and for labels that are not one an image.
+        A label that is no class of `fit` counts as a miss, with a warning. Raises ValueError as `predict_proba` does,
+        for labels that are not one an image, and for labels of another kind than those of `fit`, which would all
+        count as misses: numbers where those were text, or the other way round.
         """
         predicted_N = self.predict(images)
-        given_N = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+        given_N = label_array(labels)
         if given_N.shape != predicted_N.shape:
             raise ValueError(
                 f"there must be one label for each of the {len(predicted_N):,} images; got the shape {given_N.shape}"
             )
+        self._check_kind(given_N)
         return float((predicted_N == given_N).mean())
+
+    def _check_kind(self, labels_N: NDArray[Any]) -> None:
+        """Raises ValueError for text where numbers were fitted, or the other way round; warns of unknown labels."""
+        kinds = ["text" if labels.dtype.kind == "U" else "numbers" for labels in (self.classes_, labels_N)]
+        first = ", ".join(map(shown, self.classes_[:3].tolist()))
+        classes = f"the classes of fit ({first}{', ...' if len(self.classes_) > 3 else ''})"
+        if kinds[0] != kinds[1]:
+            example = shown(labels_N[0].item()) if len(labels_N) else labels_N.dtype
+            raise ValueError(
+                f"labels are {kinds[1]}, such as {example}, but {classes} are {kinds[0]}; give the same"
+            )
+        unknown_N = ~np.isin(labels_N, self.classes_)
+        if unknown_N.any():
+            warnings.warn(
+                f"{unknown_N.sum():,} of {len(labels_N):,} labels, such as {shown(labels_N[unknown_N][0].item())}, are "
+                f"not among {classes}; they count as misses",
+                stacklevel=3,
+            )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """What it was built with, by name."""
@@ -197,7 +234,11 @@ class ImageClassifier:
 
     def __repr__(self) -> str:
         standard = inspect.signature(ImageClassifier.__init__).parameters
-        given = {name: value for name, value in self.get_params().items() if value != standard[name].default}
+        given = {
+            name: value
+            for name, value in self.get_params().items()
+            if repr(value) != repr(standard[name].default)  # arrays have no one answer to ==
+        }
         return f"ImageClassifier({', '.join(f'{name}={value!r}' for name, value in given.items())})"
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -219,20 +260,22 @@ class ImageClassifier:
         where = "settings of ImageClassifier"
         if not isinstance(self.settings, Mapping | None):
             raise ValueError(f"{where} must be a mapping of sections to settings; got {shown(self.settings)}")
-        given = dict(self.settings or {})
+        given = plain_tree(self.settings or {})
         if "seed" in given:
             raise ValueError(f"{where}: the seed has no place in them; give seed=")
         if isinstance(of_data := given.get("data"), Mapping):
             for name in of_data:
                 lookup("setting of [data] for images that are given", name, AUGMENTATION)
         config = settings_from(given, where=where, base=read_preset(self.preset))
-        config = settings_from({"seed": self.seed}, where="ImageClassifier", base=config)
+        config = settings_from({"seed": plain_value(self.seed)}, where="ImageClassifier", base=config)
         return replace(config, data=replace(config.data, source=GIVEN, root=None, download=False))
 
     def _place(self) -> Place:
         if self.folder is None:
             return Place(runs=Path("runs"), name=None, stem="image-classifier")
-        return Place.of(Path(self.folder))
+        if not isinstance(self.folder, str | Path) or not str(self.folder) or "\0" in str(self.folder):
+            raise ValueError(f"folder of ImageClassifier must be a path or None; got {shown(self.folder)}")
+        return Place.of(Path(self.folder).expanduser())
 
     def _network(self) -> TrainedNetwork:
         if not hasattr(self, "network_"):
@@ -250,6 +293,42 @@ class ImageClassifier:
         return images_NCHW
 
 
+_FLAG = re.compile(r"--([a-z][a-z-]*)(?:\.([a-z][a-z-]*))?")
+_IN_PYTHON = (
+    (
+        r"give it the same, choose another --name, or start anew with --overwrite",
+        "give the same, or another folder=",
+    ),
+    (r"start anew with --overwrite|choose another (?:place with --runs|--name)", "give another folder="),
+    (r" \(--data\.image-size\)", ""),  # they come as they are
+    (r"--save-memory", 'settings={"save_memory": True}'),
+    (r"--(preset) (\w+)", r'\1="\2"'),
+    (r"--(device) (cpu|cuda|mps)", r'settings={"\1": "\2"}'),
+)
+
+
+def in_words_of_python(line: str) -> str:
+    """A line of the engine that names flags of the command line, naming what ImageClassifier has instead of them."""
+    for flags, words in _IN_PYTHON:
+        line = re.sub(flags, words, line)
+    return _FLAG.sub(_setting, line)
+
+
+def _setting(flag: re.Match[str]) -> str:
+    keys = [key.replace("-", "_") for key in flag.groups() if key]
+    return "settings" + "".join(f'["{key}"]' for key in keys)
+
+
+@contextmanager
+def _in_words_of_python() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OutOfMemory) as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (in_words_of_python(error.args[0]),)
+        raise
+
+
 def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.device) -> None:
     """Raises ValueError if the folder is that of a fit of other images or settings."""
     path = folder.path
@@ -257,14 +336,14 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
         folder.describe(config, environment(device))
     elif changed := differences(folder.config(), config, sections=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS)):
         raise ValueError(
-            f"{path} was begun with other settings: {'; '.join(changed)}; give the same, or another folder"
+            f"{path} was begun with other settings: {'; '.join(changed)}; give the same, or another folder="
         )
     fingerprint = data.fingerprint()
     known = read_object(path / IMAGES, inside=path)
     if known is None:
         folder.write_text(IMAGES, json.dumps({"sha256": fingerprint}) + "\n")
     elif known.text("sha256") != fingerprint:
-        raise ValueError(f"{path} was begun with other images or labels; give the same, or another folder")
+        raise ValueError(f"{path} was begun with other images or labels; give the same, or another folder=")
 
 
 def _hearing() -> AbstractContextManager[Interrupt]:

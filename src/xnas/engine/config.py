@@ -7,13 +7,16 @@ import dataclasses
 import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import dacite
 import tomli_w
 import tyro
+from dacite.types import is_instance
 
 from xnas.engine.bounds import (
     LARGEST,
@@ -33,6 +36,7 @@ from xnas.report.metrics import MOST_EPOCHS
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.lookup import lookup
+from xnas.space.plain_value import plain_value
 from xnas.space.regular_file import is_there
 from xnas.space.shown import shown
 from xnas.space.vocabulary import EXPERTS, OPEN_STEMS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
@@ -104,6 +108,7 @@ class DataConfig:
     """Side in pixels of the square that is cut out of every training image; 0 cuts nothing."""
 
     def __post_init__(self) -> None:
+        _take_types(self, "data")
         check_text("data.source", self.source)
         check_text("data.root", str(self.root or ""))
         between("data.padding", self.padding, 0, MOST_PIXELS)
@@ -151,6 +156,7 @@ class SpaceConfig:
     2020), which takes 4. 1 lets all pass."""
 
     def __post_init__(self) -> None:
+        _take_types(self, "space")
         between("space.nodes", self.nodes, 1, MAX_NODES)
         known = SPACES[lookup("space in space.kind", self.kind, SPACES)]
         for name in self.experts:
@@ -214,6 +220,7 @@ class SearchConfig:
     expert weights keep their 32 or 64."""
 
     def __post_init__(self) -> None:
+        _take_types(self, "search")
         between("search.epochs", self.epochs, 1, MOST_EPOCHS)
         between("search.batch_size", self.batch_size, 1, MOST_BATCH)
         if not 0 <= self.warmup_epochs < self.epochs:
@@ -306,6 +313,7 @@ class RetrainConfig:
     losses keep their 32, and the test is float32 in any case."""
 
     def __post_init__(self) -> None:
+        _take_types(self, "retrain")
         between("retrain.epochs", self.epochs, 1, MOST_EPOCHS)
         between("retrain.batch_size", self.batch_size, 1, MOST_BATCH)
         if self.stem_channels is not None:
@@ -327,6 +335,7 @@ class CheckpointConfig:
     """Checkpoints of a phase that are kept, the newest; at least 2, so that one may be damaged."""
 
     def __post_init__(self) -> None:
+        _take_types(self, "checkpoint")
         if not self.minutes > 0:
             raise ValueError(f"checkpoint.minutes must be positive; got {self.minutes}")
         if self.rounds is not None:
@@ -350,6 +359,7 @@ class DistributedConfig:
     """Batch norms take their statistics of the images of all processes, not of each one's own; on CUDA devices."""
 
     def __post_init__(self) -> None:
+        _take_types(self, "distributed")
         if not 1 <= self.timeout <= 86_400:
             raise ValueError(f"distributed.timeout must lie between 1 and 86400 seconds; got {self.timeout}")
 
@@ -375,6 +385,7 @@ class Config:
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
 
     def __post_init__(self) -> None:
+        _take_types(self, "")
         between("seed", self.seed, 0, MOST_SEED)
         check_text("device", self.device)
         if self.threads is not None:
@@ -505,7 +516,8 @@ def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = ""
             name = f"{prefix}.{key}".lstrip(".")
             raise ValueError(f"{where}: {name} must be a list, such as [{shown(value)}]; got {shown(value)}")
         elif isinstance(value, bool) and section is not bool:  # True is an int to Python
-            raise ValueError(f"{where}: {prefix}.{key} is not a switch; got {str(value).lower()}")
+            name = f"{prefix}.{key}".lstrip(".")
+            raise ValueError(f"{where}: {name} is not a switch; got {str(value).lower()}")
 
 
 def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -528,6 +540,44 @@ def _plain(tree: dict[str, Any]) -> dict[str, Any]:
                 str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             )
     return plain
+
+
+def _take_types(settings: Any, section: str) -> None:
+    """Have frozen settings hold Python's own values, of the types that they declare; numbers of numpy are taken.
+
+    What comes from files has been checked already; what a program gives has not. Raises ValueError.
+    """
+    for name, kind in _types(settings.__class__).items():
+        given = getattr(settings, name)
+        value = plain_value(given)
+        if kind in (float, float | None):
+            value = _number(value)
+        elif kind == Path | None and isinstance(value, str):
+            value = Path(value)
+        elif get_origin(kind) is tuple and isinstance(value, list):
+            value = tuple(value)
+        if not is_instance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            full = f"{section}.{name}".lstrip(".")
+            raise ValueError(f"{full} must be {_kind_in_words(kind)}; got {shown(given)}")
+        if value is not given:
+            object.__setattr__(settings, name, value)
+
+
+@cache
+def _types(kind: Any) -> dict[str, Any]:
+    hints: dict[str, Any] = get_type_hints(kind)
+    return hints
+
+
+def _kind_in_words(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_kind_in_words, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return "a list of names"
+    known = {int: "a whole number", float: "a number", bool: "True or False", str: "text", type(None): "None"}
+    return known.get(kind, "a path" if kind is Path else f"a {getattr(kind, '__name__', kind)}")
 
 
 def _number(value: Any) -> Any:

@@ -26,7 +26,7 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, network_plan, settled
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
-from xnas.engine.runtime import autocast, environment, make_repeatable
+from xnas.engine.runtime import autocast, environment, keeping_process_state, make_repeatable
 from xnas.engine.schedule import drop_probability, learning_rate
 from xnas.engine.team import team
 from xnas.report.cost import count_multiply_adds, count_parameters
@@ -215,6 +215,7 @@ def _placed(module: M, device: torch.device) -> M:
     return placed
 
 
+@keeping_process_state()
 def train(
     genotype: Architecture,
     config: Config,
@@ -250,6 +251,7 @@ def _begin(folder: RunFolder, config: Config, *, device: torch.device) -> None:
     folder.check_same(config, sections=RETRAIN_SECTIONS)
 
 
+@keeping_process_state()
 def retrain(
     genotype: Architecture,
     config: Config,
@@ -265,7 +267,8 @@ def retrain(
 
     Weights and result go into `folder`; returns the result, as in result.json. A retraining that has ended there
     already is not done again. Raises ValueError for settings that do not fit the data or the folder, NonFinite where
-    training breaks down, and Interrupted after a signal.
+    training breaks down, and Interrupted after a signal. The process's random generators and torch's settings are
+    afterwards as they were.
     """
     progress, interrupt = progress or Silent(), interrupt or Interrupt()
     config = settled(config, data.image_shape)

@@ -5,11 +5,15 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +22,8 @@ from xnas.engine.team import team
 from xnas.kernels import build as kernels
 
 PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
+
+_CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 SIGNS_OF_NO_MEMORY = (
     "DefaultCPUAllocator",
@@ -104,11 +110,96 @@ def _core_times() -> tuple[int, int] | None:
 def make_repeatable(seed: int) -> None:
     """Seed torch and ask for the same result from the same operations, so that a run can be repeated bit for bit."""
     # cuBLAS reads this when it starts; without it torch refuses deterministic matrix products.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    os.environ.setdefault(_CUBLAS, ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     # It would fill every new tensor too, which only shows bugs of kernels; a search spends a tenth of its time on it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ProcessState:
+    """What `make_repeatable` changes for the whole process, and the default type of new tensors."""
+
+    random: Mapping[str, torch.Tensor]
+    cuda_random: list[torch.Tensor] | None
+    """None where CUDA has not been used yet: then its generators start with `seed`."""
+    seed: int
+    deterministic: bool
+    warn_only: bool
+    fill: bool
+    dtype: torch.dtype
+    cublas: str | None
+    warning_filters: list[Any]
+
+    @classmethod
+    def now(cls) -> "_ProcessState":
+        mps = torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return cls(
+            random=random_states(mps),
+            cuda_random=torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,  # type: ignore[no-untyped-call]
+            seed=torch.initial_seed(),
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+            fill=torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+            dtype=torch.get_default_dtype(),
+            cublas=os.environ.get(_CUBLAS),
+            warning_filters=list(warnings.filters),
+        )
+
+    def bring_back(self) -> None:
+        set_random_states(self.random, device=torch.device("mps" if "mps" in self.random else "cpu"))
+        if self.cuda_random is not None:
+            torch.cuda.set_rng_state_all(self.cuda_random)
+        else:
+            torch.cuda.manual_seed_all(self.seed)  # waits until CUDA is used
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = self.fill  # type: ignore[attr-defined]
+        torch.set_default_dtype(self.dtype)
+        if self.cublas is None:
+            os.environ.pop(_CUBLAS, None)
+        if list(warnings.filters) != self.warning_filters:  # packages that torch imports late add some
+            cast("list[Any]", warnings.filters)[:] = self.warning_filters
+
+
+_keeping = threading.Lock()
+_keepers = 0
+_kept: _ProcessState | None = None
+
+
+@contextmanager
+def keeping_process_state() -> Iterator[None]:
+    """Within it torch computes as runs need it, whatever the caller has set; afterwards all is set as it was before.
+
+    That is: random generators, deterministic algorithms, threads, the default type and device of tensors, gradients,
+    autocast, and filters of warnings. Threads of one process may be within it at once: what they share is brought back
+    by the last.
+    """
+    global _keepers, _kept
+    with _keeping:
+        if _keepers == 0:
+            _kept = _ProcessState.now()
+        _keepers += 1
+    threads = torch.get_num_threads()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            if torch.get_default_device().type != "cpu":
+                stack.enter_context(torch.device("cpu"))
+            for kind in ("cpu", "cuda", "mps"):
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+            torch.set_default_dtype(torch.float32)
+            yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        with _keeping:
+            _keepers -= 1
+            if _keepers == 0 and _kept is not None:
+                _kept.bring_back()
+                _kept = None
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

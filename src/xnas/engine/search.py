@@ -24,7 +24,13 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, settled, supernet_plan
 from xnas.engine.progress import Progress, Silent
 from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
-from xnas.engine.runtime import environment, make_repeatable
+from xnas.engine.runtime import (
+    environment,
+    keeping_process_state,
+    make_repeatable,
+    random_states,
+    set_random_states,
+)
 from xnas.engine.team import team
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
 from xnas.optimizers.learner import Learner
@@ -104,6 +110,7 @@ class Search(Course):
     width = "--space.channels"
     settings: SearchConfig
 
+    @keeping_process_state()
     def __init__(self, config: Config, data: DataSet, *, device: torch.device) -> None:
         config = settled(config, data.image_shape)
         settings = config.search
@@ -137,6 +144,12 @@ class Search(Course):
         self._counted: tuple[int, int | None] = (0, None)
         self.full_multiply_adds = self.multiply_adds()
         self._remarked: set[str] = set()
+        self._random = random_states(device)
+
+    def make_repeatable(self) -> None:
+        """Have torch go on from where building this has left its random generators, for the whole process."""
+        make_repeatable(self.config.seed)
+        set_random_states(self._random, device=self.device)
 
     @property
     def epochs(self) -> int:
@@ -384,6 +397,7 @@ def build_optimizer(
     )
 
 
+@keeping_process_state()
 def search(
     course: Search, *, folder: RunFolder, progress: Progress | None = None, interrupt: Interrupt | None = None
 ) -> Architecture:
@@ -391,8 +405,10 @@ def search(
 
     A search that has ended there already is not done again. Raises ValueError if the folder is of other settings or
     its checkpoints are damaged, NonFinite where the search breaks down, and Interrupted after a signal: then
-    genotype-so-far.json holds the choice as it stood.
+    genotype-so-far.json holds the choice as it stood. The process's random generators and torch's settings are
+    afterwards as they were.
     """
+    course.make_repeatable()
     progress, interrupt = progress or Silent(), interrupt or Interrupt()
     config = course.config
     if not folder.has(CONFIG):

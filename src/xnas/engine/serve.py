@@ -155,7 +155,9 @@ class _Server:
 
 def _course(order: Order, config: Config, data: DataSet, device: torch.device) -> Course:
     if order["what"] == SEARCH:
-        return Search(config, data, device=device)
+        search = Search(config, data, device=device)
+        search.make_repeatable()  # as a retraining is from its beginning
+        return search
     genotype = parse_architecture(order["facts"]["the architecture"])
     return Retraining(genotype, settled(config, data.image_shape), data, device=device)
 

@@ -21,6 +21,7 @@ from xnas.space.genotype_json import (
     parse_fields,
     with_keys,
 )
+from xnas.space.plain_value import plain_tree, plain_value
 from xnas.space.shown import shown
 from xnas.space.vocabulary import OPERATIONS as OPERATIONS
 
@@ -152,7 +153,7 @@ def _checked_edges(edges: object) -> tuple[Edge, ...]:
 def _checked_edge(edge: object, *, node: int) -> Edge:
     if not isinstance(edge, list | tuple) or len(edge) != 2:
         raise ValueError(f"node {node}: an edge must be a pair (operation, source); got {shown(edge)}")
-    operation, source = edge
+    operation, source = map(plain_value, edge)
     if operation == "none":
         raise ValueError(f"node {node}: operation 'none' is no choice; give the edge the best of the others")
     check_name(f"operation of node {node}", operation, OPERATIONS)
@@ -163,10 +164,11 @@ def _checked_edge(edge: object, *, node: int) -> Edge:
 
 
 def _checked_concat(concat: object, nodes: range) -> tuple[int, ...]:
+    concat = concat if isinstance(concat, list | tuple) else plain_tree(concat)  # an array becomes a list
     if not isinstance(concat, list | tuple | range) or not concat:
         raise ValueError(f"concat must be a list of nodes, of {_span(nodes)}; got {shown(concat)}")
     # More entries than nodes must hold a wrong one among the first: a range without end is never walked through.
-    chosen = tuple(concat[: len(nodes) + 1])
+    chosen = tuple(map(plain_value, concat[: len(nodes) + 1]))
     for position, node in enumerate(chosen):
         if type(node) is not int or node not in nodes:
             raise ValueError(f"concat cannot hold {shown(node)}; give nodes of {_span(nodes)}")

@@ -83,6 +83,8 @@ def test_unfit_images_are_refused_in_one_line(images: Any, said: str) -> None:
         (["dog", "cat", "dog", "cat"], ["cat", "dog"]),
         (np.array(["dog", "cat", "dog", "cat"], dtype=object), ["cat", "dog"]),
         ([True, False, True, False], [False, True]),
+        (np.array([7, 3, np.int64(7), 3], dtype=object), [3, 7]),
+        ([np.int64(7), 3, 7, 3], [3, 7]),
     ],
 )
 def test_labels_of_numbers_and_of_text_become_indices(labels: Any, classes: list[Any]) -> None:
@@ -96,6 +98,15 @@ def test_labels_of_numbers_and_of_text_become_indices(labels: Any, classes: list
     ("labels", "said"),
     [
         ([0.5, 1.5, 0.5, 1.5], "must be whole numbers or text; got float64"),
+        ([1.0, 2.0, 1.0, 2.0], r"got float64; make them whole numbers, as by labels.astype\(int\)"),
+        (torch.zeros(4, dtype=torch.bfloat16), "got float32; make them whole"),
+        ([float("nan"), 1, 1, 1], "got float64; number the classes"),
+        ([b"a", b"b", b"a", b"b"], r"got bytes \(\|S1\); give labels.astype\(str\)"),
+        (["a", 1, "a", 1], "all whole numbers or all text; some are text, and one is 1"),
+        (["a", b"a", "b", "b"], "all whole numbers or all text; some are text, and one is b'a'"),
+        (np.array(["a", 1, "a", 1], dtype=object), "got objects"),
+        ([[1], [2, 3], 4, 5], "cannot make an array of the labels"),
+        (np.array(["2020-01-01"] * 4, dtype="datetime64[D]"), r"got datetime64\[D\]"),
         ([None, 1, 1, 1], "must be whole numbers or text; got object"),
         ([0, 1, 0], r"one label for each of the 4 images; got the shape \(3,\)"),
         ([[0], [1], [0], [1]], r"got the shape \(4, 1\)"),

@@ -1,7 +1,12 @@
 """The classifier for people who think in fit: it tells classes apart, and goes on where it was broken off."""
 
 import os
+import random
+import re
 import signal
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +15,10 @@ import pytest
 import torch
 
 import xnas
-from xnas import DataSet, ImageClassifier, RunFolder, TrainedNetwork
+from xnas import Config, DataSet, ImageClassifier, RunFolder, Search, TrainedNetwork
+from xnas.engine.classifier import in_words_of_python
 from xnas.engine.retrain import Retraining
+from xnas.engine.stops import OutOfMemory
 
 SETTINGS: dict[str, Any] = {
     "device": "cpu",
@@ -161,6 +168,197 @@ def test_images_of_another_size_are_refused_after_the_fit(images: np.ndarray, la
         classifier.predict(np.zeros((2, 9, 9, 3), np.uint8))
     with pytest.raises(ValueError, match=r"one label for each of the 60 images; got the shape \(3,\)"):
         classifier.score(images, labels[:3])
+
+
+def test_numbers_of_numpy_and_torch_are_parameters_like_pythons_own(
+    images: np.ndarray, labels: np.ndarray
+) -> None:
+    search = {"epochs": np.int64(2), "warmup_epochs": np.array(0), "batch_size": torch.tensor(12)}
+    settings = {**SETTINGS, "threads": np.uint8(1), "save_memory": np.bool_(False), "search": search}
+    ImageClassifier(seed=np.int64(3), settings=settings, folder="mine").fit(images, labels)
+    # The same run, or it would be refused; its settings are Python's own.
+    settings = {**SETTINGS, "threads": 1}
+    ImageClassifier(seed=3, settings=settings, folder=np.str_("mine")).fit(images, labels)
+    experts = {"space": {"experts": np.array(["skip_connect", "max_pool_3x3"]), "nodes": np.arange(1, 2)[0]}}
+    assert ImageClassifier(settings=experts)._config().space.experts == ("skip_connect", "max_pool_3x3")
+    assert repr(ImageClassifier(seed=np.arange(2))) == "ImageClassifier(seed=array([0, 1]))"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"seed": np.float64(3)}, "seed"),
+        ({"seed": np.arange(2)}, "seed"),
+        ({"seed": np.bool_(True)}, "seed is not a switch"),
+        ({"settings": {"search": {"epochs": np.float32(2)}}}, "search.epochs"),
+        ({"settings": {"search": {"learning_rate": np.ones(2)}}}, "search.learning_rate"),
+        ({"folder": 3}, "folder of ImageClassifier must be a path or None; got 3"),
+        ({"folder": ""}, "folder of ImageClassifier must be a path or None; got ''"),
+        ({"say": 3}, "say of ImageClassifier must take a line of text, as print does, or be None; got 3"),
+    ],
+)
+def test_parameters_of_another_type_are_refused_by_fit(
+    images: np.ndarray, labels: np.ndarray, parameters: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        ImageClassifier(**parameters).fit(images, labels)
+
+
+def test_labels_of_another_kind_than_those_of_fit_are_no_misses_but_a_mistake(
+    images: np.ndarray, labels: np.ndarray
+) -> None:
+    once = {**SETTINGS, "search": {**SETTINGS["search"], "epochs": 1}}
+    numbers = np.unique(labels, return_inverse=True)[1]
+    of_text = ImageClassifier(settings=once).fit(images, labels)
+    of_numbers = ImageClassifier(settings=once).fit(images, numbers)
+    for classifier, right, wrong in ((of_text, labels, numbers), (of_numbers, numbers, labels)):
+        for same in (right, right.tolist(), right.astype(object)):
+            assert classifier.score(images, same) == (classifier.predict(images) == right).mean()
+        for other in (
+            wrong,
+            wrong.tolist(),
+            wrong.astype(object),
+            labels.astype("S"),
+            [*right[1:].tolist(), None],
+        ):
+            with pytest.raises(ValueError, match=r"^labels (are|must be) ") as error:
+                classifier.score(images, other)
+            assert "\n" not in str(error.value)
+    said = r"labels are numbers, such as False, but the classes of fit \('blue', 'green', 'red'\) are text"
+    with pytest.raises(ValueError, match=said):
+        of_text.score(images, labels == "red")
+    with pytest.raises(ValueError, match="got float64; make them whole numbers"):
+        of_numbers.score(images, numbers.astype(float))
+    with pytest.warns(
+        UserWarning, match="60 of 60 labels, such as 10, are not among the classes of fit .0, 1, 2."
+    ):
+        assert of_numbers.score(images, numbers + 10) == 0
+
+
+def process_state() -> dict[str, Any]:
+    return {
+        "torch's generator": torch.get_rng_state().tolist(),
+        "torch's seed": torch.initial_seed(),
+        "numpy's generator": repr(np.random.get_state()),
+        "python's generator": random.getstate(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "only warns": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "fills": torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        "type": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "gradients": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "cudnn": (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark),
+        "precision": torch.get_float32_matmul_precision(),
+        "warnings": list(warnings.filters),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+    }
+
+
+@pytest.fixture
+def odd_state() -> Any:
+    """A process whose user has set everything otherwise; afterwards it is as it was."""
+    with ExitStack() as stack:
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+        torch.manual_seed(77)
+        torch.set_num_threads(2)
+        torch.set_default_dtype(torch.float64)
+        stack.enter_context(torch.device("meta"))
+        stack.enter_context(torch.autocast("cpu"))
+        stack.enter_context(torch.inference_mode())
+        yield
+
+
+def test_a_fit_is_the_same_whatever_a_program_has_set_and_leaves_it_set_so(
+    images: np.ndarray, labels: np.ndarray, request: pytest.FixtureRequest
+) -> None:
+    settings = {**SETTINGS, "threads": 1}
+    plain = ImageClassifier(settings=settings).fit(images, labels)
+    probabilities_ND = plain.predict_proba(images)
+    request.getfixturevalue("odd_state")
+    before = process_state()
+    odd = ImageClassifier(settings=settings).fit(images, labels)
+    assert process_state() == before
+    assert (odd.predict_proba(images) == probabilities_ND).all()
+    assert process_state() == before
+
+
+def break_off(error: BaseException) -> Callable[..., Any]:
+    def round_that_fails(*_: object) -> Any:
+        raise error
+
+    return round_that_fails
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [(Search, KeyboardInterrupt()), (Search, RuntimeError("broken")), (Retraining, MemoryError())],
+)
+def test_a_fit_that_fails_leaves_the_process_as_it_was(
+    images: np.ndarray,
+    labels: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Search] | type[Retraining],
+    error: BaseException,
+    odd_state: None,
+) -> None:
+    monkeypatch.setattr(kind, "round", break_off(error))
+    search = {"optimizer": "random"} if kind is Retraining else {}  # which has no rounds
+    settings = {**SETTINGS, "threads": 1, "search": {**SETTINGS["search"], **search}}
+    before = process_state()
+    with pytest.raises((type(error), OutOfMemory)):
+        ImageClassifier(settings=settings).fit(images, labels)
+    assert process_state() == before
+
+
+def test_a_search_and_a_retraining_from_a_program_leave_the_process_as_it_was(
+    tiny: Config, data: DataSet, odd_state: None
+) -> None:
+    cpu, folder = torch.device("cpu"), RunFolder.at(Path("run"))
+    torch.set_num_threads(1)  # that is left to a program
+    before = process_state()
+    course = Search(tiny, data, device=cpu)
+    assert process_state() == before
+    genotype = xnas.search(course, folder=folder)
+    assert process_state() == before
+    xnas.retrain(genotype, tiny, data, name="found", device=cpu, folder=folder)
+    assert process_state() == before
+
+
+def test_what_a_fit_says_names_its_own_parameters(
+    images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(Retraining, "round", break_off(MemoryError()))
+    with pytest.raises(OutOfMemory) as error:
+        ImageClassifier(settings=SETTINGS, say=said.append).fit(images, labels)
+    lines = [*said, str(error.value)]
+    memory = 'settings={"save_memory": True}, a smaller settings["search"]["batch_size"] or fewer settings["space"]'
+    assert any(memory in line for line in said)
+    assert 'with settings={"save_memory": True}, or where there is more memory' in lines[-1]
+    assert 'fewer settings["retrain"]["channels"]; last good' in lines[-1]
+    assert not [line for line in lines if "--" in line]
+
+
+def test_no_flag_of_the_sources_messages_is_left_in_what_a_fit_says() -> None:
+    source = Path(xnas.__file__).parent
+    messages = [
+        line for part in ("engine", "report", "data") for path in (source / part).glob("*.py")
+        for line in path.read_text().splitlines() if re.search(r"--[a-z]", line) and not re.search(r"var\(--|--{", line)
+    ]  # fmt: skip
+    assert len(messages) > 20
+    assert not [line for line in map(in_words_of_python, messages) if "--" in line]
+    assert in_words_of_python("wait, or choose another --name") == "wait, or give another folder="
+    assert (
+        in_words_of_python("a larger --search.reward-bound") == 'a larger settings["search"]["reward_bound"]'
+    )
+    assert in_words_of_python("use --device cpu or cuda") == 'use settings={"device": "cpu"} or cuda'
 
 
 def test_parameters_are_read_and_set_by_name() -> None:

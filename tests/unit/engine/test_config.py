@@ -1,17 +1,23 @@
 """Settings: what a file says is what a run does, and a misspelt word is never ignored."""
 
 import dataclasses
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pytest
+import torch
 
 from xnas.engine.config import (
     SEARCH_SECTIONS,
     Config,
     DataConfig,
+    SearchConfig,
+    SpaceConfig,
     differences,
     parse_config,
     preset_names,
@@ -186,3 +192,56 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
 def test_settings_are_read_without_importing_torch() -> None:
     code = "import sys, xnas.engine.config as c; c.read_preset('quick'); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "number", [np.int64(3), np.uint8(3), np.array(3), torch.tensor(3), torch.tensor(3, dtype=torch.int8)]
+)
+def test_a_program_may_give_numbers_of_numpy_and_torch(number: Any) -> None:
+    config = Config(seed=number, threads=number, search=SearchConfig(epochs=number, learning_rate=number))
+    plain = Config(seed=3, threads=3, search=SearchConfig(epochs=3, learning_rate=3.0))
+    assert (config, config.to_toml()) == (plain, plain.to_toml())
+
+
+@pytest.mark.parametrize(
+    "number", [np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), np.longdouble(0.5)]
+)
+def test_numbers_that_are_not_whole_are_taken_where_such_are_wanted(number: Any) -> None:
+    assert repr(SearchConfig(learning_rate=number).learning_rate) == "0.5"
+    with pytest.raises(ValueError, match=r"search\.epochs must be a whole number; got "):
+        SearchConfig(epochs=number)
+
+
+def test_switches_texts_lists_and_paths_of_a_program_become_plain() -> None:
+    config = Config(
+        save_memory=np.bool_(True),  # type: ignore[arg-type]
+        device=np.str_("cpu"),
+        data=DataConfig(root="here"),  # type: ignore[arg-type]
+        space=SpaceConfig(experts=["skip_connect", "max_pool_3x3"]),  # type: ignore[arg-type]
+    )
+    assert read_back(config) == config
+    assert (config.save_memory, config.data.root) == (True, Path("here"))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Config(seed=True), "seed must be a whole number; got True"),
+        (lambda: Config(seed=None), "seed must be a whole number; got None"),  # type: ignore[arg-type]
+        (lambda: Config(threads="2"), "threads must be a whole number or None; got '2'"),  # type: ignore[arg-type]
+        (lambda: Config(save_memory=1), "save_memory must be True or False; got 1"),  # type: ignore[arg-type]
+        (lambda: DataConfig(crop="padd"), "data.crop must be one of pad, resized; got 'padd'"),  # type: ignore[arg-type]
+        (lambda: SpaceConfig(experts="none"), "space.experts must be a list of names; got 'none'"),  # type: ignore[arg-type]
+        (lambda: SearchConfig(epochs=float("nan")), "search.epochs must be a whole number; got nan"),  # type: ignore[arg-type]
+        (lambda: Config(data={"padding": 1}), "data must be a DataConfig; got {'padding': 1}"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_value_of_another_type_is_refused_where_a_program_gives_it(
+    make: Callable[[], object], said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        make()
+
+
+def read_back(config: Config) -> Config:
+    return parse_config(config.to_toml(), where="the test")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from xnas.engine.runtime import (
     environment,
     forget_peak_memory,
     is_out_of_memory,
+    keeping_process_state,
     make_repeatable,
     peak_memory,
     pick_device,
@@ -37,10 +39,42 @@ def test_the_environment_says_versions_hardware_and_device() -> None:
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
-    make_repeatable(5)
-    first = torch.randn(3)
-    make_repeatable(5)
-    assert torch.equal(first, torch.randn(3))
+    with keeping_process_state():
+        make_repeatable(5)
+        first = torch.randn(3)
+        make_repeatable(5)
+        assert torch.equal(first, torch.randn(3))
+
+
+def test_threads_that_work_at_once_leave_the_process_as_it_was_before_the_first() -> None:
+    before, deterministic = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+    still: list[bool] = []
+
+    def first() -> None:
+        with keeping_process_state():
+            make_repeatable(1)
+            first_is_in.set()
+            second_is_in.wait(10)
+
+    def second() -> None:
+        first_is_in.wait(10)
+        with keeping_process_state():
+            make_repeatable(2)
+            second_is_in.set()
+            threads[0].join(10)
+            still.append(
+                torch.are_deterministic_algorithms_enabled()
+            )  # the first has gone, this one computes
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert still == [True]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
 
 
 def test_busy_cores_are_between_none_and_all() -> None:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +38,17 @@ def test_any_genotype_survives_json_as_text_and_as_bytes(genotype: Genotype) -> 
     assert hash(again) == hash(genotype)
     assert again.to_json() == text
     assert Genotype.from_json(b"\xef\xbb\xbf" + text.encode()) == genotype
+
+
+def test_numbers_and_texts_of_numpy_and_torch_become_pythons_own() -> None:
+    cell = CellGenotype(
+        edges=[(np.str_("skip_connect"), np.int64(0)), ("sep_conv_3x3", torch.tensor(1))],  # type: ignore[arg-type]
+        concat=np.arange(2, 3),  # type: ignore[arg-type]
+    )
+    assert cell == CELL
+    assert Genotype(normal=cell, reduction=cell).to_json() == GENOTYPE.to_json()
+    with pytest.raises(ValueError, match="node 2 cannot read True"):
+        CellGenotype(edges=[("skip_connect", np.bool_(True))] * 2, concat=(2,))  # type: ignore[arg-type, list-item]
 
 
 @settings(max_examples=50, derandomize=True, deadline=None)
