@@ -48,7 +48,8 @@ def chosen_operations(architecture: Architecture, group: str) -> dict[str, str]:
 def read_genotype(source: str | Path) -> Architecture:
     """The architecture that a person means: a file's, the published one of that name, or that in the text itself.
 
-    File and text may be JSON, DARTS text or that of NAS-Bench-201. A name goes before a file; a Path is always a file.
+    File and text may be JSON, DARTS text or that of NAS-Bench-201, these two also with what a log has around them. A
+    name goes before a file; a Path is always a file.
     Raises ValueError as `parse_architecture` and `from_darts_text` do, naming the file, for a file that cannot be read,
     and for what is none of these.
     """
@@ -79,8 +80,9 @@ def _read_file(path: Path) -> Architecture:
 def _parsed(source: str) -> Architecture | None:
     """What text holds, in the form that it is seen to be in."""
     text = plain_text(source).strip()
-    if text.startswith("{"):
+    of_darts = re.search(r"Genotype\s*\(", text)
+    if text.startswith("{") and not of_darts:
         return parse_architecture(source)
-    if text.startswith("|"):
+    if text.startswith("|") or (re.search(r"\|[^\s|]+~\d\|", text) and not of_darts):
         return Nasbench201Genotype.from_text(text)
-    return from_darts_text(source) if re.search(r"Genotype\s*\(", text) else None
+    return from_darts_text(source) if of_darts else None

@@ -3,7 +3,8 @@
 The text is Python, but it is never run: it is parsed into a syntax tree, and only the few kinds of nodes that a
 genotype is made of are read. Public code varies the form, and these variations are understood: a name in front
 (`PDARTS = `), a module (`genotypes.Genotype`), tuples for lists, `range(2, 6)` for the concatenation, arguments by
-position, the two edges of a node bracketed together, and unused arguments that are None.
+position, the two edges of a node bracketed together, unused arguments that are None, and what programs print: numbers
+of numpy and torch (`np.int64(0)`, `tensor(0)`), arrays, `list(range(2, 6))`, quotes, and lines of a log around it.
 """
 
 import ast
@@ -18,6 +19,11 @@ from xnas.space.shown import shown
 _ARGUMENTS = ("normal", "normal_concat", "reduce", "reduce_concat")
 FORM = "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"
 _MAX_DEPTH = 3  # a list of nodes of edges
+_START = re.compile(r"(?<![\w.])(?:\w+\.)*Genotype\s*\(")
+_SCALARS = re.compile(r"u?int(c|p|_|\d+)?|u?long(long)?|u?short|u?byte|str_?|array|asarray|tensor|Tensor")
+"""What numbers, names and arrays are wrapped in when they are printed."""
+_LISTS = ("list", "tuple", "array", "asarray", "tensor")
+_ABOUT_ARRAYS = ("dtype", "device")
 
 
 def to_darts_text(genotype: Genotype) -> str:
@@ -36,7 +42,8 @@ def from_darts_text(text: str, *, space: Space | None = None) -> Genotype:
     that are missing, unknown or given twice, and for whatever no genotype can hold.
     """
     source = _at_column_1(text)
-    arguments = _arguments(_genotype_call(_parsed(source), source), source)
+    call, source = _genotype_call(source)
+    arguments = _arguments(call, source)
     normal, reduction = (
         named_cell(
             name,
@@ -86,7 +93,65 @@ def _refusal(node: ast.stmt | ast.expr, source: str, expected: str) -> ValueErro
     )
 
 
-def _genotype_call(body: list[ast.stmt], source: str) -> ast.Call:
+def _genotype_call(source: str) -> tuple[ast.Call, str]:
+    """The call that the genotype is, and the text that its places are of."""
+    try:
+        body = _parsed(source)
+        if quoted := _quoted(body):
+            source = _at_column_1(quoted)
+            body = _parsed(source)
+        return _only_call(body, source), source
+    except ValueError:
+        if (inner := _taken_out(source)) is None:
+            raise
+    return _only_call(_parsed(inner), inner), inner
+
+
+def _quoted(body: list[ast.stmt]) -> str | None:
+    """What is within the quotes, if the text is nothing but text in quotes."""
+    match body:
+        case [
+            ast.Expr(value=ast.Constant(value=str() as inner))
+            | ast.Assign(value=ast.Constant(value=str() as inner))
+        ]:
+            return inner if _START.search(inner) else None
+    return None
+
+
+def _taken_out(source: str) -> str | None:
+    """The genotype out of a text with something around it, such as a log; its lines keep their numbers.
+
+    None if there is none that ends, or nothing around it. Raises ValueError if there are several.
+    """
+    starts = list(_START.finditer(source))
+    if len(starts) > 1 and source[: starts[0].start()].strip():
+        lines = [1 + source.count("\n", 0, start.start()) for start in starts[:2]]
+        raise ValueError(
+            f"not a genotype: the text holds {len(starts):,}, the first two in lines {lines[0]} and {lines[1]}; "
+            "keep one"
+        )
+    if len(starts) != 1:
+        return None
+    start = starts[0].start()
+    # As it is when a text in quotes is printed within quotes.
+    rest = re.sub(r"\\(['\"])", r"\1", source[start:])
+    end = _end_of_call(rest)
+    if end is None or (start == 0 and not rest[end:].strip()):
+        return None
+    return "\n" * source.count("\n", 0, start) + rest[:end]
+
+
+def _end_of_call(text: str) -> int | None:
+    """Where the first bracket of the text is closed; those in quotes do not count."""
+    depth = 0
+    for piece in re.finditer(r"'[^'\n]*'|\"[^\"\n]*\"|[()]", text):
+        depth += {"(": 1, ")": -1}.get(piece[0], 0)
+        if piece[0] == ")" and depth == 0:
+            return piece.end()
+    return None
+
+
+def _only_call(body: list[ast.stmt], source: str) -> ast.Call:
     if not body:
         raise ValueError(
             f"not a genotype: the text is empty, or only comments ({shown(source)}); expected {FORM}"
@@ -132,11 +197,32 @@ def _literal(node: ast.expr, source: str, depth: int = 0) -> object:
             return value
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -value
+        case (
+            ast.List(elts=[ast.Starred(value=ast.Call() as only)])
+            | ast.Tuple(elts=[ast.Starred(value=ast.Call() as only)])
+        ):
+            return _literal(only, source, depth)
         case ast.List(elts=elements) | ast.Tuple(elts=elements) if depth < _MAX_DEPTH:
             return [_literal(element, source, depth + 1) for element in elements]
-        case ast.Call(func=ast.Name(id="range"), args=arguments, keywords=[]):
+        case ast.Call(args=arguments) if _called(node) in ("range", "arange") and not node.keywords:
             return _range(node, [_literal(argument, source, _MAX_DEPTH) for argument in arguments], source)
+        case ast.Call(args=[ast.List() | ast.Tuple() | ast.Call() as only]) if _called(node) in _LISTS:
+            found = _literal(only, source, depth)
+            if isinstance(found, list):
+                return found
+        case ast.Call(args=[ast.Constant() as only]) if _SCALARS.fullmatch(_called(node)):
+            return _literal(only, source, depth)
     raise _refusal(node, source, "a list of a genotype's operations and nodes")
+
+
+def _called(call: ast.Call) -> str:
+    """The last word of what is called, such as int64 of np.int64(0); nothing if more than its kind is said."""
+    if any(keyword.arg not in _ABOUT_ARRAYS for keyword in call.keywords):
+        return ""
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name):
+            return name
+    return ""
 
 
 def _range(node: ast.expr, bounds: list[Any], source: str) -> list[int]:

@@ -68,6 +68,79 @@ def test_the_variations_of_public_code_are_understood(text: str) -> None:
     assert from_darts_text(text) == GENOTYPE
 
 
+IN_NUMPY = re.sub(r", (\d)\)", r", np.int64(\1))", TEXT)
+IN_TORCH = re.sub(r", (\d)\)", r", tensor(\1, device='cuda:0'))", TEXT)
+LOG = "2021-03-04 12:00:00,123 "
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IN_NUMPY,
+        IN_NUMPY.replace("np.", "numpy."),
+        re.sub(r"'(\w+)'", r"np.str_('\1')", IN_NUMPY),
+        IN_TORCH,
+        *(
+            TEXT.replace("[2, 3]", numbers)
+            for numbers in (
+                "list(range(2, 4))", "tuple(range(2, 4))", "[*range(2, 4)]", "list((2, 3))", "(2, 3,)",
+                "array([2, 3])", "np.array([2, 3], dtype=np.int64)", "np.arange(2, 4)", "tensor([2, 3])",
+                "list(np.arange(2, 4))", "[np.int64(2), np.int64(3)]", "range(np.int64(2), np.int64(4))",
+            )
+        ),
+        LOG + "genotype = " + TEXT,
+        LOG + "genotype = " + IN_NUMPY.replace(", ", ",\n    "),
+        "03/04 12:00:00 PM genotype = " + TEXT,
+        "[2021-03-04 12:00:00] INFO - search: " + TEXT,
+        "INFO:root:" + TEXT,
+        f"{LOG}epoch 49 lr 1e-3\n{LOG}genotype = {TEXT}\n{LOG}done (5 s)\n",
+        f"\x1b[32mgenotype\x1b[0m = {TEXT}\x1b[0m",
+        f"```\n{TEXT}\n```",
+        f"from genotypes import Genotype\n\nFOUND = {TEXT}\n",
+        repr(TEXT),
+        f'"""\n{TEXT}\n"""',
+        f"FOUND = {TEXT!r}",
+        LOG + f"genotype: {TEXT!r}",
+        LOG + "'" + TEXT.replace("'", "\\'") + "'",
+        f"print({TEXT})",
+        f"{{'genotype': {TEXT}}}",
+        f"\u201c{TEXT}\u201d",
+        TEXT + ";",
+    ],
+    ids=range(34),
+)  # fmt: skip
+def test_what_programs_print_and_what_logs_have_around_it_is_understood(text: str) -> None:
+    assert from_darts_text(text) == read_genotype(text) == GENOTYPE
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"{LOG}{TEXT}\n{LOG}{TEXT}", "the text holds 2, the first two in lines 1 and 2; keep one"),
+        (LOG + TEXT[:-1], "not a genotype: line 1, column "),
+        (
+            LOG + TEXT.replace("[2, 3]", "[2, f()]"),
+            "expected a list of a genotype's operations and nodes; got 'f()'",
+        ),
+        (LOG + "\n" + TEXT.replace("[2, 3]", "f()"), "not a genotype: line 2, column "),
+        (TEXT.replace("[2, 3]", "list(open('x'))"), "got \"open('x')\""),
+        (TEXT.replace("0)", "np.float64(0.0))"), "got 'np.float64(0.0)'"),
+        (TEXT.replace("0)", "int(open('x')))"), "expected a list of"),
+        (TEXT.replace("[2, 3]", "np.array([2, 3], like=f)"), "expected a list of"),
+        (TEXT.replace("[2, 3]", "a.b.array([2, 3])"), "expected a list of"),
+        (TEXT.replace("[2, 3]", "array([[2, 3]])"), "concat cannot hold [2, 3]"),
+        (TEXT.replace("[2, 3]", "array(2)"), "concat must be a list of nodes"),
+        ("x Genotype(" * 9000, "the text holds 9,000"),
+    ],
+    ids=range(12),
+)
+def test_what_is_more_than_a_print_is_refused_wherever_it_is(text: str, line: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+        from_darts_text(text)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
 def test_a_repeated_predecessor_in_the_space_of_darts_is_refused() -> None:
     with pytest.raises(ValueError, match="node 2 reads node 1 twice"):
         from_darts_text(TEXT.replace("('skip_connect', 0)", "('skip_connect', 1)"), space="darts")
@@ -106,7 +179,7 @@ def test_a_repeated_predecessor_in_the_space_of_darts_is_refused() -> None:
             TEXT.replace("[2, 3]", "range(2, 1000000000)"),
             "normal cell: concat cannot hold 4; give nodes of 2 to 3",
         ),
-        (TEXT.replace("[2, 3]", "list(range(2, 4))"), "not a genotype: line 1, column "),
+        (TEXT.replace("[2, 3]", "set(range(2, 4))"), "not a genotype: line 1, column "),
         (
             TEXT.replace("('skip_connect', 0)", "open('x')"),
             "not a genotype: line 1, column 18: expected a list of",

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from xnas.report.cost import count_multiply_adds, count_parameters
+from xnas.space.architecture import read_genotype
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.nasbench201.genotype import EDGES, OPERATIONS, Nasbench201Genotype, every_genotype
 from xnas.space.nasbench201.space import Nasbench201Space
@@ -35,9 +36,29 @@ def test_an_architecture_is_written_as_the_benchmark_writes_it_and_comes_back_fr
 
 
 @pytest.mark.parametrize(
+    "around",
+    [
+        "Structure(4 nodes with {})",
+        "'{}'",
+        "('{}', 94.37)",
+        "2021-03-04 12:00:00,123 genotype = Structure(4 nodes with {})",
+        "the last architecture is : {}",
+        "epoch 3\nStructure(4 nodes with {})\nepoch 4",
+        "\x1b[1m{}\x1b[0m",
+    ],
+)
+def test_an_architecture_is_found_in_what_its_authors_programs_print(around: str) -> None:
+    text = around.format(TEXT)
+    assert Nasbench201Genotype.from_text(text) == read_genotype(text) == Nasbench201Genotype.from_text(TEXT)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
+        f"{TEXT} {TEXT}",
+        f"Structure(4 nodes with {TEXT[:-1]})",
+        f"epoch 3 |val_acc=3| {TEXT}",
         "|nor_conv_3x3~0|",
         TEXT[:-1],
         TEXT + "|",

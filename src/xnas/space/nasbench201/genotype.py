@@ -34,6 +34,8 @@ EDGES = tuple((source, node) for node in range(1, 1 + NUM_NODES) for source in r
 PATTERN = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 """The benchmark's text, with a place for the operation of every edge."""
 FORM = PATTERN.replace("{}", "op")
+_AROUND = re.compile(r"[^|~]*(\|[^\s'\"]+\|)[^|~+]*")
+"""Its authors' programs print Structure(4 nodes with |...|), in quotes or behind what a logger says of the time."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,12 @@ class Nasbench201Genotype:
 
     @classmethod
     def from_text(cls, text: str) -> "Nasbench201Genotype":
-        """The architecture in the benchmark's text. Raises ValueError for text of another form."""
+        """The architecture in the benchmark's text, alone or with something around it, as in a log.
+
+        Raises ValueError for text of another form, or of several architectures.
+        """
+        if around := _AROUND.fullmatch(text.strip()):
+            text = around[1]
         words = re.findall(r"([^|+~]*)~(\d)", text[:1000])
         sources = tuple(int(source) for _, source in words)
         if sources == tuple(source for source, _ in EDGES):
