@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from xnas.space.nasbench201.genotype import EDGES, FORM, PATTERN, every_genotype
-from xnas.space.regular_file import check_place, is_there, read_regular_text
+from xnas.space.regular_file import check_place, is_there, open_regular, read_regular_text
 from xnas.space.shown import shown, visible
 from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
@@ -35,6 +35,8 @@ DATA_SETS: Mapping[str, str] = {
 MOST_BYTES = 10_000_000
 """Of a table in CSV; it has about two million."""
 
+_ANY_SIZE = 2**62
+"""Of a file of which only the beginning is read."""
 _LONGEST_SHOWN = 120
 
 _ARCHITECTURE = "ArchitectureString"
@@ -105,8 +107,7 @@ class Nasbench201Table:
             raise ValueError(f"there is no {_WHAT} at {path}; get {SOURCES}, and give its path")
         if must_be_trusted(path):
             return cls(accuracies=_read_nats_bench(path), source=path, form="NATS-Bench")
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder, and no {_WHAT}; give {SOURCES}, under its own name")
+        _check_form(path)
         return cls(accuracies=_read_csv(path), source=path, form="CSV")
 
     def __getitem__(self, architecture: str) -> Accuracies:
@@ -139,6 +140,48 @@ class Nasbench201Table:
 def must_be_trusted(path: Path) -> bool:
     """Whether reading the table there can run code that is in it, which only the person who calls can allow."""
     return path.absolute().name.startswith("NATS-tss")
+
+
+_FORMS = {
+    b"PK\x03\x04": "a zip archive, as torch and spreadsheets write",
+    b"\x80": "a pickle, as torch writes",
+    b"\x1f\x8b": "packed by gzip",
+    b"BZh": "packed by bzip2",
+    b"\xfd7zXZ": "packed by xz",
+    b"SQLite format": "a database",
+    b"%PDF": "a PDF",
+    b"{": "JSON",
+    b"<": "a page of HTML",
+}
+"""What files begin with that are taken for a table, and are no CSV."""
+
+
+def _check_form(path: Path) -> None:
+    """Raises ValueError for what is there in another form than CSV, by its name or how it begins."""
+    wanted = (
+        f"give {_CSV_SOURCE}, or with the package nats_bench {_NATS_BENCH_SOURCE}, each under its own name"
+    )
+    name = path.absolute().name
+    if name.startswith("NAS-Bench-201") and path.suffix != ".csv":
+        raise ValueError(
+            f"{path} is the benchmark in its older form, a pickle of torch for nas_201_api, which xnas does "
+            f"not read; {wanted}"
+        )
+    if name.startswith("NATS-sss"):
+        raise ValueError(
+            f"{path} is of the other search space of NATS-Bench, that of sizes; NAS-Bench-201 is that of topologies, "
+            f"NATS-tss; {wanted}"
+        )
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, and no {_WHAT}; {wanted}")
+    with open_regular(path, what=_WHAT, most=_ANY_SIZE) as file:
+        try:
+            start = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()
+        except OSError as error:
+            raise ValueError(f"cannot read the {_WHAT} {path}: {error.strerror or error}") from None
+    for magic, what in _FORMS.items():
+        if start.startswith(magic):
+            raise ValueError(f"{path} is {what}, and no {_WHAT} in CSV; {wanted}")
 
 
 def _every_architecture() -> frozenset[str]:

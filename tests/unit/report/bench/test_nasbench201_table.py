@@ -238,6 +238,47 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, said
     assert said in complaint(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "NAS-Bench-201-v1_1-096897.pth",
+            b"\x80\x02",
+            "its older form, a pickle of torch for nas_201_api",
+        ),
+        ("NAS-Bench-201-v1_0-e61699.pth", b"PK\x03\x04", "its older form"),
+        ("NAS-Bench-201-v1_1-096897", None, "its older form"),
+        (
+            "NATS-sss-v1_0-50262.pickle.pbz2",
+            b"BZh9",
+            "of the other search space of NATS-Bench, that of sizes",
+        ),
+        ("renamed.pth", b"PK\x03\x04", "is a zip archive, as torch and spreadsheets write, and no table"),
+        ("renamed.pth", b"\x80\x02", "is a pickle, as torch writes, and no table"),
+        ("table.csv.gz", b"\x1f\x8b\x08", "is packed by gzip, and no table"),
+        ("table.csv.bz2", b"BZh9", "is packed by bzip2, and no table"),
+        ("table.json", b'\xef\xbb\xbf {"a": 1}', "is JSON, and no table"),
+        ("table.csv", b"\n<!DOCTYPE html>", "is a page of HTML, and no table"),
+    ],
+    ids=range(10),
+)
+def test_another_form_is_named_whatever_its_size_with_those_that_are_read(
+    tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+        os.truncate(path, 5_000_000_000)  # takes no room
+    line = complaint(path)
+    assert said in line
+    assert (
+        "give nats_bench.csv of github.com/v-tao/nats-bench-landscape, or with the package nats_bench NATS-"
+        in line
+    )
+
+
 def test_a_cut_off_table_is_refused_wherever_it_ends(tmp_path: Path) -> None:
     whole = ("\n".join(LINES) + "\n").encode()
     path = tmp_path / "table.csv"
