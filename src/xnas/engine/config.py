@@ -108,7 +108,7 @@ class DataConfig:
     """Side in pixels of the square that is cut out of every training image; 0 cuts nothing."""
 
     def __post_init__(self) -> None:
-        _take_types(self, "data")
+        _take_types(self, DataConfig, "data")
         check_text("data.source", self.source)
         check_text("data.root", str(self.root or ""))
         between("data.padding", self.padding, 0, MOST_PIXELS)
@@ -156,7 +156,7 @@ class SpaceConfig:
     2020), which takes 4. 1 lets all pass."""
 
     def __post_init__(self) -> None:
-        _take_types(self, "space")
+        _take_types(self, SpaceConfig, "space")
         between("space.nodes", self.nodes, 1, MAX_NODES)
         known = SPACES[lookup("space in space.kind", self.kind, SPACES)]
         for name in self.experts:
@@ -220,7 +220,7 @@ class SearchConfig:
     expert weights keep their 32 or 64."""
 
     def __post_init__(self) -> None:
-        _take_types(self, "search")
+        _take_types(self, SearchConfig, "search")
         between("search.epochs", self.epochs, 1, MOST_EPOCHS)
         between("search.batch_size", self.batch_size, 1, MOST_BATCH)
         if not 0 <= self.warmup_epochs < self.epochs:
@@ -313,7 +313,7 @@ class RetrainConfig:
     losses keep their 32, and the test is float32 in any case."""
 
     def __post_init__(self) -> None:
-        _take_types(self, "retrain")
+        _take_types(self, RetrainConfig, "retrain")
         between("retrain.epochs", self.epochs, 1, MOST_EPOCHS)
         between("retrain.batch_size", self.batch_size, 1, MOST_BATCH)
         if self.stem_channels is not None:
@@ -335,7 +335,7 @@ class CheckpointConfig:
     """Checkpoints of a phase that are kept, the newest; at least 2, so that one may be damaged."""
 
     def __post_init__(self) -> None:
-        _take_types(self, "checkpoint")
+        _take_types(self, CheckpointConfig, "checkpoint")
         if not self.minutes > 0:
             raise ValueError(f"checkpoint.minutes must be positive; got {self.minutes}")
         if self.rounds is not None:
@@ -359,7 +359,7 @@ class DistributedConfig:
     """Batch norms take their statistics of the images of all processes, not of each one's own; on CUDA devices."""
 
     def __post_init__(self) -> None:
-        _take_types(self, "distributed")
+        _take_types(self, DistributedConfig, "distributed")
         if not 1 <= self.timeout <= 86_400:
             raise ValueError(f"distributed.timeout must lie between 1 and 86400 seconds; got {self.timeout}")
 
@@ -385,7 +385,7 @@ class Config:
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
 
     def __post_init__(self) -> None:
-        _take_types(self, "")
+        _take_types(self, Config, "")
         between("seed", self.seed, 0, MOST_SEED)
         check_text("device", self.device)
         if self.threads is not None:
@@ -542,23 +542,23 @@ def _plain(tree: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _take_types(settings: Any, section: str) -> None:
-    """Have frozen settings hold Python's own values, of the types that they declare; numbers of numpy are taken.
+def _take_types(settings: Any, kind: type, section: str) -> None:
+    """Have frozen settings hold Python's own values, of the types that `kind` declares; numbers of numpy are taken.
 
     What comes from files has been checked already; what a program gives has not. Raises ValueError.
     """
-    for name, kind in _types(settings.__class__).items():
+    for name, wanted in _types(kind).items():
         given = getattr(settings, name)
         value = plain_value(given)
-        if kind in (float, float | None):
+        if wanted in (float, float | None):
             value = _number(value)
-        elif kind == Path | None and isinstance(value, str):
+        elif wanted == Path | None and isinstance(value, str):
             value = Path(value)
-        elif get_origin(kind) is tuple and isinstance(value, list):
+        elif get_origin(wanted) is tuple and isinstance(value, list):
             value = tuple(value)
-        if not is_instance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        if not is_instance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             full = f"{section}.{name}".lstrip(".")
-            raise ValueError(f"{full} must be {_kind_in_words(kind)}; got {shown(given)}")
+            raise ValueError(f"{full} must be {_kind_in_words(wanted)}; got {shown(given)}")
         if value is not given:
             object.__setattr__(settings, name, value)
 
