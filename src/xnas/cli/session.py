@@ -23,6 +23,7 @@ from xnas.engine.place import Place
 from xnas.engine.plans import settled
 from xnas.engine.run_folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.engine.runtime import (
+    LAST_BITS_DIFFER,
     busy_cores,
     environment,
     is_out_of_memory,
@@ -163,10 +164,8 @@ class Session:
         before, now = folder.environment(), environment(self.device)
         changed = _changes(before, now)
         if changed:
-            self.display.say(
-                f"warning: {'; '.join(changed)}: results may differ in the last bits from those of a run that went on "
-                "as it began"
-            )
+            self.display.say(f"warning: {'; '.join(changed)}: {LAST_BITS_DIFFER}")
+            now["kernels"] = before.get("kernels")  # until it is known
             earlier = before.pop("earlier", None)
             now["earlier"] = [*(earlier if isinstance(earlier, list) else []), before]
             folder.describe(self.request.config, now)
@@ -178,7 +177,10 @@ class Session:
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two environments, of what the last bits of a result depend on."""
-    pairs = [(name, before.get(name), now[name]) for name in ("device_name", "threads", "processes")]
+    pairs = [
+        (name, before.get(name), now[name])
+        for name in ("device_name", "instructions", "threads", "processes")
+    ]
     versions = before.get("versions")
     if isinstance(versions, dict):
         pairs += [(name, versions.get(name), now["versions"][name]) for name in ("torch", "xnas")]

@@ -22,12 +22,20 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice
 from xnas.engine.progress import Phase, Progress
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.runtime import forget_peak_memory, is_out_of_memory, peak_memory, prepare_kernels
+from xnas.engine.runtime import (
+    LAST_BITS_DIFFER,
+    forget_peak_memory,
+    is_out_of_memory,
+    peak_memory,
+    prepare_kernels,
+    what_computes,
+)
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
 from xnas.engine.team import team
 from xnas.report.fields import Fields
 from xnas.report.metrics import read_rows
 from xnas.report.whole_file import CannotWrite, FolderGone
+from xnas.space.shown import shown
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""
@@ -73,11 +81,13 @@ def follow(
     where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint. Where several processes
     work together the others do the same rounds (engine/serve.py): RankLost if one goes, RanksDiffer if one goes astray.
     """
-    prepare_kernels(course.device, say=progress.say)
     forget_peak_memory(course.device)
     keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
     _recall(course, folder)
+    prepare_kernels(course.device, say=progress.say, check=interrupt.check)
+    _note_kernels(course, folder, say=progress.say)
+    interrupt.check()  # that may have taken long
     saving = course.config.save_memory
     lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
     notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
@@ -140,6 +150,13 @@ def follow(
                 rounds=course.rounds,
                 peak_memory_bytes=peak_memory(course.device),
             )
+
+
+def _note_kernels(course: Course, folder: RunFolder, *, say: Callable[[str], object]) -> None:
+    """Have the folder know what computes; say so where that is something else than before."""
+    now = what_computes(course.device)
+    if now is not None and (before := folder.note_kernels(now)) not in (None, now):
+        say(f"warning: kernels was {shown(before)}, is {shown(now)}: {LAST_BITS_DIFFER}")
 
 
 def call_together(course: Course) -> None:

@@ -117,6 +117,20 @@ class RunFolder:
         """What the run ran on; empty if the folder does not say. Raises ValueError if the file is damaged."""
         return dict(self._read_json(ENVIRONMENT).values)
 
+    def note_kernels(self, now: str) -> object:
+        """Write by which kernels the run goes on; returns those before it, None if the folder does not say."""
+        environment = self.environment()
+        before = environment.get("kernels")
+        if before != now:
+            if before is not None:
+                earlier = environment.get("earlier")
+                environment["earlier"] = [
+                    *(earlier if isinstance(earlier, list) else []),
+                    {"kernels": before},
+                ]
+            self._write_json(ENVIRONMENT, environment | {"kernels": now})
+        return before
+
     def describe(self, config: Config, environment: Mapping[str, object]) -> None:
         """Write the environment and the settings of the run, these last: a folder that has them is a run's."""
         self._write_json(ENVIRONMENT, environment)

@@ -18,12 +18,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from xnas.engine.stops import OutOfMemory
 from xnas.engine.team import team
 from xnas.kernels import build as kernels
+from xnas.report.whole_file import CannotWrite
 
 PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+LAST_BITS_DIFFER = "results may differ in the last bits from those of a run that went on as it began"
 
 SIGNS_OF_NO_MEMORY = (
     "DefaultCPUAllocator",
@@ -74,16 +77,39 @@ def take_memory_early() -> None:
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 
 
-def prepare_kernels(device: torch.device, *, say: Callable[[str], object]) -> None:
-    """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails."""
+def prepare_kernels(
+    device: torch.device, *, say: Callable[[str], object], check: Callable[[], object] = lambda: None
+) -> None:
+    """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails.
+
+    `check` is called again and again meanwhile, and may raise. Torch's own operations do not serve in place of a
+    compiler that was ended, or had no memory or disk, since they give other last bits than the kernels would later: if
+    another try does not help, it raises OutOfMemory, CannotWrite or ValueError.
+    """
     if device.type != "cpu":
         return
-    if kernels.have_to_be_compiled():
-        say("compiling kernels for this processor, once: about ten seconds")
+
+    try:
+        kernels.prepare(say=say, check=check)
+    except kernels.CompilerFailed as error:
+        check()
+        kinds: dict[str, type[Exception]] = {"memory": OutOfMemory, "disk": CannotWrite}
+        raise kinds.get(error.kind, ValueError)(
+            f"kernels for this processor could not be compiled: {error}; mend that and try again, or compute with "
+            "torch's own operations, about half as fast, by CXX=none"
+        ) from error
     if reason := kernels.missing():
         say(
             f"warning: no kernels for this processor ({reason}); torch's own operations serve, about half as fast"
         )
+
+
+def what_computes(device: torch.device) -> str | None:
+    """On processors, the kernels, by their sum, or torch's operations; None on other devices. Call after the above."""
+    if device.type != "cpu":
+        return None
+    sha256 = kernels.version()
+    return "none, torch's own operations" if sha256 is None else f"sha256 {sha256[:16]}"
 
 
 def busy_cores(seconds: float = 0.25) -> float:
@@ -286,6 +312,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "commit": _commit(),
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "threads": torch.get_num_threads(),
         "processes": team().size,
         "compiler": kernels.compiler_name() if device.type == "cpu" else None,

@@ -3,7 +3,12 @@
 The compilers here are small scripts, which write down how they were called.
 """
 
+import ctypes
+import errno
 import os
+import pwd
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +20,7 @@ from torch.nn import functional as F
 
 from benchmarks.plain import plain_logits
 from xnas import DartsSpace, StackPlan
-from xnas.kernels import build, calls
+from xnas.kernels import build, cache, calls
 
 MAKES = 'for last; do :; done\necho "$0 $@" >> "{log}"\n'
 """A compiler's first lines: what it is to make is its last argument."""
@@ -25,11 +30,10 @@ WORKS = MAKES + 'echo made > "$last"\n'
 @pytest.fixture(autouse=True)
 def _as_if_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for cached in (build._found, build._own_folder, calls._functions):
-        cached.cache_clear()
+    monkeypatch.setattr(build, "_known", {})
+    calls._functions.cache_clear()
     yield
-    for cached in (build._found, build._own_folder, calls._functions):
-        cached.cache_clear()
+    calls._functions.cache_clear()
 
 
 @pytest.fixture
@@ -44,6 +48,18 @@ def compiler(path: Path, script: str, log: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with the kernels' names that does nothing; beside it its source."""
+    source = tmp_path_factory.mktemp("named") / "named.cpp"
+    names = build._exported()
+    assert len(names) == 9
+    source.write_text("".join(f'extern "C" int {name}() {{ return ANSWER; }}\n' for name in names))
+    library = source.with_suffix(".so")
+    subprocess.run(["c++", "-shared", "-fPIC", "-DANSWER=0", source, "-o", library], check=True)
+    return library
+
+
 @pytest.fixture
 def works(tmp_path: Path, log: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = compiler(tmp_path / "works", WORKS, log)
@@ -55,47 +71,62 @@ def calls_in(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def files_in(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+def kept() -> Path:
+    """Where the kernels for training are kept."""
+    return build.cache_folder() / build._name(build._command("float"))
+
+
+def entries(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def prepared() -> list[str]:
+    """Have the kernels ready, as a process of its own would; what was said about it."""
+    said: list[str] = []
+    build._known.clear()
+    build.prepare(say=said.append, check=list)
+    return said
 
 
 def test_kernels_are_compiled_once_and_found_again(works: Path, log: Path, tmp_path: Path) -> None:
-    assert build.have_to_be_compiled()
     assert build.compiler_name() == str(works)
-    made = build.compiled("float")
-    assert not build.have_to_be_compiled()
-    assert made.read_text() == "made\n"
-    assert build.compiled("float") == made
+    said: list[str] = []
+    for _ in range(2):
+        assert build.compiled("float", say=said.append) == b"made\n"
+    assert said == ["compiling kernels for this processor, once: about ten seconds"]
     (call,) = calls_in(log)
     assert call.split()[0] == str(works)
     assert call.split()[-3] == str(build.SOURCES / "entry.cpp")
-    assert files_in(tmp_path / "cache") == [f"xnas/{made.name}"]
+    assert entries(tmp_path / "cache" / "xnas") == [kept().name]
+    assert kept().parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_whatever_changes_what_comes_out_changes_the_name(
+def test_whatever_changes_what_comes_out_makes_others(
     works: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = [build.compiled("float").name, build.compiled("double").name]
+    build.compiled("float")
+    build.compiled("double")
 
     sources = tmp_path / "sources"
     sources.mkdir()
     for path in build.SOURCES.glob("*.[ch]pp"):
         (sources / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(build, "SOURCES", sources)
-    assert build.compiled("float").name == names[0]
+    build.compiled("float")
+    assert len(calls_in(log)) == 2
     with (sources / "plane.hpp").open("a") as file:
         file.write("// more\n")
-    names.append(build.compiled("float").name)
+    build.compiled("float")
 
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-g"))
-    names.append(build.compiled("float").name)
+    build.compiled("float")
     monkeypatch.setattr(build, "_features", lambda: "flags: another processor")
-    names.append(build.compiled("float").name)
+    build.compiled("float")
     monkeypatch.setenv("CXX", str(compiler(tmp_path / "other", WORKS, log)))
-    names.append(build.compiled("float").name)
+    build.compiled("float")
     compiler(tmp_path / "other", WORKS + "# a new version\n", log)
-    names.append(build.compiled("float").name)
-    assert len(set(names)) == len(names) == len(calls_in(log))
+    build.compiled("float")
+    assert len(entries(tmp_path / "cache" / "xnas")) == len(calls_in(log)) == 7
 
 
 def test_a_compiler_may_come_with_arguments_and_lie_anywhere(
@@ -111,89 +142,290 @@ def test_a_compiler_may_come_with_arguments_and_lie_anywhere(
     ("script", "reason"),
     [
         ('echo "this is wrong" >&2; echo "much more" >&2; exit 1', "does not compile them: this is wrong"),
+        (
+            "echo 'fatal error: signal.h: No such file' >&2; exit 1",
+            "does not compile them: fatal error: signal.h",
+        ),
         ("exit 1", "does not compile them: no word why"),
         ("exit 0", "does not compile them: no word why"),
-        ('printf half > "$last"; kill -9 $$', "does not compile them: no word why"),
-        ("exec sleep 9", "did not end within 0.2 s"),
+        ('printf half > "$last"', "makes them, but they cannot be loaded: "),
+        ('exec c++ -shared -x c++ /dev/null -o "$last"', "makes them without dense_backward"),
     ],
-    ids=["fails", "fails in silence", "makes nothing", "is killed", "hangs"],
+    ids=[
+        "fails",
+        "lacks a header",
+        "fails in silence",
+        "makes nothing",
+        "makes no library",
+        "makes another library",
+    ],
 )
-def test_a_compiler_that_fails_leaves_nothing_and_says_why_in_a_line(
-    script: str, reason: str, works: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_compiler_that_does_not_make_them_counts_as_none_and_says_why_in_a_line(
+    script: str, reason: str, works: Path, log: Path
+) -> None:
+    compiler(works, f"{MAKES}{script}\n", log)
+    assert str(build.missing()).startswith(f"{works} {reason}")
+    assert build.library(torch.float32) is None
+    assert build.version() is None
+    assert len(calls_in(log)) == 1  # it is not asked again and again
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "reason"),
+    [
+        ("kill -9 $$", "memory", "was ended by SIGKILL, as happens where memory runs out"),
+        ("kill -TERM $$", "signal", "was ended by SIGTERM"),
+        ("exit 130", "signal", "was ended by SIGINT"),
+        (
+            "echo Terminated signal terminated program cc1plus >&2; exit 1",
+            "signal",
+            "did not come to an end: Term",
+        ),
+        (
+            "echo 'fatal error: Killed signal terminated program cc1plus' >&2; exit 4",
+            "memory",
+            "did not come to an end",
+        ),
+        (
+            "echo 'cc1plus: out of memory allocating 65536 bytes' >&2; exit 1",
+            "memory",
+            "did not come to an end",
+        ),
+        (
+            "echo 'error: closing kernels.so: No space left on device' >&2; exit 1",
+            "disk",
+            "did not come to an end",
+        ),
+        ("echo 'fork: Resource temporarily unavailable' >&2; exit 1", "memory", "did not come to an end"),
+    ],
+    ids=[
+        "killed",
+        "ended",
+        "ended in a script",
+        "a part ended",
+        "a part killed",
+        "no memory",
+        "full disk",
+        "no fork",
+    ],
+)
+def test_a_compiler_that_was_kept_from_it_does_not_count_as_none(
+    script: str, kind: str, reason: str, works: Path, log: Path, tmp_path: Path
+) -> None:
+    compiler(works, f'{MAKES}printf half > "$last"\n{script}\n', log)
+    said: list[str] = []
+    with pytest.raises(build.CompilerFailed, match=reason) as caught:
+        build.prepare(say=said.append, check=list)
+    assert caught.value.kind == kind
+    assert len(calls_in(log)) == build.ATTEMPTS
+    assert len([line for line in said if reason in line]) == build.ATTEMPTS - 1
+    for question in (build.missing, build.version, lambda: build.library(torch.float32)):
+        with pytest.raises(build.CompilerFailed), pytest.warns(UserWarning, match="; compiling again"):
+            question()
+    assert entries(tmp_path / "cache" / "xnas") == []
+
+    # The next one comes to an end, in the same process, and after it failed at first.
+    compiler(
+        works,
+        f'{MAKES}[ -e "{log}.once" ] || {{ touch "{log}.once"; {script}; }}\necho made > "$last"\n',
+        log,
+    )
+    assert build.compiled("float", say=said.append) == b"made\n"
+    assert entries(tmp_path / "cache" / "xnas") == [kept().name]
+
+
+def test_a_compiler_that_hangs_is_ended_with_all_that_it_started(
+    works: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "PATIENCE", 0.2)
-    compiler(works, f"{MAKES}{script}\n", log)
-    assert build.missing() == f"{works} {reason}"
-    assert build.library(torch.float32) is None
-    assert len(calls_in(log)) == 1  # it is not asked again and again
-    assert list((tmp_path / "cache" / "xnas").iterdir()) == []
+    compiler(works, f'{MAKES}sleep 60 &\necho $! > "{log}.part"\nwait\n', log)
+    with pytest.raises(build.CompilerFailed, match=re.escape("did not end within 0.2 s")):
+        build.missing()
+    assert len(calls_in(log)) == 1
+    assert has_ended(int(Path(f"{log}.part").read_text()))
+    assert entries(tmp_path / "cache" / "xnas") == []
 
 
-def test_an_interrupted_compilation_leaves_nothing(
-    works: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, or does so within seconds."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize("by_check", [False, True], ids=["by Ctrl-C", "by the run"])
+def test_an_interrupted_compilation_is_ended_and_leaves_nothing(
+    by_check: bool, works: Path, log: Path, tmp_path: Path
 ) -> None:
-    def interrupt(command: list[str], **options: object) -> None:
-        Path(command[-1]).write_text("half")
-        raise KeyboardInterrupt
+    waits = f'echo $$ > "{log}.part"\nuntil [ -e "{log}.waited" ]; do sleep 0.01; done\n'
+    signal = "" if by_check else "kill -INT $PPID\n"
+    compiler(works, f'{MAKES}printf half > "$last"\n{waits}{signal}exec sleep 60\n', log)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(build.subprocess, "run", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            build.compiled("float")
-    assert list((tmp_path / "cache" / "xnas").iterdir()) == []
-    assert build.compiled("float").read_text() == "made\n"
+    def check() -> None:
+        Path(f"{log}.waited").touch()
+        if by_check and Path(f"{log}.part").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build.compiled("float", check=check)
+    assert has_ended(int(Path(f"{log}.part").read_text()))
+    assert entries(tmp_path / "cache" / "xnas") == []
+    assert len(calls_in(log)) == 1
+    compiler(works, WORKS, log)
+    assert build.compiled("float") == b"made\n"
+
+
+def test_a_signal_to_the_process_group_does_not_reach_the_compiler(works: Path, log: Path) -> None:
+    compiler(works, f'{MAKES}ps -o pgid= -p $$ > "$last"\n', log)
+    assert int(build.compiled("float")) != os.getpgrp()
 
 
 def test_of_several_that_compile_at_once_none_sees_half(works: Path, log: Path) -> None:
     compiler(works, MAKES + 'printf ma > "$last"; sleep 0.2; echo de >> "$last"', log)
-    place = build.cache_folder() / build._name(build._command("float"))
-    seen = set()
     with ThreadPoolExecutor() as pool:
         running = [pool.submit(build.compiled, "float") for _ in range(3)]
-        while not all(run.done() for run in running):
-            if place.exists():
-                seen.add(place.read_text())
-            time.sleep(0.01)
-    assert {run.result() for run in running} == {place}
-    assert seen | {place.read_text()} == {"made\n"}
-    assert files_in(place.parent) == [place.name]
+    assert {run.result() for run in running} == {b"made\n"}
+    assert len(calls_in(log)) == 3
+    assert entries(kept().parent) == [kept().name]
 
 
-@pytest.mark.parametrize(
-    "base", ["file", "/proc/1"], ids=["a file in its place", "a folder that takes no files"]
-)
-def test_where_nothing_can_be_kept_a_folder_of_the_process_serves(
-    base: str, works: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+NOWHERE: dict[str, tuple[dict[str, str | None], str]] = {
+    "a file in its place": ({"XDG_CACHE_HOME": "{here}/file"}, "file/xnas cannot be used: Not a directory"),
+    "a folder that takes no files": ({"XDG_CACHE_HOME": "/proc/1"}, "/proc/1/xnas cannot be used: "),
+    "a home that is not there": (
+        {"XDG_CACHE_HOME": None, "HOME": "/proc/none"},
+        "cannot be used: No such file",
+    ),
+    "no home": ({"XDG_CACHE_HOME": None, "HOME": None}, "no home folder"),
+    "an empty home": ({"XDG_CACHE_HOME": "", "HOME": ""}, "no home folder"),
+    "a home from here": ({"XDG_CACHE_HOME": "~/.cache", "HOME": "home"}, "no home folder"),
+}
+
+
+@pytest.mark.parametrize(("environment", "reason"), NOWHERE.values(), ids=NOWHERE)
+def test_where_nothing_can_be_kept_it_works_all_the_same_and_is_told_in_a_line(
+    environment: dict[str, str | None],
+    reason: str,
+    works: Path,
+    log: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    named: Path,
 ) -> None:
+    for folder in ("temporary", "here"):
+        (tmp_path / folder).mkdir()
     (tmp_path / "file").touch()
-    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "temporary"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / base))
-    made = build.compiled("float")
-    assert made.read_text() == "made\n"
-    assert made.parent.parent == tmp_path / "temporary"
-    assert made.parent.stat().st_mode & 0o777 == 0o700
-    assert build.compiled("float") == made
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name, value in environment.items():
+        if value is None:
+            monkeypatch.delenv(name)
+        else:
+            monkeypatch.setenv(name, value.format(here=tmp_path))
+    compiler(
+        works,
+        f'{MAKES}[ "$(stat -c %a "$(dirname "$last")")" = 700 ] && cp "{named}" "$last"',
+        log,
+    )
+    said = prepared()
+    assert len(said) == 1
+    assert said[0].startswith("warning: compiling kernels at each start, about ten seconds: ")
+    assert reason in said[0]
+    assert build.library(torch.float32) is not None
     assert len(calls_in(log)) == 1
-    assert build.have_to_be_compiled()  # by the next process
+    assert str(tmp_path / "temporary") in calls_in(log)[0]
+    assert entries(tmp_path / "temporary") == entries(tmp_path / "here") == []
+
+
+def unknown(number: int) -> None:
+    raise KeyError(number)
+
+
+def test_a_cache_that_is_not_absolute_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value in ("relative", "~/cache", "./cache", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert build.cache_folder() == tmp_path / ".cache" / "xnas"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert build.cache_folder() == tmp_path / ".cache" / "xnas"
+    for value in (None, "", "relative"):
+        monkeypatch.setenv("HOME", value) if value is not None else monkeypatch.delenv("HOME")
+        assert build.cache_folder() == Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".cache" / "xnas"
 
 
 def test_what_lies_in_a_cache_that_takes_no_more_is_used(
     works: Path, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = build.compiled("float")
-    monkeypatch.setattr(build, "_takes_files", lambda folder: False)
-    assert build.compiled("float") == made
+    build.compiled("float")
+    monkeypatch.setattr(cache, "work_folder", broken)
+    assert build.compiled("float") == b"made\n"
     assert len(calls_in(log)) == 1
 
 
-def test_damaged_kernels_are_made_again(works: Path, log: Path) -> None:
-    compiler(works, f'{MAKES}exec c++ -shared -x c++ /dev/null -o "$last"', log)
-    made = build.compiled("float")
-    made.write_bytes(made.read_bytes()[:100])
-    assert build.missing() is None
+def broken(parent: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_kernels_that_cannot_be_kept_serve_once_and_that_is_told(
+    works: Path, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "work_folder", broken)
+    said: list[str] = []
+    assert build.compiled("float", say=said.append) == b"made\n"
+    assert said[1:] == [
+        f"warning: the kernels cannot be kept in {kept().parent}, each start compiles them: No space left on device"
+    ]
+
+
+def test_they_serve_from_a_disk_from_which_nothing_is_executed(
+    works: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Path
+) -> None:
+    compiler(works, f'{MAKES}cp "{named}" "$last"', log)
+    loader, disks = ctypes.CDLL, (str(tmp_path),)
+
+    def refuse(path: str) -> ctypes.CDLL:
+        if path.startswith(disks):
+            raise OSError(f"{path}: failed to map segment from shared object")
+        return loader(path)
+
+    monkeypatch.setattr(build.ctypes, "CDLL", refuse)
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path))
+    assert prepared() == ["compiling kernels for this processor, once: about ten seconds"]
+    assert prepared() == []
     assert build.library(torch.float32) is not None
-    assert len(calls_in(log)) == 2
+    disks = (str(tmp_path), "/proc/self/fd")
+    assert prepared() == []
+    assert str(build.missing()).startswith(f"{works} makes them, but they cannot be loaded: ")
+
+
+def test_without_files_in_memory_they_serve_from_a_folder_that_goes(
+    works: Path, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Path
+) -> None:
+    compiler(works, f'{MAKES}cp "{named}" "$last"', log)
+    monkeypatch.delattr(os, "memfd_create")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(build.tempfile, "tempdir", str(tmp_path / "temporary"))
+    assert build.library(torch.float32) is not None
+    assert entries(tmp_path / "temporary") == []
+
+
+def test_two_libraries_are_never_taken_for_one(works: Path, log: Path, named: Path) -> None:
+    size = 'case "$*" in *double*) size=8;; *) size=4;; esac'
+    source = named.with_suffix(".cpp")
+    compiler(works, f'{MAKES}{size}\nexec c++ -shared -fPIC -DANSWER=$size "{source}" -o "$last"', log)
+    for _ in range(2):
+        build._known.clear()
+        for dtype in (torch.float32, torch.float64):
+            library = build.library(dtype)
+            assert library is not None
+            assert library.mix() == dtype.itemsize
 
 
 @pytest.mark.parametrize(
@@ -210,7 +442,7 @@ def test_without_a_compiler_a_supernet_trains_module_by_module(
     monkeypatch.setenv("CXX", asked)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     assert build.missing() == reason
-    assert not build.have_to_be_compiled()
+    assert build.version() is None
     assert build.compiler_name() is None
     torch.manual_seed(0)
     plan = StackPlan(image_channels=1, num_classes=2, channels=4, cells=2, reductions=1)
@@ -232,9 +464,3 @@ def test_there_are_none_for_other_types_and_nothing_is_compiled_for_them(works: 
     assert build.library(torch.bfloat16) is None
     assert build.library(torch.int64) is None
     assert calls_in(log) == []
-
-
-def test_by_default_they_lie_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert build.cache_folder() == Path(os.path.expanduser("~")) / ".cache" / "xnas"
