@@ -16,7 +16,12 @@ from xnas.engine.runtime import (
     make_repeatable,
     peak_memory,
     pick_device,
+    prepare_kernels,
 )
+from xnas.engine.stops import Interrupted, OutOfMemory
+from xnas.kernels import build
+from xnas.kernels.build import CompilerFailed, Kind
+from xnas.report.whole_file import CannotWrite
 
 
 def test_auto_picks_a_device_that_works() -> None:
@@ -36,6 +41,31 @@ def test_the_environment_says_versions_hardware_and_device() -> None:
     assert described["versions"]["torch"] == torch.__version__  # type: ignore[index]
     assert described["device_name"]
     assert described["cores"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("memory", OutOfMemory), ("disk", CannotWrite), ("signal", ValueError), ("time", ValueError)],
+)
+def test_a_compiler_that_was_kept_from_its_work_stops_what_needs_kernels(
+    kind: Kind, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*, say: object, check: object) -> None:
+        raise CompilerFailed("c++ was kept from it", kind)
+
+    monkeypatch.setattr(build, "prepare", fail)
+    with pytest.raises(
+        error, match=r"could not be compiled: c\+\+ was kept from it; .* by CXX=none"
+    ) as caught:
+        prepare_kernels(torch.device("cpu"), say=print)
+    assert type(caught.value) is error
+    prepare_kernels(torch.device("meta"), say=print)  # needs none
+
+    def interrupted() -> None:
+        raise Interrupted(15)
+
+    with pytest.raises(Interrupted):  # which is why it was ended
+        prepare_kernels(torch.device("cpu"), say=print, check=interrupted)
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from pathlib import Path
 
 import pytest
@@ -121,8 +121,8 @@ def make_pipe(path: Path) -> None:
 
 def make_socket(path: Path) -> None:
     path.unlink()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.path.relpath(path))
+    with chdir(path.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(path.name)  # which must be short
 
 
 def make_folder(path: Path) -> None:
