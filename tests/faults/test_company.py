@@ -1,14 +1,20 @@
-"""Two processes on one run folder: the second is refused, the first notices nothing, and a dead one is no obstacle."""
+"""Two processes on one run folder: the second is refused, the first notices nothing, and a dead one is no obstacle.
 
+And a process whose folder somebody takes away.
+"""
+
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from xnas.cli import main
+from xnas.engine import follow
 from xnas.engine.lock import LOCK, locked
 
 HOLD = """
@@ -67,3 +73,49 @@ def test_a_child_that_outlives_its_process_does_not_hold_its_lock(tmp_path: Path
         process.wait()
         with locked(tmp_path):  # while the child still waits for its input to end
             pass
+
+
+def _removed(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def _moved(folder: Path) -> None:
+    folder.rename(folder.with_name("moved"))
+
+
+@pytest.mark.parametrize("away", [_removed, _moved])
+@pytest.mark.parametrize(
+    ("verb", "gone"), [("search", "mine"), ("compare", "mine"), ("compare", "mine/xnas-0")]
+)
+def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
+    verb: str,
+    gone: str,
+    away: Callable[[Path], None],
+    settings: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "runs" / gone
+    rounds: list[int] = []
+    there: list[Path] = []
+
+    meet = follow.meet
+
+    def meet_without(*words: Any, **values: Any) -> Any:
+        rounds.append(0)
+        if len(rounds) == 2:
+            away(folder)
+            there.extend(sorted(tmp_path.rglob("*")))
+        return meet(*words, **values)
+
+    monkeypatch.setattr(follow, "meet", meet_without)
+    command = [verb, *settings, "--runs", f"{tmp_path}/runs", "--name", "mine"]
+    if verb == "compare":
+        command += ["--optimizers", "xnas", "--seeds", "0"]
+    assert main(command) == 4
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "was removed, moved or replaced" in lines[0]
+    assert sorted(tmp_path.rglob("*")) == there
+    assert main(command) == 0
