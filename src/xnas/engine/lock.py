@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     path = home / LOCK
     if path in _held:  # asked before the file is opened: closing it again would give the lock up
         raise _in_use(folder, "this process already")
-    check_place(path, inside=home)
+    check_place(folder / LOCK, inside=folder)
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK | AT_ONCE, 0o644)
     except OSError as error:

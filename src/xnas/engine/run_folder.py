@@ -206,7 +206,7 @@ class RunFolder:
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
         path = self.path / WEIGHTS
-        if not is_there(path):
+        if not self.has(WEIGHTS):
             remedy = f"; run: xnas retrain {self.path}"
             raise lacking(self.path, WEIGHTS, what="trained network", remedy=remedy)
         tensors, words = read_tensors(path, inside=self.path)
