@@ -297,7 +297,7 @@ class Search(Course):
     def _rewards(self, group: str, batch: Batch) -> Tensor:
         """Those of a round: a row for each sample if that is what a feedback is, else one row."""
         rewards_FEK = -self.experts.gradients(group)
-        if self.experts.feedback != "sample":
+        if self.experts.feedback != "sample" or not len(rewards_FEK):  # none of a group that nothing reached
             return rewards_FEK[None]
         samples = len(batch) * team().size
         return rewards_FEK.reshape(-1, samples, *rewards_FEK.shape[1:]).transpose(0, 1)

@@ -54,6 +54,11 @@ class AsapLearner(SoftmaxLearner):
         """Those that were not pruned."""
         return self._alive_EK
 
+    @property
+    def uneven(self) -> bool:
+        """Experts are pruned."""
+        return True
+
     def alpha_gradient(self, gradients_EK: Tensor) -> Tensor:
         """dloss/dalpha through the softmax at T; zero for the pruned."""
         return softmax_gradient(gradients_EK, self.mixture_EK) / self.temperature

@@ -4,20 +4,29 @@ An architecture optimizer turns gradients of the loss by the mixture weights of 
 next mixture weights. It follows torch's habits: `measure` gathers gradients as `backward` does, `step` uses them,
 `zero_grad` drops them, `state_dict` and `load_state_dict` carry all that a later process needs.
 
+Where torch.distributed has several processes, what is measured is that of all: processes.py.
+
 E: indices of a group; K: experts of each; R: replicas; B: samples.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parallel import DistributedDataParallel
 
 from xnas.experts.step_size import Feedback
 from xnas.optimizers.learner import GroupSettings, Learner, SamplingLearner, check_state
+from xnas.optimizers.processes import OwnProcesses
+from xnas.optimizers.released import forget, released
 from xnas.space.forecaster import (
+    Forecaster,
     ForecasterGroup,
     forecaster_groups,
     leaf_gradients,
@@ -25,6 +34,7 @@ from xnas.space.forecaster import (
     share_mixtures,
 )
 
+Result = TypeVar("Result")
 Closure = Callable[[], Tensor]
 """Runs the model on a validation batch and returns the losses of its samples, shape (B,)."""
 
@@ -40,7 +50,7 @@ class Together(Protocol):
 
 
 Measured = dict[str, Tensor]
-"""Gradients of the loss by the mixture weights of every group, (R, B, E, K); B is 1 for batch feedback."""
+"""Gradients of the loss by the mixture weights of every group reached, (R, B, E, K); B is 1 for batch feedback."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +68,22 @@ class ArchitectureOptimizer:
     """Learns the mixture weights of all forecasters in `model`, each group's by a rule of its own.
 
     `build` gives the settings and the learner of a group. `weight_optimizer` is the optimizer of the model's other
-    parameters, if there is one: what a wiped expert had there is dropped too.
+    parameters, if there is one: what a wiped expert had there is dropped too, unless something in the model still uses
+    it. `model` is therefore all of the model, or the DistributedDataParallel around it.
+
+    A group that a pass does not reach gets no feedback of it. One whose last forecaster has left, with an expert that
+    held it, is no longer among `groups`.
+
+    Where torch.distributed has several processes, each measures a part of the batch, of equal sizes, and all learn from
+    the whole: they make the same decisions, bit for bit. `process_group` is those that share batches; None: all, or
+    those of the DistributedDataParallel.
     """
 
     learns: ClassVar[bool] = True
     """Whether rounds change anything: a search without learning needs none."""
     ranks: Together | None = None
-    """The processes that batches are divided among; None: this one has them whole."""
+    """Given by a trainer that divides batches among processes, and checks by itself what they measure; None: the
+    processes of torch.distributed, if there are any."""
 
     def __init__(
         self,
@@ -73,17 +92,29 @@ class ArchitectureOptimizer:
         build: Callable[[ForecasterGroup], tuple[GroupSettings, Learner]],
         feedback: Feedback,
         weight_optimizer: torch.optim.Optimizer | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.groups: dict[str, ForecasterGroup] = forecaster_groups(model)
+        """Those that are still in the model."""
         self.feedback: Feedback = feedback
         self._model = model
+        if process_group is None and isinstance(model, DistributedDataParallel):
+            process_group = model.process_group
+        self._process_group = process_group
+        self._present: set[Forecaster] = {member for group in self.groups.values() for member in group}
+        self._ever_reached = False
+        self._samples: list[int] = []
         self._parameters: list[nn.Parameter] | None = None
         self._weight_optimizer = weight_optimizer
         self._names = {name: group.members_ER[0][0].names for name, group in self.groups.items()}
+        self._members = dict(self.groups)
         self._gradients: dict[str, list[Tensor]] = {name: [] for name in self.groups}
+        self._shares: dict[str, list[int]] = {name: [] for name in self.groups}
         built = {name: build(group) for name, group in self.groups.items()}
         self.settings: dict[str, GroupSettings] = {name: settings for name, (settings, _) in built.items()}
         self.learners: dict[str, Learner] = {name: learner for name, (_, learner) in built.items()}
+        if any(learner.uneven for learner in self.learners.values()):
+            check_wrapper(model)
         self._publish()
 
     def names(self, group: str) -> tuple[str, ...]:
@@ -108,16 +139,27 @@ class ArchitectureOptimizer:
         return tuple(self.names(group)[leader] for leader in leaders)
 
     def step(self) -> list[Wipeout]:
-        """Use the gathered gradients for one update, drop them, and return the experts that it removed."""
+        """Use the gathered gradients for one update, drop them, and return the experts that it removed.
+
+        Groups that no measurement reached stay as they are. Raises ValueError if nothing was measured.
+        """
         gathered = {name: self.gradients(name) for name in self.groups}
+        self._check_step()
         for name, gradients_FEK in gathered.items():
-            self.learners[name].update(gradients_FEK)
+            if len(gradients_FEK):
+                self.learners[name].update(gradients_FEK)
         self.zero_grad()
         self._redraw()
         return [
             Wipeout(group=group, index=index, expert=expert, num_feedbacks=self.learners[group].num_feedbacks)
             for group, index, expert in self._publish()
         ]
+
+    def _check_step(self) -> None:
+        """Raises ValueError if a step has not measured what the settings say."""
+
+    def _check_samples(self, samples: int) -> None:
+        """Raises ValueError for a measurement of so many samples, of all processes, that the settings do not allow."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """All that a later process needs to go on, as named tensors: those of every group's learner."""
@@ -156,18 +198,45 @@ class ArchitectureOptimizer:
 
         `training` does the same for a training batch; rules of second order differentiate through a step on it.
 
-        With `weights_too` the network weights get the gradients of the mean loss by the same backward pass, else
-        none. Returns the losses, shape (B,), detached. Where norms use statistics of
-        the batch, a sample's gradient has small shares of its neighbours' in it.
+        With `weights_too` the network weights get the gradients of the mean loss by the same backward pass, added to
+        what they have, else none. Returns the losses, shape (B,), detached; where processes share the batch, those of
+        this one. Where norms use statistics of the batch, a sample's gradient has small shares of its neighbours' in
+        it.
 
-        Raises ValueError if the losses have no sample axis, or do not depend on the forecasters.
+        Several measurements before a step are parts of one batch: for feedback by the batch their mean counts, each by
+        its number of samples.
+
+        Raises ValueError, and nothing is gathered, if the losses have no sample axis, if they or the rewards are not
+        finite (it names the first sample), or if they do not depend on the forecasters. What the closure raises is
+        raised, on every process.
         """
-        if not any(self._gradients.values()):
-            self._redraw()  # once for all that a step uses
-        losses_B, measured = self._learn_both(closure) if weights_too else self._measure(closure, training)
+        first = not self._samples and not any(self._gradients.values())
+        drawn = self._drawn() if first else {}
+        try:
+            if first:
+                self._redraw()  # once for all that a step uses
+            losses_B, measured = (
+                self._learn_both(closure) if weights_too else self._measure(closure, training)
+            )
+        except BaseException:
+            for name, state in drawn.items():
+                self.learners[name].load_state_dict(state)
+                self._hand_over(name)
+            raise
         for name, gradients_RBEK in measured.items():
             self._gradients[name].append(gradients_RBEK)
+            self._shares[name].append(len(losses_B))
+        own = self._own_processes()
+        self._samples.append(len(losses_B) * (1 if own is None else own.size))
         return losses_B
+
+    def _drawn(self) -> dict[str, dict[str, Tensor]]:
+        """What drawing changes."""
+        return {
+            name: learner.state_dict()
+            for name, learner in self.learners.items()
+            if isinstance(learner, SamplingLearner)
+        }
 
     def _measure(self, closure: Closure, training: Closure | None) -> tuple[Tensor, Measured]:
         """The losses, and what every group learns from; rules of second order put their own in its place."""
@@ -177,11 +246,27 @@ class ArchitectureOptimizer:
 
     def _learn_both(self, closure: Closure) -> tuple[Tensor, Measured]:
         """The same, and the network weights' gradients of the mean loss: one pass for both."""
-        losses_B, measured = self._listen(closure)
+        kept = [
+            (weight, weight.grad, weight.grad.clone())
+            for weight in self._network_weights()
+            if weight.grad is not None
+        ]
+        for weight in self._network_weights():
+            weight.grad = None
+        try:
+            losses_B, measured = self._listen(closure)
+        except BaseException:
+            for weight in self._network_weights():
+                weight.grad = None
+            for weight, gradient, before in kept:
+                weight.grad = gradient.copy_(before)
+            raise
         if self.feedback == "sample":  # whose backward pass is of the sum
             gradients = [weight.grad for weight in self._network_weights() if weight.grad is not None]
             if gradients:
                 torch._foreach_div_(gradients, len(losses_B))
+        for weight, _, before in kept:
+            weight.grad = before if weight.grad is None else weight.grad.add_(before)
         return losses_B, measured
 
     def _network_weights(self) -> list[nn.Parameter]:
@@ -193,17 +278,104 @@ class ArchitectureOptimizer:
     def _listen(self, closure: Closure) -> tuple[Tensor, Measured]:
         """The losses of a pass, detached, and their gradients by the mixture weights.
 
-        Network weights that need gradients get them too.
+        Network weights that need gradients get them too. What is refused leaves the norms' statistics as they were.
         """
-        per_sample = self.feedback == "sample"
-        with listening(self.groups, per_sample=per_sample), torch.enable_grad():
-            losses_B = closure()
+        with (
+            statistics_kept(self._model if self.ranks is None else None),
+            listening(self._members, per_sample=self.feedback == "sample"),
+            torch.enable_grad(),
+        ):
+            losses_B = self._losses(closure)
+            own = self._own_processes()
+            samples = self._of_all_processes(len(losses_B), own)
+            if self.ranks is None:
+                self._check_samples(samples)
+            measured = self._agreed(lambda: self._backward(losses_B))
+            if self.ranks is not None:
+                measured = self._of_all(measured, self.ranks)
+            elif own is not None:
+                measured = self._of_own(measured, own, samples=len(losses_B))
+        self._ever_reached |= bool(measured)
+        return losses_B.detach(), measured
+
+    def _losses(self, closure: Closure) -> Tensor:
+        """What a closure gives, if every process can learn from it."""
+
+        def checked() -> Tensor:
+            with noticed(self._model) as passes:
+                losses_B = closure()
             check_losses(losses_B)
+            reaching = losses_B.requires_grad if self._called() else passes or self._ever_reached
+            if not reaching:
+                raise ValueError(
+                    "the losses do not depend on the forecasters; run the model inside the closure, with gradients"
+                )
+            if self.ranks is None:
+                check_finite_losses(losses_B)
+            return losses_B
+
+        return self._agreed(checked)
+
+    def _backward(self, losses_B: Tensor) -> Measured:
+        """The backward pass of the losses, and what it leaves in the forecasters that it reached."""
+        per_sample = self.feedback == "sample"
+        learning = self._called() or any(weight.requires_grad for weight in self._network_weights())
+        if losses_B.requires_grad and learning:
             (losses_B.sum() if per_sample else losses_B.mean()).backward()  # type: ignore[no-untyped-call]
-            measured = {
-                name: leaf_gradients(group, alive_EK=self.alive(name)) for name, group in self.groups.items()
-            }
-        return losses_B.detach(), measured if self.ranks is None else self._of_all(measured, self.ranks)
+        measured = {}
+        for name, group in self.groups.items():
+            gradients_RBEK = leaf_gradients(group, alive_EK=self.alive(name))
+            if gradients_RBEK is None:
+                continue
+            if self.ranks is None:
+                if per_sample and gradients_RBEK.shape[1] != len(losses_B):
+                    raise ValueError(
+                        f"the closure returned {len(losses_B)} losses, but group {name!r} was called with "
+                        f"{gradients_RBEK.shape[1]} samples; return one loss for each, or use feedback='batch'"
+                    )
+                check_finite_rewards(
+                    gradients_RBEK, group=group, names=self.names(name), per_sample=per_sample
+                )
+            measured[name] = gradients_RBEK
+        if not measured and self._called():
+            raise ValueError(
+                "the losses do not depend on the forecasters that the model went through; no gradient reaches them"
+            )
+        return measured
+
+    def _called(self) -> bool:
+        """Whether the pass has gone through a forecaster."""
+        return any(member._leaf is not None for member in self._present)
+
+    def _own_processes(self) -> OwnProcesses | None:
+        """Those that share batches, where no trainer has said which."""
+        return OwnProcesses.found(self._process_group) if self.ranks is None else None
+
+    def _agreed(self, compute: Callable[[], Result]) -> Result:
+        """What `compute` gives; it fails on all processes that share batches, or on none."""
+        own = self._own_processes()
+        return compute() if own is None else own.agreed(compute)
+
+    def _of_all_processes(self, samples: int, own: OwnProcesses | None) -> int:
+        """Samples of all processes. Raises ValueError, on all, if parts or experts are not the same everywhere."""
+        if own is None:
+            return samples
+        digest = hashlib.sha256(repr(list(self.settings.values())).encode())
+        for name, value in self.state_dict().items():
+            digest.update(name.encode() + value.numpy().tobytes())
+        told = own.numbers(samples, int.from_bytes(digest.digest()[:7]))
+        if len({digest for _, digest in told}) > 1:
+            odd = [rank for rank, (_, digest) in enumerate(told) if digest != told[0][1]]
+            raise ValueError(
+                f"rank {odd[0]} has other experts, weights or settings than rank 0; build the optimizer alike on all "
+                "processes, with one seed, and load the same state"
+            )
+        if len({samples for samples, _ in told}) > 1:
+            raise ValueError(
+                f"the processes measured {', '.join(str(samples) for samples, _ in told)} samples, by rank; give all "
+                "the same number"
+            )
+        return samples * own.size
 
     def _of_all(self, measured: Measured, ranks: Together) -> Measured:
         """What the parts of a batch give together: its samples' gradients, or those of its mean loss."""
@@ -212,13 +384,34 @@ class ArchitectureOptimizer:
         ranks.mean_(measured.values())
         return measured
 
+    def _of_own(self, measured: Measured, own: OwnProcesses, *, samples: int) -> Measured:
+        """The same where processes may have reached different groups: what is not reached has gradients of zero."""
+        reached = [
+            any(flags)
+            for flags in zip(*own.numbers(*(name in measured for name in self.groups)), strict=True)
+        ]
+        together = {}
+        for (name, group), found in zip(self.groups.items(), reached, strict=True):
+            if not found:
+                continue
+            rows = samples if self.feedback == "sample" else 1
+            shape = (group.num_replicas, rows, *self.alive(name).shape)
+            part_RBEK = measured.get(name, torch.zeros(shape, dtype=torch.float64))
+            if self.feedback == "sample":
+                together[name] = own.gather(part_RBEK, dim=1)
+            else:
+                together[name] = own.gather(part_RBEK[None], dim=0).mean(dim=0)
+        return together
+
     def gradients(self, group: str) -> Tensor:
         """The gradients gathered since the last step, a row for each feedback: float64, shape (F, E, K).
 
-        Raises ValueError if there are none.
+        F is 0 for a group that no measurement reached. Raises ValueError if nothing was measured.
         """
-        if not self._gradients[group]:
+        if not self._samples and not any(self._gradients.values()):
             raise ValueError("no gradients gathered since the last step; call measure(closure) first")
+        if not self._gradients[group]:
+            return torch.zeros((0, *self.alive(group).shape), dtype=torch.float64)
         self._bring()
         (gradients_RBEK,) = self._gradients[group]
         if self.feedback == "batch":
@@ -231,7 +424,7 @@ class ArchitectureOptimizer:
         It is the only time in a round that the host waits for an accelerator.
         """
         parts = {
-            name: gathered[0] if len(gathered) == 1 else torch.cat(gathered, dim=1)
+            name: gathered[0] if len(gathered) == 1 else self._as_one(gathered, self._shares[name])
             for name, gathered in self._gradients.items()
             if gathered
         }
@@ -241,11 +434,24 @@ class ArchitectureOptimizer:
             parts = {name: flat.view_as(part) for (name, part), flat in zip(parts.items(), here, strict=True)}
         for name, part in parts.items():
             self._gradients[name][:] = [part.double().contiguous()]
+            self._shares[name][:] = [sum(self._shares[name])]
+
+    def _as_one(self, parts: list[Tensor], shares: list[int]) -> Tensor:
+        """What several measurements of a step are together, as if their samples had been measured at once."""
+        if self.feedback == "sample":
+            return torch.cat(parts, dim=1)
+        total = torch.zeros_like(parts[0])
+        for part, share in zip(parts, shares, strict=True):
+            total += part * (share / sum(shares))
+        return total
 
     def zero_grad(self) -> None:
         """Drop the gradients gathered since the last step."""
         for gathered in self._gradients.values():
             gathered.clear()
+        for shares in self._shares.values():
+            shares.clear()
+        self._samples.clear()
 
     def _redraw(self) -> None:
         """Rules that sample take new weights for the next pass."""
@@ -257,9 +463,12 @@ class ArchitectureOptimizer:
     def _publish(self) -> list[tuple[str, int, str]]:
         """Take the experts out that are no longer alive, and hand the weights to the forecasters."""
         removed = []
-        for name, group in self.groups.items():
+        gone: list[nn.Module] = []
+        for name, group in self._members.items():
             alive_EK = self.alive(name)
             for index, members_R in enumerate(group.members_ER):
+                if self._present.isdisjoint(members_R):
+                    continue  # they have left with an expert that they were in
                 kept = [
                     expert
                     for expert, stays in zip(self.names(name), alive_EK[index].tolist(), strict=True)
@@ -267,40 +476,126 @@ class ArchitectureOptimizer:
                 ]
                 for expert in [expert for expert in members_R[0].names if expert not in kept]:
                     removed.append((name, index, expert))
-                    self._parameters = None
-                    for member in members_R:
-                        forget_parameters(self._weight_optimizer, member.remove(expert))
+                    modules = [member.remove(expert) for member in members_R]
+                    if any(isinstance(part, Forecaster) for module in modules for part in module.modules()):
+                        self._drop_absent()
+                    gone += modules
             self._hand_over(name)
+        if gone:
+            self._parameters = None
+            forget(self._weight_optimizer, released(self._model, gone))
         return removed
+
+    def _drop_absent(self) -> None:
+        """Forecasters that have left the model inside an expert are asked no more, and a group of none is dropped."""
+        here = set(self._model.modules())
+        self._present = {member for member in self._present if member in here}
+        for name, group in list(self.groups.items()):
+            if self._present.isdisjoint(group):
+                del self.groups[name]
+                self._gradients[name].clear()
+                self._shares[name].clear()
 
     def _hand_over(self, name: str) -> None:
         """Give the forecasters of a group the weights with which the next pass goes through them."""
         learner = self.learners[name]
         share_mixtures(
-            self.groups[name], learner.weights_EK, alive_EK=learner.alive_EK, alone=learner.one_hot
+            self._members[name], learner.weights_EK, alive_EK=learner.alive_EK, alone=learner.one_hot
         )
 
 
-def check_losses(losses_B: Tensor) -> None:
+def check_losses(losses_B: object) -> None:
     """Raises ValueError for losses without a sample axis, or that nothing can be learned from."""
+    wanted = "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; got"
+    if not isinstance(losses_B, Tensor):
+        raise ValueError(f"{wanted} a {type(losses_B).__name__}")
     if losses_B.dim() != 1:
+        raise ValueError(f"{wanted} shape {tuple(losses_B.shape)}")
+    if not losses_B.is_floating_point():
+        raise ValueError(f"{wanted} {str(losses_B.dtype).removeprefix('torch.')}")
+    if not len(losses_B):
+        raise ValueError(f"{wanted} none")
+
+
+def check_finite_losses(losses_B: Tensor) -> None:
+    """Raises ValueError naming the first sample whose loss is not a finite number."""
+    finite_B = losses_B.detach().isfinite()
+    if not finite_B.all():
+        sample = int((~finite_B).nonzero()[0])
         raise ValueError(
-            "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; "
-            f"got shape {tuple(losses_B.shape)}"
+            f"the loss of sample {sample} is {losses_B[sample].item()}; nothing was learned from its batch; lower the "
+            "learning rate, or look at the data"
         )
-    if not losses_B.requires_grad:
-        raise ValueError("the losses do not depend on the forecasters; run the model inside the closure")
 
 
-def forget_parameters(optimizer: torch.optim.Optimizer | None, module: nn.Module) -> None:
-    """Drop a module's parameters, and what `optimizer` has stored about them."""
-    if optimizer is None:
-        return
-    gone = {id(parameter) for parameter in module.parameters()}
-    for group in optimizer.param_groups:
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
-    for parameter in module.parameters():
-        optimizer.state.pop(parameter, None)
+def check_finite_rewards(
+    gradients_RBEK: Tensor, *, group: ForecasterGroup, names: tuple[str, ...], per_sample: bool
+) -> None:
+    """Raises ValueError naming the first expert, and sample if they are told apart, whose reward is not finite."""
+    bad = ~gradients_RBEK.isfinite()
+    if bad.any():
+        sample, _, index, expert = bad.transpose(0, 1).nonzero()[0].tolist()
+        value = -gradients_RBEK[:, sample, index, expert][bad[:, sample, index, expert]][0].item()
+        whose = f" for sample {sample}" if per_sample else ""
+        raise ValueError(
+            f"the reward of expert {names[expert]!r} of forecaster {group.name!r}[{index}]{whose} is {value}; nothing "
+            "was learned from its batch; lower the learning rate, or look at the data"
+        )
+
+
+def check_wrapper(model: nn.Module) -> None:
+    """Raises ValueError for a DistributedDataParallel that cannot go on once an expert has left."""
+    for module in model.modules():
+        if isinstance(module, DistributedDataParallel) and (
+            module.static_graph or not module.find_unused_parameters
+        ):
+            raise ValueError(
+                "experts that leave take no more part in a pass: wrap the model as DistributedDataParallel(model, "
+                "find_unused_parameters=True), without static_graph"
+            )
+
+
+@contextmanager
+def noticed(model: nn.Module) -> Iterator[list[None]]:
+    """What it gives is filled by passes through `model` as a whole, whichever of its parts they reach."""
+    passes: list[None] = []
+
+    def notice(module: nn.Module, inputs: object) -> None:
+        del module, inputs
+        if not torch.compiler.is_compiling():
+            passes.append(None)
+
+    roots = [model]
+    for name in ("module", "_orig_mod"):
+        if isinstance(inner := getattr(roots[-1], name, None), nn.Module):
+            roots.append(inner)
+    handles = [root.register_forward_pre_hook(notice) for root in roots]
+    try:
+        yield passes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def statistics_kept(model: nn.Module | None) -> Iterator[None]:
+    """After an error within it the running statistics of the model's norms are as before. None: nothing is done."""
+    norms = (
+        [module for module in model.modules() if isinstance(module, _NormBase)] if model is not None else []
+    )
+    kept = [
+        (buffer, buffer.clone())
+        for norm in norms
+        for buffer in norm.buffers(recurse=False)
+        if not torch.nn.parameter.is_lazy(buffer)
+    ]
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for buffer, before in kept:
+                buffer.copy_(before)
+        raise
 
 
 @contextmanager

@@ -19,13 +19,15 @@ In the paper alpha moves before the weights; here weights move first, as for all
 ahead is one more on the same training batch.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
-from xnas.optimizers.base import Closure, Measured, check_losses, frozen
+from xnas.optimizers.base import Closure, Measured, frozen
 from xnas.optimizers.darts import Darts
 
 EPSILON = 0.01
@@ -52,6 +54,7 @@ class DartsSecondOrder(Darts):
         step_size: float | None = None,
         weight_decay: float | None = None,
         weight_optimizer: torch.optim.Optimizer | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self._sgd = plain_sgd(weight_optimizer)
         super().__init__(
@@ -61,6 +64,7 @@ class DartsSecondOrder(Darts):
             step_size=step_size,
             weight_decay=weight_decay,
             weight_optimizer=weight_optimizer,
+            process_group=process_group,
         )
 
     def _measure(self, closure: Closure, training: Closure | None) -> tuple[Tensor, Measured]:
@@ -80,6 +84,11 @@ class DartsSecondOrder(Darts):
             length = (
                 torch.stack([part.double().square().sum().cpu() for part in direction]).sum().sqrt().item()
             )
+            if not math.isfinite(length):
+                raise ValueError(
+                    f"the gradient of the validation loss by the network weights is {length}; nothing was learned from "
+                    "it; lower the learning rate, or look at the data"
+                )
             if length == 0:  # no rate, or a validation loss that no weight changes
                 return losses_B, ahead
             eps = EPSILON / length
@@ -89,7 +98,11 @@ class DartsSecondOrder(Darts):
             with frozen(self._network_weights()):
                 _place(weights, here, direction, -eps)
                 _, below = self._listen(training)
-        return losses_B, {name: ahead[name] - (above[name] - below[name]) / (2 * eps) for name in ahead}
+        return losses_B, {
+            name: _at(name, ahead) - (_at(name, above) - _at(name, below)) / (2 * eps)
+            for name in self.groups
+            if name in ahead or name in above or name in below
+        }
 
     def _weights(self) -> tuple[list[Tensor], list[float]]:
         """What the weight optimizer moves, and the xi of each."""
@@ -105,12 +118,15 @@ class DartsSecondOrder(Darts):
         """Where processes have parts of a batch, give the weights the gradients of its mean loss."""
         if self.ranks is not None:
             self.ranks.mean_([weight.grad for weight in weights if weight.grad is not None])
+        elif (own := self._own_processes()) is not None:
+            for weight in weights:  # a weight that this process did not reach another may have
+                weight.grad = _gradient(weight)
+            own.mean_([weight.grad for weight in weights if weight.grad is not None])
 
     def _step_ahead(self, training: Closure) -> None:
         """Bring the weights to w', without gradients."""
         with torch.enable_grad():
-            losses_B = training()
-            check_losses(losses_B)
+            losses_B = self._losses(training)
             losses_B.mean().backward()  # type: ignore[no-untyped-call]
         self._average_gradients(self._weights()[0])
         with torch.no_grad():
@@ -165,6 +181,11 @@ def _restore(values: Mapping[Tensor, Tensor]) -> None:
 def _gradient(weight: Tensor) -> Tensor:
     """Zero for a weight that the loss does not depend on."""
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
+
+
+def _at(name: str, measured: Measured) -> Tensor:
+    """The gradients of a group; zero where a pass did not reach it."""
+    return measured.get(name, torch.zeros((), dtype=torch.float64))
 
 
 def _place(weights: list[Tensor], here: list[Tensor], direction: list[Tensor], eps: float) -> None:

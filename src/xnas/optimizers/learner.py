@@ -87,6 +87,11 @@ class Learner(ABC):
     """Whether `weights_EK` choose one expert of every forecaster: only that one is computed."""
 
     @property
+    def uneven(self) -> bool:
+        """Whether there will be passes that experts take no part in."""
+        return self.one_hot
+
+    @property
     def weights_EK(self) -> Tensor:
         """The weights with which the next pass goes through the network: u, unless the rule samples."""
         return self.mixture_EK

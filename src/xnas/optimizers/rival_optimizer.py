@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import nn
+from torch.distributed import ProcessGroup
 
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.learner import GroupSettings, Learner
@@ -34,9 +35,11 @@ class RivalOptimizer(ArchitectureOptimizer):
     """Learns every group's mixture weights by the rule of `build_learner`.
 
     `rounds` says how many steps the search will make, `seed` decides all that is drawn. None takes the published
-    learning rate or weight decay of the architecture weights. `weight_optimizer` is that of the other parameters.
+    learning rate or weight decay of the architecture weights. `weight_optimizer` is that of the other parameters,
+    `process_group` the processes that share batches.
 
-    A feedback is the mean loss of a batch, and replicas add their gradients: they share one weight. Nothing is clipped.
+    A feedback is the mean loss of all that a step measures, and replicas add their gradients: they share one weight.
+    Nothing is clipped.
     Raises ValueError for settings out of range, or a model without forecasters.
     """
 
@@ -58,6 +61,7 @@ class RivalOptimizer(ArchitectureOptimizer):
         step_size: float | None = None,
         weight_decay: float | None = None,
         weight_optimizer: torch.optim.Optimizer | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         rate = self.step_size if step_size is None else step_size
         decay = self._decay(weight_decay)
@@ -90,7 +94,13 @@ class RivalOptimizer(ArchitectureOptimizer):
             )
             return settings, self.build_learner(recipe)
 
-        super().__init__(model, build=build, feedback="batch", weight_optimizer=weight_optimizer)
+        super().__init__(
+            model,
+            build=build,
+            feedback="batch",
+            weight_optimizer=weight_optimizer,
+            process_group=process_group,
+        )
 
     @staticmethod
     @abstractmethod

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from xnas.experts.regret import RegretLedger, Standing
 from xnas.experts.scale import RewardScale, anytime_step_size, centred
@@ -47,6 +48,11 @@ class XNASLearner(Learner):
     def alive_EK(self) -> Tensor:
         """Which experts are still in the search: bool."""
         return self.state.alive_EK
+
+    @property
+    def uneven(self) -> bool:
+        """Whether experts are wiped out."""
+        return self.rule.zeta is not None
 
     @property
     def num_feedbacks(self) -> int:
@@ -107,7 +113,10 @@ class XNAS(ArchitectureOptimizer):
     """The architecture optimizer of the paper.
 
     One round is `measure(closure)` on a validation batch, then `step()`. `rounds` says how many the search will
-    make and `batch_size` how many validation samples each has: they set the horizon T of every group.
+    make and `batch_size` how many validation samples each has: they set the horizon T of every group. A round may
+    measure its batch in several parts, and several processes measure a part each: `batch_size` is all of them together.
+    A round of more samples is refused, and so is one of fewer where T counts samples; elsewhere the first round must
+    have them all.
     `reward_bound` is L; with None every forecaster takes its rewards in units of their own size, a feedback is all
     that a round tells, and nothing is clipped (experts/scale.py). `step_size` is eta, the same for all groups; None
     takes each group's eta* (equation 4), or sqrt(ln N) without a bound. `zeta` relaxes the wipeout; None turns it off.
@@ -126,6 +135,7 @@ class XNAS(ArchitectureOptimizer):
         zeta: float | None = 1.0,
         step_size: float | None = None,
         weight_optimizer: torch.optim.Optimizer | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         if rounds < 1:
             raise ValueError(f"rounds must be at least 1; got {rounds}")
@@ -165,7 +175,36 @@ class XNAS(ArchitectureOptimizer):
             )
             return settings, XNASLearner(group.num_forecasters, group.num_experts, rule=rule, scaled=scaled)
 
-        super().__init__(model, build=build, feedback=feedback, weight_optimizer=weight_optimizer)
+        self.batch_size = batch_size
+        super().__init__(
+            model,
+            build=build,
+            feedback=feedback,
+            weight_optimizer=weight_optimizer,
+            process_group=process_group,
+        )
+
+    def _check_samples(self, samples: int) -> None:
+        total = sum(self._samples) + samples
+        if total > self.batch_size:
+            raise ValueError(
+                f"{total} samples were measured since the last step, and batch_size is {self.batch_size}; call step() "
+                "after each batch, or give the batch_size of all that a step measures, on all devices together"
+            )
+
+    def _check_step(self) -> None:
+        total = sum(self._samples)
+        begins = not any(learner.num_feedbacks for learner in self.learners.values())
+        if (
+            self._samples
+            and self.ranks is None
+            and total < self.batch_size
+            and (self.feedback == "sample" or begins)
+        ):
+            raise ValueError(
+                f"{total} samples were measured since the last step, and batch_size is {self.batch_size}, by which T "
+                "is counted; measure so many, drop an epoch's smaller last batch, or give another batch_size"
+            )
 
     @property
     def states(self) -> dict[str, ExpertState]:

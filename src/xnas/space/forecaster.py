@@ -1,7 +1,7 @@
 """The forecaster: a module that predicts with a mixture of experts, p = sum_i u_i f_i(x) (equation 1).
 
 It works inside any model. Forecasters with equal (group, index) are replicas: they share the expert weights v,
-though each has experts with network weights of their own.
+though each has experts with network weights of their own. A forecaster without a group is one by itself.
 
 E: indices of a group; R: replicas of each; K: experts alive; B: samples.
 """
@@ -10,12 +10,43 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from xnas.space.mix import mix
+from xnas.space.mix import misfit, mix
 from xnas.space.partial import join_channels, split_channels
+
+ALONE = "default"
+"""The group of a forecaster without one that is the whole model."""
+
+
+class NamedModules(nn.Module):
+    """Modules by name, in order. Unlike a ModuleDict's, their names may be those of a module's own attributes.
+
+    In a state_dict each has its name, whoever else is there: what was saved after others had left is not taken for
+    these.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self._modules.update(modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self._modules.values())  # type: ignore[arg-type]
+
+    def __getitem__(self, key: int | str) -> nn.Module:
+        found = self._modules[key] if isinstance(key, str) else list(self._modules.values())[key]
+        assert found is not None
+        return found
+
+    def __delitem__(self, name: str) -> None:
+        del self._modules[name]
 
 
 class Forecaster(nn.Module):
@@ -23,13 +54,17 @@ class Forecaster(nn.Module):
 
     Between searches' updates it holds the mixture weights u of its experts, uniform at first; an architecture
     optimizer sets them, and removes experts that were wiped out. All experts map the same input to outputs of the
-    same shape, samples first.
+    same shape, samples first, of real floating-point numbers; none may change the input in place.
+
+    Forecasters with equal `group` and `index` are replicas, which choose alike. Without a group a forecaster chooses
+    by itself; its group is then named for its place in the model, such as "blocks.2.kernel".
 
     With `partial` = k only the first 1/k of the channels, dimension 1, pass the experts; the rest passes `bypass`,
     nothing by default, and both are joined and shuffled (partial.py). Experts are then built for 1/k of the channels.
 
-    Raises ValueError without experts, for a name that torch cannot hold, for a negative index, or for parts that
-    cannot be.
+    Raises ValueError without experts, for one that is no module, for a name that torch cannot hold, for a negative
+    index, or for parts that cannot be; in a pass for outputs that cannot be mixed, and for an expert that changes its
+    input in place (a compiled pass gives each a copy instead).
     """
 
     mixture_K: Tensor
@@ -38,28 +73,32 @@ class Forecaster(nn.Module):
         self,
         experts: Mapping[str, nn.Module],
         *,
-        group: str = "default",
+        group: str | None = None,
         index: int = 0,
         partial: int = 1,
         bypass: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if not experts:
-            raise ValueError(f"forecaster {group!r}[{index}] has no experts; give it at least one")
-        if index < 0:
-            raise ValueError(f"a forecaster's index must not be negative; got {index} in group {group!r}")
-        if bad := [name for name in experts if not name or "." in name]:
-            raise ValueError(f"an expert's name must be non-empty and without a dot; got {bad[0]!r}")
-        if partial < 1:
-            raise ValueError(f"partial must be at least 1; got {partial} in group {group!r}")
-        if partial == 1 and bypass is not None:
-            raise ValueError(f"nothing goes around all channels; leave out the bypass in group {group!r}")
         self.group = group
         self.index = index
+        self._place: str | None = None
+        experts = _checked_experts(experts, self.label)
+        if group is not None and (not isinstance(group, str) or not group):
+            raise ValueError(f"a forecaster's group must be a name; got {group!r}")
+        if not isinstance(index, int) or index < 0:
+            raise ValueError(f"a forecaster's index must not be negative; got {index} in group {group!r}")
+        if index and group is None:
+            raise ValueError(
+                f"an index is a forecaster's place in its group; got {index} without a group: give both"
+            )
+        if partial < 1:
+            raise ValueError(f"partial must be at least 1; got {partial} for {self.label}")
+        if partial == 1 and bypass is not None:
+            raise ValueError(f"nothing goes around all channels; leave out the bypass of {self.label}")
         self.partial = partial
         self.bypass = bypass
         self._names = tuple(experts)
-        self.experts = nn.ModuleList(experts.values())
+        self.experts = NamedModules(experts)
         self.register_buffer("mixture_K", torch.full((len(experts),), 1 / len(experts)), persistent=False)
         self._per_sample: bool | None = None
         self._leaf: Tensor | None = None
@@ -69,6 +108,14 @@ class Forecaster(nn.Module):
     def names(self) -> tuple[str, ...]:
         """The experts alive, in the order of `experts` and of the mixture weights."""
         return self._names
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its group and index, or its place in the model if that is known."""
+        name = self.group or self._place
+        if name is None:
+            return "a forecaster without a group"
+        return f"forecaster {name!r}[{self.index}]"
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x), and what went around them."""
@@ -93,7 +140,38 @@ class Forecaster(nn.Module):
         weights = self.weights(inputs)
         if self._chosen is not None:
             weights = weights[..., self._chosen : self._chosen + 1]
-        return mix(weights, [expert(inputs) for _, expert in self.computed()])
+        computed = self.computed()
+        outputs = [self._asked(expert, inputs, shared=len(computed) > 1) for _, expert in computed]
+        if (len(outputs) > 1 or weights.requires_grad) and (
+            wrong := misfit(outputs, samples=len(weights) if weights.dim() == 2 else None)
+        ):
+            place, words = wrong
+            names = [self._names[k] for k, _ in computed]
+            first = "" if place == 0 else f", and that of {names[0]!r} {_described(outputs[0])}"
+            raise ValueError(
+                f"{self.label}: the output of expert {names[place]!r} is {_described(outputs[place])}{first}; {words}"
+            )
+        return mix(weights, outputs)
+
+    def _asked(self, expert: nn.Module, inputs: Tensor, *, shared: bool) -> Tensor:
+        """What an expert gives, if it leaves its input as it is."""
+        if torch.compiler.is_compiling():
+            # A graph cannot ask for versions; a copy serves, which compilers leave out where nobody writes.
+            output: Tensor = expert(inputs.clone() if shared and isinstance(inputs, Tensor) else inputs)
+            return output
+        before = versions(inputs)
+        output = expert(inputs)
+        if versions(inputs) != before:
+            self.refuse_in_place(expert)
+        return output
+
+    def refuse_in_place(self, expert: nn.Module) -> NoReturn:
+        """Raises ValueError, naming an expert that has changed its input."""
+        name = next(name for name, other in zip(self._names, self.experts, strict=True) if other is expert)
+        raise ValueError(
+            f"{self.label}: expert {name!r} changes its input in place, which the other experts and the rest of the "
+            "model read too; build it without in-place operations, such as inplace=True"
+        )
 
     def set_mixture(self, mixture_K: Tensor, *, alone: bool = False) -> None:
         """Take over new mixture weights, one for each expert alive.
@@ -103,8 +181,7 @@ class Forecaster(nn.Module):
         """
         if mixture_K.shape != self.mixture_K.shape:
             raise ValueError(
-                f"forecaster {self.group!r}[{self.index}] has {len(self._names)} experts; "
-                f"got {tuple(mixture_K.shape)} mixture weights"
+                f"{self.label} has {len(self._names)} experts; got {tuple(mixture_K.shape)} mixture weights"
             )
         # A tensor of its own: what it had may be shared with replicas.
         self.mixture_K = mixture_K.detach().to(self.mixture_K, copy=True)
@@ -116,15 +193,12 @@ class Forecaster(nn.Module):
         Raises ValueError if it is unknown here, or the last one.
         """
         if name not in self._names:
-            raise ValueError(
-                f"forecaster {self.group!r}[{self.index}] has no expert {name!r}; "
-                f"it has {', '.join(self._names)}"
-            )
+            raise ValueError(f"{self.label} has no expert {name!r}; it has {', '.join(self._names)}")
         if len(self._names) == 1:
-            raise ValueError(f"{name!r} is the last expert of forecaster {self.group!r}[{self.index}]")
+            raise ValueError(f"{name!r} is the last expert of {self.label}")
         gone = self._names.index(name)
-        module = self.experts[gone]
-        del self.experts[gone]
+        module = self.experts[name]
+        del self.experts[name]
         self._names = self._names[:gone] + self._names[gone + 1 :]
         self._chosen = None
         left_K = torch.cat([self.mixture_K[:gone], self.mixture_K[gone + 1 :]])
@@ -135,19 +209,25 @@ class Forecaster(nn.Module):
     def extra_repr(self) -> str:
         """Group, index and experts, for `print(model)`."""
         partial = f", partial={self.partial}" if self.partial > 1 else ""
-        return f"group={self.group!r}, index={self.index}, names={', '.join(self._names)}{partial}"
+        group = "" if self.group is None else f"group={self.group!r}, index={self.index}, "
+        return f"{group}names={', '.join(self._names)}{partial}"
 
     def weights(self, inputs: Tensor) -> Tensor:
         """The mixture weights of a pass: (K,), or a row for each sample while they are listened to sample by sample."""
         if self._per_sample is None:
             return self.mixture_K
+        if self._per_sample and (not isinstance(inputs, Tensor) or inputs.dim() == 0):
+            raise ValueError(
+                f"{self.label} was called with {_described(inputs)}: without samples in its first dimension their "
+                "rewards cannot be told apart; use feedback='batch'"
+            )
         if self._leaf is None:
             # Nothing is copied: nobody writes into mixture weights.
             leaf = self.mixture_K.detach()
             self._leaf = (leaf.expand(len(inputs), -1) if self._per_sample else leaf).requires_grad_()
         elif self._per_sample and len(self._leaf) != len(inputs):
             raise ValueError(
-                f"forecaster {self.group!r}[{self.index}] was called with {len(self._leaf)} and then with "
+                f"{self.label} was called with {len(self._leaf)} and then with "
                 f"{len(inputs)} samples in one pass: their rewards cannot be told apart; use feedback='batch'"
             )
         # One leaf for every call, so that a forecaster used twice in a pass adds its gradients.
@@ -155,6 +235,51 @@ class Forecaster(nn.Module):
 
     def _gradient(self) -> Tensor | None:
         return None if self._leaf is None else self._leaf.grad
+
+
+def _checked_experts(experts: object, label: str) -> dict[str, nn.Module]:
+    """The experts by name. Raises ValueError for what is none."""
+    if not isinstance(experts, Mapping | nn.ModuleDict):
+        raise ValueError(
+            f'{label}: experts must be modules by name, such as {{"skip": nn.Identity()}}; got a '
+            f"{type(experts).__name__}"
+        )
+    named = dict(experts.items())
+    if not named:
+        raise ValueError(f"{label} has no experts; give it at least one")
+    if bad := [name for name in named if not isinstance(name, str) or not name or "." in name]:
+        raise ValueError(f"an expert's name must be non-empty and without a dot; got {bad[0]!r}")
+    for name, expert in named.items():
+        if not isinstance(expert, nn.Module):
+            what = (
+                f"the class {expert.__name__}" if isinstance(expert, type) else f"a {type(expert).__name__}"
+            )
+            raise ValueError(
+                f"{label}: expert {name!r} is {what}; it must be a module, such as nn.Identity() for one that "
+                "does nothing"
+            )
+    return named
+
+
+def versions(inputs: object) -> list[int]:
+    """How often tensors, or those in a list, tuple or dict, were written into: what is compared around a call.
+
+    Nothing is known of tensors made in inference mode.
+    """
+    if isinstance(inputs, Tensor):
+        return [] if inputs.is_inference() else [inputs._version]
+    if isinstance(inputs, list | tuple):
+        return [version for part in inputs for version in versions(part)]
+    if isinstance(inputs, dict):
+        return [version for part in inputs.values() for version in versions(part)]
+    return []
+
+
+def _described(value: object) -> str:
+    """A tensor's shape and type, or what else it is."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
 
 
 @dataclass(frozen=True)
@@ -187,16 +312,41 @@ class ForecasterGroup:
 def forecaster_groups(model: nn.Module) -> dict[str, ForecasterGroup]:
     """The groups of the forecasters inside `model`, by name, in the order in which the model holds them.
 
-    Raises ValueError if there are none, an index is missing, or a group's members differ in their
-    experts or their number of replicas.
+    One without a group makes a group by itself, named for its place in the model. Raises ValueError if there are
+    none, an index is missing, a group is called like such a place, or a group's members differ in their experts or
+    their number of replicas.
     """
     found: dict[str, dict[int, list[Forecaster]]] = {}
-    for module in model.modules():
-        if isinstance(module, Forecaster):
-            found.setdefault(module.group, {}).setdefault(module.index, []).append(module)
+    places: set[str] = set()
+    for place, module in places_of(model):
+        if not isinstance(module, Forecaster):
+            continue
+        if module.group is None:
+            module._place = place
+            places.add(place)
+        found.setdefault(module.group or place, {}).setdefault(module.index, []).append(module)
     if not found:
         raise ValueError(f"{type(model).__name__} holds no Forecaster; put one where the choice is open")
+    for place in places:
+        if len(members := [member for of_index in found[place].values() for member in of_index]) > 1:
+            raise ValueError(
+                f"the group {place!r} of {len(members) - 1} forecasters has the name of the place of one without a "
+                "group; give that one a group, or call this one differently"
+            )
     return {name: _grid(name, by_index) for name, by_index in found.items()}
+
+
+def places_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module once, and its place: its name without what wrappers for processes and compilers add to it."""
+    wraps = [""] if isinstance(model, DistributedDataParallel | DataParallel) else []
+    for name, module in model.named_modules():
+        if name and isinstance(module, DistributedDataParallel | DataParallel):
+            wraps.append(f"{name}.")
+        for wrap in reversed(wraps):
+            if name == f"{wrap}module" or name.startswith(f"{wrap}module."):
+                name = wrap + name.removeprefix(f"{wrap}module").removeprefix(".")
+        parts = [part for part in name.split(".") if part and part != "_orig_mod"]
+        yield ".".join(parts) or ALONE, module
 
 
 def _grid(name: str, by_index: dict[int, list[Forecaster]]) -> ForecasterGroup:
@@ -239,12 +389,12 @@ def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Ite
             member._per_sample, member._leaf = None, None
 
 
-def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
+def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor | None:
     """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), on their device.
 
     They are float64 wherever the device has it. B is 1 for batch feedback. K counts all experts of the group; where
     `alive_EK`, on the CPU, says that one is gone its gradient is zero. So are those of a forecaster that the pass did
-    not reach.
+    not reach. None if it reached none of the group. Raises ValueError if they saw different numbers of samples.
     """
     num_edges, num_experts = alive_EK.shape
     alive: list[list[int]] = [row_K.nonzero().flatten().tolist() for row_K in alive_EK]
@@ -255,9 +405,12 @@ def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor:
                 reached.append(gradient if gradient.dim() == 2 else gradient[None])
                 places += [(r * num_edges + e) * num_experts + k for k in alive[e]]
     if not reached:
+        return None
+    if len({len(gradient) for gradient in reached}) > 1:
         raise ValueError(
-            f"the loss does not depend on any forecaster of group {group.name!r}; run the model's forward "
-            "pass inside the closure and return its losses"
+            f"forecasters of group {group.name!r} were called with "
+            f"{' and '.join(map(str, sorted({len(gradient) for gradient in reached})))} samples in one pass: their "
+            "rewards cannot be told apart; use feedback='batch'"
         )
     gradients = torch.cat(reached, dim=1)
     size = group.num_replicas * num_edges * num_experts

@@ -20,6 +20,31 @@ def mix(weights: Tensor, outputs: Sequence[Tensor]) -> Tensor:
     return mixed
 
 
+def misfit(outputs: Sequence[object], *, samples: int | None = None) -> tuple[int, str] | None:
+    """Which of the experts' outputs cannot be mixed with the first, and what it should be; None if all can.
+
+    Nothing is broadcast: an expert whose output is smaller would count for more than it gives. `samples` is the first
+    dimension that it takes to reward them one by one.
+    """
+    first = outputs[0]
+    for place, output in enumerate(outputs):
+        if not isinstance(output, Tensor):
+            return place, "an expert must give one tensor"
+        if not output.is_floating_point():
+            return place, "it must be of real floating-point numbers, which can be mixed"
+        assert isinstance(first, Tensor)
+        if output.shape != first.shape:
+            return place, "all experts must give the same shape"
+        if output.device != first.device:
+            return (
+                place,
+                f"it is on {output.device}, and the first on {first.device}: move the model as a whole",
+            )
+        if samples is not None and output.shape[:1] != (samples,):
+            return place, f"its first dimension must be the {samples} samples of the input"
+    return None
+
+
 class _Mix(torch.autograd.Function):
     """Written out so that a weight step keeps no outputs: only rewards need them."""
 

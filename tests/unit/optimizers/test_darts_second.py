@@ -27,8 +27,10 @@ def plain_loss(model: Twins, weights: Weights, alphas: Weights, *, seed: int) ->
 
     def mixed(name: str, group: str, inputs: Tensor) -> Tensor:
         outputs = []
-        for i, u in enumerate(alphas[group].softmax(dim=0)):
-            prefix = f"{name}.experts.{i}."
+        for i, (expert, u) in enumerate(
+            zip(getattr(model, name).names, alphas[group].softmax(dim=0), strict=True)
+        ):
+            prefix = f"{name}.experts.{expert}."
             own = {key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)}
             outputs.append(u * functional_call(getattr(model, name).experts[i], own, (inputs,)))
         return torch.stack(outputs).sum(dim=0)

@@ -173,7 +173,7 @@ def test_a_search_finds_the_expert_that_fits() -> None:
     for ids in torch.arange(512).split(8):
         optimizer.measure(lambda ids=ids: F.cross_entropy(model(inputs[ids]), labels[ids], reduction="none"))
         wiped += optimizer.step()
-    assert optimizer.best("default") == ("good",)
+    assert optimizer.best("0") == ("good",)
     assert [gone.expert for gone in wiped] == ["bad"]
     assert wiped[0].num_feedbacks > 256  # with zeta = 1, not before half the horizon
 
@@ -233,8 +233,6 @@ def test_misuse_is_answered_in_one_line() -> None:
         optimizer.measure(lambda: F.cross_entropy(model(inputs), labels))
     with pytest.raises(ValueError, match="the losses do not depend on the forecasters"):
         optimizer.measure(lambda: torch.zeros(8))
-    with pytest.raises(ValueError, match="the loss does not depend on any forecaster of group 'twins'"):
-        optimizer.measure(lambda: F.cross_entropy(model.third(inputs), labels, reduction="none"))
     with pytest.raises(ValueError, match="no gradients gathered since the last step"):
         XNAS(Twins(), rounds=10, batch_size=8, feedback="sample", reward_bound=1.0).step()
     with pytest.raises(ValueError, match="rounds must be at least 1; got 0"):
@@ -248,7 +246,7 @@ def test_gradients_of_several_measurements_are_put_together_once_and_can_be_adde
     optimizer = XNAS(model, rounds=10, batch_size=8, feedback="sample", reward_bound=1.0)
     parts = []
     for seed in range(3):
-        measure(optimizer, model, size=4, seed=seed)
+        measure(optimizer, model, size=(3, 3, 2)[seed], seed=seed)
         parts.append(optimizer._gradients["twins"][-1])
         asked, again = optimizer.gradients("twins"), optimizer.gradients("twins")
         assert asked.data_ptr() == again.data_ptr()

@@ -3,10 +3,17 @@
 E: indices of a group; R: replicas; K: experts; B: samples.
 """
 
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from xnas.kernels.calls import usable
 from xnas.space.forecaster import (
     Forecaster,
     forecaster_groups,
@@ -14,6 +21,9 @@ from xnas.space.forecaster import (
     listening,
     share_mixtures,
 )
+from xnas.space.grouped.nodes import GroupedNodes, Plans
+from xnas.space.native.nodes import NativeNodes
+from xnas.space.node import NodePath
 
 NAMES = ("plain", "wide", "bent")
 
@@ -152,23 +162,21 @@ def test_a_forecaster_that_is_used_twice_in_a_pass_adds_its_gradients() -> None:
 
 
 def test_a_replica_that_the_pass_did_not_reach_has_zero_gradients() -> None:
-    reached, idle = (Forecaster({"a": nn.Identity(), "b": nn.Tanh()}) for _ in range(2))
+    reached, idle = (Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="both") for _ in range(2))
     groups = forecaster_groups(nn.ModuleList([reached, idle]))
     with listening(groups, per_sample=True):
         reached(torch.ones(2, 3)).sum().backward()
-        found_RBEK = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+        found_RBEK = leaf_gradients(groups["both"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+    assert found_RBEK is not None
     assert found_RBEK.shape == (2, 2, 1, 2)
     assert found_RBEK[0].all()
     assert not found_RBEK[1].any()
 
 
-def test_a_loss_without_forecasters_is_refused(model: Model) -> None:
+def test_a_group_that_no_pass_reached_has_no_gradients(model: Model) -> None:
     groups = forecaster_groups(model)
-    with (
-        listening(groups, per_sample=True),
-        pytest.raises(ValueError, match="the loss does not depend on any forecaster of group 'stage'"),
-    ):
-        leaf_gradients(groups["stage"], alive_EK=torch.ones(2, 3, dtype=torch.bool))
+    with listening(groups, per_sample=True):
+        assert leaf_gradients(groups["stage"], alive_EK=torch.ones(2, 3, dtype=torch.bool)) is None
 
 
 def test_listening_ends_with_its_block_even_after_an_error(model: Model) -> None:
@@ -255,7 +263,8 @@ def test_the_mixture_moves_with_the_model_but_is_not_saved_with_it(model: Model)
 
 
 def test_a_forecaster_prints_what_it_chooses_between() -> None:
-    assert "group='default', index=0, names=plain, wide, bent" in repr(Forecaster(experts()))
+    assert "group='g', index=0, names=plain, wide, bent" in repr(Forecaster(experts(), group="g"))
+    assert "Forecaster(\n  names=plain, wide, bent" in repr(Forecaster(experts()))
 
 
 def test_a_forecaster_that_cannot_be_is_refused() -> None:
@@ -263,9 +272,188 @@ def test_a_forecaster_that_cannot_be_is_refused() -> None:
         Forecaster({}, group="g", index=2)
     with pytest.raises(ValueError, match=r"^a forecaster's index must not be negative; got -1 in group 'g'$"):
         Forecaster(experts(), group="g", index=-1)
-    for name in ("a.b", ""):
+    for name in ("a.b", "", 3):
         with pytest.raises(ValueError, match=f"must be non-empty and without a dot; got {name!r}"):
-            Forecaster({name: nn.Identity()})
+            Forecaster({name: nn.Identity()})  # type: ignore[dict-item]
+    with pytest.raises(
+        ValueError, match=r"^an index is a forecaster's place in its group; got 1 without a group"
+    ):
+        Forecaster(experts(), index=1)
+    for group in ("", 3):
+        with pytest.raises(ValueError, match="group must be a name"):
+            Forecaster(experts(), group=group)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"a": None, "b": nn.Identity()}, "expert 'a' is a NoneType; it must be a module"),
+        ({"a": nn.Identity, "b": nn.Identity()}, "expert 'a' is the class Identity; it must be a module"),
+        ({"a": torch.relu}, "expert 'a' is a builtin_function_or_method; it must be a module"),
+        ([nn.Identity(), nn.Tanh()], "experts must be modules by name.*; got a list"),
+        ((nn.Identity(),), "experts must be modules by name.*; got a tuple"),
+        (nn.ModuleList([nn.Identity()]), "experts must be modules by name.*; got a ModuleList"),
+        (None, "experts must be modules by name.*; got a NoneType"),
+    ],
+    ids=range(7),
+)
+def test_experts_that_are_no_modules_by_name_are_refused(given: object, line: str) -> None:
+    with pytest.raises(ValueError, match=f"^forecaster 'g'\\[0\\]: {line}"):
+        Forecaster(given, group="g")  # type: ignore[arg-type]
+
+
+def test_a_module_dict_is_experts_too() -> None:
+    assert Forecaster(nn.ModuleDict({"a": nn.Tanh(), "b": nn.ReLU()})).names == ("a", "b")  # type: ignore[arg-type]
+
+
+class Gives(nn.Module):
+    """What a function makes of its input."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, inputs: Tensor) -> object:
+        return self.function(inputs)
+
+
+MISFITS: dict[str, tuple[Callable[[Tensor], object], str]] = {
+    "smaller": (lambda x: x.mean(dim=1, keepdim=True), r"\(4, 1\) of float32"),
+    "longer": (lambda x: torch.cat([x, x], dim=1), r"\(4, 6\) of float32"),
+    "without a dimension": (lambda x: x[:, 0], r"\(4,\) of float32"),
+    "of one sample": (lambda x: x[:1], r"\(1, 3\) of float32"),
+    "a number": (lambda x: x.sum(), r"\(\) of float32"),
+    "a tuple": (lambda x: (x, x), "a tuple"),
+    "a list": (lambda x: [x], "a list"),
+    "a dict": (lambda x: {"x": x}, "a dict"),
+    "nothing": (lambda x: None, "a NoneType"),
+    "integers": (lambda x: x.long(), r"\(4, 3\) of int64"),
+    "truths": (lambda x: x > 0, r"\(4, 3\) of bool"),
+    "complex": (lambda x: x.to(torch.complex64), r"\(4, 3\) of complex64"),
+    "elsewhere": (lambda x: x.to("meta"), r"\(4, 3\) of float32"),
+}
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("per_sample", [None, True, False])
+def test_outputs_that_do_not_fit_are_refused_naming_forecaster_expert_and_shapes(
+    kind: str, first: bool, per_sample: bool | None
+) -> None:
+    function, shown = MISFITS[kind]
+    pair: dict[str, nn.Module] = {"odd": Gives(function), "id": nn.Identity()}
+    model = nn.Sequential(Forecaster(pair if first else dict(reversed(pair.items()))))
+    groups = forecaster_groups(model)
+    with (
+        listening(groups, per_sample=bool(per_sample)) if per_sample is not None else nullcontext(),
+        pytest.raises(ValueError, match=r"^forecaster '0'\[0\]: the output of expert '(odd|id)' is ") as told,
+    ):
+        model(torch.rand(4, 3))
+    assert re.search(shown, str(told.value))
+    assert "odd" in str(told.value)
+
+
+def test_an_expert_that_gives_no_samples_first_is_refused_where_they_are_told_apart() -> None:
+    model = nn.Sequential(Forecaster({"a": Gives(lambda x: x.T), "b": Gives(lambda x: 2 * x.T)}))
+    assert model(torch.rand(4, 3)).shape == (3, 4)
+    with (
+        listening(forecaster_groups(model), per_sample=True),
+        pytest.raises(ValueError, match=r"is \(3, 4\) of float32; its first dimension must be the 4 samples"),
+    ):
+        model(torch.rand(4, 3))
+
+
+WRITERS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "first of some": lambda: nn.Sequential(nn.Identity(), nn.SiLU(inplace=True), nn.Tanh()),
+    "function": lambda: Gives(lambda x: F.dropout(x, 0.5, inplace=True)),
+    "operator": lambda: Gives(lambda x: x.mul_(2)),
+    "of a view": lambda: Gives(lambda x: (x[:, :2].zero_(), x)[1]),
+    "of a transposed view": lambda: Gives(lambda x: x.T.add_(1).T),
+    "behind autograd": lambda: Gives(lambda x: (x.detach().zero_(), x)[1]),
+    "by index": lambda: Gives(lambda x: (x.__setitem__((slice(None), 0), 0.0), x)[1]),
+    "nested": lambda: Forecaster({"a": nn.ReLU(inplace=True), "b": nn.Identity()}),
+    "out": lambda: Gives(lambda x: torch.relu_(x)),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("learning", [True, False])
+def test_an_expert_that_changes_its_input_is_refused_by_name(kind: str, place: int, learning: bool) -> None:
+    pair: list[tuple[str, nn.Module]] = [("id", nn.Identity()), ("tanh", nn.Tanh())]
+    pair.insert(place, ("writer", WRITERS[kind]()))
+    model = nn.Sequential(nn.Linear(3, 3), Forecaster(dict(pair), group="g"))
+    named = "'a'" if kind == "nested" else "'writer'"
+    with (
+        torch.set_grad_enabled(learning),
+        pytest.raises(ValueError, match=f"expert {named} changes its input in pl"),
+    ):
+        model(torch.rand(4, 3))
+    with listening(forecaster_groups(model), per_sample=True), pytest.raises(ValueError, match="in place"):
+        model(torch.rand(4, 3))
+
+
+def test_an_expert_may_write_into_what_is_its_own() -> None:
+    inner = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True))
+    model = Forecaster({"a": inner, "b": nn.Identity()})
+    inputs = torch.rand(4, 3)
+    torch.testing.assert_close(model(inputs), (inner(inputs) + inputs) / 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(inputs), (inner(inputs) + inputs) / 2)
+
+
+@pytest.mark.parametrize("path", [GroupedNodes(Plans()), NativeNodes()], ids=["grouped", "native"])
+@pytest.mark.parametrize("last", [nn.Tanh, partial(nn.BatchNorm2d, 3)], ids=["plain", "norm"])
+def test_the_fast_ways_refuse_it_too(path: NodePath, last: Callable[[], nn.Module]) -> None:
+    if isinstance(path, NativeNodes) and not usable(torch.rand(2, 3, 4, 4)):
+        pytest.skip("no kernels here")
+    writer = nn.Sequential(nn.Hardswish(inplace=True), last())
+    member = Forecaster({"writer": writer, "id": nn.Identity()}, group="g")
+    with pytest.raises(ValueError, match=r"^forecaster 'g'\[0\]: expert 'writer' changes its input in place"):
+        path([member], [torch.rand(2, 3, 4, 4)])
+
+
+def test_a_compiled_pass_gives_every_expert_the_input_as_it_was() -> None:
+    class Compiling(Forecaster):
+        """Takes the way of a compiled pass."""
+
+        def _asked(self, expert: nn.Module, inputs: Tensor, *, shared: bool) -> Tensor:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(torch.compiler, "is_compiling", lambda: True)
+                return super()._asked(expert, inputs, shared=shared)
+
+    inputs = torch.randn(4, 3)
+    model = Compiling({"relu": nn.ReLU(inplace=True), "id": nn.Identity()})
+    torch.testing.assert_close(model(inputs.clone()), (inputs.relu() + inputs) / 2)
+
+
+def test_a_group_is_not_called_like_the_place_of_another_choice() -> None:
+    model = nn.ModuleDict({"kernel": Forecaster(experts()), "other": Forecaster(experts(), group="kernel")})
+    with pytest.raises(
+        ValueError, match=r"^the group 'kernel' of 1 forecasters has the name of the place of one"
+    ):
+        forecaster_groups(model)
+
+
+def test_a_forecaster_at_two_places_is_one_choice() -> None:
+    shared = Forecaster(experts())
+    groups = forecaster_groups(nn.Sequential(shared, nn.Tanh(), shared))
+    assert list(groups) == ["0"]
+    assert list(groups["0"]) == [shared]
+
+
+def test_forecasters_of_a_group_that_see_different_numbers_of_samples_are_refused_where_these_count() -> None:
+    model = nn.Sequential(
+        Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="g"),
+        nn.Unflatten(0, (2, 2)),
+        Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="g", index=1),
+    )
+    groups = forecaster_groups(model)
+    with listening(groups, per_sample=True):
+        model(torch.rand(4, 3)).sum().backward()
+        with pytest.raises(ValueError, match=r"^forecasters of group 'g' were called with 2 and 4 samples"):
+            leaf_gradients(groups["g"], alive_EK=torch.ones(2, 2, dtype=torch.bool))
 
 
 def test_what_a_forecaster_does_not_have_cannot_be_removed() -> None:

@@ -181,7 +181,7 @@ def test_what_follows_may_read_any_of_the_nodes_and_more_than_once(read: tuple[i
     members = []
     for index in range(sum(range(2, 2 + NODES))):
         experts = {name: build_operation(name, 3, stride=1, style=SUPERNET_STYLE) for name in names}
-        member = Forecaster(experts, index=index).double()
+        member = Forecaster(experts, group="cell", index=index).double()
         for name in chance.sample(names, chance.randint(0, len(names) - 1)):
             member.remove(name)
         members.append(member)
@@ -205,7 +205,9 @@ def test_hooks_on_nodes_see_their_whole_gradients(hooked: str) -> None:
     torch.manual_seed(0)
     members = [
         Forecaster(
-            {name: build_operation(name, 3, stride=1, style=SUPERNET_STYLE) for name in EXPERTS}, index=index
+            {name: build_operation(name, 3, stride=1, style=SUPERNET_STYLE) for name in EXPERTS},
+            group="cell",
+            index=index,
         ).double()
         for index in range(sum(range(2, 2 + NODES)))
     ]

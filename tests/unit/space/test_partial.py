@@ -187,9 +187,11 @@ def test_it_works_in_a_model_of_ones_own(name: str) -> None:
 
 def test_parts_that_do_not_fit_are_answered_in_one_line() -> None:
     pair = {"a": nn.Identity(), "b": nn.Tanh()}
-    with pytest.raises(ValueError, match=r"^partial must be at least 1; got 0 in group 'default'$"):
+    with pytest.raises(
+        ValueError, match=r"^partial must be at least 1; got 0 for a forecaster without a group$"
+    ):
         Forecaster(pair, partial=0)
-    with pytest.raises(ValueError, match=r"^nothing goes around all channels; leave out the bypass in group"):
+    with pytest.raises(ValueError, match=r"^nothing goes around all channels; leave out the bypass of"):
         Forecaster(pair, bypass=nn.Identity())
     with pytest.raises(
         ValueError, match=r"^partial = 3 does not divide the channels of an input of shape \(2, 8\)"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.space.forecaster import Forecaster
+from xnas.space.forecaster import Forecaster, versions
 from xnas.space.grouped.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
 from xnas.space.grouped.normed_mix import Shares, Table, mix_normed, shares_of
 from xnas.space.grouped.precision import as_they_are, full_type, low_type
@@ -110,8 +110,8 @@ class GroupedNodes:
     ) -> Tensor:
         if not (plan.normed or plan.raw):  # nothing but zeros
             return torch.stack([f.mixed(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
-        normed_singles = [_single(single, sources) for single in plan.normed_singles]
-        raw_singles = [_single(single, sources) for single in plan.raw_singles]
+        normed_singles = [_single(single, forecasters, sources) for single in plan.normed_singles]
+        raw_singles = [_single(single, forecasters, sources) for single in plan.raw_singles]
         low = low_type(sources[0])
         # Under autocast convolutions have its type, by one cast for all that read the same; the rest has its own.
         with as_they_are(sources[0]):
@@ -170,10 +170,14 @@ def _around(forecasters: Sequence[Forecaster], rest_BSCHW: Tensor) -> Tensor:
     return torch.stack([rest if module is None else module(rest) for module, rest in parts]).sum(dim=0)
 
 
-def _single(single: Single, sources: Sequence[Tensor]) -> Tensor:
+def _single(single: Single, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
     features = sources[single.edge]
+    before = versions(features)
     for layer in single.layers:
         features = layer(features)
+    if versions(sources[single.edge]) != before:
+        owner = forecasters[single.edge]
+        owner.refuse_in_place(next(e for e in owner.experts if single.layers[0] in set(e.modules())))
     return features
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.kernels import calls
-from xnas.space.forecaster import Forecaster
+from xnas.space.forecaster import Forecaster, versions
 from xnas.space.native.branches import Branch, DenseRound, Norm, SeparableRound
 from xnas.space.native.function import NodeFunction, Pool
 from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
@@ -45,7 +45,8 @@ class NativeNodes:
         experts, edge_start = [], 0
         for source, forecaster in enumerate(forecasters):
             experts += [
-                _Expert(edge_start + place, source, module) for place, module in forecaster.computed()
+                _Expert(edge_start + place, source, module, forecaster)
+                for place, module in forecaster.computed()
             ]
             edge_start += len(forecaster.names)
         if all(isinstance(expert.module, Zero) for expert in experts):
@@ -108,8 +109,8 @@ class NativeNodes:
             return self._ready(place, module.reduced(inputs), module.norm, read)
         if len(layers := _layers(module)) > 1 and _by_batch(layers[-1]):
             *layers, last = layers
-            return self._ready(place, reduce(lambda x, layer: layer(x), layers, inputs), last, read)
-        return Branch(place, read.add(calls.dense(module(inputs))))
+            return self._ready(place, expert.asked(layers, inputs), last, read)
+        return Branch(place, read.add(calls.dense(expert.asked([module], inputs))))
 
     def _ready(self, place: int, output: Tensor, norm: nn.Module, read: "_Read") -> Branch:
         assert isinstance(norm, nn.BatchNorm2d)
@@ -125,6 +126,15 @@ class _Expert:
     place: int
     source: int
     module: nn.Module
+    owner: Forecaster | None = None
+
+    def asked(self, layers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+        """What layers of the module make of an input that others read too. Raises ValueError if they write into it."""
+        before = versions(inputs)
+        output = reduce(lambda x, layer: layer(x), layers, inputs)
+        if self.owner is not None and versions(inputs) != before:
+            self.owner.refuse_in_place(self.module)
+        return output
 
 
 @dataclass

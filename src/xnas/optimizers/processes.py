@@ -1,0 +1,86 @@
+"""The processes of torch.distributed in an engineer's own program, each with its part of every batch.
+
+A trainer that divides batches itself gives an architecture optimizer its `ranks`. Where none does, and there is a
+process group, rewards are those of all its processes: each gathers what all have measured, in the order of ranks, and
+computes the same from it, bit for bit. What one cannot measure, all refuse.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+WORDS = 400
+"""Bytes of a message that the others are told."""
+
+
+class OwnProcesses:
+    """The processes of a group; None is the default one."""
+
+    def __init__(self, group: dist.ProcessGroup | None) -> None:
+        self._group = group
+        self.rank = dist.get_rank(group)
+        self.size = dist.get_world_size(group)
+        # A group that knows the CPU takes small numbers from there, and no device has to be known.
+        on_cpu = "cpu:" in dist.get_backend_config(group)
+        self._device = torch.device("cpu" if on_cpu else "cuda")
+
+    @classmethod
+    def found(cls, group: dist.ProcessGroup | None) -> "OwnProcesses | None":
+        """Those that share batches now; None if this process is alone, or not in the group."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return None
+        return cls(group) if dist.get_rank(group) >= 0 and dist.get_world_size(group) > 1 else None
+
+    def mean_(self, tensors: Iterable[Tensor]) -> None:
+        """Replace every tensor by its mean over all processes."""
+        by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+        for tensor in tensors:
+            by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+        with torch.no_grad():
+            for alike in by_kind.values():
+                flat = torch.cat([tensor.detach().flatten() for tensor in alike])
+                dist.all_reduce(flat, group=self._group)
+                flat /= self.size
+                for tensor, part in zip(
+                    alike, torch.split(flat, [tensor.numel() for tensor in alike]), strict=True
+                ):
+                    tensor.copy_(part.view_as(tensor))
+
+    def gather(self, tensor: Tensor, *, dim: int) -> Tensor:
+        """The parts of all processes, of equal shapes, joined along `dim` in the order of ranks."""
+        own = tensor.detach().to(self._device).contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(parts, own, group=self._group)
+        return torch.cat(parts, dim=dim)
+
+    def numbers(self, *values: int) -> list[list[int]]:
+        """What every process gives, by rank."""
+        told: list[list[int]] = self.gather(torch.tensor([values], dtype=torch.int64), dim=0).tolist()
+        return told
+
+    def agreed(self, compute: Callable[[], Result]) -> Result:
+        """What `compute` gives, if it gives something on all processes.
+
+        Where one fails, it raises its error and the others ValueError with its message, so that nobody waits.
+        """
+        error: Exception | None = None
+        try:
+            result = compute()
+        except Exception as failure:
+            error = failure
+        failed = [rank for rank, (bad,) in enumerate(self.numbers(error is not None)) if bad]
+        if not failed:
+            return result
+        words = b"" if error is None else f"{type(error).__name__}: {error}".encode()[:WORDS]
+        told = self.gather(torch.tensor([list(words.ljust(WORDS))], dtype=torch.uint8), dim=0)
+        if error is not None:
+            raise error
+        first = bytes(told[failed[0]].tolist()).decode(errors="ignore").strip()
+        raise ValueError(
+            f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {first}"
+        )
