@@ -4,26 +4,32 @@ An architecture optimizer turns gradients of the loss by the mixture weights of 
 next mixture weights. It follows torch's habits: `measure` gathers gradients as `backward` does, `step` uses them,
 `zero_grad` drops them, `state_dict` and `load_state_dict` carry all that a later process needs.
 
-Where torch.distributed has several processes, what is measured is that of all: processes.py.
+Where a process group has several processes, what is measured is that of all: processes.py.
 
 E: indices of a group; K: experts of each; R: replicas; B: samples.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from xnas.experts.step_size import Feedback
+from xnas.optimizers.checks import (
+    check_finite_losses,
+    check_finite_rewards,
+    check_losses,
+    check_wrapper,
+    frozen,
+    noticed,
+    statistics_kept,
+)
 from xnas.optimizers.learner import GroupSettings, Learner, SamplingLearner, check_state
-from xnas.optimizers.processes import OwnProcesses
+from xnas.optimizers.processes import OwnProcesses, ProcessGroup
 from xnas.optimizers.released import forget, released
 from xnas.space.forecaster import (
     Forecaster,
@@ -74,7 +80,7 @@ class ArchitectureOptimizer:
     A group that a pass does not reach gets no feedback of it. One whose last forecaster has left, with an expert that
     held it, is no longer among `groups`.
 
-    Where torch.distributed has several processes, each measures a part of the batch, of equal sizes, and all learn from
+    Where there are several processes, each measures a part of the batch, of equal sizes, and all learn from
     the whole: they make the same decisions, bit for bit. `process_group` is those that share batches; None: all, or
     those of the DistributedDataParallel.
     """
@@ -82,8 +88,8 @@ class ArchitectureOptimizer:
     learns: ClassVar[bool] = True
     """Whether rounds change anything: a search without learning needs none."""
     ranks: Together | None = None
-    """Given by a trainer that divides batches among processes, and checks by itself what they measure; None: the
-    processes of torch.distributed, if there are any."""
+    """Given by a trainer that divides batches among processes, and checks by itself what they measure; None: those
+    of the process group, if there is one."""
 
     def __init__(
         self,
@@ -502,110 +508,3 @@ class ArchitectureOptimizer:
         share_mixtures(
             self._members[name], learner.weights_EK, alive_EK=learner.alive_EK, alone=learner.one_hot
         )
-
-
-def check_losses(losses_B: object) -> None:
-    """Raises ValueError for losses without a sample axis, or that nothing can be learned from."""
-    wanted = "the closure must return one loss for each sample, shape (B,), as reduction='none' gives; got"
-    if not isinstance(losses_B, Tensor):
-        raise ValueError(f"{wanted} a {type(losses_B).__name__}")
-    if losses_B.dim() != 1:
-        raise ValueError(f"{wanted} shape {tuple(losses_B.shape)}")
-    if not losses_B.is_floating_point():
-        raise ValueError(f"{wanted} {str(losses_B.dtype).removeprefix('torch.')}")
-    if not len(losses_B):
-        raise ValueError(f"{wanted} none")
-
-
-def check_finite_losses(losses_B: Tensor) -> None:
-    """Raises ValueError naming the first sample whose loss is not a finite number."""
-    finite_B = losses_B.detach().isfinite()
-    if not finite_B.all():
-        sample = int((~finite_B).nonzero()[0])
-        raise ValueError(
-            f"the loss of sample {sample} is {losses_B[sample].item()}; nothing was learned from its batch; lower the "
-            "learning rate, or look at the data"
-        )
-
-
-def check_finite_rewards(
-    gradients_RBEK: Tensor, *, group: ForecasterGroup, names: tuple[str, ...], per_sample: bool
-) -> None:
-    """Raises ValueError naming the first expert, and sample if they are told apart, whose reward is not finite."""
-    bad = ~gradients_RBEK.isfinite()
-    if bad.any():
-        sample, _, index, expert = bad.transpose(0, 1).nonzero()[0].tolist()
-        value = -gradients_RBEK[:, sample, index, expert][bad[:, sample, index, expert]][0].item()
-        whose = f" for sample {sample}" if per_sample else ""
-        raise ValueError(
-            f"the reward of expert {names[expert]!r} of forecaster {group.name!r}[{index}]{whose} is {value}; nothing "
-            "was learned from its batch; lower the learning rate, or look at the data"
-        )
-
-
-def check_wrapper(model: nn.Module) -> None:
-    """Raises ValueError for a DistributedDataParallel that cannot go on once an expert has left."""
-    for module in model.modules():
-        if isinstance(module, DistributedDataParallel) and (
-            module.static_graph or not module.find_unused_parameters
-        ):
-            raise ValueError(
-                "experts that leave take no more part in a pass: wrap the model as DistributedDataParallel(model, "
-                "find_unused_parameters=True), without static_graph"
-            )
-
-
-@contextmanager
-def noticed(model: nn.Module) -> Iterator[list[None]]:
-    """What it gives is filled by passes through `model` as a whole, whichever of its parts they reach."""
-    passes: list[None] = []
-
-    def notice(module: nn.Module, inputs: object) -> None:
-        del module, inputs
-        if not torch.compiler.is_compiling():
-            passes.append(None)
-
-    roots = [model]
-    for name in ("module", "_orig_mod"):
-        if isinstance(inner := getattr(roots[-1], name, None), nn.Module):
-            roots.append(inner)
-    handles = [root.register_forward_pre_hook(notice) for root in roots]
-    try:
-        yield passes
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def statistics_kept(model: nn.Module | None) -> Iterator[None]:
-    """After an error within it the running statistics of the model's norms are as before. None: nothing is done."""
-    norms = (
-        [module for module in model.modules() if isinstance(module, _NormBase)] if model is not None else []
-    )
-    kept = [
-        (buffer, buffer.clone())
-        for norm in norms
-        for buffer in norm.buffers(recurse=False)
-        if not torch.nn.parameter.is_lazy(buffer)
-    ]
-    try:
-        yield
-    except BaseException:
-        with torch.no_grad():
-            for buffer, before in kept:
-                buffer.copy_(before)
-        raise
-
-
-@contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within it the parameters need no gradients: a reward pass does not pay for them."""
-    free = [parameter for parameter in parameters if parameter.requires_grad]
-    for parameter in free:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in free:
-            parameter.requires_grad_(True)

@@ -25,10 +25,11 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
-from xnas.optimizers.base import Closure, Measured, frozen
+from xnas.optimizers.base import Closure, Measured
+from xnas.optimizers.checks import frozen
 from xnas.optimizers.darts import Darts
+from xnas.optimizers.processes import ProcessGroup
 
 EPSILON = 0.01
 """Length of the step from w to either side."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import ProcessGroup as ProcessGroup
 
 Result = TypeVar("Result")
 
@@ -21,7 +22,7 @@ WORDS = 400
 class OwnProcesses:
     """The processes of a group; None is the default one."""
 
-    def __init__(self, group: dist.ProcessGroup | None) -> None:
+    def __init__(self, group: ProcessGroup | None) -> None:
         self._group = group
         self.rank = dist.get_rank(group)
         self.size = dist.get_world_size(group)
@@ -30,7 +31,7 @@ class OwnProcesses:
         self._device = torch.device("cpu" if on_cpu else "cuda")
 
     @classmethod
-    def found(cls, group: dist.ProcessGroup | None) -> "OwnProcesses | None":
+    def found(cls, group: ProcessGroup | None) -> "OwnProcesses | None":
         """Those that share batches now; None if this process is alone, or not in the group."""
         if not (dist.is_available() and dist.is_initialized()):
             return None

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.distributed import ProcessGroup
 
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.learner import GroupSettings, Learner
+from xnas.optimizers.processes import ProcessGroup
 from xnas.space.forecaster import ForecasterGroup
 
 

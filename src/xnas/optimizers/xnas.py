@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
 from xnas.experts.regret import RegretLedger, Standing
 from xnas.experts.scale import RewardScale, anytime_step_size, centred
@@ -21,6 +20,7 @@ from xnas.experts.state import ExpertRule, ExpertState, advance, advance_scaled
 from xnas.experts.step_size import Feedback, check_positive, feedbacks_per_round, optimal_step_size
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.learner import LEDGER, GroupSettings, Learner
+from xnas.optimizers.processes import ProcessGroup
 from xnas.space.forecaster import ForecasterGroup
 
 

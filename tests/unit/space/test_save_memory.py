@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.optimizers.base import frozen
+from xnas.optimizers.checks import frozen
 from xnas.space.architecture import Architecture
 from xnas.space.darts import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
