@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
+from xnas.engine.bounds import check_decode_memory
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display
@@ -39,12 +40,15 @@ class Arguments:
     """Fetch a named data set whose files are missing."""
     fold: Annotated[int | None, tyro.conf.arg(aliases=("--data.fold",))] = None
     """Which of freiburg's five official folds, 0 to 4; by default the first."""
+    decode_memory: Annotated[float, tyro.conf.arg(aliases=("--data.decode-memory",))] = 2.0
+    """GiB of memory that decoding takes at most; an image that would take more than half of it is an error."""
     json: bool = False
     """Print the findings as JSON, and nothing else."""
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 8:
             raise ValueError(f"image_size must be at least 8; got {self.image_size}")
+        check_decode_memory("decode_memory", self.decode_memory)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
             image_size=arguments.image_size,
             download=arguments.download,
             fold=arguments.fold,
+            decode_memory=arguments.decode_memory,
             say=display.say,
             progress=progress,
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.engine.bounds import MOST_PIXELS
+from xnas.engine.bounds import MOST_PIXELS, check_decode_memory
 from xnas.space.shown import visible
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Arguments:
     """How many classes are told of every image, the most probable first."""
     image_size: tuple[int, int] | None = None
     """Height and width to which images are scaled and cropped; by default those of the training."""
+    decode_memory: Annotated[float, tyro.conf.arg(aliases=("--data.decode-memory",))] = 2.0
+    """GiB of memory that decoding takes at most; an image that would take more than half of it is not read."""
     device: str = "cpu"
     """cpu, cuda, cuda:1, mps, or auto: the fastest that is there. ONNX files are run on the CPU."""
     json: bool = False
@@ -41,6 +43,7 @@ class Arguments:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise ValueError(f"top must be at least 1; got {self.top}")
+        check_decode_memory("decode_memory", self.decode_memory)
         if (
             self.image_size is not None
             and not 1 <= min(self.image_size) <= max(self.image_size) <= MOST_PIXELS
@@ -64,7 +67,9 @@ def main(argv: Sequence[str]) -> int:
     paths = image_files(arguments.images)
     classifier = open_classifier(arguments.model, device=arguments.device)
     form = form_of(classifier, arguments.image_size)
-    predictions = predict_files(classifier, paths, form, top=arguments.top)
+    predictions = predict_files(
+        classifier, paths, form, top=arguments.top, decode_memory=arguments.decode_memory
+    )
     return (_print_json if arguments.json else _print_table)(predictions, paths)
 
 
@@ -78,7 +83,7 @@ def _print_table(predictions: "Iterable[Prediction]", paths: Sequence[str]) -> i
             print(f"xnas: {name} cannot be read as an image: {visible(prediction.broken)}", file=sys.stderr)
             continue
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-        said = "   ".join(f"{label} {probability:6.1%}" for label, probability in pairs)
+        said = "   ".join(f"{visible(label)} {probability:6.1%}" for label, probability in pairs)
         print(f"{name:<{width}}  {said}")
     return SOME_BROKEN if num_broken else 0
 

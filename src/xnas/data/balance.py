@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from xnas.data.findings import Findings, Kind
+from xnas.space.shown import visible
 
 UNEQUAL = 10
 """Ratio of the largest class to the smallest beyond which it is worth a word."""
@@ -29,13 +30,13 @@ def unequal_classes(counts: Mapping[str, int]) -> str | None:
     large, small = max(there, key=there.__getitem__), min(there, key=there.__getitem__)
     if there[large] <= UNEQUAL * there[small]:
         return None
-    return f"{large} has {there[large]:,} training images, {small} has {there[small]:,}"
+    return f"{visible(large)} has {there[large]:,} training images, {visible(small)} has {there[small]:,}"
 
 
 def check_counts(counts: Mapping[str, int], findings: Findings, *, split: bool) -> None:
     """Training images by class; with `split` those of the test are still among them."""
     for name, count in counts.items():
-        said = f"{name} ({count} image{'s' if count > 1 else ''})"
+        said = f"{visible(name)} ({count} image{'s' if count > 1 else ''})"
         if 0 < count < (3 if split else 2):
             findings.add(TOO_SMALL, said)
         elif 0 < count < FEW:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnas.data.download import Say
+from xnas.space.shown import visible
 
 NAMED = 3
 """Broken images that an error names."""
@@ -24,7 +25,7 @@ class BrokenImage:
 
     def __str__(self) -> str:
         where = f"class {self.label!r}, image {self.number} of the {self.part} set"
-        return f"cannot read the image {self.path} ({where}): {self.reason}"
+        return f"cannot read the image {visible(self.path)} ({where}): {visible(self.reason)}"
 
 
 class BrokenImages:

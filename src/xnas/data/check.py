@@ -14,12 +14,14 @@ from xnas.data.check_archive import SUFFIXES, check_archive, is_archive
 from xnas.data.check_folder import check_folder
 from xnas.data.check_named import check_named
 from xnas.data.copies import hash_images, seen_in_training
+from xnas.data.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.download import Say
 from xnas.data.findings import Progress, Report
 from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
 from xnas.data.images import DataSet, ImageSet
 from xnas.data.load import NAMES, check_fold, expanded, is_path
 from xnas.space.lookup import lookup
+from xnas.space.shown import visible
 
 MOST_BYTES = 2**30
 """Pixels up to which a glance looks for copies, at 0.8 GB/s: a second and a half at the most."""
@@ -32,18 +34,21 @@ def check_data(
     image_size: int | None = None,
     download: bool = False,
     fold: int | None = None,
+    decode_memory: float = DEFAULT,
     say: Say = print,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """All that is wrong with the data set of a name, a folder of images, or an archive of one.
 
-    root, image_size, download, fold: as in `load_data`; an image size is only looked at for a folder. say: takes lines
-    that the user should see. progress: takes how many images of a folder have been looked at, and of how many.
+    root, image_size, download, fold, decode_memory: as in `load_data`; an image size is only looked at for a folder.
+    say: takes lines that the user should see. progress: takes how many images of a folder have been looked at, and of
+    how many.
 
     Raises ValueError if there is no such data.
     """
     root = None if root is None else expanded(str(root))
     check_fold(source, fold)
+    memory = DecodeMemory(decode_memory)
     if source in NAMES or not is_path(source):
         try:
             name = lookup("data set", source, NAMES)
@@ -53,11 +58,13 @@ def check_data(
         if folder is not None:
             kind = FOLDER_SETS[name]
             size = image_size or kind.image_size
-            return check_folder(folder, image_size=size, progress=progress, kind=kind, fold=fold)
+            return check_folder(
+                folder, image_size=size, memory=memory, progress=progress, kind=kind, fold=fold
+            )
         return check_named(name, root=root, download=download, say=say)
     path = expanded(source)
     if path.is_dir():
-        return check_folder(path, image_size=image_size, progress=progress)
+        return check_folder(path, image_size=image_size, memory=memory, progress=progress)
     if path.is_file() and is_archive(path):
         return check_archive(path)
     what = "is a file, but no archive" if path.exists() else "does not exist"
@@ -77,8 +84,8 @@ def glance(data: DataSet, *, check: str) -> list[str]:
     if seen := _seen(data):
         i, j = seen[0]
         first = (
-            f"test image {i} ({classes[int(data.test.labels_N[i])]}) is training image {j} "
-            f"({classes[int(data.train.labels_N[j])]})"
+            f"test image {i} ({visible(classes[int(data.test.labels_N[i])])}) is training image {j} "
+            f"({visible(classes[int(data.train.labels_N[j])])})"
         )
         verb = "is also a training image" if len(seen) == 1 else "are also training images"
         lines.append(

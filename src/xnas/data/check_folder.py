@@ -5,19 +5,19 @@ N: images that can be read, training images first.
 """
 
 import math
-import warnings
 from array import array
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from xnas.data.balance import check_counts
 from xnas.data.check_image import Look, look_at
 from xnas.data.check_layout import OTHER_FILES, Part, Walk, holds_folders
 from xnas.data.copies import check_copies
 from xnas.data.decode import Broken, each
+from xnas.data.decode_memory import DecodeMemory
 from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
 from xnas.data.folder import LEAST_SIZE, MOST_BYTES, middle_side
 from xnas.data.folder_sets import FolderSet
@@ -52,6 +52,7 @@ def check_folder(
     root: Path,
     *,
     image_size: int | None,
+    memory: DecodeMemory,
     progress: Progress,
     kind: FolderSet | None = None,
     fold: int | None = None,
@@ -66,7 +67,7 @@ def check_folder(
     parts = [train] if test is None else [train, test]
     check_counts({name: train.count(name) for name in train.classes}, findings, split=test is None)
     images = _Images(walk, parts)
-    images.look(progress)
+    images.look(progress, memory)
     images.check_sizes(image_size)
     images.check_hashes()
     names = sorted({name for part in parts for name in part.classes})
@@ -114,15 +115,12 @@ class _Images:
         self.grey = True
         self.hashes, self.ids_N = array("Q"), array("q")
 
-    def look(self, progress: Progress) -> None:
+    def look(self, progress: Progress, memory: DecodeMemory) -> None:
         """Decode every image, and note what is wrong with it."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Pillow thinks of metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            for number, look in enumerate(each(look_at, self.paths)):
-                assert not isinstance(look, Broken), look.reason
-                self._take(number, look)
-                progress(number + 1, len(self.paths))
+        for number, look in enumerate(each(partial(look_at, memory=memory), self.paths)):
+            assert not isinstance(look, Broken), look.reason
+            self._take(number, look)
+            progress(number + 1, len(self.paths))
 
     def _take(self, number: int, look: Look) -> None:
         path = self.paths[number]

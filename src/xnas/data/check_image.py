@@ -5,8 +5,6 @@ its colours, and grey stored as colour stays grey: neither is worth a word. H W 
 """
 
 import re
-import threading
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from xnas.data.copies import image_hash
-from xnas.data.decode import DEEP, FORMATS, GREY, to_8_bits, turn_upright
+from xnas.data.decode import DEEP, FORMATS, GREY, opened, to_8_bits, turn_upright
+from xnas.data.decode_memory import SHARED, DecodeMemory, TooLarge
 from xnas.data.findings import Kind
 from xnas.data.folder import LEAST_SIZE
 
@@ -25,9 +24,8 @@ UNREADABLE = Kind("files that cannot be opened", "give yourself the right to rea
 VALUES = Kind("pixels of unknown range", "save them with 8 or 16 bits")
 HUGE = Kind("images beyond Pillow's limit on size", "scale them down or take them out")
 LARGE = Kind(
-    "very large images, not decoded by this check",
-    "scale them down: reading them takes much memory and time",
-    error=False,
+    "images that take more memory to decode than one may",
+    "scale them down or take them out, or allow more with --data.decode-memory",
 )
 TINY = Kind(
     f"images of less than {LEAST_SIZE} pixels a side", "replace them: there is little to see", error=False
@@ -47,10 +45,8 @@ SEVERAL = Kind(
 
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 """How files of FORMATS begin: one that begins so and still is no image was an image once."""
-MANY_PIXELS = 2**24
-"""Images of more pixels are decoded one at a time, so that several threads together need little memory."""
-
-_one_large = threading.Lock()
+TO_LOOK = 2
+"""Times the memory of a run that reads an image: its pixels are also taken together for a hash."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +67,19 @@ class Look:
     """What is wrong with it, with a word on how."""
 
 
-def look_at(path: Path) -> Look:
-    """Whatever is wrong becomes a fault; only MemoryError is raised.
-
-    DecompressionBombWarning must have been made an error.
-    """
+def look_at(path: Path, *, memory: DecodeMemory = SHARED) -> Look:
+    """Whatever is wrong becomes a fault; only MemoryError is raised."""
     try:
         if path.stat().st_size == 0:
             return _fault(EMPTY)
-        with Image.open(path, formats=FORMATS) as image:
-            many = image.width * image.height > MANY_PIXELS
-            with _one_large if many else nullcontext():
-                return _look(image)
+        with opened(path, memory) as (image, num_needed), memory.taken(TO_LOOK * num_needed):
+            return _look(image)
     except UnidentifiedImageError:
         return _fault(DAMAGED, "its beginning is cut off") if _was_image(path) else _fault(NO_IMAGE)
+    except TooLarge as error:
+        return _fault(LARGE, str(error))
     except Image.DecompressionBombError as error:
         return _fault(HUGE, _pixels(error))
-    except Image.DecompressionBombWarning as error:
-        return _fault(LARGE, _pixels(error))
     except PermissionError as error:
         return _fault(UNREADABLE, error.strerror or str(error))
     except MemoryError:
@@ -100,18 +91,24 @@ def look_at(path: Path) -> Look:
 def _look(image: Image.Image) -> Look:
     mode = image.mode
     image.load()
+    is_animated = _is_animated(image)
     upright = turn_upright(image)
+    if upright is not image:
+        image.close()
     faults: list[tuple[Kind, str]] = []
     if mode not in GREY and mode not in ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "F"):
         faults.append((CONVERTED, mode))
-    if mode not in DEEP and upright.has_transparency_data and _is_transparent(upright):
+    if upright.has_transparency_data and _is_transparent(upright):
         faults.append((TRANSPARENT, ""))
-    if _is_animated(image):
+    if is_animated:
         faults.append((SEVERAL, ""))
+    highest = int(np.asarray(upright).max()) if mode in DEEP else 0
     try:
         plain = to_8_bits(upright, colour=True)
     except ValueError as error:
         return _fault(VALUES, str(error))
+    if plain is not upright:
+        upright.close()
     if min(plain.size) < LEAST_SIZE:
         faults.append((TINY, f"{plain.height} x {plain.width}"))
     if all(low == high for low, high in plain.getextrema()):  # type: ignore[misc]
@@ -121,13 +118,15 @@ def _look(image: Image.Image) -> Look:
         width=plain.width,
         grey=mode in GREY,
         deep=mode in DEEP,
-        highest=int(np.asarray(upright).max()) if mode in DEEP else 0,
+        highest=highest,
         hash=image_hash(np.asarray(plain)),
         faults=tuple(faults),
     )
 
 
 def _is_transparent(image: Image.Image) -> bool:
+    if image.mode in DEEP:
+        return bool((np.asarray(image) == image.info["transparency"]).any())
     lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
     return lowest < 255  # type: ignore[operator]
 

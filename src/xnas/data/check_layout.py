@@ -6,7 +6,17 @@ from pathlib import Path
 
 from xnas.data.decode import SUFFIXES
 from xnas.data.findings import Findings, Kind
-from xnas.data.listing import PART_NAMES, TEST_NAMES, TO_CLASSES
+from xnas.data.listing import (
+    ONE_OF_TWINS,
+    PART_NAMES,
+    TEST_NAMES,
+    TO_CLASSES,
+    class_name,
+    is_hidden,
+    not_text,
+    twins,
+)
+from xnas.space.shown import told_apart, visible
 
 LINK = Kind(
     "links that lead outside of the folder, or in a circle",
@@ -20,6 +30,8 @@ NO_CLASSES = Kind(
 )
 PARTS_ALONE = Kind("folders called like parts of a set where classes should be", TO_CLASSES)
 ONE_CLASS = Kind("sets of a single class", "there is nothing to tell apart: add the images of a second class")
+NOT_TEXT = Kind("classes whose names are not UTF-8", "rename their folders")
+TWINS = Kind("classes of the same name in two folders", ONE_OF_TWINS)
 EMPTY_CLASS = Kind("classes without images", "put some in, or take the folders out")
 OTHER_CLASSES = Kind(
     "classes that are only in train or only in test",
@@ -107,10 +119,10 @@ class Walk:
         return str(path.relative_to(self.root)) if path != self.root else str(path)
 
     def _part(self, folder: Path, entries: list[Path]) -> Part:
-        part = Part(folder)
+        part, folders = Part(folder), dict[str, Path]()
         for path in entries:
             if path.is_dir():
-                part.classes[path.name] = self._images(path)
+                self._class(part, path, folders)
             else:
                 self._pass_over(path)
         if not part.classes:
@@ -118,6 +130,20 @@ class Walk:
         elif len(part.classes) == 1:
             self.note(ONE_CLASS, folder, f"only {next(iter(part.classes))!r}")
         return part
+
+    def _class(self, part: Part, folder: Path, folders: dict[str, Path]) -> None:
+        """The images of a class; `folders`: those of the classes before it."""
+        try:
+            name = class_name(folder)
+        except ValueError:
+            self.findings.add(NOT_TEXT, not_text(folder))
+            name = visible(folder.name)
+        images = self._images(folder)
+        if name in folders:
+            self.findings.add(TWINS, twins(folders[name], folder))
+            images = [*part.classes[name], *images]
+        folders[name] = folder
+        part.classes[name] = images
 
     def _pass_over(self, path: Path) -> None:
         """Something beside the classes, or beside train and test."""
@@ -143,7 +169,9 @@ class Walk:
         for one, other in ((train, test), (test, train)):
             for name in one.classes:
                 if name not in other.classes:
-                    self.note(OTHER_CLASSES, one.folder / name, f"not in {other.folder.name}")
+                    how = f"not in {other.folder.name}"
+                    shown = told_apart(name)
+                    self.note(OTHER_CLASSES, one.folder / name, how if shown == name else f"{shown}, {how}")
 
     def _entries(self, folder: Path) -> list[Path]:
         """What is in a folder, by name, without hidden entries and links that lead out of `home`."""
@@ -154,7 +182,7 @@ class Walk:
             return []
         kept = []
         for path in found:
-            if path.name.startswith("."):
+            if is_hidden(path.name):
                 self.note(HIDDEN, path)
             elif path.is_symlink() and not self._leads_inside(path):
                 self.note(LINK, path, f"to {path.readlink()}")
@@ -172,6 +200,6 @@ class Walk:
 def holds_folders(folder: Path) -> bool:
     """Whether there are folders in it that are not hidden."""
     try:
-        return any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+        return any(path.is_dir() and not is_hidden(path.name) for path in folder.iterdir())
     except OSError:
         return False

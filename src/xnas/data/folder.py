@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xnas.data.broken import BrokenImage, BrokenImages
 from xnas.data.decode import Broken, Form, Header, each, is_grey, read_header, read_image
+from xnas.data.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.download import Say
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.listing import Listing, list_sets
@@ -25,6 +26,8 @@ from xnas.data.workers import Workers, available_cores
 
 MOST_TRIED = 512
 """Pixels a side of the largest images that the tests train on."""
+MOST_AREA = 2**24
+"""Pixels of images that nobody gave a size: 4096 x 4096."""
 MOST_BYTES = 8 * 2**30
 """Pixels that are held in memory, by all processes of a machine together."""
 LEAST_SIZE = 8
@@ -43,6 +46,7 @@ def read_folder(
     workers: int | None = None,
     sharers: int = 1,
     max_broken: int = 0,
+    decode_memory: float = DEFAULT,
     resized_crops: bool = False,
     say: Say,
 ) -> DataSet:
@@ -58,6 +62,7 @@ def read_folder(
         workers=workers,
         sharers=sharers,
         max_broken=max_broken,
+        decode_memory=decode_memory,
         resized_crops=resized_crops,
         say=say,
     )
@@ -72,6 +77,7 @@ def read_listings(
     workers: int | None = None,
     sharers: int = 1,
     max_broken: int = 0,
+    decode_memory: float = DEFAULT,
     resized_crops: bool = False,
     say: Say,
 ) -> DataSet:
@@ -79,22 +85,30 @@ def read_listings(
 
     With `image_size` every image is scaled and cropped to a square of that side; without, they keep their size if they
     share one, and become squares of the middle size if not. With `workers` images stay in their files, and so many
-    processes read them; 0 leaves that to this process. By default they are held in memory where they fit, and where not
-    there is a process for each core; `sharers` that all do this divide memory and cores among them. Up to `max_broken`
-    images may be unreadable: they are left out where that is found on loading, and replaced by others of their class
-    where it is found later. With `resized_crops` in training, test images that are scaled lose an eighth of their
-    shorter side, half of it at each border, as on ImageNet.
+    processes read them, at most one for each core; 0 leaves that to this process. By default they are held in memory
+    where they fit, and where not there is a process for each core; `sharers` that all do this divide memory and cores
+    among them. Up to `max_broken` images may be unreadable: they are left out where that is found on loading, and
+    replaced by others of their class where it is found later. `decode_memory`: GiB that decoding takes at most, in all
+    readers together; an image that takes more than half of it cannot be read. With `resized_crops` in training, test
+    images that are scaled lose an eighth of their shorter side, half of it at each border, as on ImageNet.
     Raises ValueError, naming the folder or file, where the layout or an image is unfit.
     """
     broken = BrokenImages(str(root), allowed=max_broken, say=say)
-    kept, headers = _read_headers(listings, broken)
+    memory = DecodeMemory(decode_memory)
+    kept, headers = _read_headers(listings, broken, memory)
     paths = (*kept[0].paths, *kept[1].paths)
     form = _form(paths, (*headers[0], *headers[1]), image_size, say)
     num_bytes = len(paths) * math.prod(form.shape)
     # Alone as with many where it would show: crops are made of other pixels in memory, and broken images left out.
     held = MOST_BYTES if resized_crops or max_broken else MOST_BYTES // sharers
+    cores = max(1, available_cores() // sharers)
+    if workers is not None and workers > cores:
+        say(
+            f"{root}: {workers:,} processes to read images are more than there are cores for them, so that {cores} read"
+        )
+        workers = cores
     if workers is None and num_bytes > held:
-        workers = max(1, available_cores() // sharers)
+        workers = cores
         say(
             f"{root}: {len(paths):,} images of {form.height} x {form.width} pixels take {num_bytes / 2**30:.1f} GiB, "
             f"more than the {held / 2**30:.3g} that are held in memory: they are read while training, by "
@@ -103,18 +117,19 @@ def read_listings(
     border = TEST_BORDER if resized_crops and form.scaled else 0.0
     forms = (form, replace(form, border=border))
     train, test = (
-        _load(kept, headers, forms, broken)
+        _load(kept, headers, forms, broken, memory)
         if workers is None
-        else _stream(kept, headers, forms, broken, workers)
+        else _stream(kept, headers, forms, broken, memory, workers)
     )
     return DataSet(name=name, train=train, test=test, border=border)
 
 
 def _read_headers(
-    listings: Sequence[Listing], broken: BrokenImages
+    listings: Sequence[Listing], broken: BrokenImages, memory: DecodeMemory
 ) -> tuple[tuple[Listing, ...], tuple[list[Header], ...]]:
     """The files whose headers can be read, and these."""
-    found = [list(each(read_header, listing.paths)) for listing in listings]
+    read = partial(read_header, memory=memory)
+    found = [list(each(read, listing.paths)) for listing in listings]
     broken.add(
         [
             _broken_image(listing, i, header, part)
@@ -156,9 +171,12 @@ def _load(
     headers: Sequence[Sequence[Header]],
     forms: Sequence[Form],
     broken: BrokenImages,
+    memory: DecodeMemory,
 ) -> list[Images]:
     """Both sets in memory."""
-    read = [_read_pixels(listing, form, broken.say) for listing, form in zip(listings, forms, strict=True)]
+    read = [
+        _read_pixels(listing, form, broken.say, memory) for listing, form in zip(listings, forms, strict=True)
+    ]
     broken.add(
         [
             _broken_image(listing, i, image, part)
@@ -185,7 +203,9 @@ def _load(
     return sets
 
 
-def _read_pixels(listing: Listing, form: Form, say: Say) -> tuple[Tensor, bool, dict[int, Broken]]:
+def _read_pixels(
+    listing: Listing, form: Form, say: Say, memory: DecodeMemory
+) -> tuple[Tensor, bool, dict[int, Broken]]:
     """The pixels that can be read, uint8 NCHW, whether they show colour, and what is broken by its place."""
     paths = listing.paths
     pixels_NCHW = np.empty((len(paths), *form.shape), dtype=np.uint8)
@@ -193,7 +213,8 @@ def _read_pixels(listing: Listing, form: Form, say: Say) -> tuple[Tensor, bool, 
     colour = False
     if len(paths) >= LARGE:
         say(f"reading {len(paths):,} images of {Path(paths[0]).parent.parent}")
-    for number, image in enumerate(each(partial(read_image, form=form), paths)):
+    read = partial(read_image, form=form, memory=memory)
+    for number, image in enumerate(each(read, paths, num_bytes=math.prod(form.shape))):
         if isinstance(image, Broken):
             found[number] = image
         else:
@@ -209,10 +230,12 @@ def _stream(
     headers: Sequence[Sequence[Header]],
     forms: Sequence[Form],
     broken: BrokenImages,
+    memory: DecodeMemory,
     count: int,
 ) -> list[StreamedSet]:
     """Both sets in their files, read by so many processes."""
-    workers = Workers(count) if count else None
+    workers = Workers(count, gib=memory.gib) if count else None
+    memory = workers.memory if workers else memory
 
     def build(forms: Sequence[Form]) -> list[StreamedSet]:
         return [
@@ -221,7 +244,7 @@ def _stream(
                 classes=listing.classes,
                 names=listing.paths,
                 file_bytes_N=torch.tensor([header.num_bytes for header in those]),
-                files=ImageFiles(part=part, form=form, broken=broken, workers=workers),
+                files=ImageFiles(part=part, form=form, broken=broken, workers=workers, memory=memory),
             )
             for listing, those, part, form in zip(listings, headers, PARTS, forms, strict=True)
         ]
@@ -237,6 +260,11 @@ def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | Non
     square = _square(paths, headers, image_size, say)
     colour = not all(header.grey for header in headers)
     height, width = square or headers[0].height, square or headers[0].width
+    if image_size is None and height * width > MOST_AREA:
+        raise ValueError(
+            f"the images, such as {paths[0]}, would be of {height:,} x {width:,} pixels, more than a network is "
+            "trained on; --data.image-size 224, for example, brings them to fewer"
+        )
     if image_size is None and max(height, width) > MOST_TRIED:
         say(
             f"images of {height} x {width} pixels take much time and memory; --data.image-size 224, for example, "

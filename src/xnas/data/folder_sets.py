@@ -74,6 +74,7 @@ def read_folder_set(
     workers: int | None,
     sharers: int = 1,
     max_broken: int,
+    decode_memory: float,
     resized_crops: bool,
     download: bool,
     say: Say,
@@ -105,6 +106,7 @@ def read_folder_set(
         workers=workers,
         sharers=sharers,
         max_broken=max_broken,
+        decode_memory=decode_memory,
         resized_crops=resized_crops,
         say=say,
     )

@@ -10,10 +10,12 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from xnas.data.decode import GREY, to_8_bits, turn_upright
 from xnas.data.folder import LEAST_SIZE
-from xnas.space.shown import shown, visible
+from xnas.space.shown import one_form, shown, visible
 
 LAYOUTS = ("auto", "NHWC", "NCHW")
 LONGEST_NAME = 255
@@ -23,11 +25,13 @@ CHANNELS = (1, 3)
 
 
 def images_given(images: Any, *, layout: str = "auto") -> Tensor:
-    """Images as uint8 of shape (N, C, H, W), of one array or of a list of arrays, one an image.
+    """Images as uint8 of shape (N, C, H, W), of one array or of a list of arrays or of Pillow's images, one an image.
 
     (N, H, W) are grey. Of four axes, "auto" takes the last for channels if it has 1 or 3 and the second has not, and
-    the second the other way round. Raises ValueError, in one line, for another shape, for one that can be read in both
-    ways or in neither, for images of several shapes, for values out of range, and for images smaller than 8 x 8.
+    the second the other way round. Pillow's images become RGB, or grey if all are, as those of files do.
+
+    Raises ValueError, in one line, for another shape, for one that can be read in both ways or in neither, for images
+    of several shapes, for values out of range, and for images smaller than 8 x 8.
     """
     pixels = _stacked(images) if isinstance(images, list | tuple) and images else _array(images)
     shape = pixels.shape
@@ -43,6 +47,8 @@ def images_given(images: Any, *, layout: str = "auto") -> Tensor:
 
 
 def _stacked(images: Sequence[Any]) -> NDArray[Any]:
+    if any(isinstance(image, Image.Image) for image in images):
+        images = _upright(images)
     arrays = [_array(image) for image in images]
     other = next((i for i, array in enumerate(arrays) if array.shape != arrays[0].shape), None)
     if other is not None:
@@ -51,6 +57,21 @@ def _stacked(images: Sequence[Any]) -> NDArray[Any]:
             f"{arrays[other].shape}; scale or crop them to one size"
         )
     return np.stack(arrays)
+
+
+def _upright(images: Sequence[Any]) -> list[Any]:
+    """Pillow's images as files of them are read: all grey, or all RGB; what is no image of Pillow stays as it is."""
+    pictures = [image for image in images if isinstance(image, Image.Image)]
+    colour = not all(image.mode in GREY for image in pictures)
+    made = []
+    for i, image in enumerate(images):
+        try:
+            made.append(
+                to_8_bits(turn_upright(image), colour=colour) if isinstance(image, Image.Image) else image
+            )
+        except (ValueError, OSError) as error:
+            raise ValueError(f"image {i} cannot be taken: {' '.join(str(error).split())}") from error
+    return made
 
 
 def _array(images: Any) -> NDArray[Any]:
@@ -86,8 +107,12 @@ def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         return pixels
     if not np.issubdtype(pixels.dtype, np.floating):
         raise ValueError(f"images must be uint8, or floating-point in [0, 1]; got {pixels.dtype}")
+    if not (is_finite_N := np.isfinite(pixels).all(axis=(1, 2, 3))).all():
+        raise ValueError(
+            f"images must be of finite numbers; image {int(is_finite_N.argmin())} has some that are NaN or infinite"
+        )
     least, most = float(pixels.min()), float(pixels.max())
-    if not (least >= 0 and most <= 1):  # nor if one is not a number
+    if not (least >= 0 and most <= 1):
         raise ValueError(
             f"floating-point images must lie in [0, 1]; got {least:g} to {most:g}; divide by the largest possible value"
         )
@@ -168,4 +193,12 @@ def _names(classes: Sequence[Any]) -> tuple[str, ...]:
             raise ValueError(
                 f"labels of text must be plain, of 1 to {LONGEST_NAME} characters; got {shown(name)}"
             )
+    if len({*map(one_form, names)}) < len(names):
+        twice = next(
+            one for one in names for other in names if one != other and one_form(one) == one_form(other)
+        )
+        raise ValueError(
+            f"the label {twice!a} is there in two ways of writing its accents; write it in one, with "
+            "unicodedata.normalize"
+        )
     return names

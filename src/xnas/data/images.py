@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from xnas.data.resized_crop import resized_crops
+from xnas.space.shown import told_apart
 
 CHUNK = 4096
 CHUNK_BYTES = 16 * 2**20
@@ -226,7 +227,9 @@ def check_same_classes(train: tuple[str, ...], test: tuple[str, ...], *, where: 
     sides = {"test": [name for name in train if name not in test]}
     sides["training"] = [name for name in test if name not in train]
     missing = "; ".join(
-        f"missing from the {side} images: {', '.join(names)}" for side, names in sides.items() if names
+        f"missing from the {side} images: {', '.join(map(told_apart, names))}"
+        for side, names in sides.items()
+        if names
     )
     raise ValueError(
         f"{where}: training and test images must have the same classes, in the same order; "

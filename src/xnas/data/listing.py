@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from xnas.data.decode import SUFFIXES
 from xnas.data.download import Say
 from xnas.data.images import check_same_classes
 from xnas.data.order import split
+from xnas.space.shown import one_form, visible
 
 TEST_NAMES = ("test", "val", "valid", "validation")
 PART_NAMES = frozenset({"train", "training", *TEST_NAMES, "testing", "dev", "eval"})
@@ -23,8 +25,17 @@ PART_NAMES = frozenset({"train", "training", *TEST_NAMES, "testing", "dev", "eva
 TO_CLASSES = (
     "move the images of every class into train/CLASS and test/CLASS, or name the folders after their classes"
 )
+RENAME = "rename it"
+ONE_OF_TWINS = "move the images of one into the other"
 NAMED = 5
-"""Folders that are named of those passed over."""
+"""Folders, and kinds of files, that are named of those passed over."""
+OF_SYSTEMS = frozenset(
+    {
+        "@eadir", "@__thumb", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information",
+        "lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini",
+    }
+)  # fmt: skip
+"""What systems put beside a user's files, thumbnails among them, in small letters."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
         train = list_classes(train_folder, home, say)
         test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
         if others := [path.name for path in entries if path not in (train_folder, test_folder)]:
-            named = f"{', '.join(others[:NAMED])}{', ...' if len(others) > NAMED else ''}"
+            named = f"{', '.join(map(visible, others[:NAMED]))}{', ...' if len(others) > NAMED else ''}"
             say(
                 f"{root}: passed over {named}, beside train; test images are those of the first folder of "
                 f"{', '.join(TEST_NAMES)} that is there"
@@ -72,7 +83,7 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
     elif folders and PART_NAMES.issuperset(folders):
         raise ValueError(
             f"the folders of {root} are called like parts of a set, not like classes: "
-            f"{', '.join(path.name for path in entries)}; {TO_CLASSES}"
+            f"{', '.join(visible(path.name) for path in entries)}; {TO_CLASSES}"
         )
     else:
         whole = list_classes(root, home, say)
@@ -94,13 +105,18 @@ def list_classes(folder: Path, home: Path, say: Say, *, inner: str = "") -> List
     Raises ValueError, naming the folder, where there are none, and for a link that leads out of `home`.
     """
     class_folders = [path for path in entries_of(folder, home) if path.is_dir()]
+    classes = {path: class_name(path) for path in class_folders}
+    class_folders.sort(key=lambda path: (classes[path], path.name))
+    for one, other in pairwise(class_folders):
+        if classes[one] == classes[other]:
+            raise ValueError(f"{twins(one, other)}; {ONE_OF_TWINS}")
     if not class_folders:
         raise ValueError(
             f"{folder} has no folders of classes; put the images of every class into {folder}/CLASS"
         )
     if len(class_folders) == 1:
         raise ValueError(
-            f"{folder} has one class only, {class_folders[0].name!r}; put the images of a second into "
+            f"{folder} has one class only, {classes[class_folders[0]]!r}; put the images of a second into "
             f"{folder}/CLASS"
         )
     paths: list[str] = []
@@ -119,17 +135,53 @@ def list_classes(folder: Path, home: Path, say: Say, *, inner: str = "") -> List
         paths += map(str, images)
         labels += [label] * len(images)
     if others:
-        what = (
-            "1 entry that is no image" if len(others) == 1 else f"{len(others):,} entries that are no images"
-        )
-        say(f"{folder}: passed over {what}, such as {others[0]}")
-    return Listing(tuple(path.name for path in class_folders), tuple(paths), torch.tensor(labels))
+        say(f"{folder}: passed over {_entries_by_kind(others)}")
+    return Listing(tuple(classes[path] for path in class_folders), tuple(paths), torch.tensor(labels))
+
+
+def class_name(folder: Path) -> str:
+    """The class of a folder: its name, accents written as systems other than the one that made it may write them.
+
+    Raises ValueError for a name that is no text, which nothing but this folder could be compared with.
+    """
+    try:
+        folder.name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{not_text(folder)}; {RENAME}") from None
+    return one_form(folder.name)
+
+
+def not_text(folder: Path) -> str:
+    """Words on a class folder whose name is no text."""
+    return (
+        f"the class folder {visible(str(folder))} has a name that is not UTF-8, {os.fsencode(folder.name)!r}"
+    )
+
+
+def twins(one: Path, other: Path) -> str:
+    """Words on two class folders that are one class."""
+    return (
+        f"two class folders of {one.parent} have the same name, with its accents written in two ways, "
+        f"{one.name!a} and {other.name!a}"
+    )
+
+
+def _entries_by_kind(paths: Sequence[Path]) -> str:
+    """How many there are of each ending, the most first, with one of each."""
+    if len(paths) == 1:
+        return f"1 entry that is no image, such as {paths[0]}"
+    kinds: dict[str, list[Path]] = {}
+    for path in paths:
+        kinds.setdefault(path.suffix.lower() or "no ending", []).append(path)
+    largest = sorted(kinds.items(), key=lambda item: -len(item[1]))
+    named = "; ".join(f"{len(found):,} of {kind}, such as {found[0]}" for kind, found in largest[:NAMED])
+    return f"{len(paths):,} entries that are no images: {named}{'; ...' if len(largest) > NAMED else ''}"
 
 
 def entries_of(folder: Path, home: Path) -> list[Path]:
     """What is in a folder and not hidden, by name. Raises ValueError for a link that leads out of `home`."""
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     except OSError as error:
         raise ValueError(f"cannot read the folder {folder}: {error.strerror or error}") from error
     for path in entries:
@@ -140,6 +192,11 @@ def entries_of(folder: Path, home: Path) -> list[Path]:
                 f"{path} is a link to {path.resolve()}, outside of {home}; put the file itself there, or take it out"
             )
     return entries
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of that name is nobody's image or class: it begins with a dot, or a system made it."""
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
 
 
 def _is_circular(link: Path) -> bool:

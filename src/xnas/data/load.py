@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from xnas.data.cifar import read_cifar10, read_cifar100
+from xnas.data.decode_memory import DEFAULT
 from xnas.data.download import Say
 from xnas.data.fashion_mnist import read_fashion_mnist, read_shipped
 from xnas.data.folder import LEAST_SIZE, MOST_BYTES, read_folder
@@ -39,6 +40,7 @@ def load_data(
     workers: int | None = None,
     sharers: int = 1,
     max_broken: int = 0,
+    decode_memory: float = DEFAULT,
     fold: int | None = None,
     resized_crops: bool = False,
     say: Say = print,
@@ -51,8 +53,9 @@ def load_data(
     and how it is drawn, for a folder without one. workers: processes that read the images of a folder while training;
     by default it is held in memory, and one beyond 8 GiB is read by a process for each core. sharers: so many, this one
     included, read the same images on this machine, and divide its memory and cores among them. max_broken: images of a
-    folder that may be unreadable. fold: which of freiburg's five folds is meant, by default the first, 0.
-    resized_crops: whether training takes such crops: the test images of a folder are then cut as is usual with them.
+    folder that may be unreadable. decode_memory: GiB that decoding them takes at most, and one of them half of that.
+    fold: which of freiburg's five folds is meant, by default the first, 0. resized_crops: whether training takes such
+    crops: the test images of a folder are then cut as is usual with them.
     say: takes lines that the user should see.
 
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
@@ -69,6 +72,7 @@ def load_data(
             workers=workers,
             sharers=sharers,
             max_broken=max_broken,
+            decode_memory=decode_memory,
             resized_crops=resized_crops,
             say=say,
         )
@@ -85,6 +89,7 @@ def load_data(
             workers=workers,
             sharers=sharers,
             max_broken=max_broken,
+            decode_memory=decode_memory,
             resized_crops=resized_crops,
             download=download,
             say=say,

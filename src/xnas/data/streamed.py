@@ -16,7 +16,8 @@ from torch import Tensor
 
 from xnas.data.broken import BrokenImage, BrokenImages
 from xnas.data.decode import Broken, Form, attempt, is_grey, read_batch, read_image
-from xnas.data.images import CropKeys, Images, check_every_class
+from xnas.data.decode_memory import SHARED, DecodeMemory
+from xnas.data.images import CHUNK_BYTES, CropKeys, Images, check_every_class
 from xnas.data.workers import Answer, Workers
 
 LARGE = 2000
@@ -40,6 +41,8 @@ class ImageFiles:
     """Those found so far, in all sets of the folder."""
     workers: Workers | None
     """Processes that read; without them the training process does."""
+    memory: DecodeMemory = SHARED
+    """What the training process decodes with."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +84,8 @@ class StreamedSet(Images):
         if workers is None:
             for ids_B in lots:
                 keys = None if crop_keys is None else crop_keys(ids_B)
-                yield self._mend(ids_B, read_batch(self._paths(ids_B), form, keys), keys)
+                answer = read_batch(self._paths(ids_B), form, keys, memory=self.files.memory)
+                yield self._mend(ids_B, answer[:2], keys)
             return
         rest = iter(lots)
         asked: deque[tuple[Tensor, list[int] | None, Future[Answer]]] = deque()
@@ -94,11 +98,11 @@ class StreamedSet(Images):
                         break
                 if not asked:
                     return
-                ids_B, keys, answer = asked.popleft()
-                yield self._mend(ids_B, answer.result(), keys)
+                ids_B, keys, promised = asked.popleft()
+                yield self._mend(ids_B, promised.result(), keys)
         finally:
-            for _, _, answer in asked:
-                answer.cancel()
+            for _, _, promised in asked:
+                promised.cancel()
 
     def chunks(self) -> Iterator[Tensor]:
         """All images in their order, a bounded number at a time: uint8, BCHW."""
@@ -138,7 +142,8 @@ class StreamedSet(Images):
             path = self.names[self.place(i)]
             if path in self.files.broken:
                 continue
-            image = attempt(partial(read_image, form=self.files.form, key=key), path)
+            read = partial(read_image, form=self.files.form, key=key, memory=self.files.memory)
+            image = attempt(read, path)
             if not isinstance(image, Broken):
                 return torch.from_numpy(image.copy())
             self._report(i, image.reason)
@@ -155,11 +160,12 @@ class StreamedSet(Images):
 
 def shows_colour(images: StreamedSet) -> bool:
     """Whether any image shows colour; only where none does are all of them read."""
-    stream = images.stream(torch.split(torch.arange(len(images)), GLANCE))
+    glance = max(1, min(GLANCE, CHUNK_BYTES // math.prod(images.image_shape)))
+    stream = images.stream(torch.split(torch.arange(len(images)), glance))
     for number, pixels_BCHW in enumerate(stream, start=1):
         if not is_grey(pixels_BCHW.numpy()):
             return True
-        if number == LARGE // GLANCE:
+        if number == LARGE // glance:
             root = images.files.broken.root
             images.files.broken.say(f"{root}: looking through {len(images):,} images for one with colour")
     return False

@@ -2,8 +2,10 @@
 
 Each is a fresh interpreter that imports neither torch nor the program that started it, so that it is there in a tenth
 of a second, in 30 MB. It takes requests from its standard input, a line of JSON each: {"paths": [...], "form": {...},
-"keys": [...] or null}. To each it answers on its standard output: a line of JSON, {"place": "reason"} of the broken
-images, then the pixels, uint8 BCHW. It ends when its input does, however the training process ended.
+"keys": [...] or null, "gib": the budget of memory for decoding, "share": among how many its half is divided}. To each
+it answers on its standard output: a line of JSON, {"broken": {"place": "reason"}, "left": the places of those that take
+more than its share}, then the pixels, uint8 BCHW. What it left is read in the training process. It ends when its input
+does, however the training process ended.
 B: images of a batch; C H W: channels, height, width.
 """
 
@@ -18,12 +20,14 @@ import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xnas.data.decode import Form, read_batch
+from xnas.data.decode import Broken, Form, attempt, read_batch, read_image
+from xnas.data.decode_memory import DEFAULT, DecodeMemory
 
 HELD = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 """Signals that are for the training process, which needs its images until it has decided to end."""
@@ -40,9 +44,10 @@ class Workers:
     Raises ValueError if they cannot be started.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, gib: float = DEFAULT) -> None:
         assert count > 0, count
         self.count = count
+        self.memory = DecodeMemory(gib, processes=count)
         # One thread for each process waits for its answers and copies them, beside the training.
         self.threads = ThreadPoolExecutor(count, thread_name_prefix="images")
         self.idle: SimpleQueue[Process] = SimpleQueue()
@@ -58,8 +63,11 @@ class Workers:
             ) from error
 
     def submit(self, paths: Sequence[str], form: Form, keys: Sequence[int] | None = None) -> Future[Answer]:
-        """What `read_batch` returns, later. The future raises ValueError if a process has ended before its time."""
-        return self.threads.submit(_ask, self.idle, paths, form, keys)
+        """The pixels and the broken ones of `read_batch`, later.
+
+        The future raises ValueError if a process has ended before its time.
+        """
+        return self.threads.submit(_ask, self.idle, paths, form, keys, self.memory, self.count)
 
 
 def available_cores() -> int:
@@ -74,8 +82,11 @@ def serve() -> None:
     try:
         for line in sys.stdin.buffer:
             request = json.loads(line)
-            pixels_BCHW, reasons = read_batch(request["paths"], Form(**request["form"]), request["keys"])
-            answers.write(json.dumps(reasons).encode() + b"\n")
+            memory = DecodeMemory(request["gib"], share=request["share"])
+            pixels_BCHW, reasons, left = read_batch(
+                request["paths"], Form(**request["form"]), request["keys"], memory=memory
+            )
+            answers.write(json.dumps({"broken": reasons, "left": left}).encode() + b"\n")
             answers.write(pixels_BCHW.data)
             answers.flush()
     except BrokenPipeError:
@@ -103,20 +114,37 @@ def _signals_held() -> Iterator[None]:
 
 
 def _ask(
-    idle: "SimpleQueue[Process]", paths: Sequence[str], form: Form, keys: Sequence[int] | None
+    idle: "SimpleQueue[Process]",
+    paths: Sequence[str],
+    form: Form,
+    keys: Sequence[int] | None,
+    memory: DecodeMemory,
+    share: int,
 ) -> Answer:
     process = idle.get()
     try:
-        return _exchange(process, paths, form, keys)
+        pixels_BCHW, reasons, left = _exchange(process, paths, form, keys, memory.gib, share)
     finally:
         idle.put(process)
+    for place in left:
+        key = keys[place] if keys else None
+        image = attempt(partial(read_image, form=form, key=key, memory=memory), paths[place])
+        if isinstance(image, Broken):
+            reasons[place] = image.reason
+        else:
+            pixels_BCHW[place] = image
+    return pixels_BCHW, reasons
 
 
-def _exchange(process: Process, paths: Sequence[str], form: Form, keys: Sequence[int] | None) -> Answer:
+def _exchange(
+    process: Process, paths: Sequence[str], form: Form, keys: Sequence[int] | None, gib: float, share: int
+) -> tuple[NDArray[np.uint8], dict[int, str], list[int]]:
     assert process.stdin is not None
     assert isinstance(process.stdout, io.BufferedReader)
     pixels_BCHW = np.empty((len(paths), *form.shape), dtype=np.uint8)
-    request = json.dumps({"paths": paths, "form": dataclasses.asdict(form), "keys": keys})
+    request = json.dumps(
+        {"paths": paths, "form": dataclasses.asdict(form), "keys": keys, "gib": gib, "share": share}
+    )
     try:
         process.stdin.write(request.encode() + b"\n")
         process.stdin.flush()
@@ -129,7 +157,8 @@ def _exchange(process: Process, paths: Sequence[str], form: Form, keys: Sequence
             f"a process that reads images has ended (exit code {process.wait()}), perhaps for lack of memory; use "
             "fewer --data.workers, or 0 to read without them"
         )
-    return pixels_BCHW, {int(place): reason for place, reason in json.loads(head).items()}
+    said = json.loads(head)
+    return pixels_BCHW, {int(place): reason for place, reason in said["broken"].items()}, said["left"]
 
 
 def _end(threads: ThreadPoolExecutor, processes: list[Process]) -> None:

@@ -15,6 +15,9 @@ MOST_BATCH = 2**20
 MOST_PIXELS = 4096
 """Of a side of an image."""
 
+LEAST_DECODE, MOST_DECODE = 0.001, 1024.0
+"""GiB of memory for decoding images."""
+
 MOST_SEED = 10**15
 """Controls are drawn by seeds a hundred times as large, which torch takes up to 2**63."""
 
@@ -39,6 +42,12 @@ def size(name: str, value: float) -> None:
         raise ValueError(f"{name} must be positive and finite; got {value}")
     if not SMALLEST <= value <= LARGEST:
         raise ValueError(f"{name} must lie between {SMALLEST:g} and {LARGEST:g}; got {value}")
+
+
+def check_decode_memory(name: str, gib: float) -> None:
+    """Raises ValueError for a budget of memory in which no image, or more than a machine has, could be decoded."""
+    if not LEAST_DECODE <= gib <= MOST_DECODE:
+        raise ValueError(f"{name} must lie between {LEAST_DECODE:g} and {MOST_DECODE:g} GiB; got {gib}")
 
 
 def check_text(name: str, value: str) -> None:

@@ -26,6 +26,7 @@ from xnas.engine.bounds import (
     MOST_PIXELS,
     MOST_SEED,
     between,
+    check_decode_memory,
     check_nasbench201,
     check_stack,
     check_supernet,
@@ -54,7 +55,14 @@ AUGMENTATION = ("crop", "padding", "flip", "policy", "cutout")
 """The settings of [data] that say how images are varied, not which they are."""
 
 Settings = TypeVar("Settings")
-FREE = ("data.root", "data.download", "data.workers", "distributed.backend", "distributed.timeout")
+FREE = (
+    "data.root",
+    "data.download",
+    "data.workers",
+    "data.decode_memory",
+    "distributed.backend",
+    "distributed.timeout",
+)
 """Settings inside of these that decide nothing: where the images are, who reads them (but see `differences`), and what
 connects processes."""
 BY_SIZE = ("space.stem", "retrain.stem")
@@ -87,11 +95,14 @@ class DataConfig:
     download: bool = False
     """Fetch a named data set whose files are missing."""
     workers: int | None = None
-    """Processes that read the images of a folder while training, 0 to read them in the training itself; by default a
-    folder is held in memory, and one beyond 8 GiB (on a machine, not for each of its processes) is read by one for each
-    core."""
+    """Processes that read the images of a folder while training, at most one for each core, 0 to read them in the
+    training itself; by default a folder is held in memory, and one beyond 8 GiB (on a machine, not for each of its
+    processes) is read by one for each core."""
     max_broken: int = 0
     """Broken images of a folder that may be left out or replaced by others of their class; each is named."""
+    decode_memory: float = 2.0
+    """GiB of memory that decoding the images of a folder takes at most, in all that read for a process together; one
+    that would take more than half of it counts as broken."""
     fold: int | None = None
     """Which of the official folds of a data set is its test, the first, 0, by default; freiburg has five."""
     crop: Literal["pad", "resized"] = "pad"
@@ -116,6 +127,7 @@ class DataConfig:
         if self.fold is not None:
             between("data.fold", self.fold, 0, 1000)
         between("data.max_broken", self.max_broken, 0, 10**9)
+        check_decode_memory("data.decode_memory", self.decode_memory)
         if self.workers is not None:
             between("data.workers", self.workers, 0, 1024)
         if self.image_size is not None:
@@ -416,6 +428,8 @@ def differences(before: Config, now: Config, *, sections: Collection[str]) -> li
     free = {*FREE, *(name for name in BY_SIZE if {old.get(name), new.get(name)} & {*OPEN_STEMS})}
     if "resized" in (before.data.crop, now.data.crop) and None in (before.data.workers, now.data.workers):
         free.remove("data.workers")
+    if before.data.max_broken or now.data.max_broken:  # then it decides which images are left out
+        free.remove("data.decode_memory")
     if _is_one_folder(before.data.source, now.data.source):
         free.add("data.source")
     return [

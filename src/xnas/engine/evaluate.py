@@ -26,7 +26,7 @@ from xnas.report.fields import Fields, parse_json
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype import Genotype
 from xnas.space.network import build_network
-from xnas.space.shown import shown
+from xnas.space.shown import one_form, shown, told_apart, visible
 from xnas.space.stack import StackPlan
 
 _WORDS = ("classes", "mean", "std", "image_shape", "border")
@@ -157,7 +157,7 @@ class TrainedNetwork:
         words = Fields(
             {key: parse_json(about[key], where=where) for key in _WORDS if key in about}, where=where
         )
-        classes, mean, std = words.names("classes"), words.numbers("mean"), words.numbers("std")
+        classes, mean, std = words.exact_names("classes"), words.numbers("mean"), words.numbers("std")
         shape = words.integers("image_shape") if "image_shape" in about else ()
         if shape and (
             len(shape) != 3 or shape[0] != len(mean) or not 1 <= min(shape) <= max(shape) <= MOST_SIDE
@@ -188,6 +188,10 @@ class TrainedNetwork:
         default of 250, or fewer images of more than 64 x 64 pixels.
         Raises ValueError for another type or shape, or another number of channels.
         """
+        if not isinstance(images_NCHW, Tensor):
+            raise ValueError(
+                f"images must be a tensor; got {type(images_NCHW).__name__}; torch.from_numpy makes one of an array"
+            )
         shape = tuple(images_NCHW.shape)
         if images_NCHW.dtype != torch.uint8 or len(shape) != 4 or 0 in shape[2:]:
             raise ValueError(
@@ -224,10 +228,14 @@ class TrainedNetwork:
         Grey images are RGB to a network of RGB. With the settings that the images and the network are of, all processes
         take part; RankLost if one goes.
         """
-        if images.classes != self.classes:
+        if tuple(map(one_form, images.classes)) != tuple(map(one_form, self.classes)):
+            own, others = (
+                ", ".join(visible(name) if name in rest else told_apart(name) for name in names)
+                for names, rest in ((self.classes, images.classes), (images.classes, self.classes))
+            )
             raise ValueError(
-                f"the network tells apart {', '.join(self.classes)}, but the images have the classes "
-                f"{', '.join(images.classes)}; test it on images of the same classes"
+                f"the network tells apart {own}, but the images have the classes {others}; test it on images of the "
+                "same classes"
             )
         images = in_channels(images, self.image_channels)
         together = config is not None and team().size > 1

@@ -66,7 +66,7 @@ class OnnxNetwork:
         fields = Fields(
             {name: parse_json(text, where=f"{where}: {name}") for name, text in lists.items()}, where=where
         )
-        classes, shape = fields.names("classes"), fields.integers("image_shape", most=MOST_SIDE)
+        classes, shape = fields.exact_names("classes"), fields.integers("image_shape", most=MOST_SIDE)
         mean, std = fields.numbers("mean"), fields.numbers("std")
         inside, border = words.get("normalisation"), fields.number("border")
         if not 0 <= border < MOST_BORDER:

@@ -27,6 +27,7 @@ def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) 
         workers=config.workers,
         sharers=team().sharers,
         max_broken=config.max_broken,
+        decode_memory=config.decode_memory,
         fold=config.fold,
         resized_crops=config.crop == "resized",
         say=say,

@@ -3,6 +3,7 @@
 N: images; C H W: channels, height, width; D: classes; K: the classes that are told.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,11 +14,11 @@ import torch
 from torch import Tensor
 
 from xnas.data.decode import SUFFIXES, Broken, Form, each, read_image
+from xnas.data.decode_memory import DEFAULT, DecodeMemory
+from xnas.data.listing import is_hidden
+from xnas.engine.evaluate import BATCH_PIXELS, images_at_once
 from xnas.engine.load import load
 from xnas.engine.onnx_network import OnnxNetwork
-
-BATCH_SIZE = 250
-"""Images that are held together."""
 
 
 class Classifier(Protocol):
@@ -91,16 +92,22 @@ def image_files(places: Sequence[Path]) -> list[str]:
 
 
 def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return any(map(is_hidden, path.relative_to(folder).parts))
 
 
 def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
     """What every image is brought to: the channels, the cut and, unless `image_size` (H, W) is given, the size of the
     test.
 
-    Raises ValueError where the network does not say, or no image file has such channels.
+    Raises ValueError where the network does not say, or says so many pixels that one image takes more memory than all
+    that are otherwise asked together, or no image file has such channels.
     """
     shape = classifier.image_shape
+    if shape is not None and image_size is None and shape[1] * shape[2] > BATCH_PIXELS:
+        raise ValueError(
+            f"the network says that it was trained on images of {shape[1]:,} x {shape[2]:,} pixels, which take much "
+            "memory and time; give the size that you want with --image-size H W"
+        )
     if shape is None and image_size is None:
         raise ValueError("the network does not say the size of its images; give it with --image-size H W")
     channels = classifier.image_channels
@@ -117,9 +124,16 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
     )
 
 
-def read_images(paths: Sequence[str], form: Form) -> Iterator[tuple[str, Tensor | Broken]]:
-    """Every file's pixels, uint8 CHW, or why it is broken, in their order."""
-    for path, image in zip(paths, each(partial(read_image, form=form), paths), strict=True):
+def read_images(
+    paths: Sequence[str], form: Form, *, decode_memory: float = DEFAULT
+) -> Iterator[tuple[str, Tensor | Broken]]:
+    """Every file's pixels, uint8 CHW, or why it is broken, in their order.
+
+    `decode_memory`: GiB that decoding takes at most.
+    """
+    read = partial(read_image, form=form, memory=DecodeMemory(decode_memory))
+    images = each(read, paths, num_bytes=math.prod(form.shape))
+    for path, image in zip(paths, images, strict=True):
         yield path, image if isinstance(image, Broken) else torch.tensor(image)
 
 
@@ -134,13 +148,17 @@ def some_images(places: Sequence[Path], form: Form, *, most: int) -> Tensor:
 
 
 def predict_files(
-    classifier: Classifier, paths: Sequence[str], form: Form, *, top: int
+    classifier: Classifier, paths: Sequence[str], form: Form, *, top: int, decode_memory: float = DEFAULT
 ) -> Iterator[Prediction]:
-    """What the network says of every file, in their order: the `top` most probable classes."""
+    """What the network says of every file, in their order: the `top` most probable classes.
+
+    `decode_memory` as in `read_images`.
+    """
     waiting: list[tuple[str, Tensor | Broken]] = []
-    for item in read_images(paths, form):
+    at_once = images_at_once(form.height, form.width)
+    for item in read_images(paths, form, decode_memory=decode_memory):
         waiting.append(item)
-        if len(waiting) == BATCH_SIZE:
+        if len(waiting) == at_once:
             yield from _predictions(classifier, waiting, top)
             waiting = []
     yield from _predictions(classifier, waiting, top)

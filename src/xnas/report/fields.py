@@ -117,12 +117,19 @@ class Fields:
 
     def names(self, key: str) -> tuple[str, ...]:
         """A list of short strings, as `name` has them. Raises ValueError for anything else."""
+        return tuple(map(visible, self.exact_names(key)))
+
+    def exact_names(self, key: str) -> tuple[str, ...]:
+        """A list of short strings as they are, to be compared: `visible` is for whoever shows one.
+
+        Raises ValueError for anything else.
+        """
 
         def are_names(value: object) -> bool:
             return isinstance(value, list) and all(map(_is_name, value))
 
         kind = f"a list of strings of at most {LONGEST_NAME} characters"
-        return tuple(map(visible, self._checked(key, are_names, kind)))
+        return tuple(self._checked(key, are_names, kind))
 
     def numbers(self, key: str) -> tuple[float, ...]:
         """A list of finite numbers. Raises ValueError for anything else."""

@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+import unicodedata
 
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (a terminal obeys them), marks that turn the order of a line, and halves of characters."""
@@ -30,3 +31,14 @@ def visible(text: str, *, lines: bool = False) -> str:
         return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
     return _ACTING.sub(escaped, text)
+
+
+def one_form(name: str) -> str:
+    """A name in the normal form by which names are told apart: systems write the same accents in several ways."""
+    return unicodedata.normalize("NFC", name)
+
+
+def told_apart(name: str) -> str:
+    """A name, and its characters too where its looks may hide them: accents, other alphabets, odd spaces."""
+    plain = visible(name)
+    return plain if name.isascii() and name == " ".join(name.split()) else f"{plain} ({name!a})"

@@ -93,7 +93,8 @@ def test_ctrl_c_ends_the_check_in_the_middle(image_folder: Path) -> None:
     code = (
         "import os, sys, time\nfrom xnas.data import check_image, check_folder\nfrom xnas.cli import main\n"
         "look_at = check_folder.look_at\n"
-        "def slow(path):\n    os.write(1, b'looking\\n')\n    time.sleep(0.5)\n    return look_at(path)\n"
+        "def slow(path, **named):\n    os.write(1, b'looking\\n')\n    time.sleep(0.5)\n"
+        "    return look_at(path, **named)\n"
         "check_folder.look_at = slow\nsys.exit(main(sys.argv[1:]))"
     )
     child = subprocess.Popen(

@@ -142,7 +142,7 @@ class About:
             return cls(
                 genotype=parse_architecture(json.dumps(fields.inner("genotype").values)),
                 plan=parse_plan(plan),
-                classes=fields.names("classes"),
+                classes=fields.exact_names("classes"),
                 mean=normalisation.numbers("mean"),
                 std=normalisation.numbers("std"),
                 image_shape=(shape[0], shape[1], shape[2]),
