@@ -40,7 +40,7 @@ from .bounded import watched
         ("[retrain]\nchannels = 1_000_000_000", "retrain.channels must be at most 4096"),
         ("[retrain]\nstem_channels = 1_000_000_000", "retrain.stem_channels must be at most 4096"),
         ("[retrain]\ncells = 1_000_000_000", "retrain.cells must be at most 200"),
-        ("[data]\nimage_size = 1_000_000_000", "data.image_size must be at most 4096"),
+        ("[data]\nimage_size = 1_000_000_000", "data.image_size must be at most 1024"),
         ("[data]\npadding = 1_000_000_000", "data.padding must be at most 4096"),
         ("[data]\ncutout = 1_000_000_000", "data.cutout must be at most 4096"),
         ("seed = 0x" + "f" * 1900, "seed must be at most 1000000000000000; got "),

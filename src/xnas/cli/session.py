@@ -20,7 +20,7 @@ from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.lock import locked
 from xnas.engine.open_images import open_images
 from xnas.engine.place import Place
-from xnas.engine.plans import settled
+from xnas.engine.plans import check_memory, settled
 from xnas.engine.run_folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.engine.runtime import (
     LAST_BITS_DIFFER,
@@ -29,6 +29,7 @@ from xnas.engine.runtime import (
     is_out_of_memory,
     pick_device,
     take_memory_early,
+    total_memory,
     use_threads,
 )
 from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost
@@ -113,7 +114,11 @@ class Session:
             display.say(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
+        side = config.data.image_size
+        if side is not None:
+            _check_memory(request, (1, side, side), device)  # before hours of decoding
         data = open_data(config.data, seed=config.seed, display=display)
+        _check_memory(request, data.image_shape, device)
         return cls(
             request=replace(request, config=settled(config, data.image_shape)),
             data=data,
@@ -218,6 +223,13 @@ def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
             if part.has(CONFIG):
                 part.describe(replace(part.config(), data=config.data), part.environment())
     return config
+
+
+def _check_memory(request: Request, image_shape: tuple[int, int, int], device: torch.device) -> None:
+    """Raises ValueError for settings that take far more memory than all processes of the run can have."""
+    phases = {"run": (SEARCH, RETRAIN)}.get(request.job.verb, (request.job.verb,))
+    if (has := total_memory(device)) is not None:
+        check_memory(request.config, image_shape, phases=phases, has=has * team().size)
 
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:

@@ -19,7 +19,7 @@ from xnas.data.copies import check_copies
 from xnas.data.decode import Broken, each
 from xnas.data.decode_memory import DecodeMemory
 from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
-from xnas.data.folder import LEAST_SIZE, MOST_BYTES, middle_side
+from xnas.data.folder import LEAST_SIZE, MOST_AREA, MOST_BYTES, middle_side
 from xnas.data.folder_sets import FolderSet
 from xnas.data.images import check_same_classes
 
@@ -32,6 +32,15 @@ SIZES = Kind(
     "images of another size than most",
     "all are scaled and cropped to a square; --data.image-size chooses its side",
     error=False,
+)
+USUAL_PADDING = 4
+"""Pixels: what data.padding is unless it is set."""
+TOO_SMALL = Kind(
+    f"images of {USUAL_PADDING} pixels a side or fewer, which data.padding can push out of sight",
+    "scale them up with --data.image-size, or run with a smaller --data.padding",
+)
+TOO_MANY_PIXELS = Kind(
+    "images of more pixels than a network is trained on", "bring them to fewer with --data.image-size"
 )
 DEPTHS = Kind(
     "16-bit images among others",
@@ -154,6 +163,10 @@ class _Images:
                     said = f"{self.walk.name(self.of_size[size])} ({_shown(size)}, most are {_shown(usual)})"
                     self.walk.findings.add(SIZES, said, count=count)
         height, width = (image_size, image_size) if image_size else self._common_size()
+        if min(height, width) <= USUAL_PADDING:
+            self.walk.findings.add(TOO_SMALL, _shown((height, width)), count=len(self.ids_N))
+        if image_size is None and height * width > MOST_AREA:
+            self.walk.findings.add(TOO_MANY_PIXELS, _shown((height, width)), count=len(self.ids_N))
         channels = 1 if self.grey else 3
         num_bytes = len(self.paths) * channels * height * width
         if num_bytes > MOST_BYTES:

@@ -14,6 +14,8 @@ MOST_OPERATIONS = 20_000
 MOST_BATCH = 2**20
 MOST_PIXELS = 4096
 """Of a side of an image."""
+MOST_TRAINED = 1024
+"""Of a side to which images are brought to train on them: twice that of the largest that are tried."""
 
 LEAST_DECODE, MOST_DECODE = 0.001, 1024.0
 """GiB of memory for decoding images."""

@@ -25,6 +25,7 @@ from xnas.engine.bounds import (
     MOST_CHANNELS,
     MOST_PIXELS,
     MOST_SEED,
+    MOST_TRAINED,
     between,
     check_decode_memory,
     check_nasbench201,
@@ -131,7 +132,7 @@ class DataConfig:
         if self.workers is not None:
             between("data.workers", self.workers, 0, 1024)
         if self.image_size is not None:
-            between("data.image_size", self.image_size, 8, MOST_PIXELS)
+            between("data.image_size", self.image_size, 8, MOST_TRAINED)
         if not 0 < self.test_fraction < 1:
             raise ValueError(f"data.test_fraction must lie in (0, 1); got {self.test_fraction}")
         if not 0 <= self.held_out < 1:

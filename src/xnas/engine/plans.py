@@ -1,16 +1,25 @@
 """From settings to what they ask for: augmentation, search space, and the shapes of supernet and network."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import cast
 
 from xnas.data.batches import Augmentation
 from xnas.engine.config import Config, DataConfig, RetrainConfig, SpaceConfig
+from xnas.engine.run_folder import RETRAIN, SEARCH
 from xnas.space.darts import DartsSpace
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.search_space import SearchSpace
 from xnas.space.stack import StackPlan
 from xnas.space.vocabulary import OPEN_STEMS, Stem, StemSetting
 
+SHRINKS = {"cifar": 1, "strided": 2, "imagenet": 8}
+"""By how much a stem divides the sides of an image."""
+PIXEL_BYTES = 5
+"""Of a channel of an image: as it is read, and normalised."""
+SEARCH_BYTES, RETRAIN_BYTES = 1.4, 30.0
+"""Of features that wait for the backward pass, for each pixel, channel and cell: of each expert of each edge, and of a
+found cell."""
 LARGE = 96
 """Pixels of an image's shorter side from which its features are brought to an eighth before the first cell.
 
@@ -42,6 +51,42 @@ def settled(config: Config, image_shape: tuple[int, int, int]) -> Config:
     return dataclasses.replace(
         config, space=space, retrain=dataclasses.replace(config.retrain, stem=stems["retrain"])
     )
+
+
+def check_memory(
+    config: Config, image_shape: tuple[int, int, int], *, phases: Collection[str], has: int
+) -> None:
+    """Raises ValueError for batches of images (C, H, W) that would take far more memory than there is, `has` bytes.
+
+    What is compared is a fifth of what was measured at 32 x 32 pixels, so that nothing that could be done is refused.
+    """
+    config, pixels = settled(config, image_shape), image_shape[1] * image_shape[2]
+    for phase, stem, precision, batch_size, bytes_a_pixel in (
+        (SEARCH, config.space.stem, config.search.precision, config.search.batch_size, _search_bytes(config)),
+        (
+            RETRAIN,
+            config.retrain.stem,
+            config.retrain.precision,
+            config.retrain.batch_size,
+            RETRAIN_BYTES * config.retrain.channels * config.retrain.cells,
+        ),
+    ):
+        less = (8 if config.save_memory else 1) * (1 if precision == "float32" else 2)
+        features = bytes_a_pixel / less / SHRINKS[stem] ** 2
+        needed = batch_size * pixels * (features + PIXEL_BYTES * image_shape[0])
+        if phase in phases and needed > has:
+            raise ValueError(
+                f"batches of {batch_size:,} images of {image_shape[1]:,} x {image_shape[2]:,} pixels take at least "
+                f"{needed / 2**30:,.0f} GiB of memory in the {phase}, and there are {has / 2**30:,.0f}; use a smaller "
+                f"--data.image-size or --{phase}.batch-size"
+            )
+
+
+def _search_bytes(config: Config) -> float:
+    """Of the features of a supernet, for each pixel that its cells see."""
+    space = config.space
+    edges = space.nodes * (space.nodes + 3) // 2
+    return SEARCH_BYTES * edges * len(space.experts) * space.cells * space.channels / space.partial_channels
 
 
 def stem_for(stem: StemSetting, image_shape: tuple[int, int, int], *, kind: str = "darts") -> Stem:

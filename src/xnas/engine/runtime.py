@@ -278,6 +278,16 @@ def forget_peak_memory(device: torch.device) -> None:
             switch.write("5")
 
 
+def total_memory(device: torch.device) -> int | None:
+    """Bytes of memory that the device, or the machine for all that is no CUDA device, has; None if it does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes that this process has held at most: of the device, or of the machine if that is a CPU; 0 if unknown."""
     if device.type == "cuda":
