@@ -21,7 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xnas.data.decode_memory import SHARED, BeyondShare, DecodeMemory, bytes_beside, bytes_needed, check_speed
+from xnas.data.decode_memory import (
+    SHARED,
+    BeyondShare,
+    DecodeMemory,
+    bytes_beside,
+    bytes_needed,
+    bytes_to_open,
+    check_speed,
+)
 from xnas.data.resized_crop import resized_crop
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
@@ -129,7 +137,9 @@ def opened(
     _silence_pillow()
     num_bytes = os.stat(path).st_size
     memory.check_file(num_bytes)
-    with Image.open(path, formats=FORMATS) as image:
+    with memory.taken(bytes_to_open(num_bytes)):
+        image = Image.open(path, formats=FORMATS)
+    with image:
         check_speed(image)
         beside = bytes_beside(image, num_bytes)
         # By the whole of it: what is refused must not depend on what a run makes of it.

@@ -22,6 +22,8 @@ _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2
 _RGB = 4
 _ROWS = 16
 """Bytes of decoders' rows for each pixel of the width: an image may be a single row."""
+_MOST_TEXT, _EXPANSION = 2**27, 2048
+"""Bytes that Pillow unpacks of a PNG's text and keeps, in all and for each byte, twice as zlib can."""
 _BESIDE = {"WEBP": 16, "TIFF": 8, "BMP": 4, "GIF": 2}
 """Bytes a pixel that decoders of a format need beside the image: canvases, a strip that is the whole image."""
 
@@ -86,6 +88,11 @@ class DecodeMemory:
             f"is more than an image may take, {_size(self.most)}, half of --data.decode-memory {self.gib:g}; scale it "
             "down, or allow more"
         )
+
+
+def bytes_to_open(num_bytes: int) -> int:
+    """The most that looking at a file of so many bytes takes, before anything is known of it."""
+    return 3 * num_bytes + min(_MOST_TEXT, _EXPANSION * num_bytes)
 
 
 def bytes_needed(image: Image.Image, *, beside: int) -> int:

@@ -57,7 +57,7 @@ def test_a_layout_that_is_said_is_not_guessed() -> None:
         (np.zeros((4, 7, 8), np.uint8), "at least 8 x 8 pixels"),
         (np.zeros((4, 8, 8), np.int64), r"must be uint8, or floating-point in \[0, 1\]; got int64"),
         (np.full((4, 8, 8), 16.0), "got 16 to 16; divide by the largest possible value"),
-        (np.full((4, 8, 8), np.nan), "got nan to nan"),
+        (np.full((4, 8, 8), np.nan), "must be of finite numbers; image 0 has some that are NaN"),
         (
             [np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9, 3), np.uint8), np.zeros((8, 10, 3), np.uint8)],
             r"image 0 has \(8, 9, 3\), image 2 has \(8, 10, 3\); scale or crop them to one size",
