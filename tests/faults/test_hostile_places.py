@@ -13,10 +13,12 @@ from xnas.engine.config import Config, read_config, read_run_config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.place import Place
 from xnas.engine.run_folder import RunFolder
+from xnas.engine.whole_folder import write_folder
 from xnas.report.metrics import read_course
 from xnas.report.page import write_report
 from xnas.report.record import RunRecord, read_architecture, read_result
 from xnas.report.table import result_table
+from xnas.report.whole_file import write_whole
 from xnas.space.architecture import read_genotype
 from xnas.space.published import published_genotype
 
@@ -113,8 +115,9 @@ def test_a_run_folder_may_be_reached_by_links(run: Path, tmp_path: Path) -> None
     (tmp_path / "above").symlink_to(tmp_path)
     (tmp_path / "link").symlink_to(run)
     for path in (tmp_path / "link", tmp_path / "above" / "run", tmp_path / "above" / "link"):
-        assert RunRecord.read(path).result == RunRecord.read(run).result
-        write_report(path)
+        RunFolder(path).add_timing("search", seconds=1.0)
+        RunFolder(path).child("controls", "xnas").write_result({"name": "xnas"})
+        assert read_result(path) == read_result(run)
 
 
 @pytest.mark.parametrize("place", WRITERS)
@@ -187,3 +190,48 @@ def test_a_file_that_a_person_names_may_be_a_link_but_no_pipe_and_no_device(
     for place in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         assert "is no regular file" in str(watched(lambda place=place: read(place)).refusal)  # type: ignore[misc]
     assert watched(lambda: read_genotype(str(tmp_path / "pipe"))).refusal
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        os.mkfifo,
+        lambda path: path.write_text("precious"),
+        lambda path: path.symlink_to(path.name),
+        lambda path: path.symlink_to("nothing"),
+    ],
+)
+def test_nothing_is_written_below_what_is_no_folder(put: Callable[[Path], None], tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    put(place)
+    writers: tuple[Callable[[], object], ...] = (
+        lambda: write_whole(place / "picture.svg", b""),
+        lambda: write_whole(place / "below" / "picture.svg", b""),
+        lambda: write_folder(place / "exported", {}, check=lambda folder: None),
+        lambda: Place(runs=place, name="mine").claim(),
+        lambda: RunFolder.at(place),
+    )
+    for write in writers:
+        refusal = str(watched(write).refusal)
+        assert "place" in refusal
+        assert any(
+            why in refusal for why in ("is no folder;", "is a link that leads nowhere;", "Too many levels")
+        )
+
+
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("outside"), Path.touch])
+@pytest.mark.parametrize("left", [".exported.part", ".exported.discarded"])
+def test_an_export_takes_away_no_more_than_what_an_export_has_left(
+    put: Callable[[Path], None], left: str, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "precious").write_text("precious")
+    for name in ("exported", left):
+        if name == left:
+            put(tmp_path / name)
+        refusal = watched(
+            lambda: write_folder(tmp_path / "exported", {"a": b""}, check=lambda folder: None)
+        ).refusal
+    assert f"{left} is " in str(refusal)
+    assert (tmp_path / "exported" / "a").is_file()
+    assert (tmp_path / "outside" / "precious").is_file()

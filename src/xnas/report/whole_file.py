@@ -51,9 +51,13 @@ def check_kept(folder: Path) -> None:
                 )
 
 
-def make_below(folder: Path, *, inside: Path) -> None:
-    """Have a folder below `inside`, which is not made. Raises OSError, and ValueError for what is no folder there."""
-    check_kept(inside)
+def make_below(folder: Path, *, inside: Path | None) -> None:
+    """Have a folder, and those above it up to `inside`, which is not made.
+
+    Raises OSError, FolderGone, and ValueError for what is no folder, or a link below `inside`.
+    """
+    if inside is not None:
+        check_kept(inside)
     if folder != inside and not is_folder(folder, inside=inside):
         make_below(folder.parent, inside=inside)
         folder.mkdir(exist_ok=True)
@@ -72,10 +76,7 @@ def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> No
     """
     staged = path.with_name(f".{path.name}.part")
     try:
-        if inside is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        else:
-            make_below(path.parent, inside=inside)
+        make_below(path.parent, inside=inside)
         for place in (path, staged):
             check_place(place, inside=inside)
         staged.unlink(missing_ok=True)  # of a process that died

@@ -140,7 +140,11 @@ def _mode(path: Path, *, inside: Path | None) -> int | None:
 def _look(path: Path, look: Callable[[Path], os.stat_result]) -> int | None:
     try:
         return look(path).st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise ValueError(
+                f"{path} is a link that leads nowhere; choose another place, or take it away"
+            ) from None
         return None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # nothing can have that name
