@@ -141,7 +141,12 @@ def label_array(labels: Any) -> NDArray[Any]:
         if all(isinstance(label, str) for label in given.ravel()):
             given = given.astype(str)
         elif all(isinstance(label, int | np.integer | np.bool_) for label in given.ravel()):
-            given = given.astype(np.int64)
+            try:
+                given = given.astype(np.int64)
+            except OverflowError as error:
+                raise ValueError(
+                    "labels that are numbers must have less than 64 bits; number the classes"
+                ) from error
     if given.dtype.kind not in "iubU":
         raise ValueError(f"labels must be whole numbers or text; got {_kind_of(given)}")
     return given

@@ -58,16 +58,17 @@ class Job:
 class RunFolder:
     """Reads and writes the files of one run."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = Path(path)
         self.metrics = MetricsLog(path / METRICS)
 
     @classmethod
-    def at(cls, path: Path, *, inside: Path | None = None) -> "RunFolder":
+    def at(cls, path: str | Path, *, inside: Path | None = None) -> "RunFolder":
         """The run folder at `path`, made if it is missing, as those above it are up to `inside`.
 
         Raises CannotWrite, and ValueError for something else in its place.
         """
+        path = Path(path)
         try:
             make_folder(path, inside=inside)
         except OSError as error:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from xnas.space.discretise import INPUTS_PER_NODE, discretise_cell
 from xnas.space.genotype import CellGenotype, Edge, Genotype
+from xnas.space.plain_value import plain_value, take_plain
 from xnas.space.search_space import check_experts, check_partial
 from xnas.space.stack import StackPlan
 from xnas.space.supernet import GROUPS, Supernet, cell_edges
@@ -32,6 +33,7 @@ class DartsSpace:
     partial_channels: int = 1
 
     def __post_init__(self) -> None:
+        take_plain(self, "num_nodes", "partial_channels")
         check_partial(self.partial_channels)
         if self.num_nodes < 1:
             raise ValueError(f"a cell needs at least 1 node; got {self.num_nodes}")
@@ -68,7 +70,7 @@ class DartsSpace:
 
     def random_genotype(self, seed: int) -> Genotype:
         """Each node takes two different predecessors and an operation for each, all uniformly at random."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(plain_value(seed))
 
         def draw_cell() -> CellGenotype:
             edges = []

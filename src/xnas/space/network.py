@@ -12,6 +12,7 @@ from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.nasbench201.stack import Nasbench201Network
 from xnas.space.node import added, added_by_path
 from xnas.space.operations import NETWORK_STYLE, build_operation
+from xnas.space.shown import shown
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
 MOST_OPERATIONS = 2000
@@ -22,6 +23,10 @@ def build_network(architecture: Architecture, plan: StackPlan) -> nn.Module:
     """The discrete network of an architecture. Raises ValueError for a plan that its space cannot have."""
     if isinstance(architecture, Nasbench201Genotype):
         return Nasbench201Network(architecture, plan)
+    if not isinstance(architecture, Genotype):
+        raise ValueError(
+            f"a network is built of a genotype; got {shown(architecture)}; read_genotype reads names and files"
+        )
     return Network(architecture, plan)
 
 

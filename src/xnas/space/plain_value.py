@@ -1,7 +1,10 @@
 """Numbers and lists of numpy and torch as Python's own, by which settings and genotypes are checked and written."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
+
+from xnas.space.shown import shown
 
 
 def plain_value(value: Any) -> Any:
@@ -31,3 +34,14 @@ def plain_tree(value: Any) -> Any:
     ):
         return value.tolist()
     return plain_value(value)
+
+
+def take_plain(settings: Any, *whole: str) -> None:
+    """Have a frozen dataclass hold plain values. Raises ValueError if one of the fields `whole` is no whole number."""
+    for item in fields(settings):
+        given = getattr(settings, item.name)
+        value = tuple(map(plain_value, given)) if isinstance(given, list | tuple) else plain_value(given)
+        if value is not given:
+            object.__setattr__(settings, item.name, value)
+        if item.name in whole and type(value) is not int:
+            raise ValueError(f"{item.name} must be a whole number; got {shown(given)}")

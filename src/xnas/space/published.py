@@ -48,6 +48,8 @@ def published_source(name: str) -> str:
 
 
 def _find(name: str) -> PublishedGenotype:
+    if not isinstance(name, str):
+        check_name("published genotype", name, PUBLISHED)
     plain = name.strip().lower().replace("-", "_")
     check_name("published genotype", plain, PUBLISHED)
     return PUBLISHED[plain]

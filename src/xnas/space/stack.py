@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from xnas.space.lookup import lookup
 from xnas.space.node import added
 from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
+from xnas.space.plain_value import take_plain
 from xnas.space.recompute import computed_twice
 from xnas.space.vocabulary import Stem
 
@@ -44,6 +45,7 @@ class StackPlan:
     the cell again. The same numbers, bit for bit, for about one more forward pass (Chen et al. 2016)."""
 
     def __post_init__(self) -> None:
+        take_plain(self, "image_channels", "num_classes", "channels", "cells", "reductions")
         for name, least in (
             ("image_channels", 1),
             ("num_classes", 2),

@@ -21,6 +21,12 @@ def begun(place: Place) -> RunFolder:
     return folder
 
 
+def test_the_path_of_a_folder_may_be_text(tmp_path: Path) -> None:
+    folder = RunFolder.at(str(tmp_path / "run"))
+    assert folder.path == RunFolder(str(tmp_path / "run")).path == tmp_path / "run"
+    assert folder.path.is_dir()
+
+
 def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
     place = Place(runs=tmp_path, name=None, stem="quick")
     assert place.earlier() is None

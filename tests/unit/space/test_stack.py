@@ -1,14 +1,18 @@
 """Stacks of any geometry: where the reductions stand, what the stems give, what cannot be built."""
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xnas.space.network import Network
+from xnas.space.darts import DartsSpace
+from xnas.space.nasbench201.space import Nasbench201Space
+from xnas.space.network import Network, build_network
 from xnas.space.published import published_genotype
 from xnas.space.stack import SqueezeExcite, StackPlan
 
@@ -16,6 +20,38 @@ from xnas.space.stack import SqueezeExcite, StackPlan
 def plan(**changes: Any) -> StackPlan:
     settings: dict[str, Any] = {"image_channels": 3, "num_classes": 4, "channels": 4, "cells": 3, **changes}
     return StackPlan(**settings)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array, torch.tensor])
+def test_numbers_of_numpy_and_torch_are_like_pythons_own(kind: Callable[[int], Any]) -> None:
+    given = plan(
+        channels=kind(4), cells=kind(3), reductions=kind(2), stem_channels=kind(8), num_classes=kind(4)
+    )
+    assert repr(given) == repr(plan(stem_channels=8))
+    for space, plain in (
+        (
+            DartsSpace(num_nodes=kind(2), partial_channels=kind(2)),
+            DartsSpace(num_nodes=2, partial_channels=2),
+        ),
+        (Nasbench201Space(partial_channels=kind(2)), Nasbench201Space(partial_channels=2)),
+    ):
+        assert repr(space) == repr(plain)
+        assert space.random_genotype(kind(7)) == plain.random_genotype(7)
+
+
+@pytest.mark.parametrize("wrong", [True, 4.0, np.float32(4), "4", None, np.arange(2)])
+def test_what_is_no_whole_number_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="channels must be a whole number; got "):
+        plan(channels=wrong)
+    with pytest.raises(ValueError, match="num_nodes must be a whole number; got "):
+        DartsSpace(num_nodes=wrong)
+
+
+def test_a_network_is_built_of_a_genotype_and_not_of_its_name() -> None:
+    with pytest.raises(
+        ValueError, match="a network is built of a genotype; got 'xnas'; read_genotype reads names"
+    ):
+        build_network("xnas", plan())  # type: ignore[arg-type]
 
 
 @settings(max_examples=200, derandomize=True)

@@ -16,7 +16,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,6 +184,7 @@ def _check_form(path: Path) -> None:
             raise ValueError(f"{path} is {what}, and no {_WHAT} in CSV; {wanted}")
 
 
+@cache
 def _every_architecture() -> frozenset[str]:
     return frozenset(genotype.text for genotype in every_genotype())
 

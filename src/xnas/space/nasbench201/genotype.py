@@ -23,6 +23,7 @@ from xnas.space.genotype_json import (
     checked_fields,
     parse_fields,
 )
+from xnas.space.plain_value import plain_tree
 from xnas.space.shown import shown
 from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
@@ -48,13 +49,14 @@ class Nasbench201Genotype:
     operations: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not isinstance(self.operations, list | tuple) or len(self.operations) != len(EDGES):
+        operations = plain_tree(self.operations)
+        if not isinstance(operations, list) or len(operations) != len(EDGES):
             raise ValueError(
                 f"a NAS-Bench-201 cell has an operation for each of {len(EDGES)} edges; got {shown(self.operations)}"
             )
-        for (source, node), operation in zip(EDGES, self.operations, strict=True):
+        for (source, node), operation in zip(EDGES, operations, strict=True):
             check_name(f"operation of edge {source}→{node}", operation, OPERATIONS)
-        object.__setattr__(self, "operations", tuple(self.operations))
+        object.__setattr__(self, "operations", tuple(operations))
 
     @property
     def by_edge(self) -> dict[tuple[int, int], str]:

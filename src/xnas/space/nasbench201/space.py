@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 from xnas.space.nasbench201.stack import GROUP, Nasbench201Supernet
+from xnas.space.plain_value import plain_value, take_plain
 from xnas.space.search_space import check_experts, check_partial
 from xnas.space.stack import StackPlan
 from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
@@ -28,6 +29,7 @@ class Nasbench201Space:
     partial_channels: int = 1
 
     def __post_init__(self) -> None:
+        take_plain(self, "partial_channels")
         check_partial(self.partial_channels)
         check_experts(self.experts, known=OPERATIONS, choices=self._choices)
 
@@ -53,6 +55,6 @@ class Nasbench201Space:
 
     def random_genotype(self, seed: int) -> Nasbench201Genotype:
         """Every edge's operation uniformly at random."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(plain_value(seed))
         picks = torch.randint(len(self._choices), (len(EDGES),), generator=generator)
         return Nasbench201Genotype(tuple(self._choices[pick] for pick in picks.tolist()))
