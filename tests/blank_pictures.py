@@ -39,4 +39,9 @@ def write_blank(replace: Replace = setattr) -> None:
 def draw_blank(replace: Replace = setattr) -> None:
     """From now on reports in this process draw nothing, either."""
     write_blank(replace)
+    draw_blank_runs(replace)
+
+
+def draw_blank_runs(replace: Replace = setattr) -> None:
+    """From now on reports of runs in this process draw an empty picture; reports of many runs draw all of theirs."""
     replace(page, "pictures_of", blank_pictures_of)

@@ -70,6 +70,15 @@ def blank_pictures(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         draw_blank(monkeypatch.setattr)
 
 
+@pytest.fixture
+def blank_runs(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `blank_pictures`, for the reports of runs alone: what is made of many runs is drawn."""
+    if not long_faults:
+        from .blank_pictures import draw_blank_runs
+
+        draw_blank_runs(monkeypatch.setattr)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_heard() -> None:
     # What started the tests may ignore some, as nohup does; what is ignored stays so, in processes that they start too.

@@ -25,6 +25,7 @@ def words(tiny_toml: Path, image_folder: Path, tmp_path: Path) -> list[str]:
 PAIR = ["--optimizers", "xnas", "gd", "--seeds", "0", "1"]
 
 
+@pytest.mark.usefixtures("blank_runs")
 def test_every_optimizer_runs_with_every_seed_and_the_table_counts_them(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

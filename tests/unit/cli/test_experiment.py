@@ -77,6 +77,7 @@ def numbers(folder: Path) -> Any:
     return json.loads((folder / "experiment.json").read_text())
 
 
+@pytest.mark.usefixtures("blank_runs")
 def test_a_whole_experiment_reads_the_test_images_once_for_each_network_and_chooses_without_them(
     words: list[str],
     tmp_path: Path,

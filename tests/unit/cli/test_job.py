@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,8 @@ from PIL import Image
 
 from xnas import RunFolder
 from xnas.cli import main
+
+from .breaking_off import signal_in_round
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -94,6 +95,12 @@ def test_the_whole_job_with_controls_ends_in_a_table(
     for name in ("found cell", "random-1", "random-2", "xnas", "T = ", "report: "):
         assert name in printed
     assert main(["evaluate", str(run / "controls" / "random-1")]) == 0
+    # A terminal that knows ASCII alone shows the table all the same.
+    done = subprocess.run(
+        [sys.executable, "-m", "xnas", "show", str(run)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "random cells, mean ? sd" in done.stdout
 
 
 def test_a_published_cell_is_trained_in_a_folder_of_its_own(words: list[str], tmp_path: Path) -> None:
@@ -233,24 +240,16 @@ def test_a_folder_without_a_test_part_is_split_and_grey_images_stay_grey(
 
 
 def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "runs" / "mine"
-    command = [sys.executable, "-m", "xnas", "run", *words, "--search.epochs", "10"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while (
-        '"epoch": 2' not in (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else True
-    ):
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.1)
-    os.kill(child.pid, signal.SIGTERM)
-    out, err = child.communicate(timeout=120)
-    assert child.returncode == 128 + signal.SIGTERM
-    assert "stopped by SIGTERM" in err
-    assert "Traceback" not in err
-    assert "report: " in out
+    with monkeypatch.context() as patch:
+        rounds = signal_in_round(5, patch=patch)  # of 6: the first of the third epoch
+        assert main(["run", *words, "--search.epochs", "3"]) == 128 + signal.SIGTERM
+    said = capsys.readouterr()
+    assert len(rounds) == 5
+    assert "stopped by SIGTERM" in said.err
+    assert "report: " in said.out
     assert names(run) == FILES - {"genotype.json"} | {"genotype-so-far.json"}
     with pytest.raises(ValueError, match="its search has not ended; go on with: xnas resume"):
         RunFolder(run).genotype()
@@ -258,11 +257,8 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
     assert "the search has not ended; what it would choose now" in capsys.readouterr().out
     assert "epochs are on record; the cells below are its choice" in (run / "report.html").read_text()
     reached = max(path.name for path in (run / "checkpoints").iterdir())
-    again = subprocess.run(
-        [sys.executable, "-m", "xnas", "resume", str(run), "--threads", "1"],
-        capture_output=True, text=True, check=True, timeout=300,
-    )  # fmt: skip
-    assert f"search: going on from {run}/checkpoints/{reached}" in again.stdout
+    assert main(["resume", str(run), "--threads", "1"]) == 0
+    assert f"search: going on from {run}/checkpoints/{reached}" in capsys.readouterr().out
     assert names(run) == FILES | {"result.json"}
 
 
@@ -343,17 +339,6 @@ def test_images_that_have_changed_are_noticed(
     Image.new("RGB", (16, 16), (200, 30, 40)).save(image_folder / "train" / "red" / "000.png")
     assert main(["search", *words]) == 2
     assert "was begun otherwise: the images changed; give it the same" in capsys.readouterr().err
-
-
-def test_a_terminal_that_knows_ascii_alone_shows_the_table_all_the_same(
-    words: list[str], tmp_path: Path
-) -> None:
-    assert main(["run", *words, "--controls", "2"]) == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "xnas", "show", str(tmp_path / "runs" / "mine")],
-        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "random cells, mean ? sd" in done.stdout
 
 
 @pytest.fixture
