@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,10 @@ from xnas.data.folder_sets import FOLDER_SETS, read_folder_set
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.svhn import read_svhn
 from xnas.space.lookup import lookup
+from xnas.space.plain_value import plain_value
+from xnas.space.shown import shown
+
+Number = TypeVar("Number", int, int | None)
 
 SHIPPED = "fashion-mnist-small"
 READERS: dict[str, Callable[..., DataSet]] = {
@@ -30,9 +35,9 @@ NAMES = (SHIPPED, *READERS, *FOLDER_SETS)
 
 
 def load_data(
-    source: str,
+    source: str | Path,
     *,
-    root: Path | None = None,
+    root: str | Path | None = None,
     image_size: int | None = None,
     test_fraction: float = 0.2,
     seed: int = 0,
@@ -60,6 +65,17 @@ def load_data(
 
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
     """
+    if not isinstance(source, str | Path):
+        raise ValueError(f"source must be the name of a data set or a folder of images; got {shown(source)}")
+    image_size, workers, fold = (
+        _whole(name, value)
+        for name, value in (("image_size", image_size), ("workers", workers), ("fold", fold))
+    )
+    seed, max_broken = _whole("seed", seed), _whole("max_broken", max_broken)
+    test_fraction = plain_value(test_fraction)
+    if not isinstance(test_fraction, int | float):
+        raise ValueError(f"test_fraction must be a number; got {shown(test_fraction)}")
+    source = str(source)
     folder = source not in NAMES and is_path(source)
     root = None if root is None else expanded(str(root))
     check_fold(source, fold)
@@ -96,6 +112,14 @@ def load_data(
         )
     data = read_shipped() if name == SHIPPED else READERS[name](root, download=download, say=say)
     return data if image_size is None else _resize(data, image_size)
+
+
+def _whole(name: str, value: Number) -> Number:
+    """A whole number, as Python's own; None stays. Raises ValueError for anything else."""
+    plain: Number = plain_value(value)
+    if plain is not None and type(plain) is not int:
+        raise ValueError(f"{name} must be a whole number; got {shown(value)}")
+    return plain
 
 
 def is_path(source: str) -> bool:

@@ -10,7 +10,9 @@ from xnas.report.cell_picture import draw_cell, draw_cells
 from xnas.report.figures import save_figure
 from xnas.report.nasbench201_picture import draw_nasbench201_cell
 from xnas.space.architecture import Architecture
+from xnas.space.genotype import Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
+from xnas.space.shown import shown
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,16 @@ def cells_of(architecture: Architecture) -> list[DrawnCell]:
     ]
 
 
-def draw_genotype(architecture: Architecture, path: Path) -> None:
+def draw_genotype(architecture: Architecture, path: str | Path) -> None:
     """Write a picture of all cells, as SVG or PNG by the suffix of `path`.
 
-    Raises ValueError for another suffix, or a place that cannot be written to.
+    Raises ValueError for another suffix, a place that cannot be written to, or what is no architecture.
     """
+    path = Path(path)
+    if not isinstance(architecture, Genotype | Nasbench201Genotype):
+        raise ValueError(
+            f"a picture is drawn of a genotype; got {shown(architecture)}; read_genotype reads names and files"
+        )
     if isinstance(architecture, Nasbench201Genotype):
         save_figure(draw_nasbench201_cell(architecture, title="Cell"), path)
     else:

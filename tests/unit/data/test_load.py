@@ -2,12 +2,16 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from xnas.data import fashion_mnist
 from xnas.data.check import check_data
+from xnas.data.images import DataSet
 from xnas.data.load import NAMES, load_data
 from xnas.engine.config import DataConfig
 
@@ -24,6 +28,38 @@ def test_a_named_set_can_be_brought_to_another_size():
     assert len(data.test) == 2000
     with pytest.raises(ValueError, match=r"data.image_size must be at least 8; got 4"):
         load_data("fashion-mnist-small", image_size=4)
+
+
+def test_a_program_may_give_numbers_of_numpy_and_torch(image_folder: Path) -> None:
+    def load(**given: Any) -> DataSet:
+        return load_data(str(image_folder / "train"), say=lambda line: None, **given)
+
+    plain = load(image_size=12, seed=3, test_fraction=0.5)
+    for kind in (np.int64, np.array, torch.tensor):
+        found = load(image_size=kind(12), seed=kind(3), test_fraction=np.float32(0.5), max_broken=kind(0))
+        assert found.fingerprint() == plain.fingerprint()
+    assert load_data(image_folder, say=pytest.fail).image_shape == (3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"image_size": 8.5}, "image_size must be a whole number; got 8.5"),
+        ({"image_size": "8"}, "image_size must be a whole number; got '8'"),
+        ({"workers": True}, "workers must be a whole number; got True"),
+        ({"test_fraction": "0.5"}, "test_fraction must be a number; got '0.5'"),
+        ({"source": None}, "source must be the name of a data set or a folder of images; got None"),
+        (
+            {"source": DataConfig()},
+            "source must be the name of a data set or a folder of images; got DataConfig",
+        ),
+    ],
+)
+def test_what_a_program_gives_of_another_type_is_named(
+    given: dict[str, Any], said: str, image_folder: Path
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        load_data(**{"source": image_folder, "say": lambda line: None, **given})
 
 
 @pytest.mark.parametrize(

@@ -374,9 +374,11 @@ def test_parameters_are_read_and_set_by_name() -> None:
         classifier.set_params(seeds=3)
 
 
-def test_scikit_learn_clones_it_and_cross_validates(images: np.ndarray, labels: np.ndarray) -> None:
+def test_scikit_learn_clones_it_and_searches_its_parameters_by_cross_validation(
+    images: np.ndarray, labels: np.ndarray
+) -> None:
     from sklearn.base import clone, is_classifier
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
     classifier = ImageClassifier(seed=2, settings=SETTINGS)
     copy = clone(classifier)
@@ -384,7 +386,12 @@ def test_scikit_learn_clones_it_and_cross_validates(images: np.ndarray, labels: 
     assert copy.get_params() == classifier.get_params()
     assert is_classifier(classifier)
     folds = StratifiedKFold(2, shuffle=True, random_state=0)
-    scores = cross_val_score(classifier, images, labels, cv=folds, error_score="raise")
-    assert len(scores) == 2
-    assert scores.min() > 0.5
+    search = SETTINGS["search"]
+    grid = {
+        "seed": np.arange(2, 3),
+        "settings": [{**SETTINGS, "search": {**search, "epochs": epochs}} for epochs in np.arange(2, 3)],
+    }
+    found = GridSearchCV(classifier, grid, cv=folds, refit=False, error_score="raise").fit(images, labels)
+    scores = [found.cv_results_[f"split{fold}_test_score"][0] for fold in range(2)]
+    assert min(scores) > 0.5
     assert not hasattr(classifier, "network_")
