@@ -134,4 +134,8 @@ def test_a_picture_is_written_by_its_suffix_and_twice_the_same(
         assert content.startswith(start)
     with pytest.raises(ValueError, match=r"\.svg or \.png"):
         draw_genotype(genotype, tmp_path / "cells.pdf")
+    with pytest.raises(
+        ValueError, match="a picture is drawn of a genotype; got 'xnas'; read_genotype reads names"
+    ):
+        draw_genotype("xnas", tmp_path / "cells.svg")  # type: ignore[arg-type]
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == ["cells.png", "cells.svg"]
