@@ -234,11 +234,10 @@ def _compile(command: list[str], place: TrustedFolder, check: Check) -> bytes:
             raise
     lines = printed.strip().splitlines() or ["no word why"]
     code = process.returncode
-    if number := -code if code < 0 else code - 128 if code > 128 else 0:
-        why = ", as happens where memory runs out" if number == signal.SIGKILL else ""
-        raise CompilerFailed(
-            f"{command[0]} was ended by {_signal_name(number)}{why}", "memory" if why else "signal"
-        )
+    if number := -code if code < 0 else code - 128 if 128 < code < 128 + 65 else 0:
+        name = _signal_name(number)
+        why = ", as happens where memory runs out" if name == "SIGKILL" else ""
+        raise CompilerFailed(f"{command[0]} was ended by {name}{why}", "memory" if why else "signal")
     if code == 0:
         with contextlib.suppress(FileNotFoundError):
             return place.read_regular("kernels.so")
@@ -260,7 +259,7 @@ def _printed(process: "subprocess.Popen[str]", name: str, check: Check) -> str:
 
 def _kill(process: "subprocess.Popen[str]") -> None:
     """With all that it has started."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):  # it has ended; Windows has no groups
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()

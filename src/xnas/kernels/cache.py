@@ -23,11 +23,12 @@ from pathlib import Path
 SUM = hashlib.sha256().digest_size
 MOST = 2**26
 """Bytes of a file; kernels have a quarter of a million."""
-WORK = "compiling-"
-"""How folders are called in which a process makes something."""
+WORK, WORK_ELSEWHERE = "compiling-", "xnas-compiling-"
+"""How folders are called in which a process makes something; and where others make what they like."""
 OLD = 3600
 """Seconds after which nobody works in such a folder any more, where the disk knows no locks."""
 ATTEMPTS = 10
+REMEDY = "mend that, or set XDG_CACHE_HOME to a folder of your own"
 BY_HANDLE = os.open in os.supports_dir_fd
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -74,14 +75,7 @@ class TrustedFolder:
 
     def clear(self) -> None:
         """Take out what processes have left behind that ended while they made something."""
-        with suppress(OSError), os.scandir(self.path if self.handle is None else self.handle) as entries:
-            for name in [entry.name for entry in entries if entry.name.startswith(WORK)]:
-                with suppress(OSError), ExitStack() as stack:
-                    handle = _open_folder(self._at(name), inside=self.handle, stack=stack)
-                    if _is_left(
-                        handle, self.path / name
-                    ):  # held meanwhile, so that nobody begins to work in it
-                        shutil.rmtree(self._at(name), ignore_errors=True, dir_fd=self.handle)
+        _clear(self.path, self.handle, WORK)
 
     def _at(self, name: str) -> str:
         return name if self.handle is not None else str(self.path / name)
@@ -96,31 +90,34 @@ def trusted(path: Path) -> Iterator[TrustedFolder]:
         except OSError as error:
             if error.errno is None:
                 raise
-            raise OSError(error.errno, f"{path} cannot be used: {error.strerror}") from error
+            line = f"{path} cannot be used: {error.strerror}; {REMEDY}"
+            raise OSError(error.errno, line) from error
         yield folder
 
 
 def _open_trusted(path: Path, stack: ExitStack) -> int | None:
-    remedy = "mend that, or set XDG_CACHE_HOME to a folder of your own"
     _make(path)
     above = path.parent.resolve()
     if reason := _others(os.stat(above), above=True):
-        raise OSError(f"{above} {reason}; {remedy}")
+        raise OSError(f"{above} {reason}; {REMEDY}")
     if path.is_symlink() or not path.is_dir():
-        raise OSError(f"{path} is {'a link' if path.is_symlink() else 'no folder'}; {remedy}")
+        raise OSError(f"{path} is {'a link' if path.is_symlink() else 'no folder'}; {REMEDY}")
     handle = _open_folder(path, inside=None, stack=stack)
     if reason := _others(os.stat(path) if handle is None else os.fstat(handle)):
-        raise OSError(f"{path} {reason}; {remedy}")
+        raise OSError(f"{path} {reason}; {REMEDY}")
     return handle
 
 
 @contextmanager
 def work_folder(parent: TrustedFolder | Path) -> Iterator[TrustedFolder]:
     """A folder of this process alone; `clear` takes out what is left of it if the process is killed. Raises OSError."""
-    inside = parent.path if isinstance(parent, TrustedFolder) else parent
+    inside, prefix = (parent.path, WORK) if isinstance(parent, TrustedFolder) else (parent, WORK_ELSEWHERE)
+    if prefix == WORK_ELSEWHERE:
+        with ExitStack() as stack, suppress(OSError):
+            _clear(inside, _open_folder(inside.resolve(), inside=None, stack=stack), prefix)
     with ExitStack() as stack:
         for _ in range(ATTEMPTS):
-            path = tempfile.mkdtemp(prefix=WORK, dir=inside)
+            path = tempfile.mkdtemp(prefix=prefix, dir=inside)
             stack.callback(shutil.rmtree, path, ignore_errors=True)
             with suppress(FileNotFoundError):
                 handle = _open_folder(path, inside=None, stack=stack)
@@ -139,6 +136,17 @@ def _open_folder(path: Path | str, *, inside: int | None, stack: ExitStack) -> i
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=inside)
     stack.callback(os.close, handle)
     return handle
+
+
+def _clear(path: Path, inside: int | None, prefix: str) -> None:
+    """Take out folders of this user in which nobody works any more."""
+    with suppress(OSError), os.scandir(path if inside is None else inside) as entries:
+        for name in [entry.name for entry in entries if entry.name.startswith(prefix)]:
+            at = name if inside is not None else str(path / name)
+            with suppress(OSError), ExitStack() as stack:
+                handle = _open_folder(at, inside=inside, stack=stack)
+                if _is_left(handle, path / name):  # held meanwhile, so that nobody begins to work in it
+                    shutil.rmtree(at, ignore_errors=True, dir_fd=inside)
 
 
 def _make(path: Path) -> None:
@@ -179,9 +187,12 @@ def _sum(name: str, content: bytes) -> bytes:
 
 
 def _is_left(handle: int | None, path: Path) -> bool:
-    """Whether nobody works in a folder any more. It is held from then on."""
+    """Whether a folder is this user's, and nobody works in it any more. It is held from then on."""
+    found = os.stat(path) if handle is None else os.fstat(handle)
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        return False
     free = _hold(handle)
-    return time.time() - os.stat(path).st_mtime > OLD if free is None else free
+    return time.time() - found.st_mtime > OLD if free is None else free
 
 
 if sys.platform == "win32":

@@ -269,15 +269,21 @@ def test_a_move_to_another_number_of_threads_is_allowed_said_and_noted(
     assert main(["search", *words]) == 0
     (run / "genotype.json").unlink()
     environment = json.loads((run / "environment.json").read_text())
-    environment |= {"device_name": "another processor", "earlier": "nothing that xnas has written"}
+    environment |= {
+        "device_name": "another processor",
+        "instructions": "other",
+        "earlier": "nothing that xnas has written",
+    }
     (run / "environment.json").write_text(json.dumps(environment))
     capsys.readouterr()
     assert main(["resume", str(run)]) == 0
     said = capsys.readouterr().out
     assert "warning: device_name was 'another processor', is " in said
+    assert "; instructions was 'other', is '" in said
     assert "results may differ in the last bits" in said
     noted = json.loads((run / "environment.json").read_text())
     assert [earlier["device_name"] for earlier in noted["earlier"]] == ["another processor"]
+    assert noted["kernels"] == environment["kernels"]
 
 
 def test_a_run_may_go_on_with_less_memory_and_keeps_to_it(words: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xnas.kernels.cache import OLD, WORK, trusted, work_folder
+from xnas.kernels.cache import OLD, WORK, WORK_ELSEWHERE, trusted, work_folder
 
 NAME, CONTENT = "kernels-1.so", bytes(range(256)) * 33
 as_root = pytest.mark.skipif(
@@ -180,6 +180,20 @@ def test_what_ended_processes_left_behind_is_cleared_and_what_is_at_work_stays(p
         assert (path / f"{WORK}link").is_symlink()
     assert not work.path.exists()
     assert read(path) == CONTENT
+
+
+@as_root
+def test_in_a_folder_for_all_what_is_left_of_this_user_alone_is_cleared(tmp_path: Path) -> None:
+    left = {
+        name: tmp_path / name for name in (f"{WORK_ELSEWHERE}left", f"{WORK_ELSEWHERE}others", f"{WORK}other")
+    }
+    for folder in left.values():
+        folder.mkdir()
+    os.chown(left[f"{WORK_ELSEWHERE}others"], 65534, 65534)
+    (tmp_path / f"{WORK_ELSEWHERE}link").symlink_to(left[f"{WORK}other"])
+    with work_folder(tmp_path) as work:
+        assert work.path.stat().st_mode & 0o777 == 0o700
+        assert [folder.exists() for folder in left.values()] == [False, True, True]
 
 
 def test_on_a_disk_without_locks_only_what_is_old_is_cleared(
