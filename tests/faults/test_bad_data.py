@@ -105,6 +105,11 @@ FOLDERS = {
         "images beyond Pillow's limit on size: 1", "train/red/huge.png (900,000,000 pixels)",
         "cannot read the image",
     ),
+    "images of a pixel": Bad(
+        lambda root: [save(path, Image.fromarray(noise(i, 1, 1, 3))) for i, path in enumerate(root.rglob("*.png"))],
+        "images of 4 pixels a side or fewer, which data.padding can push out of sight: 72", "1 x 1",
+        "can push images of 1 x 1 pixels out of sight", flags=(),
+    ),
     "an empty class": Bad(
         lambda root: empty(root / "train/green"),
         "classes without images: 1", "train/green", "has no images",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.engine.bounds import check_decode_memory
+from xnas.engine.bounds import check_decode_memory, check_text
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display
@@ -49,6 +49,7 @@ class Arguments:
         if self.image_size is not None and self.image_size < 8:
             raise ValueError(f"image_size must be at least 8; got {self.image_size}")
         check_decode_memory("decode_memory", self.decode_memory)
+        check_text("data", self.data)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ SHRINKS = {"cifar": 1, "strided": 2, "imagenet": 8}
 """By how much a stem divides the sides of an image."""
 PIXEL_BYTES = 5
 """Of a channel of an image: as it is read, and normalised."""
-SEARCH_BYTES, RETRAIN_BYTES = 1.4, 30.0
+SEARCH_BYTES, RETRAIN_BYTES = 0.35, 20.0
 """Of features that wait for the backward pass, for each pixel, channel and cell: of each expert of each edge, and of a
 found cell."""
 LARGE = 96
@@ -58,7 +58,7 @@ def check_memory(
 ) -> None:
     """Raises ValueError for batches of images (C, H, W) that would take far more memory than there is, `has` bytes.
 
-    What is compared is a fifth of what was measured at 32 x 32 pixels, so that nothing that could be done is refused.
+    What is compared is less than a fifth of what was measured at 32 x 32 pixels: nothing that can be done is refused.
     """
     config, pixels = settled(config, image_shape), image_shape[1] * image_shape[2]
     for phase, stem, precision, batch_size, bytes_a_pixel in (

@@ -29,6 +29,7 @@ SETTINGS = [
     "checkpoint.rounds",
     "data.crop",
     "data.cutout",
+    "data.decode-memory",
     "data.download",
     "data.flip",
     "data.held-out",
@@ -126,8 +127,8 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (export_verb.Arguments, [*DATA, "format", "images", "normalisation", "overwrite", "run", "to"]),
-        (predict_verb.Arguments, ["device", "image-size", "images", "json", "model", "top"]),
-        (check_verb.Arguments, ["data", "download", "fold", "image-size", "json", "root"]),
+        (predict_verb.Arguments, ["decode-memory", "device", "image-size", "images", "json", "model", "top"]),
+        (check_verb.Arguments, ["data", "decode-memory", "download", "fold", "image-size", "json", "root"]),
         (
             show_verb.Arguments,
             [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from xnas.data import folder
+from xnas.data.check import check_data
 from xnas.data.check_image import PLAIN, look_at
 from xnas.data.decode import attempt, turn_upright
 from xnas.data.folder import read_folder
@@ -419,3 +420,35 @@ def test_processes_that_read_the_same_images_divide_the_cores_among_them(tmp_pat
 def test_an_image_size_that_is_too_small_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"data.image_size must be at least 8; got 7"):
         read(write_pets(tmp_path), image_size=7)
+
+
+@pytest.mark.parametrize("ending", ["jfif", "jpe", "jif", "JFIF", "dib", "apng"])
+def test_endings_that_are_seldom_are_images_too(tmp_path, ending):
+    root = write_pets(tmp_path)
+    kind = {"dib": "BMP", "apng": "PNG"}.get(ending, "JPEG")
+    write(root / "train/cat/more.x", format=kind).rename(root / f"train/cat/more.{ending}")
+    assert len(read(root, say=pytest.fail).train) == 5
+
+
+def test_what_is_passed_over_is_told_by_its_kinds(tmp_path):
+    root = write_pets(tmp_path)
+    for name in ("a.heic", "b.HEIC", "c.txt", "README"):
+        (root / "train/cat" / name).write_text("")
+    said: list[str] = []
+    read(root, say=said.append)
+    (line,) = said
+    assert "passed over 4 entries that are no images: 2 of .heic, such as " in line
+    assert "1 of .txt, such as " in line
+    assert "1 of no ending, such as " in line
+
+
+@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found"])
+def test_what_systems_put_beside_classes_is_none(tmp_path, name):
+    root = write_pets(tmp_path)
+    write(root / "train" / name / "a.jpg")
+    write(root / "train/cat" / name / "a.jpg")
+    (root / "train/dog/Thumbs.db").write_bytes(b"x")
+    assert read(root, say=pytest.fail).train.classes == ("cat", "dog")
+    report = check_data(str(root))
+    assert [finding.count for finding in report.findings if "hidden" in finding.title] == [3]
+    assert {item.name for item in report.classes} == {"cat", "dog"}

@@ -1,5 +1,6 @@
 """Images and labels from memory, in every layout, and what is wrong with them in one line."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from xnas.data.decode import Form, read_image
 from xnas.data.given import images_given, labels_given
 
 PIXELS_NCHW = np.random.default_rng(0).integers(0, 256, (5, 3, 9, 10), dtype=np.uint8)
@@ -131,3 +133,33 @@ def test_a_tensor_in_a_list_is_brought_from_its_device_as_one_alone_is(
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: brought.append(tensor) or cpu(tensor))
     images_given([torch.zeros(8, 8), torch.zeros(8, 8)])
     assert len(brought) == 2
+
+
+@pytest.mark.parametrize("mode", ["P", "PA", "RGBA", "LA", "1", "I;16", "CMYK"])
+def test_pictures_of_pillow_are_taken_as_files_of_them_are(tmp_path: Path, mode: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 10, 4), np.uint8))
+    if mode == "I;16":
+        picture = Image.fromarray(np.arange(90, dtype=np.uint16).reshape(9, 10) * 700)
+    elif mode == "PA":
+        picture = noise.convert("P").convert("PA")
+    else:
+        picture = noise.convert("RGB").convert(mode) if mode in ("P", "CMYK", "1") else noise.convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    colour = mode not in ("LA", "1", "I;16")
+    form = Form(height=9, width=10, scaled=False, colour=colour, channels=3 if colour else 1)
+    if mode != "PA":  # of which there are no files
+        picture.save(path)
+        assert images_given([picture, picture])[1].numpy().tolist() == read_image(str(path), form).tolist()
+    assert images_given([picture] * 2).shape == (2, form.channels, 9, 10)
+
+
+def test_grey_pictures_among_coloured_ones_become_coloured_too() -> None:
+    images = images_given([Image.new("L", (8, 8), 7), Image.new("P", (8, 8), 0)])
+    assert images.shape == (2, 3, 8, 8)
+    assert images[0].unique().tolist() == [7]
+
+
+def test_labels_that_differ_in_the_writing_of_accents_alone_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"two ways of writing its accents") as error:
+        labels_given(["caf\u00e9", "cafe\u0301"] * 2, count=4)
+    assert "\n" not in str(error.value)

@@ -9,8 +9,8 @@ import torch
 
 from xnas import Config, RunFolder, Search, TrainedNetwork, retrain, search
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import differences, parse_config, read_preset
-from xnas.engine.plans import settled, stem_for
+from xnas.engine.config import differences, parse_config, preset_names, read_preset
+from xnas.engine.plans import check_memory, settled, stem_for
 from xnas.space.published import published_genotype
 
 CPU = torch.device("cpu")
@@ -108,3 +108,27 @@ def test_normalisation_is_measured_on_what_trains_and_stands_in_the_run_folder(
     assert rows["search_images"]["mean"] != rows["retrain_images"]["mean"]
     trained = TrainedNetwork.read(folder, device=CPU).normalisation
     assert trained.mean_C.tolist() == rows["retrain_images"]["mean"]
+
+
+@pytest.mark.parametrize("phase", ["search", "retrain"])
+def test_batches_far_beyond_the_memory_are_refused_before_anything_is_done(phase: str) -> None:
+    config, gib = read_preset("full"), 2**30
+    with pytest.raises(
+        ValueError, match=f"GiB of memory in the {phase}, and there are 4; .*--{phase}.batch-size"
+    ):
+        check_memory(config, (3, 1024, 1024), phases=(phase,), has=4 * gib)
+    check_memory(config, (3, 1024, 1024), phases=(), has=4 * gib)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_no_preset_is_refused_the_memory_of_a_laptop(name: str) -> None:
+    check_memory(read_preset(name), (3, 32, 32), phases=("search", "retrain"), has=8 * 2**30)
+
+
+def test_what_saves_memory_is_taken_into_account() -> None:
+    config = read_preset("full")
+    more = dataclasses.replace(config, save_memory=True)
+    has = 2 * 2**30
+    with pytest.raises(ValueError, match="in the search"):
+        check_memory(config, (3, 90, 90), phases=("search",), has=has)
+    check_memory(more, (3, 90, 90), phases=("search",), has=has)

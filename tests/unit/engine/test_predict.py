@@ -128,3 +128,10 @@ def test_a_program_of_torch_export_is_not_opened_and_the_way_round_is_named(tmp_
         ValueError, match=r"model\.pt2 is a program for torch\.export\.load.*export that as onnx$"
     ):
         open_classifier(tmp_path / "model.pt2", device="cpu")
+
+
+def test_thumbnails_that_systems_put_beside_images_are_none_of_these(tmp_path: Path) -> None:
+    mine = write_images(tmp_path / "images", pixels(RGB, 2))
+    for name in ("@eaDir/0.png", "__MACOSX", ".thumbnails", "below/@EADIR"):
+        write_images(tmp_path / "images" / name, pixels(RGB, 1))
+    assert image_files([tmp_path / "images"]) == [*mine]
