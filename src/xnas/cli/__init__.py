@@ -3,12 +3,14 @@
 Help and mistakes are answered without torch: a verb's file, and with it the engine, is imported when it runs.
 """
 
+import errno
 import importlib
-import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from xnas.cli.memory import advice, lacks_memory, watch_torch
+from xnas.cli.streams import Output, ReaderLeft, steady_streams
 from xnas.engine.launch import launched
 from xnas.engine.stops import Interrupted, OutOfMemory, RankLost
 from xnas.report.whole_file import CannotWrite
@@ -37,30 +39,39 @@ VERBS = {
 }
 
 
+ALONE = ("export", "predict", "check", "show", "theory")
+"""Verbs that need no other process, and do not look at what a launcher says."""
+PRINT = ("evaluate", "predict", "check", "show")
+"""Verbs that leave nothing but what they print: they end where nobody reads it."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
     0: done. 1: some images could not be read (predict). 2: a mistake in the input, or numbers that are not finite.
     3: out of memory. 4: the disk takes nothing. 5: another process of the same run was lost. 128 + n: stopped by
-    signal n. Under a launcher of several processes this is one of them, and all end with the same code.
+    signal n. Under a launcher of several processes this is one of them, and all end with the same code. A reader of the
+    output that leaves, or a full log, changes neither a run nor its code; what only prints then ends with 0, or 4.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        launch = launched()
-    except ValueError as error:
-        print(f"xnas: {error}", file=sys.stderr)
-        return 2
+    watch_torch()
+    with steady_streams() as output:
+        return _guarded(lambda: _start(arguments, output))
+
+
+def _start(arguments: list[str], output: Output) -> int:
+    verb = arguments[0] if arguments else ""
+    asks = verb not in VERBS or not {"-h", "--help"}.isdisjoint(arguments)
+    output.matters(asks or verb in PRINT)
+    launch = None if asks or verb in ALONE else launched()
     if launch is None:
         return _main(arguments)
     from xnas.engine.serve import run_together
 
-    return run_together(launch, lambda: _main(arguments))
+    return run_together(launch, lambda: _guarded(lambda: _main(arguments)))
 
 
 def _main(arguments: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ± must not end a run
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -70,35 +81,55 @@ def _main(arguments: list[str]) -> int:
         print(f"xnas {version('xnas')}")
         return 0
     verb, *rest = arguments
+    module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
+    return int(module.main(rest))
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    """The exit code of some work; what ends it early is said in one line."""
     try:
-        module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
-        return int(module.main(rest))
+        try:
+            code = work()
+        except SystemExit:  # after the help of a verb
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+        return code
+    except ReaderLeft:
+        return 0
     except Interrupted as stop:
         print(f"xnas: {_in_one_line(stop)}", file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, OutOfMemory, RankLost, OSError) as error:
+    except (ValueError, OutOfMemory, RankLost, OSError, RuntimeError, MemoryError, ImportError) as error:
         # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
         if os.environ.get("XNAS_TRACEBACK"):
             raise
-        print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
-        return exit_code(error)
-    except (RuntimeError, MemoryError) as error:
-        # While something is built or tested; courses have a better message of their own.
-        from xnas.engine.runtime import is_out_of_memory
+        if isinstance(error, ValueError | OutOfMemory | RankLost | CannotWrite):
+            print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
+            return exit_code(error)
+        # While something is loaded, built or tested; courses have a better message of their own.
+        if _is_out_of_memory(error):
+            print(f"xnas: out of memory: {_in_one_line(error)[:300]}; {_more_room()}", file=sys.stderr)
+            return 3
+        if isinstance(error, OSError):
+            print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
+            return exit_code(error)
+        raise
 
-        if not is_out_of_memory(error) or os.environ.get("XNAS_TRACEBACK"):
-            raise
-        print(
-            f"xnas: out of memory: {' '.join(str(error).split())[:300]}; use smaller images (--data.image-size), "
-            "smaller batches or fewer channels, or a machine with more memory",
-            file=sys.stderr,
-        )
-        return 3
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if lacks_memory(error):
+        return True
+    runtime = sys.modules.get("xnas.engine.runtime")  # without it nothing was computed
+    return runtime is not None and bool(runtime.is_out_of_memory(error))
+
+
+def _more_room() -> str:
+    if "xnas.engine.runtime" not in sys.modules:
+        return advice()
+    return "use smaller images (--data.image-size), smaller batches or fewer channels, or a machine with more memory"
 
 
 def exit_code(error: Exception) -> int:
@@ -107,6 +138,8 @@ def exit_code(error: Exception) -> int:
         return 3
     if isinstance(error, RankLost):
         return error.exit_code
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return 3
     return 4 if isinstance(error, CannotWrite | OSError) else 2
 
 

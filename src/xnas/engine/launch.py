@@ -6,10 +6,12 @@ This file imports nothing heavy: one process alone, which is the usual case, lea
 import os
 import re
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PORTS = 15_000
 """SLURM names no port, so it is drawn from so many by the number of the job."""
+INTERACTIVE_STEP = str(2**32 - 6)
+"""The step in which salloc opens a shell (SLURM_INTERACTIVE_STEP of slurm.h)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,18 +29,23 @@ class Launch:
     """Whether the launcher begins anew when a process has died."""
     attempt: int = 0
     """How often it has begun anew: what was said in earlier attempts counts no more."""
+    alone: str = field(default="", compare=False)
+    """How the same is done by one process, in words."""
 
 
 def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | None:
     """How this process was launched among others; None if it is alone.
 
-    It adds where the first process is under SLURM, for the rendezvous, and that torch's C++ parts say errors alone.
-    Raises ValueError for words of a launcher that are incomplete or contradict each other.
+    A shell that srun has opened (srun --pty bash, salloc) hands srun's variables to all that is started in it, which is
+    alone. It adds where the first process is under SLURM, for the rendezvous, and that torch's C++ parts say errors
+    alone. Raises ValueError for words of a launcher that are incomplete or contradict each other.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         source, names = "the launcher", ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     elif "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
         # Not SLURM_NTASKS, which a batch script has too, before srun.
+        if _in_a_shell_of_srun(environment):
+            return None
         source, names = "srun", ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     else:
         return None
@@ -55,8 +62,10 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if name not in environment:
             raise ValueError(
-                f"{size} processes were launched, but {name} does not say where they meet; use torchrun, or set it"
+                f"{size} processes were launched, but {name} does not say where they meet; use torchrun, or set it; "
+                f"to run alone: env -u {names[1]} xnas ..."
             )
+    _port(environment)
     # Before torch is loaded: what its parts print of a lost connection is said in one line of our own.
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     return Launch(
@@ -67,7 +76,28 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
         sharers=max(1, _number({"LOCAL_WORLD_SIZE": "1", **environment}, "LOCAL_WORLD_SIZE")),
         restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
         attempt=_number({"TORCHELASTIC_RESTART_COUNT": "0", **environment}, "TORCHELASTIC_RESTART_COUNT"),
+        alone=f"to run alone: env -u {names[1]} xnas ...",
     )
+
+
+def meeting_place(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
+    """Host and port at which the processes meet, once `launched` has seen that they are given."""
+    return environment["MASTER_ADDR"], _port(environment)
+
+
+def _port(environment: Mapping[str, str]) -> int:
+    port = _number(environment, "MASTER_PORT")
+    if not 1 <= port <= 65_535:
+        raise ValueError(f"MASTER_PORT must lie between 1 and 65535; got {port}")
+    return port
+
+
+def _in_a_shell_of_srun(environment: Mapping[str, str]) -> bool:
+    """Whether srun has started a shell on a terminal, and not this process."""
+    if environment.get("SLURM_STEP_ID") == INTERACTIVE_STEP:  # salloc's own; srun in it begins another step
+        return True
+    own_task = environment.get("SLURM_TASK_PID", str(os.getpid())) == str(os.getpid())
+    return "SLURM_PTY_PORT" in environment and not own_task
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

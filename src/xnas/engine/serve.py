@@ -28,13 +28,11 @@ from xnas.space.architecture import parse_architecture
 
 
 def run_together(launch: Launch, verb: Callable[[], int]) -> int:
-    """Run a verb as one of several processes; returns the exit code, which is that of all."""
-    try:
-        ranks = join(launch)
-    except ValueError as error:
-        if launch.rank == 0:
-            print(f"xnas: {error}", file=sys.stderr)
-        return 2
+    """Run a verb as one of several processes; returns the exit code, which is that of all.
+
+    Raises ValueError or RankLost if they do not meet.
+    """
+    ranks = join(launch)
     code = 1
     try:
         code = verb() if ranks.leads else serve(ranks)

@@ -23,11 +23,11 @@ import torch.distributed as dist
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from xnas.engine.config import DistributedConfig
 from xnas.engine.launch import Launch
+from xnas.engine.meeting import MEETING_SECONDS, find_store, wait_for
 from xnas.engine.stops import RankLost, RanksDiffer
 
 Result = TypeVar("Result")
@@ -37,8 +37,6 @@ Order = dict[str, Any]
 
 END = "end"
 """What is to be done when all is."""
-MEETING_SECONDS = 600
-"""So long processes wait for each other where they first meet."""
 BEAT = 0.5
 """Seconds between the signs of life of each process."""
 PATIENCE = 8.0
@@ -136,15 +134,20 @@ class Ranks(Team):
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
         self.sharers, self.restarts = launch.sharers, launch.restarts
-        wait = timedelta(seconds=MEETING_SECONDS)
-        store, _, _ = next(rendezvous("env://", self.rank, self.size, timeout=wait))
-        self._store = PrefixStore(f"attempt {launch.attempt}", store)
+        self._store = PrefixStore(f"attempt {launch.attempt}", find_store(launch))
         self._orders = 0
         self._leaving = threading.Event()
         # Also while an operation waits for a process that is gone: who is there shows only in this way.
         threading.Thread(target=self._give_signs_of_life, daemon=True).start()
         self.traffic: Counter[str] = Counter()
         """Bytes that this process has given to collective operations, by what they are for; but for gradients."""
+        self._store.set(f"here/{self.rank}", "")
+        others = range(1, self.size) if self.leads else (0,)
+        try:
+            wait_for(launch, others, is_here=lambda rank: self._store.check([f"here/{rank}"]))
+        except BaseException:
+            self.leave()
+            raise
 
     def check(self, settings: DistributedConfig, device: torch.device) -> None:
         """Raises ValueError for settings with which processes cannot work together on such devices."""
@@ -417,15 +420,16 @@ def team() -> Team:
 
 
 def join(launch: Launch) -> Ranks:
-    """Meet the other processes; from then on `team` is them. Raises ValueError if they do not come."""
+    """Meet the other processes; from then on `team` is them.
+
+    Raises ValueError where there is no place to meet at, RankLost if the others do not come there.
+    """
     global _team
     try:
         ranks = Ranks(launch)
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
         said = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"{launch.size} processes were launched, but they did not meet within {MEETING_SECONDS} s: {said}"
-        ) from error
+        raise RankLost(f"{launch.size} processes were launched, but they did not meet: {said}") from error
     # Of weights with one channel in each group, whose strides may be called either way.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     _team = ranks
