@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from xnas.cli.caches import private_caches
 from xnas.cli.memory import advice, lacks_memory, watch_torch
 from xnas.cli.streams import Output, ReaderLeft, steady_streams
 from xnas.engine.launch import launched
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     watch_torch()
-    with steady_streams() as output:
+    with steady_streams() as output, private_caches():
         return _guarded(lambda: _start(arguments, output))
 
 

@@ -16,6 +16,7 @@ import tyro
 from xnas.engine.config import Config, read_config, read_preset
 from xnas.engine.config import fields_of as fields_of
 from xnas.engine.pool import Pool
+from xnas.space.home import expanded
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")
@@ -114,11 +115,26 @@ def parse(
                 default=default,
                 config=(tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
             )
-            return arguments
+            return _with_homes(arguments)
     except SystemExit as end:
         if not end.code:
             raise
         raise ValueError(f"{verb}: {_in_one_line(complaint.getvalue())}") from None
+
+
+def _with_homes(arguments: Arguments) -> Arguments:
+    """The arguments with ~ and ~user in paths written out: a shell leaves that of --runs=~/runs as it is.
+
+    Raises ValueError for a home that is not there.
+    """
+    found: dict[str, Any] = {}
+    for item in dataclasses.fields(arguments):  # type: ignore[arg-type]
+        value = getattr(arguments, item.name)
+        if isinstance(value, Path):
+            found[item.name] = expanded(value)
+        elif isinstance(value, tuple):
+            found[item.name] = tuple(expanded(part) if isinstance(part, Path) else part for part in value)
+    return dataclasses.replace(arguments, **found) if found else arguments  # type: ignore[type-var]
 
 
 def _in_one_line(box: str) -> str:

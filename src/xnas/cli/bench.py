@@ -14,6 +14,7 @@ from xnas.engine.bounds import check_text
 from xnas.engine.config import LAST_BITS, SEARCH_SECTIONS, Config
 from xnas.engine.pool import Pool
 from xnas.report.bench.table import SOURCES, Nasbench201Table, must_be_trusted
+from xnas.space.home import absolute
 from xnas.space.lookup import lookup
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         )
     config = settings_of(arguments)
     _check_space(config)
-    place = arguments.table.absolute()
+    place = absolute(arguments.table)
     check_text("--table", str(place))
     table = Nasbench201Table.read(arguments.table)  # before anything heavy is imported, or computed
     from xnas.cli.session import Request

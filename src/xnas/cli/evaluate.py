@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     start = {"run": arguments.run, "device": config.device, "data": config.data}
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
     from xnas.cli.display import open_display
-    from xnas.cli.session import open_data
+    from xnas.cli.session import check_images, open_data
     from xnas.engine.evaluate import TrainedNetwork
     from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import pick_device
@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     device = pick_device(arguments.device)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=device)
     data = _as_in_training(arguments.data, own=config.data, trained=trained)
+    check_images(data, of=arguments.run, remedy="say where it is now with --data FOLDER")
     images = open_data(data, seed=config.seed, display=display).test
     if warning := _other_size(images, trained):
         display.say(warning)

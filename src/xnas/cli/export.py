@@ -88,7 +88,7 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
     """A few real images, uint8 NCHW: those that are named, or the run's."""
     import torch
 
-    from xnas.cli.session import open_data
+    from xnas.cli.session import check_images, open_data
     from xnas.engine.export import IMAGES
     from xnas.engine.predict import form_of, some_images
 
@@ -100,6 +100,8 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
             )
         return some_images([arguments.images], form_of(trained, None), most=IMAGES)
     try:
+        remedy = "say where it is now with --data FOLDER"
+        check_images(arguments.data, of=arguments.run, remedy=remedy)
         test = open_data(arguments.data, seed=seed, display=display).test
     except ValueError as error:
         hint = "" if "--images" in str(error) else "; or give some images with --images"

@@ -14,8 +14,7 @@ from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
 from xnas.data.check import glance
 from xnas.data.images import DataSet
-from xnas.data.load import NAMES
-from xnas.engine.config import CONFIG, Config, DataConfig
+from xnas.engine.config import CONFIG, Config, DataConfig, images_are_gone
 from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.lock import locked
 from xnas.engine.open_images import open_images
@@ -37,8 +36,10 @@ from xnas.engine.team import team
 from xnas.report.fields import Fields
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
+from xnas.space.home import absolute
 from xnas.space.regular_file import is_folder
 from xnas.space.shown import shown
+from xnas.space.vocabulary import DATA_SETS, SHIPPED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,13 @@ class Request:
     """The folder of the comparison, bench or experiment that it is a part of."""
     above: Callable[[], str] | None = None
     """Where that whole is, in words."""
+
+    def __post_init__(self) -> None:
+        data = self.config.data
+        if data.root is None and data.source in DATA_SETS and data.source != SHIPPED:
+            # Wherever it goes on, the files are where they were looked for at first.
+            data = replace(data, root=absolute("data"))
+            object.__setattr__(self, "config", replace(self.config, data=data))
 
     def earlier(self) -> RunFolder | None:
         """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
@@ -114,6 +122,10 @@ class Session:
             display.say(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
+        earlier = request.place.earlier()
+        if earlier is not None and request.whole is None:
+            again = f"xnas resume {shlex.quote(str(earlier.path))} --data FOLDER"
+            check_images(config.data, of=earlier.path, remedy=f"say where it is now: {again}")
         side = config.data.image_size
         if side is not None:
             _check_memory(request, (1, side, side), device)  # before hours of decoding
@@ -201,7 +213,7 @@ def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
 
     Raises ValueError, before anything is written, if other images than the run's are there, or it is of a named set.
     """
-    if {source, config.data.source} & {*NAMES}:
+    if {source, config.data.source} & {*DATA_SETS}:
         raise ValueError(
             "--data is for a run on a folder of images; say with --root where a named data set is"
         )
@@ -230,6 +242,12 @@ def _check_memory(request: Request, image_shape: tuple[int, int, int], device: t
     phases = {"run": (SEARCH, RETRAIN)}.get(request.job.verb, (request.job.verb,))
     if (has := total_memory(device)) is not None:
         check_memory(request.config, image_shape, phases=phases, has=has * team().size)
+
+
+def check_images(data: DataConfig, *, of: Path, remedy: str) -> None:
+    """Raises ValueError, with the remedy, if a run's folder of images is not where it was."""
+    if images_are_gone(data):
+        raise ValueError(f"the folder of images of {of} is not there; it was {data.source}; {remedy}")
 
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xnas.cli.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
 from xnas.cli.whole_progress import WholeProgress
-from xnas.engine.config import CONFIG, Config
+from xnas.engine.config import CONFIG, Config, images_are_gone
 from xnas.engine.stops import Interrupted
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 
 def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
     from xnas.cli import exit_code
+    from xnas.cli.session import check_images
     from xnas.engine.lock import locked
     from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import environment, pick_device
@@ -114,6 +115,9 @@ def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, 
                 display.say(standing.said_at_the_end(task))
             account.write(in_time=True)
 
+        if images_are_gone(request.config.data) and not all(map(is_done, tasks)):
+            remedy = "put a link there to where it is now"
+            check_images(request.config.data, of=path, remedy=remedy)
         try:
             with _workers(
                 request, whole, path, pool, ray, standing=standing, display=display, is_done=is_done

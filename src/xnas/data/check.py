@@ -19,7 +19,8 @@ from xnas.data.download import Say
 from xnas.data.findings import Progress, Report
 from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.load import NAMES, check_fold, expanded, is_path
+from xnas.data.load import NAMES, check_fold
+from xnas.space.home import expanded, is_path
 from xnas.space.lookup import lookup
 from xnas.space.shown import visible
 
@@ -46,7 +47,7 @@ def check_data(
 
     Raises ValueError if there is no such data.
     """
-    root = None if root is None else expanded(str(root))
+    root = None if root is None else expanded(root)
     check_fold(source, fold)
     memory = DecodeMemory(decode_memory)
     if source in NAMES or not is_path(source):

@@ -1,6 +1,5 @@
 """Data sets by name, or from a folder of images."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +15,7 @@ from xnas.data.folder import LEAST_SIZE, MOST_BYTES, read_folder
 from xnas.data.folder_sets import FOLDER_SETS, read_folder_set
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.svhn import read_svhn
+from xnas.space.home import expanded, is_path
 from xnas.space.lookup import lookup
 from xnas.space.plain_value import plain_value
 from xnas.space.shown import shown
@@ -77,7 +77,7 @@ def load_data(
         raise ValueError(f"test_fraction must be a number; got {shown(test_fraction)}")
     source = str(source)
     folder = source not in NAMES and is_path(source)
-    root = None if root is None else expanded(str(root))
+    root = None if root is None else expanded(root)
     check_fold(source, fold)
     if folder:
         return read_folder(
@@ -122,26 +122,10 @@ def _whole(name: str, value: Number) -> Number:
     return plain
 
 
-def is_path(source: str) -> bool:
-    """Whether a path is meant rather than a name: it is there, or is written with a slash."""
-    path = expanded(source)
-    return bool(source) and (os.path.exists(path) or source != path.name)
-
-
 def check_fold(source: str, fold: int | None) -> None:
     """Raises ValueError for a fold of a set that has none."""
     if fold is not None and source != FOLDED:
         raise ValueError(f"data.fold is for {FOLDED}, which has official folds; leave it out for {source}")
-
-
-def expanded(folder: str) -> Path:
-    """The path of a folder that may begin with ~. Raises ValueError for the home of a user who is not there."""
-    try:
-        return Path(folder).expanduser()
-    except RuntimeError as error:
-        raise ValueError(
-            f"cannot find the folder of images {folder}: {error}; give its path in full"
-        ) from error
 
 
 def _resize(data: DataSet, image_size: int) -> DataSet:

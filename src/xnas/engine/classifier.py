@@ -48,6 +48,7 @@ from xnas.engine.search import Search, check_search, search
 from xnas.engine.stops import Interrupted, OutOfMemory
 from xnas.report.fields import read_object
 from xnas.report.page import write_report
+from xnas.space.home import expanded
 from xnas.space.lookup import lookup
 from xnas.space.plain_value import plain_tree, plain_value
 from xnas.space.shown import shown
@@ -275,7 +276,7 @@ class ImageClassifier:
             return Place(runs=Path("runs"), name=None, stem="image-classifier")
         if not isinstance(self.folder, str | Path) or not str(self.folder) or "\0" in str(self.folder):
             raise ValueError(f"folder of ImageClassifier must be a path or None; got {shown(self.folder)}")
-        return Place.of(Path(self.folder).expanduser())
+        return Place.of(expanded(self.folder))
 
     def _network(self) -> TrainedNetwork:
         if not hasattr(self, "network_"):

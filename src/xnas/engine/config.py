@@ -6,6 +6,7 @@ This file imports nothing heavy, so that help and mistakes are answered at once.
 import dataclasses
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -37,11 +38,12 @@ from xnas.engine.bounds import (
 from xnas.report.metrics import MOST_EPOCHS
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
+from xnas.space.home import absolute, expanded, is_path
 from xnas.space.lookup import lookup
 from xnas.space.plain_value import plain_value
 from xnas.space.regular_file import is_there
 from xnas.space.shown import shown
-from xnas.space.vocabulary import EXPERTS, OPEN_STEMS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
+from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPEN_STEMS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
@@ -76,7 +78,7 @@ Precision = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRECISIONS) + "}
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The labelled images."""
+    """The labelled images. Paths are kept from the root on, so that they mean the same wherever work goes on."""
 
     source: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "fashion-mnist-small"
     """A data set (fashion-mnist-small is shipped; fashion-mnist, cifar10, cifar100, svhn, imagenet, tiny-imagenet,
@@ -123,6 +125,8 @@ class DataConfig:
         _take_types(self, DataConfig, "data")
         check_text("data.source", self.source)
         check_text("data.root", str(self.root or ""))
+        for name, value in located({"source": self.source, "root": self.root}).items():
+            object.__setattr__(self, name, value)
         between("data.padding", self.padding, 0, MOST_PIXELS)
         between("data.cutout", self.cutout, 0, MOST_PIXELS)
         if self.fold is not None:
@@ -409,6 +413,27 @@ class Config:
         return settings_text(self)
 
 
+def located(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings of [data] with paths from the root on. The name of a data set is none, nor is one without a folder."""
+    found = dict(data)
+    with suppress(ValueError):  # of a home that is not there; whoever reads the images says so
+        source, root = data.get("source"), data.get("root")
+        if isinstance(source, str) and source not in DATA_SETS and is_path(source):
+            found["source"] = str(absolute(source))
+        if isinstance(root, str | Path) and str(root):
+            found["root"] = type(root)(absolute(root))
+    return found
+
+
+def images_are_gone(data: DataConfig) -> bool:
+    """Whether the settings name a folder of images, and it is not there."""
+    if data.source in ("", GIVEN, *DATA_SETS):
+        return False
+    with suppress(ValueError):
+        return not os.path.exists(expanded(data.source))
+    return True
+
+
 def settings_text(settings: Any) -> str:
     """Frozen settings as TOML; what is None is left out."""
     return tomli_w.dumps(_plain(dataclasses.asdict(settings)))
@@ -433,8 +458,11 @@ def differences(before: Config, now: Config, *, sections: Collection[str]) -> li
         free.remove("data.decode_memory")
     if _is_one_folder(before.data.source, now.data.source):
         free.add("data.source")
+    moved = images_are_gone(before.data)
     return [
         f"{name} was {old.get(name, 'unset')}, is {new.get(name, 'unset')}"
+        + (" (of a folder that has moved say where it is with: xnas resume RUN --data FOLDER)" * moved)
+        * (name == "data.source")
         for name in sorted({*old, *new})
         if name.partition(".")[0] in sections and name not in free and old.get(name) != new.get(name)
     ]
@@ -447,9 +475,7 @@ def _is_one_folder(source: str, other: str) -> bool:
             return False
     except (OSError, ValueError):
         return False
-    from xnas.data.load import NAMES  # which imports torch
-
-    return not {source, other} & {*NAMES}
+    return not {source, other} & {*DATA_SETS}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -477,7 +503,7 @@ def read_config(path: Path, *, base: Config | None = None) -> Config:
 
     Raises ValueError for a file that is missing, too long, is not TOML, or has an unknown key or a wrong value.
     """
-    return parse_config(read_settings_text(path), where=str(path), base=base)
+    return parse_config(read_settings_text(expanded(path)), where=str(path), base=base)
 
 
 def read_run_config(run: Path) -> Config:

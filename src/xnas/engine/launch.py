@@ -13,6 +13,8 @@ PORTS = 15_000
 INTERACTIVE_STEP = str(2**32 - 6)
 """The step in which salloc opens a shell (SLURM_INTERACTIVE_STEP of slurm.h)."""
 
+_JOB = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_STEP_ID")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
@@ -29,6 +31,8 @@ class Launch:
     """Whether the launcher begins anew when a process has died."""
     attempt: int = 0
     """How often it has begun anew: what was said in earlier attempts counts no more."""
+    job: str = field(default="", compare=False)
+    """What the launcher calls this start of all processes, so that those of two starts do not meet at one port."""
     alone: str = field(default="", compare=False)
     """How the same is done by one process, in words."""
 
@@ -76,6 +80,7 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
         sharers=max(1, _number({"LOCAL_WORLD_SIZE": "1", **environment}, "LOCAL_WORLD_SIZE")),
         restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
         attempt=_number({"TORCHELASTIC_RESTART_COUNT": "0", **environment}, "TORCHELASTIC_RESTART_COUNT"),
+        job="/".join(environment.get(name, "") for name in _JOB),
         alone=f"to run alone: env -u {names[1]} xnas ...",
     )
 

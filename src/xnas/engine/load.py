@@ -16,6 +16,7 @@ from xnas.engine.runtime import pick_device
 from xnas.engine.tensor_file import read_tensors
 from xnas.report.export.about import About
 from xnas.report.fields import read_object
+from xnas.space.home import expanded
 from xnas.space.regular_file import is_there, resolved
 from xnas.space.stack import StackPlan
 
@@ -34,7 +35,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
     takes normalised images; `predict` takes uint8 pixels. Raises ValueError, in one line, if the folder is neither, a
     file in it is damaged or does not fit the others, or there is no such device.
     """
-    path = Path(folder)
+    path = expanded(folder)
     if is_there(path / CONFIG):
         return TrainedNetwork.read(RunFolder(path), device=pick_device(device))
     about, network = read_exported(path)

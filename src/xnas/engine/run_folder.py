@@ -26,6 +26,7 @@ from xnas.report.record import GENOTYPE as GENOTYPE
 from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, lacking, read_architecture
 from xnas.report.whole_file import CannotWrite, write_whole
 from xnas.space.architecture import Architecture
+from xnas.space.home import expanded
 from xnas.space.lookup import lookup
 from xnas.space.regular_file import check_place, is_there
 from xnas.space.shown import shown
@@ -59,8 +60,8 @@ class RunFolder:
     """Reads and writes the files of one run."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = path = Path(path)
-        self.metrics = MetricsLog(path / METRICS)
+        self.path = expanded(path)
+        self.metrics = MetricsLog(self.path / METRICS)
 
     @classmethod
     def at(cls, path: str | Path, *, inside: Path | None = None) -> "RunFolder":

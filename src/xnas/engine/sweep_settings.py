@@ -14,7 +14,7 @@ from typing import Any
 import tomli_w
 
 from xnas.engine.bounds import MOST_SEED, between
-from xnas.engine.config import Config, check_keys, fields_of, read_preset, settings_from
+from xnas.engine.config import Config, check_keys, fields_of, located, read_preset, settings_from
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.report.sweep.plan import AXES, Cell
 from xnas.space.lookup import lookup
@@ -68,6 +68,16 @@ class SweepSettings:
                         f"a name in sweep.{axis} is letters, digits, '_' and '.', at most {LONGEST_NAME} of them; "
                         f"got {shown(name)}"
                     )
+        # Where it goes on, the current folder may be another.
+        data = {name: located(values) for name, values in self.data.items()}
+        object.__setattr__(self, "data", data)
+        settings = {
+            name: values | {"data": located(values["data"])}
+            if isinstance(values.get("data"), dict)
+            else values
+            for name, values in self.settings.items()
+        }
+        object.__setattr__(self, "settings", settings)
         if self.num_tasks > MOST_TASKS:
             raise ValueError(
                 f"sweep asks for {self.num_tasks:,} searches and trainings; keep to {MOST_TASKS:,}, in several sweeps"

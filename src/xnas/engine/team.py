@@ -134,7 +134,7 @@ class Ranks(Team):
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
         self.sharers, self.restarts = launch.sharers, launch.restarts
-        self._store = PrefixStore(f"attempt {launch.attempt}", find_store(launch))
+        self._store = PrefixStore(f"{launch.job}, attempt {launch.attempt}", find_store(launch))
         self._orders = 0
         self._leaving = threading.Event()
         # Also while an operation waits for a process that is gone: who is there shows only in this way.

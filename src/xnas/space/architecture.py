@@ -8,6 +8,7 @@ from typing import get_args
 from xnas.space.genotype import Genotype, Space
 from xnas.space.genotype_json import MAX_BYTES, check_name, parse_fields, plain_text
 from xnas.space.genotype_text import FORM, from_darts_text, to_darts_text
+from xnas.space.home import expanded
 from xnas.space.nasbench201.genotype import FORM as NASBENCH201_FORM
 from xnas.space.nasbench201.genotype import SPACE as NASBENCH201
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
@@ -54,8 +55,10 @@ def read_genotype(source: str | Path) -> Architecture:
     and for what is none of these.
     """
     if isinstance(source, Path):
-        return _read_file(source)
+        return _read_file(expanded(source))
     text = plain_text(source).strip()
+    if text.startswith("~"):
+        return _read_file(expanded(text))
     if text not in PUBLISHED and os.path.isfile(source):
         return _read_file(Path(source))
     if (found := _parsed(source)) is not None:

@@ -51,3 +51,21 @@ OPTIMIZERS = (
 
 PRECISIONS = ("float32", "bfloat16")
 """What a network's features are computed in; weights, statistics of norms, losses and rewards are float32 always."""
+
+SHIPPED = "fashion-mnist-small"
+"""The data set that comes with xnas."""
+
+DATA_SETS = (
+    SHIPPED,
+    "fashion-mnist",
+    "cifar10",
+    "cifar100",
+    "svhn",
+    "imagenet",
+    "tiny-imagenet",
+    "imagenette",
+    "cinic10",
+    "cinic10-enlarged",
+    "freiburg",
+)
+"""The data sets that are known by name."""

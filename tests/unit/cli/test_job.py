@@ -323,13 +323,13 @@ def test_a_run_goes_on_with_its_images_from_elsewhere_and_keeps_to_it(
     assert (run / "checkpoints" / "network.safetensors").read_bytes() == weights
     assert (run / "metrics.jsonl").read_bytes() == metrics
     for part in (run, run / "controls" / "random-1"):
-        assert 'source = "../elsewhere"' in (part / "config.toml").read_text()
+        assert f'source = "{elsewhere}"' in (part / "config.toml").read_text()
     assert main(["evaluate", "mine"]) == 0
 
     before = (run / "config.toml").read_bytes()
     (elsewhere / "train" / "red" / "000.png").rename(elsewhere / "train" / "red" / "new.png")
     for place, reason in (
-        ("../elsewhere", "../elsewhere has other images than mine/checkpoints/search-"),
+        ("../elsewhere", f"{elsewhere} has other images than mine/checkpoints/search-"),
         ("cifar10", "--data is for a run on a folder of images; say with --root where a named data set is"),
     ):
         assert main(["resume", "mine", "--data", place]) == 2

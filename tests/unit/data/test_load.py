@@ -14,6 +14,7 @@ from xnas.data.check import check_data
 from xnas.data.images import DataSet
 from xnas.data.load import NAMES, load_data
 from xnas.engine.config import DataConfig
+from xnas.space.vocabulary import DATA_SETS
 
 
 def test_the_default_of_the_settings_is_shipped_and_loads_without_a_word():
@@ -104,7 +105,7 @@ def test_the_root_of_a_named_set_may_begin_with_the_home_folder(tmp_path, monkey
 
 def test_the_home_of_nobody_is_answered_in_one_line():
     with pytest.raises(
-        ValueError, match=r"cannot find the folder of images ~nobody-of-that-name/sets: .*in full"
+        ValueError, match=r"cannot find the home that ~nobody-of-that-name/sets begins with: .*in full"
     ):
         load_data("cifar10", root=Path("~nobody-of-that-name/sets"))
 
@@ -113,4 +114,4 @@ def test_the_settings_explain_every_name_and_no_other():
     source = inspect.getsource(DataConfig)
     explained = source[source.index("    source:") : source.index("    root:")].split('"""')[1]
     listed = explained[explained.index("(") + 1 : explained.index(")")].replace(" is shipped;", ",")
-    assert [name.strip() for name in listed.split(",")] == list(NAMES)
+    assert [name.strip() for name in listed.split(",")] == list(NAMES) == list(DATA_SETS)

@@ -34,7 +34,7 @@ def test_a_file_written_from_settings_reads_back_as_equal_settings() -> None:
         '[retrain]\nstem = "imagenet"\n',
         where="a test",
     )
-    assert config.data.root == Path("some/where")
+    assert config.data.root == Path("some/where").absolute()
     assert config.search.zeta == 1.0
     assert parse_config(config.to_toml(), where="the file") == config
 
@@ -170,8 +170,46 @@ def test_paths_to_one_folder_are_the_same_source_and_the_name_of_a_data_set_is_n
         return differences(begun, later, sections=SEARCH_SECTIONS)
 
     assert said("pets", "./pets") == said(str(tmp_path / "pets"), "pets") == []
-    for source, other in (("pets", "dogs"), ("pets", "gone"), ("cifar10", "./cifar10")):
-        assert said(source, other) == [f"data.source was {source}, is {other}"]
+    (tmp_path / "link").symlink_to("pets")
+    assert said("pets", "link") == []
+    pets, dogs, cifar = (tmp_path / name for name in ("pets", "dogs", "cifar10"))
+    for source, other, before, now in (
+        ("pets", "dogs", pets, dogs),
+        ("pets", "gone", pets, "gone"),
+        ("cifar10", "./cifar10", "cifar10", cifar),
+    ):
+        assert said(source, other) == [f"data.source was {before}, is {now}"]
+
+
+def test_settings_name_the_same_folders_wherever_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home" / "pets").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for source, place in (
+        ("pets", "home"),
+        ("./pets", "home"),
+        ("../home/pets/", "elsewhere"),
+        ("~/pets", "/"),
+    ):
+        monkeypatch.chdir(tmp_path / place)
+        before = Config(data=DataConfig(source=source, root=Path(source)))
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        again = parse_config(before.to_toml(), where="a test")
+        assert again == before
+        assert Path(again.data.source) == again.data.root == tmp_path / "home" / "pets"
+    # A name that is no folder stays one, and so does what no home can be found for: whoever reads the images says it.
+    for source in ("petz", "cifar10", "", "~nobody-of-that-name/pets"):
+        assert DataConfig(source=source).source == source
+
+
+def test_a_path_through_a_link_keeps_what_comes_after_it(tmp_path: Path) -> None:
+    (tmp_path / "far" / "inner").mkdir(parents=True)
+    (tmp_path / "far" / "pets").mkdir()
+    (tmp_path / "link").symlink_to("far/inner")
+    source = DataConfig(source=f"{tmp_path}/link/../pets").source
+    assert Path(source).samefile(tmp_path / "far" / "pets")
 
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
