@@ -95,9 +95,11 @@ def steady_streams() -> Iterator[Output]:
         yield output
     finally:
         output.matters(False)
-        for stream in (sys.stdout, sys.stderr):
+        for stream, given in zip((sys.stdout, sys.stderr), before, strict=True):
             with suppress(OSError, ValueError):
                 stream.flush()
+                if given is None:
+                    stream.close()
         sys.stdout, sys.stderr = before
 
 

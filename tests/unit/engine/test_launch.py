@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from xnas.engine.launch import Launch, first_host, launched
@@ -59,6 +61,25 @@ def test_a_batch_script_of_slurm_is_not_a_process_of_srun() -> None:
     assert launched({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"}) is None
 
 
+def test_a_shell_that_srun_has_opened_is_no_process_of_several() -> None:
+    own, shell = str(os.getpid()), str(os.getppid())
+    salloc = {"SLURM_STEP_ID": "4294967290", "SLURM_PTY_PORT": "34889", "SLURM_TASK_PID": shell}
+    assert launched(SRUN | salloc) is None
+    assert launched(SRUN | {"SLURM_STEP_ID": "0", "SLURM_PTY_PORT": "34889", "SLURM_TASK_PID": shell}) is None
+    # srun in such a shell, and srun --pty of the command itself
+    assert launched(SRUN | salloc | {"SLURM_STEP_ID": "0", "SLURM_TASK_PID": own}) is not None
+    # a script between srun and the command
+    assert launched(SRUN | {"SLURM_STEP_ID": "0", "SLURM_TASK_PID": shell}) is not None
+
+
+@pytest.mark.parametrize(("words", "name"), [(TORCHRUN, "WORLD_SIZE"), (SRUN, "SLURM_STEP_NUM_TASKS")])
+def test_what_a_launcher_says_goes_with_how_to_run_alone(words: dict[str, str], name: str) -> None:
+    launch = launched(dict(words))
+    assert launch is not None
+    assert launch.alone == f"to run alone: env -u {name} xnas ..."
+    assert launched({key: value for key, value in words.items() if key != name}) is None
+
+
 @pytest.mark.parametrize(
     ("hosts", "first"),
     [
@@ -79,6 +100,8 @@ def test_the_first_of_slurms_machines(hosts: str, first: str) -> None:
         ({"RANK": "8"}, "RANK = 8 is none of WORLD_SIZE = 8 processes"),
         ({"RANK": "-1"}, "RANK must be a whole number; got '-1'"),
         ({"WORLD_SIZE": "many"}, "WORLD_SIZE must be a whole number; got 'many'"),
+        ({"MASTER_PORT": "http"}, "MASTER_PORT must be a whole number; got 'http'"),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT must lie between 1 and 65535; got 70000"),
     ],
 )
 def test_words_of_a_launcher_that_make_no_sense_are_refused(words: dict[str, str], said: str) -> None:
