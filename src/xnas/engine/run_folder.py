@@ -69,7 +69,7 @@ class RunFolder:
 
         Raises CannotWrite, and ValueError for something else in its place.
         """
-        path = Path(path)
+        path = expanded(path)
         try:
             make_folder(path, inside=inside)
         except OSError as error:

@@ -329,12 +329,49 @@ def test_a_run_goes_on_with_its_images_from_elsewhere_and_keeps_to_it(
     before = (run / "config.toml").read_bytes()
     (elsewhere / "train" / "red" / "000.png").rename(elsewhere / "train" / "red" / "new.png")
     for place, reason in (
-        ("../elsewhere", f"{elsewhere} has other images than mine/checkpoints/search-"),
+        ("../elsewhere", "../elsewhere has other images than mine/checkpoints/search-"),
         ("cifar10", "--data is for a run on a folder of images; say with --root where a named data set is"),
     ):
         assert main(["resume", "mine", "--data", place]) == 2
         assert reason in capsys.readouterr().err
     assert (run / "config.toml").read_bytes() == before
+
+
+def test_a_run_finds_its_images_from_everywhere_and_says_where_they_were(
+    words: list[str],
+    image_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run, elsewhere = tmp_path / "runs" / "mine", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", *words, "--data", "images"]) == 0
+    (run / "genotype.json").unlink()
+    monkeypatch.chdir(elsewhere)
+    assert main(["resume", str(run)]) == 0
+    assert main(["retrain", str(run)]) == 0
+
+    image_folder.rename(tmp_path / "images2")
+    (run / "result.json").unlink()
+    capsys.readouterr()
+    gone = f"xnas: the folder of images of {run} is not there; it was {image_folder}; say where it is now"
+    for given, remedy in (
+        (["resume"], f": xnas resume {run} --data FOLDER"),
+        (["retrain"], f": xnas resume {run} --data FOLDER"),
+        (["evaluate"], " with --data FOLDER"),
+        (["export", "--format", "safetensors", "--to", "made"], " with --data FOLDER"),
+    ):
+        verb, *more = given
+        assert main([verb, str(run), *more]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(gone + remedy), verb
+        assert said.count("\n") == 1
+    assert main(["search", *words, "--data", "../images2"]) == 2
+    assert "say where it is with: xnas resume RUN --data FOLDER" in capsys.readouterr().err
+    assert main(["resume", str(run), "--data", "../images2"]) == 0
+    assert main(["evaluate", str(run)]) == 0
 
 
 def test_images_that_have_changed_are_noticed(

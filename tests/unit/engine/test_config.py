@@ -258,7 +258,7 @@ def test_switches_texts_lists_and_paths_of_a_program_become_plain() -> None:
         space=SpaceConfig(experts=["skip_connect", "max_pool_3x3"]),  # type: ignore[arg-type]
     )
     assert read_back(config) == config
-    assert (config.save_memory, config.data.root) == (True, Path("here"))
+    assert (config.save_memory, config.data.root) == (True, Path("here").absolute())
 
 
 @pytest.mark.parametrize(
