@@ -20,6 +20,7 @@ except ImportError as error:
     raise ImportError("xnas.hub needs huggingface_hub: pip install 'xnas[hub]'") from error
 
 from xnas.engine.load import ABOUT, WEIGHTS, exported_files, read_exported
+from xnas.engine.whole_folder import alone_in
 from xnas.report.export.about import About
 from xnas.report.export.model_card import CARD, model_card
 from xnas.report.whole_file import write_whole
@@ -39,13 +40,24 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
         logits: Tensor = self.network(images)
         return logits
 
+    def save_pretrained(self, save_directory: str | Path, **words: Any) -> str | None:
+        """As the mixin does, but a network that `from_pretrained` would refuse is refused before anything changes.
+
+        Weights of 16 bits stay so in the file, and come back in float32, with the same values. Raises ValueError for
+        other types, values that are not finite, and tensors that are not those of the description.
+        """
+        exported_files(self.about, self.network)
+        said: str | None = super().save_pretrained(save_directory, **words)
+        return said
+
     def _save_pretrained(self, save_directory: Path) -> None:
         files = exported_files(self.about, self.network)
         if not is_there(save_directory / CARD):  # somebody may have written more into it
             files[CARD] = model_card(self.about, name=save_directory.name).encode()
         # The mixin has taken the old description away; without one nothing is read, so the new one comes last.
-        for name in sorted(files, key=lambda name: name == ABOUT):
-            write_whole(save_directory / name, files[name])
+        with alone_in(save_directory):
+            for name in sorted(files, key=lambda name: name == ABOUT):
+                write_whole(save_directory / name, files[name])
 
     @classmethod
     def _from_pretrained(

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,14 +33,15 @@ try:
 except ImportError as error:
     raise ImportError("xnas.timm_models needs timm: pip install 'xnas[timm]'") from error
 
-from xnas.engine.load import check_plan
+from xnas.engine.load import ABOUT, MOST_ABOUT, check_plan, read_fields
 from xnas.report.export.about import TIMM_NAME, first_conv, parse_plan
-from xnas.report.fields import Fields
+from xnas.report.fields import Fields, parse_object
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.nasbench201.stack import ResidualReduction
 from xnas.space.network import Network, build_network
 from xnas.space.published import published_genotype, published_names
 from xnas.space.recompute import computed_twice
+from xnas.space.regular_file import read_regular_text
 from xnas.space.stack import StackPlan
 
 _CIFAR = StackPlan(image_channels=3, num_classes=10, channels=36, cells=20)
@@ -301,6 +303,18 @@ _UNTRAINED[f"{TIMM_NAME}.untrained"] = _settings(published_genotype("xnas"), _CI
 default_cfgs = generate_default_cfgs(_UNTRAINED)
 
 
+def _check_folder(settings: object) -> None:
+    """Compares the sums of the folder that timm is about to read, if `xnas export` has written it."""
+    words = settings if isinstance(settings, Mapping) else getattr(settings, "__dict__", {})
+    if words.get("source") != "local-dir":
+        return
+    folder = Path(words["file"])
+    text = read_regular_text(folder / ABOUT, what="file", most=MOST_ABOUT)
+    # Also where one bit of what it is known by has changed; what timm has saved knows nothing of the three.
+    if {"format", "xnas", "sha256"} & parse_object(text, where=str(folder / ABOUT)).values.keys():
+        read_fields(folder)
+
+
 def xnas_network(
     pretrained: bool = False,
     *,
@@ -310,8 +324,9 @@ def xnas_network(
 ) -> nn.Module:
     """The network of any genotype and plan, as values or as config.json has them; by default `xnas_small_cifar10`.
 
-    Raises ValueError for what is no genotype or plan.
+    Raises ValueError for what is no genotype or plan, and for an exported folder with a file that has changed since.
     """
+    _check_folder(kwargs.get("pretrained_cfg"))
     if isinstance(genotype, Mapping):
         genotype = parse_architecture(json.dumps(dict(genotype)))
     if isinstance(plan, Mapping):

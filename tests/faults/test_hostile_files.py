@@ -31,6 +31,7 @@ from xnas.space.published import published_genotype
 
 from ..conftest import TINY
 from ..golden import small
+from ..unit.engine.exported_networks import reseal
 from ..unit.report.run_builder import build_run
 from .bounded import Outcome, watched
 from .mutations import (
@@ -79,6 +80,16 @@ def go_on_resealed(run: Path) -> None:
     go_on(run)
 
 
+def read_export(run: Path) -> None:
+    load(run / "exported")
+
+
+def read_resealed(run: Path) -> None:
+    """As a stranger would have it, whose sums fit what he has made."""
+    reseal(run / "exported")
+    read_export(run)
+
+
 KINDS = {
     "genotype": Kind(
         "genotype.json",
@@ -119,10 +130,8 @@ KINDS = {
         mutate_safetensors,
         (lambda run: TrainedNetwork.read(RunFolder(run), device=CPU), load),
     ),
-    "exported description": Kind("exported/config.json", mutate_json, (lambda run: load(run / "exported"),)),
-    "exported weights": Kind(
-        "exported/model.safetensors", mutate_safetensors, (lambda run: load(run / "exported"),)
-    ),
+    "exported description": Kind("exported/config.json", mutate_json, (read_export, read_resealed)),
+    "exported weights": Kind("exported/model.safetensors", mutate_safetensors, (read_export, read_resealed)),
 }
 """A new kind of file takes one entry here, and the fixture `honest` must write one."""
 

@@ -121,5 +121,60 @@ def test_a_network_comes_from_the_hubs_cache_whose_files_are_links(
 def test_weights_that_are_missing_are_not_made_up(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
-    with pytest.raises(ValueError, match=r"has no model\.safetensors; export the run anew"):
+    with pytest.raises(ValueError, match=r"has no model\.safetensors; export the run again"):
         HubNetwork.from_pretrained(folder)
+
+
+def test_a_network_with_a_file_that_has_changed_is_refused(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.safetensors has changed since it was exported"):
+        HubNetwork.from_pretrained(folder)
+
+
+def test_a_run_folder_is_known_and_the_way_to_a_network_of_the_hub_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    with pytest.raises(ValueError, match=r"is a run folder, .* xnas export .* --format hub"):
+        HubNetwork.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_saved_in_16_bits_comes_back_with_the_same_values(
+    dtype: torch.dtype, folder: Path, tmp_path: Path
+) -> None:
+    network = HubNetwork.from_pretrained(folder).to(dtype)
+    network.save_pretrained(tmp_path / "saved")
+    again = HubNetwork.from_pretrained(tmp_path / "saved")
+    ours, theirs = network.state_dict(), again.state_dict()
+    assert all(torch.equal(ours[name].float(), theirs[name].float()) for name in ours)
+    images = pixels(CASE, 3)
+    assert load(tmp_path / "saved").predict(images).isfinite().all()
+    sizes = [(place / "model.safetensors").stat().st_size for place in (tmp_path / "saved", folder)]
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda network: network.double(), "has the type torch.float64, but must have torch.float32"),
+        (
+            lambda network: network.network.classifier.weight.data.fill_(torch.nan),
+            "has values that are not finite",
+        ),
+        (
+            lambda network: setattr(network.network, "classifier", torch.nn.Linear(16, 9)),
+            "classifier.weight has the shape",
+        ),
+    ],
+)
+def test_what_could_not_come_back_is_not_saved_and_what_was_there_stays(
+    spoil: Any, said: str, folder: Path, tmp_path: Path
+) -> None:
+    network = HubNetwork.from_pretrained(folder)
+    network.save_pretrained(tmp_path / "saved")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    spoil(network)
+    with pytest.raises(ValueError, match=said):
+        network.save_pretrained(tmp_path / "saved")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before

@@ -1,5 +1,6 @@
 """Networks as models of timm: by name, as features, with another head, and from an exported folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -179,3 +180,29 @@ def test_checkpointed_gradients_are_the_same(tmp_path: Path) -> None:
         pretrained_cfg_overlay={"file": str(tmp_path / "weights.safetensors"), "num_classes": 3},
     )
     assert torch.equal(again(images), model.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("file", "place"), [("config.json", 0.3), ("config.json", 0.9), ("model.safetensors", 0.9)]
+)
+def test_an_exported_folder_with_a_file_that_has_changed_is_refused(
+    file: str, place: float, tmp_path: Path
+) -> None:
+    folder = write_exported(tmp_path / "exported", CASES["RGB, DARTS"])
+    content = (folder / file).read_bytes()
+    digit = next(i for i in range(int(place * len(content)), len(content)) if content[i : i + 1].isalnum())
+    (folder / file).write_bytes(content[:digit] + bytes([content[digit] ^ 1]) + content[digit + 1 :])
+    with pytest.raises(ValueError, match=r"has changed since it was exported|unknown|must be|damaged"):
+        timm.create_model(f"local-dir:{folder}", pretrained=True)
+
+
+def test_what_timm_has_saved_itself_is_read(tmp_path: Path) -> None:
+    folder = write_exported(tmp_path / "exported", CASES["RGB, DARTS"])
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    config = json.loads((folder / "config.json").read_text())
+    timm.models.save_for_hf(
+        model, tmp_path / "saved", model_args=config["model_args"], safe_serialization=True
+    )
+    again = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
+    images = torch.randn(2, 3, 12, 12)
+    assert torch.equal(again(images), model(images))

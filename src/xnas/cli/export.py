@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from xnas.cli.display import Display
     from xnas.engine.evaluate import TrainedNetwork
+    from xnas.report.export.onnx_file import OnnxVersions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,10 @@ class Arguments:
     normalisation: Literal["inside", "beside"] = "inside"
     """Of onnx and torch-export: inside, the file takes uint8 pixels; beside, it takes images that are normalised with
     the mean and std that its metadata name."""
+    onnx_opset: int | None = None
+    """Of onnx: the version of its operators, 18 or more; by default that of torch."""
+    onnx_ir: int | None = None
+    """Of onnx: the version of its file format, 8 or more, for readers that know no later; by default that of torch."""
     overwrite: bool = False
     """Replace what an earlier export has written there."""
     images: Path | None = None
@@ -57,6 +62,7 @@ def main(argv: Sequence[str]) -> int:
     from xnas.report.record import read_result
 
     display = open_display()
+    versions = _versions(arguments)
     check_place(arguments.to, arguments.format, overwrite=arguments.overwrite)
     check_packages(arguments.format)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=pick_device("cpu"))
@@ -72,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
         name=arguments.to.name,
         normalise=arguments.normalisation == "inside",
         overwrite=arguments.overwrite,
+        versions=versions,
     )
     sizes = "and parts of them" if found.any_size else f"of {height} x {width} pixels, the only size it takes"
     near = f"within {found.difference:.1e} of the network's" if found.difference else "the network's own"
@@ -82,6 +89,16 @@ def main(argv: Sequence[str]) -> int:
             f"{found.rounding:.1e} from those in float64"
         )
     return 0
+
+
+def _versions(arguments: Arguments) -> "OnnxVersions | None":
+    if arguments.onnx_opset is None and arguments.onnx_ir is None:
+        return None
+    if arguments.format != "onnx":
+        raise ValueError(f"--onnx-opset and --onnx-ir are for --format onnx; got --format {arguments.format}")
+    from xnas.report.export.onnx_file import OnnxVersions
+
+    return OnnxVersions(opset=arguments.onnx_opset, ir=arguments.onnx_ir)
 
 
 def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, display: "Display") -> "Tensor":

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from xnas.engine.predict import Prediction
 
 FORMAT, VERSION = "xnas-predictions", 1
-SOME_BROKEN = 1
-"""The exit code where images were left out because they could not be read."""
+SOME_BROKEN, NOT_FINITE = 1, 2
+"""The exit codes where images were left out because they could not be read, and where the network's output for some is
+no number."""
+_NOT_FINITE = "the network's output for it is not finite; train it again, or export it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,9 @@ class Arguments:
     """cpu, cuda, cuda:1, mps, or auto: the fastest that is there. ONNX files are run on the CPU."""
     json: bool = False
     """Print JSON, and nothing else."""
+    unchecked: bool = False
+    """Take an exported file or folder that was changed on purpose, such as by a quantisation: that it is as xnas export
+    wrote it is not asked."""
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -54,10 +59,11 @@ class Arguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code: 0, or 1 if some images could not be read."""
+    """Run the verb; returns the exit code: 0, 1 if some images could not be read, 2 if some output is not finite."""
     description = (
         "Tell the most probable classes of images, which are brought to the size and the channels of those that the "
-        "network was trained on. An image that cannot be read is named, the others go on, and the exit code is 1."
+        "network was trained on. An image that cannot be read is named, the others go on, and the exit code is 1. "
+        "It is 2 where what the network says of one is no number."
     )
     arguments = parse(Arguments, argv, verb="predict", description=description)
     if not arguments.images:
@@ -65,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     from xnas.engine.predict import form_of, image_files, open_classifier, predict_files
 
     paths = image_files(arguments.images)
-    classifier = open_classifier(arguments.model, device=arguments.device)
+    classifier = open_classifier(arguments.model, device=arguments.device, unchecked=arguments.unchecked)
     form = form_of(classifier, arguments.image_size)
     predictions = predict_files(
         classifier, paths, form, top=arguments.top, decode_memory=arguments.decode_memory
@@ -75,28 +81,39 @@ def main(argv: Sequence[str]) -> int:
 
 def _print_table(predictions: "Iterable[Prediction]", paths: Sequence[str]) -> int:
     width = min(60, max(len(visible(path)) for path in paths))
-    num_broken = 0
+    code = 0
     for prediction in predictions:
         name = visible(prediction.path)
+        if prediction.not_finite:
+            code = NOT_FINITE
+            print(f"xnas: {name}: {_NOT_FINITE}", file=sys.stderr)
+            continue
         if prediction.broken is not None:
-            num_broken += 1
+            code = max(code, SOME_BROKEN)
             print(f"xnas: {name} cannot be read as an image: {visible(prediction.broken)}", file=sys.stderr)
             continue
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
         said = "   ".join(f"{visible(label)} {probability:6.1%}" for label, probability in pairs)
         print(f"{name:<{width}}  {said}")
-    return SOME_BROKEN if num_broken else 0
+    return code
 
 
 def _print_json(predictions: "Iterable[Prediction]", paths: Sequence[str]) -> int:
     del paths
     rows: list[dict[str, object]] = []
+    code = 0
     for prediction in predictions:
+        if prediction.not_finite:
+            code = NOT_FINITE
+            print(f"xnas: {visible(prediction.path)}: {_NOT_FINITE}", file=sys.stderr)
+            rows.append({"image": prediction.path, "error": _NOT_FINITE})
+            continue
         if prediction.broken is not None:
+            code = max(code, SOME_BROKEN)
             rows.append({"image": prediction.path, "error": prediction.broken})
             continue
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
         found = [{"class": label, "probability": probability} for label, probability in pairs]
         rows.append({"image": prediction.path, "predictions": found})
-    print(json.dumps({"format": FORMAT, "version": VERSION, "images": rows}, indent=2))
-    return SOME_BROKEN if any("error" in row for row in rows) else 0
+    print(json.dumps({"format": FORMAT, "version": VERSION, "images": rows}, indent=2, allow_nan=False))
+    return code

@@ -21,7 +21,7 @@ from xnas.engine.plans import network_plan
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.stops import Interrupted
 from xnas.engine.team import team
-from xnas.report.export.about import MOST_BORDER, MOST_SIDE
+from xnas.report.export.about import check_border, check_image_shape
 from xnas.report.fields import Fields, parse_json
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype import Genotype
@@ -53,6 +53,12 @@ class TestResult:
 def images_at_once(height: int, width: int) -> int:
     """Images of this size, in pixels, that are tested together: 250 of up to 64 x 64, 20 of 224 x 224."""
     return max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
+
+
+def shares(logits_ND: Tensor) -> Tensor:
+    """The classes' probabilities, float32; no numbers for an image of which a logit is not finite."""
+    finite_N1 = logits_ND.isfinite().all(1, keepdim=True)
+    return logits_ND.float().softmax(1).where(finite_N1, torch.nan)
 
 
 def in_channels(images: Images, channels: int) -> Images:
@@ -128,6 +134,12 @@ class TrainedNetwork:
         """C."""
         return len(self.normalisation.mean_C)
 
+    @property
+    def features_a_pixel(self) -> int:
+        """Numbers that the first layer gives for every pixel of an image, rounded up."""
+        plan = getattr(self.network, "plan", None)
+        return plan.features_a_pixel if isinstance(plan, StackPlan) else 1
+
     def write(self, folder: RunFolder) -> None:
         """Keep the weights in the run folder, with all that is needed to bring the network back."""
         about = {
@@ -159,15 +171,13 @@ class TrainedNetwork:
         )
         classes, mean, std = words.exact_names("classes"), words.numbers("mean"), words.numbers("std")
         shape = words.integers("image_shape") if "image_shape" in about else ()
-        if shape and (
-            len(shape) != 3 or shape[0] != len(mean) or not 1 <= min(shape) <= max(shape) <= MOST_SIDE
-        ):
-            raise ValueError(
-                f"{where}: 'image_shape' must be channels, height, width; got {shown(list(shape))}"
-            )
         border = words.number("border") if "border" in about else 0.0
-        if not 0 <= border < MOST_BORDER:
-            raise ValueError(f"{where}: 'border' must lie in [0, {MOST_BORDER}); got {border}")
+        try:
+            if shape:
+                check_image_shape(shape, channels=len(mean))
+            check_border(border)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         normalisation = Normalisation(mean_C=torch.tensor(mean), std_C=torch.tensor(std))
         plan = network_plan(folder.config().retrain, image_channels=len(mean), num_classes=len(classes))
         network = bring_back(genotype, plan, weights, where=where)
@@ -184,7 +194,8 @@ class TrainedNetwork:
     def predict(self, images_NCHW: Tensor, *, batch_size: int | None = None) -> Tensor:
         """The probability of every class for every image: float32 (N, D), rows that sum to 1, on the CPU.
 
-        Images are uint8 of any height and width, as in an ImageSet; they go to the network's device in batches, by
+        A row is of NaN where the network's own output is not finite. Images are uint8 of any height and width, as in an
+        ImageSet; they go to the network's device in batches, by
         default of 250, or fewer images of more than 64 x 64 pixels.
         Raises ValueError for another type or shape, or another number of channels.
         """
@@ -212,7 +223,7 @@ class TrainedNetwork:
             return found
 
         batch_size = images_at_once(*shape[2:]) if batch_size is None else batch_size
-        probabilities = [logits(part).float().softmax(1) for part in torch.split(images_NCHW, batch_size)]
+        probabilities = [shares(logits(part)) for part in torch.split(images_NCHW, batch_size)]
         return torch.cat(probabilities).cpu()
 
     def test(
@@ -272,8 +283,18 @@ def bring_back(
 ) -> nn.Module:
     """The network with these weights, on the CPU, in evaluation mode. Raises ValueError if they are not the network's.
 
-    `where` they come from goes into errors.
+    Weights of 16 bits become float32, of the same values. `where` they come from goes into errors.
     """
+    network = check_weights(genotype, plan, weights, where=where)
+    # Only now does it take memory: as much as the weights that were read, whatever the settings say.
+    network.to_empty(device="cpu").load_state_dict(weights)
+    return network.eval()
+
+
+def check_weights(
+    genotype: Architecture, plan: StackPlan, weights: Mapping[str, Tensor], *, where: str
+) -> nn.Module:
+    """The network that these are the weights of, which takes no memory yet. Raises ValueError as `bring_back` does."""
     if isinstance(genotype, Genotype):
         # Counted before anything is built: every cell of DARTS has tensors of its own, and a stranger's settings may
         # ask for many more cells than the file has.
@@ -288,13 +309,14 @@ def bring_back(
     except ValueError as error:
         raise ValueError(f"{where} does not fit its settings: {error}") from None
     _check_fit(network, weights, where=where)
-    # Only now does it take memory: as much as the weights that were read, whatever the settings say.
-    network.to_empty(device="cpu").load_state_dict(weights)
-    return network.eval()
+    return network
 
 
 def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """Raises ValueError unless `weights` has exactly the network's tensors, of their shapes and types, all finite."""
+    """Raises ValueError unless `weights` has exactly the network's tensors, of their shapes and types, all finite.
+
+    Float32 may have been brought to 16 bits.
+    """
     expected = network.state_dict()
     unfit = f"{where} does not fit its settings"
     if missing := [name for name in expected if name not in weights]:
@@ -308,7 +330,7 @@ def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str)
             ("shape", tuple(tensor.shape), tuple(weights[name].shape)),
             ("type", tensor.dtype, weights[name].dtype),
         ):
-            if needed != given:
+            if needed != given and not (needed == torch.float32 and given in (torch.float16, torch.bfloat16)):
                 raise ValueError(f"{unfit}: {name} has the {what} {given}, but must have {needed}")
         if not weights[name].isfinite().all():
             raise ValueError(f"{where} is of no use: {name} has values that are not finite; train it anew")

@@ -6,6 +6,7 @@ N: images; C H W: channels, height, width; D: classes.
 import copy
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,15 +21,18 @@ from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.engine.runtime import is_out_of_memory
-from xnas.engine.whole_folder import check_target, write_folder
+from xnas.engine.whole_folder import alone_in, check_target, write_folder
 from xnas.report.export import onnx_file
 from xnas.report.export.about import FORMAT, About
 from xnas.report.export.model_card import CARD, model_card
 from xnas.report.export.module import module_to_export, takes_any_size
+from xnas.report.export.onnx_file import OnnxVersions
 from xnas.report.export.torch_program import program_bytes, program_module
 from xnas.report.fields import read_object
+from xnas.report.manifest import FileDigest
 from xnas.report.record import Result
 from xnas.report.whole_file import write_whole
+from xnas.space.regular_file import read_regular
 from xnas.space.shown import visible
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
@@ -41,6 +45,9 @@ TOLERANCE = 1e-4
 ROUNDINGS = 10
 """How many times the network's own rounding it may differ where that is more: a network that amplifies what float32
 rounds off has no logits to 1e-4, in torch with another memory layout neither."""
+
+MOST_SUM = 1000
+"""Bytes of a file with a sum and a name."""
 
 IMAGES = 16
 """With which a form is compared with the network."""
@@ -88,6 +95,13 @@ def check_place(path: Path, form: Form, *, overwrite: bool) -> None:
     if suffix and path.suffix != suffix:
         raise ValueError(f"{form} is a file that ends in {suffix}; got --to {path}")
     check_target(path, overwrite=overwrite, ours=_is_file_of_ours if suffix else _is_folder_of_ours)
+    if form == "torch-export":
+        check_target(sum_file(path), overwrite=overwrite, ours=_is_sum_file)
+
+
+def sum_file(path: Path) -> Path:
+    """The file beside a program that has its SHA-256, as `sha256sum --check` reads it."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def check_packages(form: Form) -> None:
@@ -104,6 +118,14 @@ def check_packages(form: Form) -> None:
 def _is_file_of_ours(path: Path) -> bool:
     """Whether the file at `path` has the word in it that all exported files have, and few others."""
     return path.is_file() and FORMAT.encode() in path.read_bytes()
+
+
+def _is_sum_file(path: Path) -> bool:
+    try:
+        said = read_regular(path, what="sum", most=MOST_SUM)
+    except ValueError:
+        return False
+    return re.fullmatch(rb"[0-9a-f]{64}  .*\n", said, re.DOTALL) is not None
 
 
 def _is_folder_of_ours(path: Path) -> bool:
@@ -127,12 +149,13 @@ def export(
     name: str,
     normalise: bool = True,
     overwrite: bool = False,
+    versions: OnnxVersions | None = None,
 ) -> Comparison:
     """Write the network to `path`, if what is written gives the network's logits on these uint8 images.
 
     `name` is what a model card calls it. Without `normalise` an ONNX file or a program takes images that are normalised
-    already. Raises ValueError if a package is missing, the images have other channels, the place is taken, or a logit
-    differs by too much (see `compare`); nothing is written then.
+    already; `versions` are those of an ONNX file. Raises ValueError if a package is missing, the images have other
+    channels, the place is taken, or a logit differs by too much (see `compare`); nothing is written then.
     """
     check_place(path, form, overwrite=overwrite)
     check_packages(form)
@@ -142,6 +165,8 @@ def export(
             f"{images_NCHW.shape[1]}; give others with --images"
         )
     network = copy.deepcopy(trained.network).to("cpu").eval()
+    if next(network.parameters()).dtype in (torch.float16, torch.bfloat16):
+        network = network.float()  # the same values; forms are compared in float32
     reference = module_to_export(network, about, normalise=True)
     images_NCHW = images_NCHW[:IMAGES]
 
@@ -153,15 +178,18 @@ def export(
         module = module_to_export(network, about, normalise=normalise)
         with _in_one_line(form):
             if form == "onnx":
-                content = onnx_file.onnx_bytes(module, about, normalise=normalise)
+                content = onnx_file.onnx_bytes(module, about, normalise=normalise, versions=versions)
                 comparison = compared(OnnxNetwork.of(content, where="what was exported").logits)
             else:
                 content = program_bytes(module, about, normalise=normalise)
                 program = program_module(content)
                 run: Run = program if normalise else lambda images: program(trained.normalisation(images))
                 comparison = compared(run, any_size=takes_any_size(about))
-        check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
-        write_whole(path, content)
+        with alone_in(path.parent):
+            check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
+            write_whole(path, content)
+            if form == "torch-export":
+                write_whole(sum_file(path), f"{FileDigest.of(content).sha256}  {path.name}\n".encode())
         return comparison
     files = exported_files(about, network)
     if form != "safetensors":
@@ -175,7 +203,8 @@ def export(
             found.append(compared(lambda images: again(trained.normalisation(images))))
         check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
 
-    write_folder(path, files, check=check)
+    with alone_in(path.parent):
+        write_folder(path, files, check=check)
     return found[0]
 
 

@@ -10,14 +10,16 @@ from torch import nn
 from xnas.data.images import Normalisation
 from xnas.engine.bounds import MOST_CHANNELS, between, check_stack
 from xnas.engine.config import CONFIG
-from xnas.engine.evaluate import TrainedNetwork, bring_back
+from xnas.engine.evaluate import TrainedNetwork, bring_back, check_weights
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import pick_device
-from xnas.engine.tensor_file import read_tensors
-from xnas.report.export.about import About
-from xnas.report.fields import read_object
+from xnas.engine.tensor_file import MOST_BYTES, read_tensors
+from xnas.report.export.about import About, check_format
+from xnas.report.export.sums import BLANK, IN_JSON, is_sealed, sealed
+from xnas.report.fields import Fields, parse_object
+from xnas.report.manifest import FileDigest
 from xnas.space.home import expanded
-from xnas.space.regular_file import is_there, resolved
+from xnas.space.regular_file import is_there, open_regular, read_regular, resolved
 from xnas.space.stack import StackPlan
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"
@@ -28,17 +30,18 @@ MOST_ABOUT = 20_000_000
 """Bytes of a description, in which each class is named twice."""
 
 
-def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
+def load(folder: str | Path, *, device: str = "cpu", unchecked: bool = False) -> TrainedNetwork:
     """The trained network in a run folder or an exported one.
 
     Its `network` is in evaluation mode, on `device` (cpu, cuda, cuda:1, mps, or auto: the fastest that is there), and
-    takes normalised images; `predict` takes uint8 pixels. Raises ValueError, in one line, if the folder is neither, a
-    file in it is damaged or does not fit the others, or there is no such device.
+    takes normalised images; `predict` takes uint8 pixels. With `unchecked` an exported folder that was changed on
+    purpose is taken: the sums of its files are not compared. Raises ValueError, in one line, if the folder is neither,
+    a file in it is damaged, has changed since it was exported, or does not fit the others, or there is no such device.
     """
     path = expanded(folder)
     if is_there(path / CONFIG):
         return TrainedNetwork.read(RunFolder(path), device=pick_device(device))
-    about, network = read_exported(path)
+    about, network = read_exported(path, unchecked=unchecked)
     return TrainedNetwork(
         network=network.to(pick_device(device), memory_format=torch.channels_last),  # type: ignore[call-overload]
         genotype=about.genotype,
@@ -49,32 +52,77 @@ def load(folder: str | Path, *, device: str = "cpu") -> TrainedNetwork:
     )
 
 
-def read_exported(folder: Path) -> tuple[About, nn.Module]:
+def read_exported(folder: Path, *, unchecked: bool = False) -> tuple[About, nn.Module]:
     """Description and network of an exported folder, on the CPU, for evaluation. Raises ValueError as `load` does.
 
     Its files may be links within itself, unlike a run's; in the cache of the Hugging Face Hub, where those of
     snapshots/REVISION lead to blobs beside, within all that the cache has of the network.
     """
-    inside = folder.absolute().parents[1] if folder.absolute().parent.name == "snapshots" else folder
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is no folder; give a run folder or one that xnas export has written")
-    path = folder / ABOUT
-    home = Path(os.path.realpath(inside))
-    fields = read_object(resolved(path, inside=inside), inside=home, most=MOST_ABOUT)
-    if fields is None:
-        raise ValueError(
-            f"{folder} is neither a run folder nor an exported network: it has no {CONFIG} and no {ABOUT}"
-        )
-    about = About.from_fields(fields)
+    about = About.from_fields(read_fields(folder, unchecked=unchecked))
     try:
         check_plan(about.plan)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not is_there(folder / WEIGHTS):
-        raise ValueError(f"{folder} has no {WEIGHTS}; export the run anew")
-    weights, _ = read_tensors(resolved(folder / WEIGHTS, inside=inside), inside=home)
+        raise ValueError(f"{folder / ABOUT}: {error}") from None
+    home, path = _place(folder, WEIGHTS)
+    weights, _ = read_tensors(path, inside=home)
     network = bring_back(about.genotype, about.plan, weights, where=f"the network in {folder}")
     return about, network
+
+
+def read_fields(folder: Path, *, unchecked: bool = False) -> Fields:
+    """The description in an exported folder, whose files are known to be those that were exported, if not `unchecked`.
+
+    Raises ValueError as `load` does, for what can be told without its network.
+    """
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is no folder; give a run folder or one that xnas export has written")
+    path = folder / ABOUT
+    if not is_there(path):
+        if is_there(folder / CONFIG):
+            raise ValueError(
+                f"{folder} is a run folder, and an exported one is needed: xnas export {folder} --format hub --to "
+                "FOLDER writes it; xnas.load reads both"
+            )
+        raise ValueError(
+            f"{folder} is neither a run folder nor an exported network: it has no {CONFIG} and no {ABOUT}"
+        )
+    home, place = _place(folder, ABOUT)
+    content = read_regular(place, what="file", most=MOST_ABOUT, inside=home)
+    try:
+        fields = parse_object(content.decode(), where=str(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is damaged: it is not UTF-8 at byte {error.start:,}; export the run again"
+        ) from None
+    check_format(fields)
+    if not is_there(folder / WEIGHTS):
+        raise ValueError(f"{folder} has no {WEIGHTS}; export the run again")
+    if not unchecked:
+        _check_sums(folder, content, fields)
+    return fields
+
+
+def _check_sums(folder: Path, content: bytes, fields: Fields) -> None:
+    changed = None
+    if not is_sealed(content, IN_JSON):
+        changed = ABOUT
+    else:
+        home, place = _place(folder, WEIGHTS)
+        with open_regular(place, what="weights", most=MOST_BYTES, inside=home) as file:
+            if FileDigest.of_file(file).sha256 != fields.inner("sha256").text(WEIGHTS):
+                changed = WEIGHTS
+    if changed is not None:
+        raise ValueError(
+            f"{folder / changed} has changed since it was exported: its SHA-256 is not the one in {ABOUT}; export the "
+            "run again, or copy the folder again; what was changed on purpose is taken by xnas predict --unchecked and "
+            "xnas.load(..., unchecked=True)"
+        )
+
+
+def _place(folder: Path, name: str) -> tuple[Path, Path]:
+    """The folder that a file's links may lead into, and where they lead."""
+    inside = folder.absolute().parents[1] if folder.absolute().parent.name == "snapshots" else folder
+    return Path(os.path.realpath(inside)), resolved(folder / name, inside=inside)
 
 
 def check_plan(plan: StackPlan) -> None:
@@ -87,6 +135,9 @@ def check_plan(plan: StackPlan) -> None:
 
 
 def exported_files(about: About, network: nn.Module) -> dict[str, bytes]:
-    """The files that `load` reads, by name."""
+    """The files that `load` reads, by name. Raises ValueError for a network that it would refuse."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    return {ABOUT: about.to_json().encode(), WEIGHTS: save(tensors, metadata={"format": "pt"})}
+    check_weights(about.genotype, about.plan, tensors, where="the network that is to be written")
+    weights = save(tensors, metadata={"format": "pt"})
+    sums = {WEIGHTS: FileDigest.of(weights).sha256, ABOUT: BLANK}
+    return {ABOUT: sealed(about.to_json(sums=sums).encode(), IN_JSON), WEIGHTS: weights}

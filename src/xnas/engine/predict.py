@@ -20,6 +20,11 @@ from xnas.engine.evaluate import BATCH_PIXELS, images_at_once
 from xnas.engine.load import load
 from xnas.engine.onnx_network import OnnxNetwork
 
+MOST_FEATURES = 2**25
+"""Numbers that a layer may have of one image, in float32 134 MB, because a file says the size. Of a network of 36
+channels with the stem of CIFAR that is an image of 557 x 557 pixels."""
+
+
 
 class Classifier(Protocol):
     """What can be asked: a TrainedNetwork, or an OnnxNetwork."""
@@ -35,6 +40,10 @@ class Classifier(Protocol):
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
         """C, H, W of the images that it was trained on."""
+
+    @property
+    def features_a_pixel(self) -> int:
+        """Numbers that its first layer gives for every pixel of an image, rounded up."""
 
     @property
     def border(self) -> float:
@@ -54,18 +63,23 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     broken: str | None = None
     """Why the file could not be read."""
+    not_finite: bool = False
+    """Whether the network's output for it is no number, or infinite."""
 
 
-def open_classifier(model: Path, *, device: str) -> Classifier:
-    """The network in a run folder, an exported folder or an ONNX file. Raises ValueError if there is none."""
+def open_classifier(model: Path, *, device: str, unchecked: bool = False) -> Classifier:
+    """The network in a run folder, an exported folder or an ONNX file. Raises ValueError if there is none.
+
+    With `unchecked` an export that was changed on purpose is taken.
+    """
     if model.suffix == ".onnx":
-        return OnnxNetwork.read(model)
+        return OnnxNetwork.read(model, unchecked=unchecked)
     if model.suffix == ".pt2" and model.is_file():
         raise ValueError(
             f"{model} is a program for torch.export.load, which reads pickles, so it is not opened here; give the run "
             "folder, or export that as onnx"
         )
-    return load(model, device=device)
+    return load(model, device=device, unchecked=unchecked)
 
 
 def image_files(places: Sequence[Path]) -> list[str]:
@@ -103,7 +117,10 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
     that are otherwise asked together, or no image file has such channels.
     """
     shape = classifier.image_shape
-    if shape is not None and image_size is None and shape[1] * shape[2] > BATCH_PIXELS:
+    if shape is not None and image_size is None and (
+        shape[1] * shape[2] > BATCH_PIXELS
+        or shape[1] * shape[2] * classifier.features_a_pixel > MOST_FEATURES
+    ):
         raise ValueError(
             f"the network says that it was trained on images of {shape[1]:,} x {shape[2]:,} pixels, which take much "
             "memory and time; give the size that you want with --image-size H W"
@@ -173,7 +190,11 @@ def _predictions(
         if isinstance(image, Broken):
             yield Prediction(path=path, broken=image.reason)
             continue
-        values_K, places_K = next(rows).topk(min(top, len(classifier.classes)))
+        row = next(rows)
+        if not row.isfinite().all():
+            yield Prediction(path=path, not_finite=True)
+            continue
+        values_K, places_K = row.topk(min(top, len(classifier.classes)))
         yield Prediction(
             path=path,
             classes=tuple(classifier.classes[place] for place in places_K.tolist()),

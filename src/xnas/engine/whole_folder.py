@@ -1,13 +1,20 @@
 """Folders that appear whole or not at all: made beside their place, then moved there."""
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xnas.engine.folders import make_folder
 from xnas.report.whole_file import CannotWrite, sync_folder, write_synced
 from xnas.space.regular_file import is_there, remove_folder
+
+if sys.platform == "win32":  # there folders cannot be locked
+    flock, LOCK_EX, LOCK_NB = None, 0, 0
+else:
+    from fcntl import LOCK_EX, LOCK_NB, flock
 
 
 def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
@@ -28,6 +35,47 @@ def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -
             f"{path} is not, or not only, what an export of this form has written, so it is not overwritten; choose "
             "another place"
         )
+
+
+@contextmanager
+def alone_in(folder: Path, *, seconds: float = 60) -> Iterator[None]:
+    """Within it nobody else who asks for it writes an export into `folder`, which is made if it is not there.
+
+    What is made beside its place has the same name for all who write there, so they write one after another. The lock
+    is the system's, on the folder itself, and ends with its process; where the system has none, nobody waits. Raises
+    CannotWrite, and ValueError if others take longer than `seconds`.
+    """
+    try:
+        make_folder(folder)
+        handle = os.open(folder, os.O_RDONLY) if flock is not None else None
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write to {folder}: {error.strerror or error}; make room or choose another place"
+        ) from error
+    try:
+        until = time.monotonic() + seconds
+        while handle is not None and not _take(handle):
+            if time.monotonic() > until:
+                raise ValueError(
+                    f"another export has been writing to {folder} for long; wait for its end, or stop it"
+                )
+            time.sleep(0.02)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _take(handle: int) -> bool:
+    """Whether the lock is this process's now, or there are none on this disk."""
+    assert flock is not None
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def write_folder(path: Path, files: Mapping[str, bytes], *, check: Callable[[Path], None]) -> None:

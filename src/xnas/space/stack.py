@@ -72,6 +72,15 @@ class StackPlan:
         """Indices of the reduction cells: 6 and 13 of 20."""
         return tuple(i * self.cells // (self.reductions + 1) for i in range(1, self.reductions + 1))
 
+    @property
+    def features_a_pixel(self) -> int:
+        """Numbers of a cell or the stem, whichever has more, for every pixel of an image, rounded up."""
+        cells = 4 * self.channels // {"cifar": 1, "strided": 4, "imagenet": 64}[self.stem]
+        if self.stem == "imagenet":
+            return max(1, cells, -(-(self.stem_channels or self.channels) // 8))  # half of them, of a quarter
+        stem = self.stem_channels or 3 * self.channels
+        return max(1, cells, stem if self.stem == "cifar" else -(-stem // 4))
+
 
 @dataclass(frozen=True, kw_only=True)
 class CellPlace:

@@ -1,9 +1,13 @@
 """Every form gives the network's outputs, whatever the batch and the size; what does not is not written."""
 
 import dataclasses
+import hashlib
 import json
 import os
+import random
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnx
@@ -25,7 +29,10 @@ from xnas.engine.export import (
     export,
 )
 from xnas.engine.onnx_network import OnnxNetwork
+from xnas.engine.whole_folder import alone_in
 from xnas.report.export.module import module_to_export
+from xnas.report.export.onnx_file import OnnxVersions
+from xnas.report.export.sums import IN_ONNX, sealed
 from xnas.report.whole_file import CannotWrite
 from xnas.space.genotype import CellGenotype, Edge, Genotype
 
@@ -423,8 +430,12 @@ def test_an_onnx_file_of_others_or_a_damaged_one_is_refused_in_one_line(
 ) -> None:
     content = exported.onnx.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"cut\.onnx cannot be read as ONNX: .*; export the run anew"):
+    with pytest.raises(
+        ValueError, match=r"cut\.onnx is not as xnas export writes files, or has changed since"
+    ):
         OnnxNetwork.read(tmp_path / "cut.onnx")
+    with pytest.raises(ValueError, match=r"cut\.onnx cannot be read as ONNX: .*; export the run again"):
+        OnnxNetwork.read(tmp_path / "cut.onnx", unchecked=True)
     for key, value, said in (
         ("mean", "[0.5, 0.5, 0.5, 0.5]", "do not fit together"),
         ("classes", '["a", "b"]', "are not one for each of its 2 classes"),
@@ -433,7 +444,95 @@ def test_an_onnx_file_of_others_or_a_damaged_one_is_refused_in_one_line(
         (entry,) = (entry for entry in model.metadata_props if entry.key == key)
         entry.value = value
         with pytest.raises(ValueError, match=said):
-            OnnxNetwork.of(model.SerializeToString(), where="it")
+            OnnxNetwork.of(sealed(model.SerializeToString(), IN_ONNX), where="it")
     del model.metadata_props[:]
     with pytest.raises(ValueError, match="does not say its classes: xnas export did not write it"):
-        OnnxNetwork.of(model.SerializeToString(), where="it")
+        OnnxNetwork.of(model.SerializeToString(), where="it", unchecked=True)
+
+
+def test_exports_to_one_place_at_once_take_turns_and_each_is_whole(tmp_path: Path) -> None:
+    write(tmp_path / "n")
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(write, tmp_path / "n", overwrite=True) for _ in range(8)]:
+            done.result()
+        refused = [pool.submit(write, tmp_path / "new") for _ in range(4)]
+        errors = [done.exception() for done in refused]
+    assert load(tmp_path / "n").genotype == load(tmp_path / "new").genotype == FIRST.genotype
+    assert errors.count(None) == 1
+    assert all("is there already" in str(error) for error in errors if error is not None)
+    assert {path.name for path in tmp_path.iterdir()} == {"n", "new"}
+
+
+def test_one_at_a_time_writes_into_a_folder(tmp_path: Path) -> None:
+    inside: list[int] = []
+
+    def enter() -> int:
+        with alone_in(tmp_path / "made"):
+            inside.append(1)
+            most = len(inside)
+            time.sleep(0)  # gives way to the others
+            inside.pop()
+            return most
+
+    with ThreadPoolExecutor(8) as pool:
+        assert {done.result() for done in [pool.submit(enter) for _ in range(80)]} == {1}
+    with (
+        alone_in(tmp_path),
+        pytest.raises(ValueError, match="another export has been writing to"),
+        alone_in(tmp_path, seconds=0),
+    ):
+        pass
+
+
+def test_an_onnx_file_is_written_in_the_versions_that_are_asked_for(tmp_path: Path) -> None:
+    case = dataclasses.replace(CASES["grey, NAS-Bench-201"], size=8)
+    trained, path = trained_network(case), tmp_path / "n.onnx"
+    versions = OnnxVersions(opset=18, ir=9)
+    export(trained, about_of(trained), pixels(case, 2), form="onnx", path=path, name="n", versions=versions)
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    assert ([entry.version for entry in model.opset_import], model.ir_version) == ([18], 9)
+    assert OnnxNetwork.read(path).classes == trained.classes
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"opset": 17}, "the opset of ONNX must be 18 to"),
+        ({"opset": 999}, r"must be 18 to \d+; got 999"),
+        ({"ir": 3}, "the IR version of ONNX must be 8 to"),
+    ],
+)
+def test_versions_that_nobody_can_write_are_refused(words: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        OnnxVersions(**words)
+
+
+def test_a_program_has_its_sum_beside_it_as_sha256sum_reads_it(exported: Exported) -> None:
+    sums = exported.program.with_name("network.pt2.sha256").read_text()
+    assert sums == f"{hashlib.sha256(exported.program.read_bytes()).hexdigest()}  network.pt2\n"
+
+
+def test_a_file_of_somebody_else_in_the_place_of_a_sum_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "n.pt2.sha256").write_text("mine")
+    for overwrite, said in ((False, "is there already"), (True, "is not, or not only, what an export")):
+        with pytest.raises(ValueError, match=rf"n\.pt2\.sha256 {said}"):
+            check_place(tmp_path / "n.pt2", "torch-export", overwrite=overwrite)
+
+
+def test_a_bit_that_changes_in_an_onnx_file_is_noticed_and_a_change_on_purpose_can_be_taken(
+    exported: Exported, tmp_path: Path
+) -> None:
+    content = exported.onnx.read_bytes()
+    chance = random.Random(exported.onnx.name)
+    for place in (0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(40))):
+        spoiled = bytearray(content)
+        spoiled[place] ^= 1 << chance.randrange(8)
+        (tmp_path / "n.onnx").write_bytes(spoiled)
+        with pytest.raises(
+            ValueError, match=r"n\.onnx is not as xnas export writes files, or has changed since"
+        ):
+            OnnxNetwork.read(tmp_path / "n.onnx")
+    model = onnx.load_from_string(content)
+    model.producer_name = "a quantisation"
+    assert OnnxNetwork.of(model.SerializeToString(), where="it", unchecked=True).classes

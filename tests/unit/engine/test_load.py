@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from xnas import Config, DataSet, RunFolder, load, published_genotype, retrain
 from xnas.data.images import ImageSet
 from xnas.engine.load import exported_files, read_exported
 
-from .exported_networks import CASES, RESULT, about_of, pixels, trained_network, write_exported
+from .exported_networks import CASES, RESULT, about_of, pixels, reseal, trained_network, write_exported
 
 CASE = CASES["RGB, DARTS"]
 
@@ -63,6 +64,7 @@ def test_a_network_of_more_classes_than_fit_a_small_file_comes_back(tmp_path: Pa
 def test_a_network_that_was_not_tested_has_no_figures(folder: Path) -> None:
     fields = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(fields | {"result": None}))
+    reseal(folder)
     assert read_exported(folder)[0].result is None
 
 
@@ -119,6 +121,7 @@ def test_a_description_that_is_wrong_is_refused_in_one_line(
     fields = json.loads((folder / "config.json").read_text())
     change(fields)
     (folder / "config.json").write_text(json.dumps(fields))
+    reseal(folder)
     with pytest.raises(ValueError) as caught:
         load(folder)
     assert said in str(caught.value)
@@ -129,7 +132,7 @@ def test_a_description_that_is_wrong_is_refused_in_one_line(
 def test_files_that_lead_elsewhere_or_are_missing_are_refused(folder: Path, tmp_path: Path) -> None:
     weights = folder / "model.safetensors"
     weights.rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"has no model\.safetensors; export the run anew"):
+    with pytest.raises(ValueError, match=r"has no model\.safetensors; export the run again"):
         load(folder)
     weights.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match=r"is a link to .*elsewhere, outside of"):
@@ -151,3 +154,39 @@ def test_a_network_brought_to_16_bits_computes_in_them(name: str, dtype: torch.d
     labels = torch.arange(6) % exact.shape[1]
     kept = ImageSet(images_NCHW=images, labels_N=labels, classes=trained.classes)
     assert trained.test(kept, device=torch.device("cpu")).samples == 6
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_bit_that_changes_after_the_export_is_noticed_wherever_it_is(file: str, folder: Path) -> None:
+    content = (folder / file).read_bytes()
+    chance = random.Random(file)
+    for place in (0, 5, len(content) - 1, *(chance.randrange(len(content)) for _ in range(40))):
+        spoiled = bytearray(content)
+        spoiled[place] ^= 1 << chance.randrange(8)
+        (folder / file).write_bytes(spoiled)
+        with pytest.raises(ValueError) as caught:
+            load(folder)
+        assert str(folder / file) in str(caught.value)
+        assert "\n" not in str(caught.value)
+    (folder / file).write_bytes(content)
+    load(folder)
+
+
+def test_a_file_that_has_changed_is_named_with_the_remedy_and_taken_if_that_is_asked_for(
+    folder: Path,
+) -> None:
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"b"', '"cat"'))
+    with pytest.raises(
+        ValueError, match=r"config\.json has changed since it was exported: .*; export the run again"
+    ):
+        load(folder)
+    assert load(folder, unchecked=True).classes == ("a", "cat", "c")
+    reseal(folder)
+    assert load(folder).classes == ("a", "cat", "c")
+
+
+def test_a_run_folder_where_an_exported_one_is_needed_says_how_to_export_it(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    with pytest.raises(ValueError, match=r"is a run folder, .*: xnas export .* --format hub --to FOLDER"):
+        read_exported(tmp_path)

@@ -4,6 +4,7 @@ C H W: channels, height, width of an image.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -64,6 +65,9 @@ class About:
 
     def __post_init__(self) -> None:
         channels = self.plan.image_channels
+        check_image_shape(self.image_shape)
+        check_normalisation(self.mean, self.std)
+        check_border(self.border)
         for what, count, needed in (
             ("classes", len(self.classes), self.plan.num_classes),
             ("different classes", len(set(self.classes)), self.plan.num_classes),
@@ -73,15 +77,6 @@ class About:
         ):
             if count != needed:
                 raise ValueError(f"{count:,} {what} where the network has {needed:,}")
-        if min(self.std) < _SMALLEST or max(*self.std, *map(abs, self.mean)) > 1 / _SMALLEST:
-            raise ValueError(
-                f"the normalisation must lie between {_SMALLEST:g} and {1 / _SMALLEST:g}; got the means "
-                f"{shown(self.mean)} and the standard deviations {shown(self.std)}"
-            )
-        if not 0 <= self.border < MOST_BORDER:
-            raise ValueError(f"the border must lie in [0, {MOST_BORDER}); got {self.border}")
-        if not 1 <= min(self.image_shape) <= max(self.image_shape) <= MOST_SIDE:
-            raise ValueError(f"images have 1 to {MOST_SIDE:,} pixels a side; got {shown(self.image_shape)}")
 
     @property
     def reduction(self) -> int:
@@ -89,8 +84,8 @@ class About:
         stem = {"cifar": 1, "strided": 2, "imagenet": 8}[self.plan.stem]
         return int(stem * 2**self.plan.reductions)
 
-    def to_json(self) -> str:
-        """config.json, ending in a newline: our own words, then those that timm reads."""
+    def to_json(self, *, sums: Mapping[str, str] | None = None) -> str:
+        """config.json, ending in a newline: our own words, the SHA-256 of each file, then what timm reads."""
         genotype, plan = json.loads(self.genotype.to_json()), plan_fields(self.plan)
         fields: dict[str, Any] = {
             "format": FORMAT,
@@ -104,6 +99,7 @@ class About:
             "border": self.border,
             "data": self.data,
             "result": asdict(self.result) if self.result else None,
+            **({"sha256": dict(sums)} if sums else {}),
             "architecture": TIMM_NAME,
             "num_classes": self.plan.num_classes,
             "model_args": {"genotype": genotype, "plan": plan},
@@ -124,8 +120,7 @@ class About:
     @classmethod
     def from_fields(cls, fields: Fields) -> "About":
         """What `to_json` wrote. Raises ValueError, naming the file, for anything else."""
-        if fields.values.get("format") != FORMAT:
-            raise ValueError(f'{fields.where} is not of an exported network: it lacks "format": "{FORMAT}"')
+        check_format(fields)
         if fields.integer("version") != VERSION:
             raise ValueError(
                 f"{fields.where} has version {fields.integer('version')}; this xnas reads version {VERSION}: "
@@ -133,12 +128,9 @@ class About:
             )
         plan, normalisation = fields.inner("plan"), fields.inner("normalisation")
         result = fields.optional_inner("result")
-        shape = fields.integers("image_shape")
-        if len(shape) != 3:
-            raise ValueError(
-                f"{fields.where}: 'image_shape' must be channels, height, width; got {shown(shape)}"
-            )
         try:
+            shape = fields.integers("image_shape")
+            check_image_shape(shape)
             return cls(
                 genotype=parse_architecture(json.dumps(fields.inner("genotype").values)),
                 plan=parse_plan(plan),
@@ -155,6 +147,35 @@ class About:
         except ValueError as error:
             said = str(error)
             raise ValueError(said if said.startswith(fields.where) else f"{fields.where}: {said}") from None
+
+
+def check_format(fields: Fields) -> None:
+    """Raises ValueError for JSON that describes no exported network."""
+    if fields.values.get("format") != FORMAT:
+        raise ValueError(f'{fields.where} is not of an exported network: it lacks "format": "{FORMAT}"')
+
+
+def check_image_shape(shape: Sequence[int], *, channels: int | None = None) -> None:
+    """Raises ValueError for what are no channels (so many, if that is known), height and width of an image."""
+    if len(shape) != 3 or channels not in (None, shape[0]):
+        raise ValueError(f"'image_shape' must be channels, height, width; got {shown(list(shape))}")
+    if not 1 <= min(shape) <= max(shape) <= MOST_SIDE:
+        raise ValueError(f"images have 1 to {MOST_SIDE:,} pixels a side; got {shown(list(shape))}")
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raises ValueError for means or standard deviations that pixels from 0 to 1 cannot have."""
+    if not (mean and std) or min(std) < _SMALLEST or max(*std, *map(abs, mean)) > 1 / _SMALLEST:
+        raise ValueError(
+            f"the normalisation must lie between {_SMALLEST:g} and {1 / _SMALLEST:g}; got the means "
+            f"{shown(list(mean))} and the standard deviations {shown(list(std))}"
+        )
+
+
+def check_border(border: float) -> None:
+    """Raises ValueError for a border with which nothing of an image is left."""
+    if not 0 <= border < MOST_BORDER:
+        raise ValueError(f"the border must lie in [0, {MOST_BORDER}); got {border}")
 
 
 def first_conv(genotype: Architecture, plan: StackPlan) -> str:

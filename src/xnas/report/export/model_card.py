@@ -1,6 +1,7 @@
 """The model card: README.md beside the weights, as hubs show it, with the figures of the one run and no others."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from xnas.report.export.about import About
@@ -10,6 +11,11 @@ from xnas.space.architecture import architecture_text
 from xnas.space.shown import visible
 
 CARD = "README.md"
+_UNPRINTED = re.compile(
+    "[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+"""Characters that act, or that YAML takes as escapes alone."""
+
 MOST_CLASSES = 30
 """That are listed."""
 
@@ -29,8 +35,19 @@ def _front_matter(about: About, name: str) -> Iterator[str]:
         dataset = {"name": about.data, "type": about.data}
         task = {"type": "image-classification"}
         results = [{"task": task, "dataset": dataset, "metrics": metrics}]
-        yield f"model-index: {json.dumps([{'name': name, 'results': results}])}"
+        yield f"model-index: {_yaml([{'name': name, 'results': results}])}"
     yield "---"
+
+
+def _yaml(value: object) -> str:
+    """JSON that YAML reads as the same: it takes no halves of characters, which JSON writes beyond U+FFFF as two of."""
+
+    def escaped(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        half = 0xD800 <= code <= 0xDFFF  # of a name that is not UTF-8: told as text
+        return ("\\\\" if half else "\\") + f"u{code:04x}"
+
+    return _UNPRINTED.sub(escaped, json.dumps(value, ensure_ascii=False))
 
 
 def _text(about: About, name: str) -> Iterator[str]:

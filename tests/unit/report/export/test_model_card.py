@@ -47,3 +47,17 @@ def test_names_of_strangers_do_nothing_in_a_card() -> None:
     data = ModelCard(card).data
     assert data.library_name == "xnas"
     assert json.dumps(name)[1:-1] in card
+
+
+def test_a_name_beyond_ascii_is_told_as_it_is() -> None:
+    for name, told in (
+        ("cells \U0001f600", "cells \U0001f600"),
+        ("café\udce9", "café\\udce9"),
+        ("a\ufeffb", "a\ufeffb"),
+    ):
+        card = model_card(dataclasses.replace(ABOUT, data=name), name=name)
+        card.encode()  # it has no halves of characters
+        data = ModelCard(card).data
+        assert data.model_name == told
+        assert data.eval_results is not None
+        assert data.eval_results[0].dataset_name == told
