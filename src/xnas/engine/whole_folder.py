@@ -45,9 +45,11 @@ def alone_in(folder: Path, *, seconds: float = 60) -> Iterator[None]:
     is the system's, on the folder itself, and ends with its process; where the system has none, nobody waits. Raises
     CannotWrite, and ValueError if others take longer than `seconds`.
     """
+    handle = None
     try:
         make_folder(folder)
-        handle = os.open(folder, os.O_RDONLY) if flock is not None else None
+        with suppress(PermissionError):  # one may write into some folders, and not look into them
+            handle = os.open(folder, os.O_RDONLY) if flock is not None else None
     except OSError as error:
         raise CannotWrite(
             f"cannot write to {folder}: {error.strerror or error}; make room or choose another place"

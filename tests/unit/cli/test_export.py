@@ -142,3 +142,29 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_installs_it(
     assert said in printed
     assert printed.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_versions_of_onnx_are_for_onnx_alone(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", str(run), "--to", str(tmp_path / "out"), "--onnx-opset", "18"]
+    assert main([*words, "--format", "safetensors"]) == 2
+    assert (
+        "--onnx-opset and --onnx-ir are for --format onnx; got --format safetensors"
+        in capsys.readouterr().err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_was_changed_is_refused_by_predict_unless_that_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(run), "--format", "safetensors", "--to", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "config.json").read_text()
+    (tmp_path / "out" / "config.json").write_text(text.replace('"b"', '"cat"'))
+    capsys.readouterr()
+    words = ["predict", str(tmp_path / "out"), str(run.parent / "images" / "test"), "--top", "9"]
+    assert main(words) == 2
+    assert "has changed since it was exported" in capsys.readouterr().err
+    assert main([*words, "--unchecked"]) == 0
+    assert "cat" in capsys.readouterr().out

@@ -8,9 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas import load
+from xnas import StackPlan, build_network, load, published_genotype
 from xnas.engine.load import exported_files
-from xnas.engine.predict import form_of, image_files, open_classifier, predict_files, some_images
+from xnas.engine.predict import (
+    MOST_FEATURES,
+    form_of,
+    image_files,
+    open_classifier,
+    predict_files,
+    some_images,
+)
+from xnas.space.vocabulary import Stem
 
 from .exported_networks import CASES, Case, about_of, pixels, trained_network, write_exported
 
@@ -135,3 +143,54 @@ def test_thumbnails_that_systems_put_beside_images_are_none_of_these(tmp_path: P
     for name in ("@eaDir/0.png", "__MACOSX", ".thumbnails", "below/@EADIR"):
         write_images(tmp_path / "images" / name, pixels(RGB, 1))
     assert image_files([tmp_path / "images"]) == [*mine]
+
+
+@pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
+def test_no_layer_that_a_size_is_bounded_by_is_larger_than_it_is_taken_for(stem: Stem) -> None:
+    plan = StackPlan(image_channels=3, num_classes=3, channels=6, cells=4, reductions=1, stem=stem)
+    sizes: list[float] = []
+    with torch.device("meta"):
+        network = build_network(published_genotype("darts_v2"), plan).eval()
+        for module in (*network.stem.modules(), *network.cells):  # type: ignore[union-attr, misc]
+            module.register_forward_hook(
+                lambda _, __, out: sizes.append((out[0] if isinstance(out, tuple) else out).numel() / 64**2)
+            )
+        network(torch.zeros(1, 3, 64, 64))
+    assert max(sizes) <= plan.features_a_pixel <= 2 * max(sizes)
+
+
+def test_a_size_that_asks_for_more_memory_than_a_training_does_must_be_given(tmp_path: Path) -> None:
+    trained = trained_network(RGB)  # of 12 numbers a pixel
+    side = int((MOST_FEATURES / 16) ** 0.5)
+    assert form_of(dataclasses.replace(trained, image_shape=(3, side, side)), None).height == side
+    large = dataclasses.replace(trained, image_shape=(3, 2 * side, side))
+    with pytest.raises(
+        ValueError, match=r"takes more than 134 MB in a layer; give the size with --image-size"
+    ):
+        form_of(large, None)
+    assert form_of(large, (2 * side, side)).height == 2 * side
+
+
+def test_an_image_whose_output_is_not_finite_is_named_and_the_others_go_on(tmp_path: Path) -> None:
+    images = pixels(RGB, 3)
+    images[1] = 255
+    paths = write_images(tmp_path / "images", images)
+    trained = trained_network(RGB)
+    network = trained.network
+    spoilt = dataclasses.replace(trained, network=NanOfWhite(network, trained.normalisation(images[1:2])))
+    found = list(predict_files(spoilt, paths, form_of(trained, None), top=2))
+    assert [item.not_finite for item in found] == [False, True, False]
+    assert [len(item.classes) for item in found] == [2, 0, 2]
+
+
+class NanOfWhite(torch.nn.Module):
+    """A network that is at a loss before one image."""
+
+    def __init__(self, network: torch.nn.Module, image: torch.Tensor) -> None:
+        super().__init__()
+        self.network, self.image = network, image
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(images)
+        same = (images == self.image).flatten(1).all(1, keepdim=True)
+        return logits.masked_fill(same & (torch.arange(logits.shape[1]) == 0), -torch.inf)
