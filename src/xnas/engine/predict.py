@@ -25,7 +25,6 @@ MOST_FEATURES = 2**25
 channels with the stem of CIFAR that is an image of 557 x 557 pixels."""
 
 
-
 class Classifier(Protocol):
     """What can be asked: a TrainedNetwork, or an OnnxNetwork."""
 
@@ -117,9 +116,13 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
     that are otherwise asked together, or no image file has such channels.
     """
     shape = classifier.image_shape
-    if shape is not None and image_size is None and (
-        shape[1] * shape[2] > BATCH_PIXELS
-        or shape[1] * shape[2] * classifier.features_a_pixel > MOST_FEATURES
+    if (
+        shape is not None
+        and image_size is None
+        and (
+            shape[1] * shape[2] > BATCH_PIXELS
+            or shape[1] * shape[2] * classifier.features_a_pixel > MOST_FEATURES
+        )
     ):
         raise ValueError(
             f"the network says that it was trained on images of {shape[1]:,} x {shape[2]:,} pixels, which take much "

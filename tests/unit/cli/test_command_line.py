@@ -126,8 +126,14 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "optimizers", "seeds", "table"]),
         (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
-        (export_verb.Arguments, [*DATA, "format", "images", "normalisation", "overwrite", "run", "to"]),
-        (predict_verb.Arguments, ["decode-memory", "device", "image-size", "images", "json", "model", "top"]),
+        (
+            export_verb.Arguments,
+            [*DATA, "format", "images", "normalisation", "onnx-ir", "onnx-opset", "overwrite", "run", "to"],
+        ),
+        (
+            predict_verb.Arguments,
+            ["decode-memory", "device", "image-size", "images", "json", "model", "top", "unchecked"],
+        ),
         (check_verb.Arguments, ["data", "decode-memory", "download", "fold", "image-size", "json", "root"]),
         (
             show_verb.Arguments,
