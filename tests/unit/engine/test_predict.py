@@ -165,9 +165,7 @@ def test_a_size_that_asks_for_more_memory_than_a_training_does_must_be_given() -
     side = int((MOST_FEATURES / 1024) ** 0.5)
     assert form_of(dataclasses.replace(trained, image_shape=(3, side, side)), None).height == side
     large = dataclasses.replace(trained, image_shape=(3, 2 * side, side))
-    with pytest.raises(
-        ValueError, match=r"much memory and time; give the size that you want with"
-    ):
+    with pytest.raises(ValueError, match=r"much memory and time; give the size that you want with"):
         form_of(large, None)
     assert form_of(large, (2 * side, side)).height == 2 * side
 
