@@ -111,6 +111,8 @@ class Program:
             "log_v": [self.optimizer.log_weights(group).tolist() for group in self.optimizer.groups],
             "feedbacks": [self.optimizer.learners[group].num_feedbacks for group in self.optimizer.groups],
             "bits": self.bits(),
+            "stepped": sum(len(group["params"]) for group in self.sgd.param_groups),
+            "left": len(list(self.net.parameters())),
         }
 
 

@@ -35,6 +35,7 @@ def test_all_processes_decide_alike_bit_for_bit_and_as_one_with_the_whole_batch(
     expected = alone[f"{name}, bare"]
     first, second = (told[f"{name}, {wrapped}"] for told in ranks)
     assert first == second  # weights and experts, by their bits
+    assert first["stepped"] == first["left"]
     for key in ("wiped", "groups", "feedbacks"):
         assert first[key] == expected[key]
     for ours, theirs in zip(first["log_v"], expected["log_v"], strict=True):

@@ -110,8 +110,14 @@ def statistics_kept(model: nn.Module | None) -> Iterator[None]:
 
 @contextmanager
 def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within it the parameters need no gradients: a reward pass does not pay for them."""
+    """Within it the parameters need no gradients: a reward pass does not pay for them.
+
+    Those of lazy modules, which this pass may be the first to make, get gradients, and lose them.
+    """
     free = [parameter for parameter in parameters if parameter.requires_grad]
+    lazy = [parameter for parameter in free if torch.nn.parameter.is_lazy(parameter)]
+    if lazy:
+        free = [parameter for parameter in free if not torch.nn.parameter.is_lazy(parameter)]
     for parameter in free:
         parameter.requires_grad_(False)
     try:
@@ -119,3 +125,6 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in free:
             parameter.requires_grad_(True)
+        for parameter in lazy:
+            if not torch.nn.parameter.is_lazy(parameter):
+                parameter.grad = None

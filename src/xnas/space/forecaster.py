@@ -160,7 +160,18 @@ class Forecaster(nn.Module):
             output: Tensor = expert(inputs.clone() if shared and isinstance(inputs, Tensor) else inputs)
             return output
         before = versions(inputs)
-        output = expert(inputs)
+        try:
+            output = expert(inputs)
+        except RuntimeError as error:
+            # Torch itself keeps what requires gradients from being written into, and does not say by whom.
+            if (
+                isinstance(inputs, Tensor)
+                and inputs.requires_grad
+                and inputs.is_leaf
+                and "in-place" in str(error)
+            ):
+                self.refuse_in_place(expert)
+            raise
         if versions(inputs) != before:
             self.refuse_in_place(expert)
         return output

@@ -586,3 +586,14 @@ def test_what_was_pruned_is_loaded_by_the_names_of_experts(seed: int) -> None:
     assert all(f".experts.{'abc'[seed]}." in name for name in missing)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, before[name] if name in missing else pruned[name])
+
+
+def test_lazy_modules_may_be_made_by_the_first_measurement() -> None:
+    model = nn.Sequential(
+        Forecaster({"a": nn.LazyLinear(4), "b": nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d())}),
+        nn.LazyLinear(3),
+    ).double()
+    optimizer = optimizer_of("paper", model, sgd_of(model))
+    optimizer.measure(lambda: losses(model))
+    assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
+    optimizer.step()
