@@ -118,7 +118,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Rehearsal:
-    """A search, and what it leaves if nothing happens to it; it is to be left not begun."""
+    """A search, and what it leaves if nothing happens to it. Each test leaves it without a run folder."""
     place, noise = tmp_path_factory.mktemp("rehearsal"), np.random.default_rng(0)
     for part, count in (("train", 20), ("test", 4)):
         for name in ("one", "two"):

@@ -4,7 +4,7 @@ The folder and its files must belong to this user or to root, nobody else may wr
 file is its content and, behind that, the SHA-256 of its name and content: one that is damaged, cut off or another's is
 not taken. What is read is what was checked, since it is read once, into memory.
 
-Whoever can rename folders above this one can only put another folder of the same user in its place.
+A user who can rename folders above this one can only put another folder of the same owner in its place.
 """
 
 import errno
@@ -54,7 +54,7 @@ class TrustedFolder:
         return content
 
     def read_regular(self, name: str, *, by_us: bool = False) -> bytes:
-        """The bytes of a file, whoever may write to it unless it must be `by_us`. Raises OSError."""
+        """The bytes of a file, which only this user and root may write to if it must be `by_us`. Raises OSError."""
         before = os.stat(self._at(name), dir_fd=self.handle, follow_symlinks=False)
         _check_file(before, by_us=by_us)  # else a device would be opened
         with os.fdopen(os.open(self._at(name), _READ, dir_fd=self.handle), "rb") as file:

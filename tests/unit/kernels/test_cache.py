@@ -50,15 +50,15 @@ def test_what_is_kept_belongs_to_this_user_alone_whatever_the_umask(umask: int, 
 def damages() -> dict[str, Callable[[bytes], bytes]]:
     """Of a file's bytes."""
     return {
-        "empty": lambda whole: b"",
-        "the sum alone": lambda whole: whole[-32:],
-        "without its sum": lambda whole: whole[:-32],
-        "one byte short": lambda whole: whole[:-1],
-        "one byte more": lambda whole: whole + b"\0",
-        "a bit of the content": lambda whole: bytes([whole[0] ^ 1]) + whole[1:],
-        "a bit of the sum": lambda whole: whole[:-1] + bytes([whole[-1] ^ 128]),
-        "twice": lambda whole: whole * 2,
-        "zeros": lambda whole: bytes(len(whole)),
+        "empty": lambda kept: b"",
+        "the sum alone": lambda kept: kept[-32:],
+        "without its sum": lambda kept: kept[:-32],
+        "one byte short": lambda kept: kept[:-1],
+        "one byte more": lambda kept: kept + b"\0",
+        "a bit of the content": lambda kept: bytes([kept[0] ^ 1]) + kept[1:],
+        "a bit of the sum": lambda kept: kept[:-1] + bytes([kept[-1] ^ 128]),
+        "twice": lambda kept: kept * 2,
+        "zeros": lambda kept: bytes(len(kept)),
     }
 
 
