@@ -85,7 +85,10 @@ class Forecaster(nn.Module):
         experts = _checked_experts(experts, self.label)
         if group is not None and (not isinstance(group, str) or not group):
             raise ValueError(f"a forecaster's group must be a name; got {group!r}")
-        if not isinstance(index, int) or index < 0:
+        if not hasattr(index, "__index__"):  # numpy's whole numbers have it too
+            raise ValueError(f"a forecaster's index must be a whole number; got {index!r} in group {group!r}")
+        self.index = int(index)
+        if self.index < 0:
             raise ValueError(f"a forecaster's index must not be negative; got {index} in group {group!r}")
         if index and group is None:
             raise ValueError(

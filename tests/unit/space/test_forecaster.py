@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -279,6 +280,11 @@ def test_a_forecaster_that_cannot_be_is_refused() -> None:
         ValueError, match=r"^an index is a forecaster's place in its group; got 1 without a group"
     ):
         Forecaster(experts(), index=1)
+    with pytest.raises(
+        ValueError, match=r"^a forecaster's index must be a whole number; got 1.5 in group 'g'$"
+    ):
+        Forecaster(experts(), group="g", index=1.5)  # type: ignore[arg-type]
+    assert Forecaster(experts(), group="g", index=np.int64(1)).index == 1  # type: ignore[arg-type]
     for group in ("", 3):
         with pytest.raises(ValueError, match="group must be a name"):
             Forecaster(experts(), group=group)  # type: ignore[arg-type]
