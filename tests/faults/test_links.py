@@ -367,8 +367,9 @@ def test_what_is_no_file_or_folder_of_its_own_is_refused_in_one_line(
         pytest.skip("at length")
     codes, wrong = [], []
     for number, place in enumerate(places(verb, pristine, long=long_faults)):
-        # In short a place meets two kinds, each in its turn.
-        for kind in kinds if long_faults else [kinds[(number + shift) % len(kinds)] for shift in (0, 5)]:
+        # In short a place meets two kinds, each in its turn; at length one, and those of the short version all.
+        turns = (0, 5) if not long_faults else range(len(kinds) if place in verb.short else 1)
+        for kind in (kinds[(number + turn) % len(kinds)] for turn in turns):
             code, what = put_and_try(verb, place, kind, pristine=pristine, at=tmp_path)
             codes.append(code)
             wrong += [what] if what else []
