@@ -38,6 +38,8 @@ def _pictures(side: int) -> Iterator[tuple[str, tuple[Image.Image, dict[str, obj
     rgb, grey, palette = Image.new("RGB", size, "red"), Image.new("L", size, 90), Image.new("P", size, 1)
     rgba, cmyk = Image.new("RGBA", size, (9, 9, 9, 99)), Image.new("CMYK", size, (9, 9, 9, 9))
     yield "deep.png", (deep, {})
+    if side > 5_000:
+        yield "deepest.png", (Image.fromarray(np.full((13_300, 13_300), 40_000, np.uint16)), {})
     yield "deep-turned.png", (deep.crop((0, 0, side, side - 1)), {"exif": turned})
     yield "deep-transparent.png", (deep, {"transparency": 40_000})
     yield "deep.tif", (deep, {"compression": "tiff_adobe_deflate"})
@@ -49,7 +51,7 @@ def _pictures(side: int) -> Iterator[tuple[str, tuple[Image.Image, dict[str, obj
     yield "one-bit.png", (grey.convert("1"), {})
     yield "palette.png", (palette, {})
     yield "palette-transparent.png", (palette, {"transparency": 1})
-    yield "one-row.png", (Image.new("RGB", (side * side, 1), "blue"), {})
+    yield "one-row.png", (Image.new("RGB", (min(side * side, 50_000_000), 1), "blue"), {})
     yield "one-column.png", (Image.new("L", (1, side * side), 3), {})
     yield "rgb.jpg", (rgb, {})
     yield "turned.jpg", (rgb, {"exif": turned})

@@ -33,7 +33,7 @@ BESIDE = 45_000_000
 def hostile(tmp_path_factory: pytest.TempPathFactory, long_faults: bool) -> Path:
     """train and test of two classes, all of hostile images but for a few."""
     root = tmp_path_factory.mktemp("hostile")
-    write_hostile_images(root / "train/a", 13_300 if long_faults else SIDE)
+    write_hostile_images(root / "train/a", 9_000 if long_faults else SIDE)
     for place in ("train/b", "test/a", "test/b"):
         (root / place).mkdir(parents=True, exist_ok=True)
         for i in range(3):

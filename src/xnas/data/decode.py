@@ -314,15 +314,15 @@ def to_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:
     """An image at 8 bits, RGB or grey. Raises ValueError where its values do not say how."""
     mode = "RGB" if colour else "L"
     if image.mode in DEEP:
-        image = _levels_of_8_bits(image)
-    elif image.mode == "F":
+        return _levels_of_8_bits(image, mode)
+    if image.mode == "F":
         raise ValueError("its pixels are fractions, of unknown range; save it with 8 or 16 bits")
-    elif image.has_transparency_data:
+    if image.has_transparency_data:
         return _by_parts(image, mode, _on_white)
     return image if image.mode == mode else image.convert(mode)
 
 
-def _levels_of_8_bits(image: Image.Image) -> Image.Image:
+def _levels_of_8_bits(image: Image.Image, mode: str) -> Image.Image:
     """Grey of 16 bits, which may be stored in 32, with 8; where it is transparent it is white."""
     transparent = image.info.get("transparency")
     lowest, highest = 2**32, -(2**32)
@@ -336,7 +336,7 @@ def _levels_of_8_bits(image: Image.Image) -> Image.Image:
             levels_HW[values_HW == transparent] = 255
         return Image.fromarray(levels_HW)
 
-    levels = _by_parts(image, "L", convert)
+    levels = _by_parts(image, mode, convert)
     if lowest < 0 or highest > 65535:
         raise ValueError(f"its values go from {lowest} to {highest}, beyond the 16 bits of 0 to 65535")
     return levels

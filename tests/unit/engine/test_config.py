@@ -283,3 +283,19 @@ def test_a_value_of_another_type_is_refused_where_a_program_gives_it(
 
 def read_back(config: Config) -> Config:
     return parse_config(config.to_toml(), where="the test")
+
+
+def test_the_memory_for_decoding_decides_nothing_unless_broken_images_are_left_out() -> None:
+    def given(memory: float, broken: int) -> Config:
+        return Config(data=DataConfig(decode_memory=memory, max_broken=broken))
+
+    assert differences(given(2.0, 0), given(1.0, 0), sections=("data",)) == []
+    assert differences(given(2.0, 1), given(1.0, 1), sections=("data",)) == [
+        "data.decode_memory was 2.0, is 1.0"
+    ]
+
+
+@pytest.mark.parametrize("gib", [0.0, -1.0, float("nan"), float("inf"), 1e9])
+def test_a_memory_for_decoding_that_is_none_is_refused(gib: float) -> None:
+    with pytest.raises(ValueError, match=r"data.decode_memory must lie between 0.001 and 1024 GiB"):
+        DataConfig(decode_memory=gib)
