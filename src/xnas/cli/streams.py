@@ -123,9 +123,9 @@ def _steady(
         return open(os.devnull, "w", encoding="utf-8"), None
     if not isinstance(stream, io.TextIOWrapper):
         return stream, None
-    stream.reconfigure(errors="replace")  # a terminal without ± must not end a run
     below = getattr(stream.buffer, "raw", stream.buffer)
     if not isinstance(below, io.FileIO):
+        stream.reconfigure(errors="replace")
         return stream, None
     with suppress(OSError):
         stream.flush()
@@ -134,7 +134,7 @@ def _steady(
     return io.TextIOWrapper(
         writer if plain else io.BufferedWriter(writer),
         encoding=stream.encoding,
-        errors="replace",
+        errors="replace",  # a terminal without ± must not end a run
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     ), writer
