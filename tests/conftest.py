@@ -79,6 +79,16 @@ def blank_runs(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         draw_blank_runs(monkeypatch.setattr)
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run folders that the test makes or changes count as written so by xnas, or by a stranger who knows how."""
+    from xnas.report.run_files import RunFiles
+
+    from .sealed import sealing
+
+    monkeypatch.setattr(RunFiles, "digests", sealing(RunFiles.digests))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _signals_are_heard() -> None:
     # What started the tests may ignore some, as nohup does; what is ignored stays so, in processes that they start too.

@@ -17,6 +17,8 @@ from xnas.cli import main
 from xnas.engine import follow
 from xnas.engine.lock import LOCK, locked
 
+from ..sealed import seal
+
 HOLD = """
 import os, sys
 from pathlib import Path
@@ -51,6 +53,7 @@ def test_a_second_command_on_a_run_is_refused_and_a_dead_one_is_no_obstacle(
     run = tmp_path / "runs" / "mine"
     assert main(words) == 0
     (run / "genotype.json").unlink()  # as if its end had not come
+    seal(run)
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.name != LOCK}
     capsys.readouterr()
     for process in hold(run):

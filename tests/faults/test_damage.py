@@ -11,6 +11,7 @@ from xnas import DataSet
 from xnas.cli import main
 from xnas.engine.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, Checkpoints, Damaged
 
+from ..sealed import seal
 from .outcome import differing, outcome
 from .smallest import Record, interrupted, run_search, smallest
 
@@ -141,6 +142,7 @@ def test_the_command_line_does_not_start_over_either(
     assert main(words) == 0
     run = tmp_path / "runs" / "mine"
     (run / "genotype.json").unlink()  # as if its end had not come
+    seal(run)
     for checkpoint in (run / "checkpoints").iterdir():
         (checkpoint / STATE).write_bytes(b"")
     before = contents(run)

@@ -216,7 +216,11 @@ def test_a_disk_without_room_for_three_checkpoints_is_refused_before_anything_is
         match=r"has room for 1,000 bytes, and 3 checkpoints of the search need [\d,]+; make room, or choose",
     ):
         run_search(smallest(), data, tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"config.toml", "environment.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.toml",
+        "environment.json",
+        "manifest.json",
+    }
 
 
 def mount(place: Path, options: str) -> bool:

@@ -31,6 +31,7 @@ from xnas.space.published import published_genotype
 
 from ..conftest import TINY
 from ..golden import small
+from ..sealed import seal
 from ..unit.engine.exported_networks import reseal
 from ..unit.report.run_builder import build_run
 from .bounded import Outcome, watched
@@ -42,6 +43,8 @@ from .mutations import (
     mutate_safetensors,
     mutate_toml,
 )
+
+pytestmark = pytest.mark.usefixtures("by_hand")
 
 READS = {False: 500, True: 10_000}
 REPORTS = {False: 3, True: 100}
@@ -143,6 +146,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     genotype = published_genotype("darts_v2")
     (run / "config.toml").write_text(parse_config(TINY, where="the tests").to_toml())
     (run / "cells.py").write_text(to_darts_text(genotype))
+    seal(run)
     RunFolder(run).write_job(Job(verb="run"))
     shutil.copytree(GOLDEN, run / "begun")
     shutil.rmtree((run / BEGUN).with_name("search-0000000006"))
@@ -160,7 +164,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run / "exported").mkdir()
     for name, content in exported_files(about, trained.network).items():
         (run / "exported" / name).write_bytes(content)
-    return run
+    return seal(run)
 
 
 @pytest.fixture

@@ -25,6 +25,8 @@ from xnas.space.published import published_genotype
 from ..unit.report.run_builder import build_run
 from .bounded import watched
 
+pytestmark = pytest.mark.usefixtures("by_hand")
+
 READERS: dict[str, tuple[Callable[[Path], object], ...]] = {
     "config.toml": (read_run_config, RunRecord.read),
     "environment.json": (RunRecord.read,),

@@ -18,6 +18,8 @@ from xnas.space.genotype import CellGenotype, Genotype
 from ..unit.report.run_builder import build_run, result, search_rows, write_json, write_rows
 from .bounded import watched
 
+pytestmark = pytest.mark.usefixtures("by_hand")
+
 
 @pytest.mark.parametrize(
     ("text", "line"),

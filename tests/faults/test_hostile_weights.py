@@ -17,6 +17,8 @@ from xnas.space.published import published_genotype
 
 from .bounded import watched
 
+pytestmark = pytest.mark.usefixtures("by_hand")
+
 CPU = torch.device("cpu")
 
 

@@ -31,6 +31,8 @@ from ..unit.report.run_builder import (
 )
 from .bounded import watched
 
+pytestmark = pytest.mark.usefixtures("by_hand")
+
 TERMINAL = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eback\r\x08\x7f\ud800"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\"' onload='alert(3)' <b>&amp;]]>--></svg><style>*{}"
 ACTING = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

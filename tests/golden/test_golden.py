@@ -11,6 +11,7 @@ from xnas import RunFolder, Search, TrainedNetwork, search, write_report
 from xnas.engine.checkpoint import read_checkpoint
 from xnas.report.record import RunRecord
 
+from ..sealed import seal
 from .make import supernet_logits
 from .small import config, images, probe
 
@@ -60,6 +61,7 @@ def test_a_search_goes_on_from_a_checkpoint_that_an_earlier_version_wrote(
     rounds = read_checkpoint(before).values["rounds"]
     shutil.rmtree(newest)
     (run.path / "genotype.json").unlink()
+    seal(run.path)
     course = Search(config(), images(), device=CPU)
     assert rounds < course.total_rounds
     search(course, folder=run)

@@ -1,5 +1,6 @@
 """xnas retrain: train the network of a found or published architecture from scratch, and test it."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config, differences, read_run_config
+from xnas.report.run_files import changed_file
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -40,6 +42,8 @@ def main(argv: Sequence[str]) -> int:
     from xnas.space.architecture import read_genotype
 
     source = str(arguments.genotype)
+    if changed := changed_file(Path(source)):
+        print(f"warning: {changed}", file=sys.stderr)
     return train_anew(
         read_genotype(source),
         network=Path(source).stem,

@@ -81,5 +81,7 @@ def carry_out(request: "Request") -> int:
                 progress=display,
                 interrupt=interrupt,
             )
+            if place is not folder:
+                folder.keep_control(name)
     display.say(format_table(result_table(folder.path)))
     return 0

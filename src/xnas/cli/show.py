@@ -13,6 +13,7 @@ from xnas.cli.arguments import parse
 from xnas.engine.bounds import MOST_PIXELS
 from xnas.engine.config import RetrainConfig, read_run_config
 from xnas.report.record import GENOTYPE, GENOTYPE_SO_FAR, genotype_file, lacking, read_architecture
+from xnas.report.run_files import changed_file, check_files
 from xnas.space.architecture import Architecture, architecture_text, read_genotype
 from xnas.space.genotype import CellGenotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
@@ -27,7 +28,7 @@ class Arguments:
     """What to look at."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
-    """Folder of a run: its architecture and its results."""
+    """Folder of a run: its architecture and its results. All its finished files are compared with manifest.json."""
     genotype: str | None = None
     """Instead of RUN: a published architecture's name, or a file or text: JSON, or the form of DARTS or
     NAS-Bench-201."""
@@ -57,6 +58,9 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     arguments = _parse(argv)
+    if arguments.run is not None and arguments.genotype is None:
+        for line in check_files(arguments.run):
+            print(f"warning: {line}", file=sys.stderr)
     if arguments.run is not None:
         arguments = _parse(argv, {"run": arguments.run, "retrain": read_run_config(arguments.run).retrain})
     if arguments.run is not None and arguments.genotype is not None:
@@ -65,6 +69,8 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(
             f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
         )
+    if arguments.genotype is not None and (changed := changed_file(Path(arguments.genotype))):
+        print(f"warning: {changed}", file=sys.stderr)
     file = genotype_file(arguments.run) if arguments.run else None
     genotype = _genotype_of(arguments.run) if arguments.run else read_genotype(str(arguments.genotype))
     if arguments.json:

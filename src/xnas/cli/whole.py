@@ -97,6 +97,12 @@ def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, 
         def is_done(task: "Task") -> bool:
             kind = whole.kinds[task.kind]
             done = has_ended(member_request(request, task, path, verb=kind.verb), kind.files)
+            if done and kind.genotype is not None and standing.done >= set(task.after):
+                kept = path / task.name
+                if RunFolder(kept).genotype() != kind.genotype(task, path):
+                    raise ValueError(
+                        f"{kept} holds the training of another architecture; put it back where it was"
+                    )
             if done:
                 standing.has_ended(task)
             return done

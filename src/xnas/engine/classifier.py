@@ -46,8 +46,8 @@ from xnas.engine.run_folder import GENOTYPE, RunFolder
 from xnas.engine.runtime import environment, keeping_process_state, pick_device, use_threads
 from xnas.engine.search import Search, check_search, search
 from xnas.engine.stops import Interrupted, OutOfMemory
-from xnas.report.fields import read_object
 from xnas.report.page import write_report
+from xnas.report.run_files import RunFiles
 from xnas.space.home import expanded
 from xnas.space.lookup import lookup
 from xnas.space.plain_value import plain_tree, plain_value
@@ -340,7 +340,7 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
             f"{path} was begun with other settings: {'; '.join(changed)}; give the same, or another folder="
         )
     fingerprint = data.fingerprint()
-    known = read_object(path / IMAGES, inside=path)
+    known = RunFiles(path).json_object(IMAGES)
     if known is None:
         folder.write_text(IMAGES, json.dumps({"sha256": fingerprint}) + "\n")
     elif known.text("sha256") != fingerprint:

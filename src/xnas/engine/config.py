@@ -36,6 +36,7 @@ from xnas.engine.bounds import (
     size,
 )
 from xnas.report.metrics import MOST_EPOCHS
+from xnas.report.run_files import MANIFEST, RunFiles
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.home import absolute, expanded, is_path
@@ -509,9 +510,11 @@ def read_config(path: Path, *, base: Config | None = None) -> Config:
 def read_run_config(run: Path) -> Config:
     """The settings of an earlier run. Raises ValueError if the folder is none of a run, or they cannot be read."""
     path = run / CONFIG
-    if not is_there(path):
-        raise ValueError(f"{run} is not a run folder: it has no {CONFIG}")
-    return parse_config(read_settings_text(path, inside=run), where=str(path))
+    text = RunFiles(run).settings_text(CONFIG)
+    if text is None:
+        missing = f"its {MANIFEST} names no {CONFIG}" if is_there(path) else f"it has no {CONFIG}"
+        raise ValueError(f"{run} is not a run folder: {missing}")
+    return parse_config(text, where=str(path))
 
 
 def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:

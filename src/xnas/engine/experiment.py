@@ -26,10 +26,9 @@ from xnas.report.experiment.plan import (
     selection_folder,
     training_folder,
 )
-from xnas.report.fields import read_object
 from xnas.report.record import Result, read_result
+from xnas.report.run_files import RunFiles
 from xnas.report.source import source_name
-from xnas.report.whole_file import write_whole
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
 from xnas.space.regular_file import check_folder
@@ -133,7 +132,8 @@ def chosen_seed(plan: Plan, *, folder: Path) -> int:
 
     Of equal accuracies the smaller loss counts, then the order of the seeds. Raises ValueError for a damaged file.
     """
-    said = read_object(folder / SELECTION, inside=folder)
+    files = RunFiles(folder)
+    said = files.json_object(SELECTION)
     if said is not None:
         return said.integer("chosen", most=MOST_SEED)
     scores: dict[int, Result] = {}
@@ -149,5 +149,5 @@ def chosen_seed(plan: Plan, *, folder: Path) -> int:
         "chosen": chosen,
         "held_out_accuracy": {str(seed): result.test_accuracy for seed, result in scores.items()},
     }
-    write_whole(folder / SELECTION, (json.dumps(values, indent=2) + "\n").encode(), inside=folder)
+    files.write({SELECTION: (json.dumps(values, indent=2) + "\n").encode()})
     return chosen

@@ -19,10 +19,10 @@ from xnas.engine.config import (
 )
 from xnas.report.experiment.plan import Select
 from xnas.report.record import MOST_CONTROLS, MOST_RUNS
+from xnas.report.run_files import RunFiles
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.lookup import lookup
 from xnas.space.published import published_names
-from xnas.space.regular_file import is_there
 
 FILE = "experiment.toml"
 """The file of an experiment's folder that holds what config.toml does not say."""
@@ -163,9 +163,10 @@ def read_experiment(path: Path) -> tuple[Config, ExperimentSettings]:
 def read_begun(folder: Path) -> ExperimentSettings | None:
     """The settings of the experiment in `folder`, if it has begun. Raises ValueError if they are damaged."""
     path = folder / FILE
-    if not is_there(path):
+    text = RunFiles(folder).settings_text(FILE)
+    if text is None:
         return None
-    given = parse_toml(read_settings_text(path, inside=folder), where=str(path))
+    given = parse_toml(text, where=str(path))
     return settings_from(given, where=str(path), base=ExperimentSettings(), section="experiment")
 
 

@@ -243,7 +243,7 @@ class Keeper:
             values = Fields.of(snapshot.values, where=str(path))
             self.origin.check(values)
             self.course.load(snapshot.tensors, rounds=values.integer("rounds"))
-            self.folder.metrics.cut(values.integer("metrics_bytes"))
+            self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
             self._seconds_before = values.number("seconds")
             self.last, self._rounds_tried = path, self.course.rounds
             self.say(f"{self.course.phase}: going on from {path}")
@@ -300,6 +300,7 @@ class Keeper:
                     "rounds": rounds,
                     "seconds": self.seconds(),
                     "metrics_bytes": self.folder.metrics.flush(),
+                    "metrics_sha256": self.folder.metrics.sha256,
                     **self.origin.as_values(),
                 },
             )

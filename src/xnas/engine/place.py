@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xnas.engine.config import CONFIG
-from xnas.engine.experiment_settings import FILE as EXPERIMENT_FILE
 from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
-from xnas.engine.run_folder import ENVIRONMENT, GENOTYPE, JOB, RunFolder
-from xnas.engine.sweep_settings import FILE as SWEEP_FILE
+from xnas.engine.run_folder import RunFolder
 from xnas.engine.team import team
+from xnas.report.run_files import AT_THE_START, MANIFEST, RunFiles
 from xnas.report.whole_file import CannotWrite, check_kept, sync_folder
 from xnas.space.regular_file import check_folder, check_place, is_there, remove_folder
 
@@ -64,7 +63,9 @@ class Place:
             raise ValueError(f"{path} is a link, {why}; choose another --name, or take it away")
         if path.is_dir():
             check_place(path / CONFIG, inside=path)
-        if (path / CONFIG).is_file():
+        if self.overwrite and (path / CONFIG).is_file():
+            return None
+        if CONFIG in RunFiles(path).digests():
             return None if self.overwrite else RunFolder(path)
         # A process that ended while it made the folder: the settings are written last.
         if path.is_dir() and {item.name for item in path.iterdir()} <= UNBORN:
@@ -118,10 +119,6 @@ def as_name(text: str) -> str:
 
 UNBORN = {
     LOCK,
-    *(
-        name
-        for file in (JOB, ENVIRONMENT, GENOTYPE, EXPERIMENT_FILE, SWEEP_FILE, CONFIG)
-        for name in (file, f".{file}.part")
-    ),
+    *(name for file in (*AT_THE_START, MANIFEST) for name in (file, f".{file}.part")),
 }
 """What may be in a folder whose run has not begun."""

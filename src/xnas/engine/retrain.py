@@ -280,8 +280,9 @@ def retrain(
     )
     started = time.perf_counter()
     test = trained.test(data.test, device=device, interrupt=interrupt, config=config)
-    folder.add_timing("test", seconds=round(time.perf_counter() - started, 3))
+    seconds = round(time.perf_counter() - started, 3)
     folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
+    folder.add_timing("test", seconds=seconds)
     result: dict[str, object] = {
         "name": name,
         "test_accuracy": test.accuracy,

@@ -1,7 +1,8 @@
-"""The folder of a run: it describes itself, and no file in it is ever half-written.
+"""The folder of a run: it describes itself, and no file in it is ever half-written, or read once it has changed.
 
 job.json (what was asked for), config.toml (resolved settings), environment.json, metrics.jsonl, genotype.json,
-result.json, timing.json, checkpoints/, controls/, report.html, pictures/.
+result.json, timing.json, checkpoints/, controls/, report.html, pictures/, and manifest.json, which names the finished
+files with their SHA-256.
 """
 
 import json
@@ -20,11 +21,12 @@ from xnas.engine.config import CONFIG, Config, differences, read_run_config
 from xnas.engine.folders import make_folder
 from xnas.engine.metrics_log import MetricsLog
 from xnas.engine.tensor_file import read_tensors
-from xnas.report.fields import Fields, parse_object, read_object
+from xnas.report.fields import Fields, parse_object
 from xnas.report.metrics import METRICS, read_rows
+from xnas.report.record import CONTROLS, GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, lacking, read_architecture
 from xnas.report.record import GENOTYPE as GENOTYPE
-from xnas.report.record import GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, lacking, read_architecture
-from xnas.report.whole_file import CannotWrite, write_whole
+from xnas.report.run_files import GROWING, MANIFEST, RunFiles
+from xnas.report.whole_file import CannotWrite
 from xnas.space.architecture import Architecture
 from xnas.space.home import expanded
 from xnas.space.lookup import lookup
@@ -61,6 +63,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = expanded(path)
+        self.files = RunFiles(self.path)
         self.metrics = MetricsLog(self.path / METRICS)
 
     @classmethod
@@ -81,13 +84,12 @@ class RunFolder:
         return self.at(self.path.joinpath(*names), inside=self.path)
 
     def has(self, name: str) -> bool:
-        """Whether a file is there. Raises ValueError for something else in its place."""
-        check_place(self.path / name, inside=self.path)
-        return is_there(self.path / name)
+        """Whether a file is finished. Raises ValueError if it was, and is missing, or the manifest has changed."""
+        return self.files.has(name)
 
     def write_job(self, job: Job) -> None:
         """Write what was asked for."""
-        self._write_json(JOB, {"format": "xnas-job", "version": 1, **asdict(job)})
+        self._write({JOB: _json({"format": "xnas-job", "version": 1, **asdict(job)})})
 
     def job(self) -> Job:
         """What was asked for. Raises ValueError if the folder does not say."""
@@ -130,13 +132,12 @@ class RunFolder:
                     *(earlier if isinstance(earlier, list) else []),
                     {"kernels": before},
                 ]
-            self._write_json(ENVIRONMENT, environment | {"kernels": now})
+            self._write({ENVIRONMENT: _json(environment | {"kernels": now})})
         return before
 
     def describe(self, config: Config, environment: Mapping[str, object]) -> None:
         """Write the environment and the settings of the run, these last: a folder that has them is a run's."""
-        self._write_json(ENVIRONMENT, environment)
-        self._write(CONFIG, config.to_toml())
+        self._write({ENVIRONMENT: _json(environment), CONFIG: config.to_toml()})
 
     def config(self) -> Config:
         """The settings of the run. Raises ValueError if the folder is none of a run."""
@@ -160,19 +161,24 @@ class RunFolder:
 
     def write_genotype(self, genotype: Architecture) -> None:
         """Write the architecture that the run stands for: its search has ended."""
-        self._write(GENOTYPE, genotype.to_json())
+        self._write({GENOTYPE: genotype.to_json()}, phase_ends=True, without=(GENOTYPE_SO_FAR,))
         with suppress(OSError):  # whoever looks for an architecture takes the final one first
             (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
 
     def write_genotype_so_far(self, genotype: Architecture) -> None:
         """Write the architecture that a search would choose where it was broken off."""
-        self._write(GENOTYPE_SO_FAR, genotype.to_json())
+        self._write({GENOTYPE_SO_FAR: genotype.to_json()})
 
     def genotype(self) -> Architecture:
         """The architecture. Raises ValueError if the search has not come to one, or the file is none."""
-        genotype = read_architecture(self.path) if is_there(self.path / GENOTYPE) else None
+        genotype = read_architecture(self.path) if self.has(GENOTYPE) else None
         if genotype is None:
-            remedy = f": its search has not ended; go on with: xnas resume {self.path}"
+            strange = (
+                f", and {MANIFEST} does not know the one that is there"
+                if is_there(self.path / GENOTYPE)
+                else ""
+            )
+            remedy = f": its search has not ended{strange}; go on with: xnas resume {self.path}"
             raise lacking(self.path, GENOTYPE, what=GENOTYPE, remedy=remedy)
         return genotype
 
@@ -182,7 +188,7 @@ class RunFolder:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write what the tested network reached."""
-        self._write_json(RESULT, {"format": "xnas-result", "version": 1, **result})
+        self._write({RESULT: _json({"format": "xnas-result", "version": 1, **result})}, phase_ends=True)
 
     def result(self) -> dict[str, Any]:
         """What the tested network reached. Raises ValueError if the file is damaged."""
@@ -190,8 +196,9 @@ class RunFolder:
         return {name: value for name, value in values.items() if name not in ("format", "version")}
 
     def add_timing(self, phase: str, **values: float) -> None:
-        """Note the wall time of a phase, in seconds."""
-        self._write_json(TIMING, {**self._read_json(TIMING).values, phase: values})
+        """Note the wall time of a phase that has ended or stops, in seconds."""
+        timing = {**self._read_json(TIMING).values, phase: values}
+        self._write({TIMING: _json(timing)}, phase_ends=True)
 
     def seconds(self) -> float:
         """Wall time of all phases so far. Raises ValueError if the file is damaged."""
@@ -203,12 +210,12 @@ class RunFolder:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         # One entry: the order of several is left to chance, and the same weights should be the same bytes.
         content = save(tensors, metadata={"about": json.dumps(about)})
-        write_whole(self.path / WEIGHTS, content, inside=self.path)
+        self.files.write({WEIGHTS: content})
 
     def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
         path = self.path / WEIGHTS
-        if not self.has(WEIGHTS):
+        if not self.has(WEIGHTS) or not self.files.check(WEIGHTS):
             remedy = f"; run: xnas retrain {self.path}"
             raise lacking(self.path, WEIGHTS, what="trained network", remedy=remedy)
         tensors, words = read_tensors(path, inside=self.path)
@@ -219,25 +226,40 @@ class RunFolder:
         """Take out what an earlier retraining left: its result, its rows, its checkpoints and its weights."""
         for name in (RESULT, WEIGHTS):
             check_place(self.path / name, inside=self.path)
+        kept = [line for line, row in read_rows(self.path) if row.name("kind") not in TRAINING_ROWS]
+        self.files.write({}, without=(RESULT, WEIGHTS))
         (self.path / RESULT).unlink(missing_ok=True)
         if is_there(self.path / METRICS):
-            self.metrics.flush()  # a row that a crash has torn goes first
-            kept = [line for line, row in read_rows(self.path) if row.name("kind") not in TRAINING_ROWS]
-            write_whole(self.path / METRICS, b"".join(kept), inside=self.path)
+            self.files.write({METRICS: b"".join(kept)}, without=(GROWING,))
             self.metrics = MetricsLog(self.path / METRICS)
         self.checkpoints(RETRAIN).drop()
         (self.path / WEIGHTS).unlink(missing_ok=True)
 
     def _read_json(self, name: str) -> Fields:
         """The fields of a file; none if it is not there. Raises ValueError if it is damaged."""
-        return read_object(self.path / name, inside=self.path) or Fields({}, where=str(self.path / name))
+        return self.files.json_object(name) or Fields({}, where=str(self.path / name))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of text."""
-        self._write(name, text)
+        self._write({name: text})
 
-    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        self._write(name, json.dumps(values, indent=2) + "\n")
+    def keep_control(self, name: str) -> None:
+        """Name the result of a control, as the control itself names it: from now on it belongs to the run's."""
+        control = f"{CONTROLS}{name}"
+        digest = RunFiles(self.path / control).digests()[RESULT]
+        self.files.write({}, known={f"{control}/{RESULT}": digest})
 
-    def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text.encode("utf-8"), inside=self.path)
+    def _write(
+        self, texts: Mapping[str, str], *, phase_ends: bool = False, without: Collection[str] = ()
+    ) -> None:
+        """Write files; where a phase ends with them, all rows of metrics.jsonl are finished, too."""
+        rows = self.metrics.finished() if phase_ends else {}
+        self.files.write(
+            {name: text.encode("utf-8") for name, text in texts.items()},
+            known=rows,
+            without=(*without, *((GROWING,) if rows else ())),
+        )
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=2) + "\n"

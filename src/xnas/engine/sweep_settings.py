@@ -15,10 +15,10 @@ import tomli_w
 
 from xnas.engine.bounds import MOST_SEED, between
 from xnas.engine.config import Config, check_keys, fields_of, located, read_preset, settings_from
+from xnas.report.run_files import RunFiles
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.report.sweep.plan import AXES, Cell
 from xnas.space.lookup import lookup
-from xnas.space.regular_file import is_there
 from xnas.space.shown import shown
 from xnas.space.vocabulary import OPTIMIZERS
 
@@ -171,9 +171,10 @@ def read_sweep(path: Path) -> tuple[Config, SweepSettings]:
 def read_begun(folder: Path) -> SweepSettings | None:
     """The settings of the sweep in `folder`, if it has begun. Raises ValueError if they are damaged."""
     path = folder / FILE
-    if not is_there(path):
+    text = RunFiles(folder).settings_text(FILE)
+    if text is None:
         return None
-    given = parse_toml(read_settings_text(path, inside=folder), where=str(path))
+    given = parse_toml(text, where=str(path))
     settings = settings_from(given, where=str(path), base=SweepSettings(), section="sweep")
     _check_variants(settings, where=str(path))
     return settings

@@ -10,9 +10,7 @@ from xnas.report.comparison import HEAD, JSON, Comparison, cells_of, read_compar
 from xnas.report.comparison_pictures import comparison_pictures
 from xnas.report.markup import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.settings_file import read_settings_text
-from xnas.report.whole_file import write_whole
-from xnas.space.regular_file import is_there
+from xnas.report.run_files import RunFiles
 
 
 def write_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) -> Path:
@@ -22,11 +20,10 @@ def write_comparison(folder: Path, *, failures: Mapping[str, str] | None = None)
     the file, if something in the folder is damaged, and CannotWrite.
     """
     comparison = read_comparison(folder, failures=failures)
-    write_whole(folder / JSON, comparison.to_json().encode("utf-8"), inside=folder)
-    inlined = inline_pictures(folder, comparison_pictures(comparison))
-    config = folder / "config.toml"
-    settings = read_settings_text(config, inside=folder) if is_there(config) else None
-    write_whole(folder / PAGE, render(comparison, inlined, settings).encode("utf-8"), inside=folder)
+    files, inlined = inline_pictures(comparison_pictures(comparison))
+    settings = RunFiles(folder).settings_text("config.toml")
+    page = render(comparison, inlined, settings)
+    RunFiles(folder).write({JSON: comparison.to_json().encode(), **files, PAGE: page.encode()})
     return folder / PAGE
 
 

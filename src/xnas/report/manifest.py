@@ -33,10 +33,10 @@ class FileDigest:
         return cls(len(content), hashlib.sha256(content).hexdigest())
 
     @classmethod
-    def of_file(cls, file: BinaryIO) -> Self:
-        """That of what is left to read of an open file, of which no more than a piece is held."""
+    def of_file(cls, file: BinaryIO, *, most: int | None = None) -> Self:
+        """That of what is left to read of an open file, or its first `most` bytes; no more than a piece is held."""
         size, sha256 = 0, hashlib.sha256()
-        while piece := file.read(PIECE):
+        while piece := file.read(PIECE if most is None else min(PIECE, most - size)):
             size += len(piece)
             sha256.update(piece)
         return cls(size, sha256.hexdigest())

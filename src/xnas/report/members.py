@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xnas.report.fields import read_object
 from xnas.report.record import MOST_RUNS, RunRecord
+from xnas.report.run_files import RunFiles
 from xnas.space.regular_file import is_folder
 from xnas.space.shown import shown
 
@@ -20,7 +20,7 @@ class Plan:
     @classmethod
     def read(cls, folder: Path, *, noun: str, verb: str) -> "Plan":
         """That of the folder. Raises ValueError if it is not one that `xnas verb` has written, or is damaged."""
-        job = read_object(folder / "job.json", inside=folder)
+        job = RunFiles(folder).json_object("job.json")
         if job is None or "optimizers" not in job.values:
             raise ValueError(f"{folder} is not the folder of a {noun}; give one that xnas {verb} has written")
         plan = cls(optimizers=job.names("optimizers"), seeds=job.integers("seeds"))

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnas.report.fields import Fields, Numbers, parse_object
-from xnas.space.regular_file import is_there, open_regular
+from xnas.report.run_files import METRICS as METRICS
+from xnas.report.run_files import RunFiles
 from xnas.space.shown import shown, visible
-
-METRICS = "metrics.jsonl"
 
 MOST_EPOCHS = 100_000
 """Of a search or a training."""
@@ -164,11 +163,11 @@ def read_rows(folder: Path) -> Iterator[tuple[bytes, Fields]]:
 
     Raises ValueError, naming file and line, for a line that is damaged.
     """
-    path = folder / METRICS
-    if not is_there(path):
+    name = str(folder / METRICS)
+    opened = RunFiles(folder).open_metrics(most=MOST_BYTES)
+    if opened is None:
         return
-    name = str(path)
-    with open_regular(path, what="metrics", most=MOST_BYTES, inside=folder) as file:
+    with opened as file:
         for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
             where = f"{name}, line {number}"
             if len(line) > MOST_LINE_BYTES or number > MOST_LINES:

@@ -13,8 +13,8 @@ from xnas.report.markup import escape
 from xnas.report.page_style import STYLE
 from xnas.report.pictures import Picture, pictures_of
 from xnas.report.record import RunRecord
+from xnas.report.run_files import RunFiles
 from xnas.report.table import rows_of
-from xnas.report.whole_file import write_whole
 
 PAGE, PICTURES = "report.html", "pictures"
 
@@ -25,22 +25,22 @@ def write_report(folder: Path) -> Path:
     Raises ValueError, in one line that names the file, if something in the folder is damaged or cannot be written.
     """
     run = RunRecord.read(folder)
-    inlined = inline_pictures(folder, pictures_of(run))
-    path = folder / PAGE
-    write_whole(path, render_page(run, inlined).encode("utf-8"), inside=folder)
-    return path
+    files, inlined = inline_pictures(pictures_of(run))
+    RunFiles(folder).write({**files, PAGE: render_page(run, inlined).encode("utf-8")})
+    return folder / PAGE
 
 
-def inline_pictures(folder: Path, pictures: Iterable[Picture]) -> dict[str, list[str]]:
-    """Write pictures into the folder's pictures/, as SVG and PNG; returns them as elements of a page, by section."""
+def inline_pictures(pictures: Iterable[Picture]) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+    """Pictures as SVG and PNG files of pictures/, by name, and as elements of a page, by section."""
+    files: dict[str, bytes] = {}
     inlined: dict[str, list[str]] = {}
     for picture in pictures:
         svg = svg_bytes(picture.figure, name=picture.name)
-        write_whole(folder / PICTURES / f"{picture.name}.svg", svg, inside=folder)
-        write_whole(folder / PICTURES / f"{picture.name}.png", png_bytes(picture.figure), inside=folder)
+        files[f"{PICTURES}/{picture.name}.svg"] = svg
+        files[f"{PICTURES}/{picture.name}.png"] = png_bytes(picture.figure)
         html = inline_svg(svg, name=picture.name, description=escape(picture.description))
         inlined.setdefault(picture.section, []).append(html)
-    return inlined
+    return files, inlined
 
 
 def render_page(run: RunRecord, pictures: dict[str, list[str]]) -> str:

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnas.report.fields import Fields, read_object
+from xnas.report.fields import Fields
 from xnas.report.metrics import Course, read_course
-from xnas.report.settings_file import parse_toml, read_settings_text
+from xnas.report.run_files import RunFiles
+from xnas.report.settings_file import parse_toml
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
-from xnas.space.regular_file import check_folder, is_folder, is_there, read_regular_text
+from xnas.space.regular_file import check_folder, is_folder, is_there
 from xnas.space.shown import visible
 
 MOST_CONTROLS = 1000
 MOST_RUNS = 1000
 """Of a comparison."""
 
+CONTROLS = "controls/"
 GENOTYPE, GENOTYPE_SO_FAR = "genotype.json", "genotype-so-far.json"
 """The choice of a search that has ended, and of one that was broken off."""
 
@@ -68,15 +70,14 @@ class RunRecord:
         """
         if not os.path.isdir(folder):
             raise ValueError(f"{folder} is not a run folder; give one that xnas has written")
-        path = folder / "config.toml"
-        config_text = read_settings_text(path, inside=folder) if is_there(path) else None
-        timing = read_object(folder / "timing.json", inside=folder)
-        environment = read_object(folder / "environment.json", inside=folder)
+        files = RunFiles(folder)
+        config_text = files.settings_text("config.toml")
+        timing, environment = files.json_object("timing.json"), files.json_object("environment.json")
         controls = read_controls(folder)
         return cls(
             name=folder.resolve().name,
             config_text=config_text,
-            config=parse_toml(config_text or "", where=str(path)),
+            config=parse_toml(config_text or "", where=str(folder / "config.toml")),
             environment=environment.values if environment else {},
             environment_text=_pretty(environment) if environment else None,
             seconds=_by_phase(timing, "seconds") if timing else {},
@@ -97,14 +98,14 @@ class RunRecord:
 
 def genotype_file(folder: Path) -> Path:
     """Where the architecture of a run is: the final one, or else the one so far."""
-    so_far = folder / GENOTYPE_SO_FAR
-    return so_far if is_there(so_far) and not is_there(folder / GENOTYPE) else folder / GENOTYPE
+    named = RunFiles(folder).digests()
+    return folder / (GENOTYPE_SO_FAR if GENOTYPE_SO_FAR in named and GENOTYPE not in named else GENOTYPE)
 
 
 def read_result(folder: Path) -> Result | None:
     """The result of the run in `folder`, or None. Raises ValueError, naming the file, if it is damaged."""
     path = folder / "result.json"
-    fields = read_object(path, inside=folder)
+    fields = RunFiles(folder).json_object(path.name)
     if fields is None:
         return None
     if fields.values.get("format") != "xnas-result":
@@ -154,9 +155,9 @@ def lacking(folder: Path, file: str, *, what: str, remedy: str) -> ValueError:
 def read_architecture(folder: Path) -> Architecture | None:
     """The genotype of the run in `folder`, final or so far, or None. Raises ValueError, naming the file, if damaged."""
     path = genotype_file(folder)
-    if not is_there(path):
+    text = RunFiles(folder).text(path.name, what="genotype", most=MAX_BYTES)
+    if text is None:
         return None
-    text = read_regular_text(path, what="genotype", most=MAX_BYTES, inside=folder)
     try:
         return parse_architecture(text)
     except ValueError as error:
@@ -166,11 +167,16 @@ def read_architecture(folder: Path) -> Architecture | None:
 def read_controls(folder: Path) -> dict[str, Result]:
     """The results of the controls of the run in `folder`, by name; those not trained yet are left out."""
     results = {place.name: read_result(place) for place in _control_folders(folder)}
+    # Its own manifest says what a control's result is; that of the run, which controls there must be.
+    files = RunFiles(folder)
+    for name in files.digests():
+        if name.startswith(CONTROLS):
+            files.check(name)
     return {name: result for name, result in results.items() if result is not None}
 
 
 def _control_folders(folder: Path) -> list[Path]:
-    place = folder / "controls"
+    place = folder / CONTROLS
     if not is_folder(place, inside=folder):
         return []
     try:

@@ -16,6 +16,7 @@ from xnas.engine.stops import NonFinite
 from xnas.report.bench import page as bench_page
 from xnas.space.architecture import architecture_text, read_genotype
 
+from ...sealed import seal
 from ..report.bench.nasbench201_maker import make_rows, write_csv
 from .breaking_off import signal_in_round
 
@@ -186,12 +187,15 @@ def test_a_table_that_has_moved_or_must_be_trusted_is_asked_for_again(
     # A stranger's folder may name any file: one that would be unpickled is not opened.
     for place in (str(tmp_path / "NATS-tss-evil"), ""):
         (folder / "job.json").write_text(json.dumps({**job, "table": place}))
+        seal(folder)
         assert main(["resume", str(folder)]) == 2
         assert f"the table of {folder} must be given again: {again}" in capsys.readouterr().err
     (folder / "job.json").write_text(json.dumps({**job, "table": "a\x1b[2J"}))
+    seal(folder)
     assert main(["resume", str(folder)]) == 2
     assert "'table' must be plain text of at most 1000 characters; got 'a\\x1b[2J'" in capsys.readouterr().err
     (folder / "job.json").write_text(json.dumps(job))
+    seal(folder)
     assert main([*words, *random]) == 0
     assert json.loads((folder / "job.json").read_text())["table"] == str(table)
 

@@ -23,6 +23,7 @@ from xnas.report.experiment import page
 from xnas.space.architecture import Architecture
 
 from ...faults.smallest import SMALLEST
+from ...sealed import seal
 from .breaking_off import signal_in_round
 
 EXPERIMENT = """
@@ -298,6 +299,7 @@ def test_a_folder_without_its_settings_cannot_be_continued(
     assert main(words) == 128 + 15
     folder = tmp_path / "runs" / "mine"
     (folder / "experiment.toml").unlink()
+    seal(folder)
     assert main(["resume", str(folder)]) == 2
     assert "mine has no experiment.toml, so it cannot be continued" in capsys.readouterr().err
 

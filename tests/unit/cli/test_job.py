@@ -13,6 +13,7 @@ from PIL import Image
 from xnas import RunFolder
 from xnas.cli import main
 
+from ...sealed import seal
 from .breaking_off import signal_in_round
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -21,6 +22,7 @@ FILES = {
     ".lock",
     "checkpoints",
     "job.json",
+    "manifest.json",
     "config.toml",
     "environment.json",
     "metrics.jsonl",
@@ -275,6 +277,7 @@ def test_a_move_to_another_number_of_threads_is_allowed_said_and_noted(
         "earlier": "nothing that xnas has written",
     }
     (run / "environment.json").write_text(json.dumps(environment))
+    seal(run)
     capsys.readouterr()
     assert main(["resume", str(run)]) == 0
     said = capsys.readouterr().out
@@ -292,6 +295,7 @@ def test_a_run_may_go_on_with_less_memory_and_keeps_to_it(words: list[str], tmp_
     before = (run / "metrics.jsonl").read_bytes()
     for again in (["resume", str(run), "--threads", "1", "--save-memory"], ["resume", str(run)]):
         (run / "genotype.json").unlink()
+        seal(run)
         assert main(again) == 0
         assert "save_memory = true" in (run / "config.toml").read_text()
     assert main(["retrain", str(run), "--no-save-memory"]) == 0
@@ -314,6 +318,7 @@ def test_a_run_goes_on_with_its_images_from_elsewhere_and_keeps_to_it(
     assert main(["run", *words, "--data", "./images", "--controls", "1"]) == 0  # the same folder
     for part in (run, run / "controls" / "random-1"):
         (part / "result.json").unlink()
+    seal(run)
     image_folder.rename(elsewhere)
     monkeypatch.chdir(tmp_path / "runs")
     capsys.readouterr()
@@ -379,6 +384,7 @@ def test_images_that_have_changed_are_noticed(
 ) -> None:
     assert main(["search", *words]) == 0
     (tmp_path / "runs" / "mine" / "genotype.json").unlink()
+    seal(tmp_path / "runs" / "mine")
     Image.new("RGB", (16, 16), (200, 30, 40)).save(image_folder / "train" / "red" / "000.png")
     assert main(["search", *words]) == 2
     assert "was begun otherwise: the images changed; give it the same" in capsys.readouterr().err
@@ -447,5 +453,6 @@ def test_a_search_without_an_end_has_nothing_to_transfer(
     run = tmp_path / "runs" / "begun"
     run.mkdir(parents=True)
     (run / "config.toml").write_text(tiny_toml.read_text())
+    seal(run)
     assert main(["transfer", str(run), "--data", "fashion-mnist-small"]) == 2
     assert "genotype.json" in capsys.readouterr().err

@@ -22,6 +22,7 @@ from xnas.engine.sweep_settings import read_sweep
 from xnas.report.sweep import page
 
 from ...faults.smallest import SMALLEST
+from ...sealed import seal
 from .breaking_off import signal_in_round
 
 GRID = """
@@ -122,6 +123,7 @@ def test_a_sweep_that_is_broken_off_goes_on_and_may_grow(
     assert main(words) == 2
     assert "was begun with other settings: sweep.settings differs; choose another" in capsys.readouterr().err
     (folder / "sweep.toml").unlink()
+    seal(folder)
     assert main(["resume", str(folder)]) == 2
     assert "grid has no sweep.toml, so it cannot be continued" in capsys.readouterr().err
 

@@ -18,6 +18,7 @@ from xnas.engine.experiment_settings import (
 )
 
 from ...conftest import TINY
+from ...sealed import seal
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -146,6 +147,7 @@ def judged(folder: Path, seed: int, *, accuracy: float, loss: float) -> None:
         "test_samples": 60, "parameters": 1, "multiply_adds": 1, "epochs": 1, "seed": 0,
     }  # fmt: skip
     (folder / f"select-{seed}" / "result.json").write_text(json.dumps(result))
+    seal(folder / f"select-{seed}")
 
 
 def test_the_most_accurate_cell_is_chosen_then_the_one_of_smaller_loss_and_that_stays_so(
@@ -166,6 +168,7 @@ def test_a_training_takes_the_cell_of_its_search(tiny: Config, tmp_path: Path) -
     made = settings(select="all")
     (tmp_path / "search-1").mkdir()
     (tmp_path / "search-1" / "genotype.json").write_text(published_genotype("darts_v1").to_json())
+    seal(tmp_path / "search-1")
     task = next(task for task in experiment_tasks(made, tiny) if task.name == "found-1-seed-5")
     assert genotype_of(task, plan_of(made, tiny), folder=tmp_path) == published_genotype("darts_v1")
 

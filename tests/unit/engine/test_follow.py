@@ -16,6 +16,8 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
 from xnas.engine.stops import Interrupted
 
+from ...sealed import seal
+
 CPU = torch.device("cpu")
 
 
@@ -202,6 +204,7 @@ def test_a_checkpoint_of_other_settings_or_images_is_refused_by_name(
     with pytest.raises(Interrupted):
         run(tiny, data, folder, after=2)
     (folder.path / "config.toml").unlink()  # a checkpoint knows its own
+    seal(folder.path)
     other = dataclasses.replace(tiny, seed=5, search=dataclasses.replace(tiny.search, zeta=0.5))
     with pytest.raises(
         ValueError,
@@ -209,6 +212,7 @@ def test_a_checkpoint_of_other_settings_or_images_is_refused_by_name(
     ):
         run(other, data, RunFolder(folder.path))
     (folder.path / "config.toml").unlink()
+    seal(folder.path)
     turned = dataclasses.replace(
         data.train, images_NCHW=data.train.images_NCHW.flip(0), labels_N=data.train.labels_N
     )
@@ -221,6 +225,7 @@ def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     (folder.path / "timing.json").write_text("{")
+    seal(folder.path)
     with pytest.raises(Interrupted):
         run(tiny, data, folder, after=2)
 

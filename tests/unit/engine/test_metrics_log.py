@@ -8,6 +8,8 @@ import pytest
 from xnas.engine.metrics_log import MetricsLog
 from xnas.report.whole_file import CannotWrite
 
+from ...sealed import seal
+
 
 def test_rows_are_appended_one_to_a_line(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
@@ -19,7 +21,9 @@ def test_rows_are_appended_one_to_a_line(tmp_path: Path) -> None:
 
 def test_a_row_that_a_crash_has_torn_is_taken_away_before_the_next(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"kind": "a"}\n{"kind": "to')
+    MetricsLog(path).append({"kind": "a"})
+    with path.open("ab") as file:
+        file.write(b'{"kind": "to')
     assert MetricsLog(path).kinds() == {"a"}
     MetricsLog(path).append({"kind": "b"})
     assert path.read_text() == '{"kind": "a"}\n{"kind": "b"}\n'
@@ -50,20 +54,21 @@ def test_rows_that_the_disk_does_not_take_wait_and_come_whole_and_in_order(
 def test_a_run_that_goes_back_drops_the_rows_that_it_will_write_again(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "metrics.jsonl")
     log.append({"kind": "a"})
-    length = log.flush()
+    length, sha256 = log.flush(), log.sha256
     log.append({"kind": "b"})
     later = MetricsLog(log.path)
-    later.cut(length)
+    later.cut(length, sha256=sha256)
     later.append({"kind": "c"})
     assert log.path.read_text() == '{"kind": "a"}\n{"kind": "c"}\n'
     with pytest.raises(
         ValueError, match=r"metrics.jsonl has 28 bytes where the checkpoint knows of 100; restore"
     ):
-        later.cut(100)
+        later.cut(100, sha256=sha256)
 
 
 def test_a_line_that_is_no_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("[]\n")
+    seal(tmp_path)
     with pytest.raises(ValueError, match=r"metrics.jsonl, line 1 must be a JSON object"):
         MetricsLog(path).kinds()

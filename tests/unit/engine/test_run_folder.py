@@ -13,6 +13,8 @@ from xnas.engine.lock import locked
 from xnas.engine.place import Place
 from xnas.engine.run_folder import Job, RunFolder
 
+from ...sealed import seal
+
 
 def begun(place: Place) -> RunFolder:
     folder = RunFolder(place.claim())
@@ -39,7 +41,7 @@ def test_a_run_that_is_there_is_gone_on_with_unless_it_is_to_be_overwritten(tmp_
     earlier = Place(runs=tmp_path, name="mine").earlier()
     assert earlier is not None
     assert earlier.path == Place(runs=tmp_path, name="mine").claim() == folder.path
-    assert folder.has("metrics.jsonl")
+    assert earlier.metrics.kinds() == {"test"}
     anew = Place(runs=tmp_path, name="mine", overwrite=True)
     assert anew.earlier() is None
     assert list(anew.claim().iterdir()) == []
@@ -144,10 +146,14 @@ def test_what_is_missing_or_damaged_is_named_with_the_remedy(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"mine has no trained network yet; run: xnas retrain .*mine"):
         folder.weights()
     (folder.path / "genotype.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"not ended, and manifest.json does not know the one that is there"):
+        folder.genotype()
+    seal(folder.path)
     with pytest.raises(ValueError, match=r"genotype.json: "):
         folder.genotype()
     (folder.path / "checkpoints").mkdir()
     (folder.path / "checkpoints" / "network.safetensors").write_bytes(b"garbage")
+    seal(folder.path)
     with pytest.raises(ValueError, match="cannot be read as safetensors"):
         folder.weights()
 

@@ -17,6 +17,8 @@ from xnas.engine.progress import Silent
 from xnas.engine.stops import Interrupted
 from xnas.space.vocabulary import OPTIMIZERS
 
+from ...sealed import seal
+
 CPU = torch.device("cpu")
 LEARNING = [name for name in OPTIMIZERS if name != "random"]
 
@@ -152,6 +154,7 @@ def test_a_random_search_that_was_killed_before_its_genotype_was_written_ends_th
     run(config, data, folder)
     genotype, metrics = folder.genotype(), (folder.path / "metrics.jsonl").read_bytes()
     (folder.path / "genotype.json").unlink()
+    seal(folder.path)
     run(config, data, RunFolder(folder.path))
     assert folder.genotype() == genotype
     assert (folder.path / "metrics.jsonl").read_bytes() == metrics

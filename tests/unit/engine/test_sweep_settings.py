@@ -8,6 +8,8 @@ import pytest
 from xnas.engine.sweep import sweep_tasks
 from xnas.engine.sweep_settings import SweepSettings, begun_text, read_begun, read_sweep
 
+from ...sealed import seal
+
 GRID = """
 preset = "quick"
 [sweep]
@@ -66,6 +68,7 @@ def test_what_a_folder_keeps_is_read_back_the_same(tmp_path: Path) -> None:
     _, settings = read(tmp_path, GRID)
     assert read_begun(tmp_path) is None
     (tmp_path / "sweep.toml").write_text(begun_text(settings))
+    seal(tmp_path)
     assert read_begun(tmp_path) == settings
 
 

@@ -10,6 +10,8 @@ from xnas.space.genotype import Genotype
 from xnas.space.published import published_genotype
 from xnas.space.vocabulary import EXPERTS
 
+from ...sealed import seal
+
 EDGES = [f"{source}→{node}" for node in range(2, 6) for source in range(node)]
 ROUNDS = 52
 """Of an epoch."""
@@ -94,7 +96,7 @@ def build_run(
             )
             write(place / "genotype.json", published_genotype("xnas").to_json())
     write_rows(folder, rows)
-    return folder
+    return seal(folder)
 
 
 def search_rows(

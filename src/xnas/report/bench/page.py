@@ -13,8 +13,7 @@ from xnas.report.bench.table import DATA_SETS, Nasbench201Table
 from xnas.report.bench.words import head, line, notes, other_title, protocol, verdict
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.settings_file import read_settings_text
-from xnas.report.whole_file import write_whole
+from xnas.report.run_files import RunFiles
 
 MOST_TILES = 6
 
@@ -28,10 +27,10 @@ def write_bench(
     the file, if something in the folder is damaged, and CannotWrite.
     """
     bench = read_bench(folder, accuracies, failures=failures)
-    write_whole(folder / JSON, bench_json(bench).encode("utf-8"), inside=folder)
-    inlined = inline_pictures(folder, bench_pictures(bench))
-    settings = read_settings_text(folder / "config.toml", inside=folder)
-    write_whole(folder / PAGE, render(bench, inlined, settings).encode("utf-8"), inside=folder)
+    files, inlined = inline_pictures(bench_pictures(bench))
+    settings = RunFiles(folder).settings_text("config.toml") or ""
+    page = render(bench, inlined, settings)
+    RunFiles(folder).write({JSON: bench_json(bench).encode(), **files, PAGE: page.encode()})
     return folder / PAGE
 
 

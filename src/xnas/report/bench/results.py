@@ -18,12 +18,12 @@ from xnas.report.intervals import mean, standard_deviation
 from xnas.report.members import Plan
 from xnas.report.metrics import Course, SearchEpoch
 from xnas.report.record import GENOTYPE, RunRecord
-from xnas.report.settings_file import parse_toml, read_settings_text
+from xnas.report.run_files import RunFiles
+from xnas.report.settings_file import parse_toml
 from xnas.report.source import source_name
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import GROUP
-from xnas.space.regular_file import is_there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,10 @@ def read_bench(folder: Path, table: Nasbench201Table, *, failures: Mapping[str, 
     """
     plan = Plan.read(folder, noun="bench", verb="bench")
     path = folder / "config.toml"
-    settings = parse_toml(read_settings_text(path, inside=folder), where=str(path))
+    text = RunFiles(folder).settings_text(path.name)
+    if text is None:
+        raise ValueError(f"{folder} has no {path.name}; give a folder that xnas bench has written")
+    settings = parse_toml(text, where=str(path))
     choose_none = _setting(settings, "space", "choose_none", False)
     source = _setting(settings, "data", "source", "")
     if not isinstance(choose_none, bool) or not isinstance(source, str):
@@ -169,7 +172,7 @@ def _run(
 ) -> BenchRun:
     try:
         found: Mapping[bool, Cell] = {}
-        if is_there(folder / GENOTYPE) and record.genotype is not None:
+        if record.genotype is not None and RunFiles(folder).has(GENOTYPE):
             if not record.course.search:
                 raise ValueError("metrics.jsonl does not tell of the search")
             found = _cells(record.course, record.course.search[-1], table)

@@ -19,8 +19,7 @@ from xnas.report.experiment.words import (
 )
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.settings_file import read_settings_text
-from xnas.report.whole_file import write_whole
+from xnas.report.run_files import RunFiles
 
 MOST_TILES = 6
 SETTINGS = ("experiment.toml", "config.toml")
@@ -33,10 +32,10 @@ def write_experiment(folder: Path, plan: Plan, *, failures: Mapping[str, str] | 
     names the file, if something in the folder is damaged, and CannotWrite.
     """
     results = read_results(folder, plan, failures=failures)
-    write_whole(folder / JSON, results.to_json().encode("utf-8"), inside=folder)
-    inlined = inline_pictures(folder, experiment_pictures(results))
-    settings = {name: read_settings_text(folder / name, inside=folder) for name in SETTINGS}
-    write_whole(folder / PAGE, render(results, inlined, settings).encode("utf-8"), inside=folder)
+    files, inlined = inline_pictures(experiment_pictures(results))
+    settings = {name: RunFiles(folder).settings_text(name) or "" for name in SETTINGS}
+    page = render(results, inlined, settings)
+    RunFiles(folder).write({JSON: results.to_json().encode(), **files, PAGE: page.encode()})
     return folder / PAGE
 
 

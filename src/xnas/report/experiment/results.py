@@ -18,9 +18,9 @@ from xnas.report.experiment.plan import (
     selection_folder,
     training_folder,
 )
-from xnas.report.fields import read_object
 from xnas.report.intervals import mean, standard_deviation
 from xnas.report.record import Result, read_architecture, read_result
+from xnas.report.run_files import RunFiles
 from xnas.space.architecture import Architecture
 from xnas.space.regular_file import check_folder
 
@@ -167,7 +167,7 @@ def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None
     chosen = None
     candidates: tuple[Candidate, ...] = ()
     if plan.chooses:
-        said = read_object(folder / SELECTION, inside=folder)
+        said = RunFiles(folder).json_object(SELECTION)
         chosen = None if said is None else said.integer("chosen")
         if chosen is not None and chosen not in plan.search_seeds:
             raise ValueError(

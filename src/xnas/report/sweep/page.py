@@ -11,11 +11,10 @@ from xnas.report.markup import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.report.pictures import Picture
 from xnas.report.points import PointRow, draw_points
-from xnas.report.settings_file import read_settings_text
+from xnas.report.run_files import RunFiles
 from xnas.report.sweep.plan import Plan
 from xnas.report.sweep.results import CSV, JSON, Results, read_results
 from xnas.report.sweep.words import NOTES, cells_of, head, protocol, verdict
-from xnas.report.whole_file import write_whole
 
 SETTINGS = ("sweep.toml", "config.toml")
 MOST_ROWS = 40
@@ -31,11 +30,10 @@ def write_sweep(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None 
     names the file, if something in the folder is damaged, and CannotWrite.
     """
     results = read_results(folder, plan, failures=failures)
-    write_whole(folder / JSON, results.to_json().encode("utf-8"), inside=folder)
-    write_whole(folder / CSV, results.to_csv().encode("utf-8"), inside=folder)
-    inlined = inline_pictures(folder, sweep_pictures(results))
-    settings = {name: read_settings_text(folder / name, inside=folder) for name in SETTINGS}
-    write_whole(folder / PAGE, render(results, inlined, settings).encode("utf-8"), inside=folder)
+    tables = {JSON: results.to_json().encode(), CSV: results.to_csv().encode()}
+    files, inlined = inline_pictures(sweep_pictures(results))
+    settings = {name: RunFiles(folder).settings_text(name) or "" for name in SETTINGS}
+    RunFiles(folder).write({**tables, **files, PAGE: render(results, inlined, settings).encode()})
     return folder / PAGE
 
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xnas.report.fields import read_object
 from xnas.report.intervals import mean, standard_deviation
 from xnas.report.record import Result, read_result
+from xnas.report.run_files import RunFiles
 from xnas.report.sweep.plan import COLUMNS, Cell, Plan
-from xnas.space.regular_file import check_folder, check_place, is_there
+from xnas.space.regular_file import check_folder
 
 JSON, CSV = "sweep.json", "sweep.csv"
 
@@ -185,8 +185,7 @@ def _read_row(folder: Path, plan: Plan, cell: Cell) -> Row:
     for search_seed in plan.search_seeds:
         name = cell.search_folder(search_seed)
         check_folder(folder / name, inside=folder)
-        check_place(folder / name / "genotype.json", inside=folder)
-        if is_there(folder / name / "genotype.json"):
+        if RunFiles(folder / name).has("genotype.json"):
             seconds.append(_seconds(folder, name) or 0.0)
         for seed in plan.retrain_seeds:
             name = cell.training_folder(search_seed, seed)
@@ -216,7 +215,7 @@ def _read_row(folder: Path, plan: Plan, cell: Cell) -> Row:
 
 def _seconds(folder: Path, name: str) -> float | None:
     """Wall time of a run; None where it does not say."""
-    timing = read_object(folder / name / "timing.json", inside=folder / name)
+    timing = RunFiles(folder / name).json_object("timing.json")
     if timing is None or not timing.values:
         return None
     return sum(timing.inner(phase).number("seconds") for phase in timing.values)
