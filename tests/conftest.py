@@ -10,7 +10,7 @@ from PIL import Image
 
 from xnas import Config
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import parse_config
+from xnas.engine.config_files import parse_config
 from xnas.engine.interrupt import SIGNALS
 
 TINY = """

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from xnas.data.load import load_data as load_data
     from xnas.engine.classifier import ImageClassifier as ImageClassifier
     from xnas.engine.config import Config as Config
-    from xnas.engine.config import read_config as read_config
-    from xnas.engine.config import read_preset as read_preset
+    from xnas.engine.config_files import read_config as read_config
+    from xnas.engine.config_files import read_preset as read_preset
     from xnas.engine.evaluate import TrainedNetwork as TrainedNetwork
     from xnas.engine.load import load as load
     from xnas.engine.retrain import retrain as retrain
@@ -78,9 +78,9 @@ _HOMES = {
     "load_data": "xnas.data.load",
     "published_genotype": "xnas.space.published",
     "published_names": "xnas.space.published",
-    "read_config": "xnas.engine.config",
+    "read_config": "xnas.engine.config_files",
     "read_genotype": "xnas.space.architecture",
-    "read_preset": "xnas.engine.config",
+    "read_preset": "xnas.engine.config_files",
     "retrain": "xnas.engine.retrain",
     "search": "xnas.engine.search",
     "write_report": "xnas.report.page",

@@ -8,7 +8,7 @@ import torch
 
 from xnas import Config, DataSet, RunFolder, Search, retrain, search
 from xnas.engine.checkpoint import Checkpoints, Damaged, read_checkpoint
-from xnas.engine.config import parse_config
+from xnas.engine.config_files import parse_config
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
 from xnas.engine.stops import Interrupted

@@ -13,7 +13,8 @@ import torch
 from xnas import Search
 from xnas.data.images import Normalisation
 from xnas.engine.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_checkpoint
-from xnas.engine.config import SEARCH_SECTIONS, parse_config, read_config, read_run_config
+from xnas.engine.config import SEARCH_SECTIONS
+from xnas.engine.config_files import parse_config, read_config, read_run_config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.export import about_network
 from xnas.engine.follow import Keeper, Origin

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from xnas.cli import main
-from xnas.engine.config import Config, read_config, read_run_config
+from xnas.engine.config import Config
+from xnas.engine.config_files import read_config, read_run_config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.place import Place
 from xnas.engine.run_folder import RunFolder

@@ -8,7 +8,7 @@ import pytest
 
 from xnas.cli import main
 from xnas.data.load import load_data
-from xnas.engine.config import parse_config, read_config, read_run_config
+from xnas.engine.config_files import parse_config, read_config, read_run_config
 from xnas.report.architecture_picture import draw_genotype
 from xnas.report.metrics import MOST_LINES, read_course
 from xnas.report.page import write_report

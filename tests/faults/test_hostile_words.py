@@ -14,7 +14,7 @@ from rich.console import Console
 
 from xnas.cli import main
 from xnas.cli.display import Display
-from xnas.engine.config import parse_config
+from xnas.engine.config_files import parse_config
 from xnas.engine.run_folder import Job, RunFolder
 from xnas.report.page import write_report
 from xnas.space.shown import shown, visible

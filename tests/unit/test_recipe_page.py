@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from xnas.engine.config import preset_names, read_preset
+from xnas.engine.config_files import preset_names, read_preset
 from xnas.engine.plans import network_plan
 from xnas.space.auxiliary import AuxiliaryTower
 from xnas.space.network import Network

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from xnas.engine.config import Config, read_config, read_preset
+from xnas.engine.config import Config
 from xnas.engine.config import fields_of as fields_of
+from xnas.engine.config_files import read_config, read_preset
 from xnas.engine.pool import Pool
 from xnas.space.home import expanded
 

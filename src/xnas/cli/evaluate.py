@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse, without_download
-from xnas.engine.config import DataConfig, read_run_config
+from xnas.engine.config import DataConfig
+from xnas.engine.config_files import read_run_config
 
 if TYPE_CHECKING:
     from xnas.data.images import Images

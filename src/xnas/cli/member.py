@@ -7,7 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xnas.engine.config import LAST_BITS, parse_config
+from xnas.engine.config import LAST_BITS
+from xnas.engine.config_files import parse_config
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request

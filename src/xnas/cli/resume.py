@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from xnas.cli.arguments import OnCluster, parse, without_download
-from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, read_run_config
+from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.engine.config_files import read_run_config
 
 
 @dataclass(frozen=True, kw_only=True)

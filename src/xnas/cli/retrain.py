@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config, differences, read_run_config
+from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config
+from xnas.engine.config_diff import differences
+from xnas.engine.config_files import read_run_config
 from xnas.report.run_files import changed_file
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import tyro
 
 from xnas.cli.arguments import parse
 from xnas.engine.bounds import MOST_PIXELS
-from xnas.engine.config import RetrainConfig, read_run_config
+from xnas.engine.config import RetrainConfig
+from xnas.engine.config_files import read_run_config
 from xnas.report.record import GENOTYPE, GENOTYPE_SO_FAR, genotype_file, lacking, read_architecture
 from xnas.report.run_files import changed_file, check_files
 from xnas.space.architecture import Architecture, architecture_text, read_genotype

@@ -10,7 +10,8 @@ import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.cli.retrain import train_anew
-from xnas.engine.config import AUGMENTATION, Config, DataConfig, read_run_config
+from xnas.engine.config import AUGMENTATION, Config, DataConfig
+from xnas.engine.config_files import read_run_config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,17 +24,9 @@ from torch import Tensor
 
 from xnas.data.given import LAYOUTS, images_given, label_array, labels_given
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import (
-    AUGMENTATION,
-    CONFIG,
-    GIVEN,
-    RETRAIN_SECTIONS,
-    SEARCH_SECTIONS,
-    Config,
-    differences,
-    read_preset,
-    settings_from,
-)
+from xnas.engine.config import AUGMENTATION, CONFIG, GIVEN, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
+from xnas.engine.config_diff import differences
+from xnas.engine.config_files import read_preset, settings_from
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.lock import locked

@@ -5,23 +5,19 @@ This file imports nothing heavy, so that help and mistakes are answered at once.
 
 import dataclasses
 import os
-from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import dacite
 import tomli_w
 import tyro
 from dacite.types import is_instance
 
 from xnas.engine.bounds import (
     LARGEST,
-    LONGEST_TEXT,
     MOST_BATCH,
     MOST_CHANNELS,
     MOST_PIXELS,
@@ -36,41 +32,34 @@ from xnas.engine.bounds import (
     size,
 )
 from xnas.report.metrics import MOST_EPOCHS
-from xnas.report.run_files import MANIFEST, RunFiles
-from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.space.genotype import MAX_NODES
 from xnas.space.home import absolute, expanded, is_path
 from xnas.space.lookup import lookup
 from xnas.space.plain_value import plain_value
-from xnas.space.regular_file import is_there
 from xnas.space.shown import shown
-from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPEN_STEMS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
+from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
 
 SEARCH_SECTIONS = ("seed", "data", "space", "search", "distributed")
 """The settings that decide what a search finds."""
+
+
 RETRAIN_SECTIONS = ("seed", "data", "retrain", "distributed")
 """The settings that decide what a retraining gives."""
+
+
 LAST_BITS = ("device", "threads")
 """The settings that decide the last bits of both."""
+
+
 AUGMENTATION = ("crop", "padding", "flip", "policy", "cutout")
 """The settings of [data] that say how images are varied, not which they are."""
 
 Settings = TypeVar("Settings")
-FREE = (
-    "data.root",
-    "data.download",
-    "data.workers",
-    "data.decode_memory",
-    "distributed.backend",
-    "distributed.timeout",
-)
-"""Settings inside of these that decide nothing: where the images are, who reads them (but see `differences`), and what
-connects processes."""
-BY_SIZE = ("space.stem", "retrain.stem")
-"""Settings that may be left to the size of the images; a run's file says what was chosen."""
+
+
 GIVEN = "given to ImageClassifier.fit"
 """In place of a data set's name, of images that were in memory."""
 
@@ -443,134 +432,6 @@ def settings_text(settings: Any) -> str:
 def fields_of(config: Config) -> dict[str, Any]:
     """The settings by the name of their section."""
     return {item.name: getattr(config, item.name) for item in dataclasses.fields(Config)}
-
-
-def differences(before: Config, now: Config, *, sections: Collection[str]) -> list[str]:
-    """What changed between two settings, of those `sections` that decide a result: "search.epochs was 50, is 60".
-
-    What is left to the images' size changes with the images alone. Resized crops are cut out of a file's own picture
-    where images stay in files, and out of what is held where they are in memory: there data.workers decides, too.
-    """
-    old, new = (_flat(_plain(dataclasses.asdict(config))) for config in (before, now))
-    free = {*FREE, *(name for name in BY_SIZE if {old.get(name), new.get(name)} & {*OPEN_STEMS})}
-    if "resized" in (before.data.crop, now.data.crop) and None in (before.data.workers, now.data.workers):
-        free.remove("data.workers")
-    if before.data.max_broken or now.data.max_broken:  # then it decides which images are left out
-        free.remove("data.decode_memory")
-    if _is_one_folder(before.data.source, now.data.source):
-        free.add("data.source")
-    moved = images_are_gone(before.data)
-    return [
-        f"{name} was {old.get(name, 'unset')}, is {new.get(name, 'unset')}"
-        + (" (of a folder that has moved say where it is with: xnas resume RUN --data FOLDER)" * moved)
-        * (name == "data.source")
-        for name in sorted({*old, *new})
-        if name.partition(".")[0] in sections and name not in free and old.get(name) != new.get(name)
-    ]
-
-
-def _is_one_folder(source: str, other: str) -> bool:
-    """Whether both lead to the same folder of images, as pets and ./pets do; the name of a data set leads to none."""
-    try:
-        if source == other or not os.path.samefile(os.path.expanduser(source), os.path.expanduser(other)):
-            return False
-    except (OSError, ValueError):
-        return False
-    return not {source, other} & {*DATA_SETS}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return flat
-
-
-def preset_names() -> tuple[str, ...]:
-    """The presets that ship with xnas."""
-    files = resources.files("xnas.engine").joinpath("presets").iterdir()
-    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
-
-
-def read_preset(name: str, *, base: Config | None = None) -> Config:
-    """The settings of a preset; what it leaves out is as in `base`. Raises ValueError for an unknown name."""
-    known = lookup("preset", name, preset_names())
-    text = resources.files("xnas.engine").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
-    return parse_config(text, where=f"preset {known}", base=base)
-
-
-def read_config(path: Path, *, base: Config | None = None) -> Config:
-    """The settings of a TOML file; what it leaves out is as in `base`.
-
-    Raises ValueError for a file that is missing, too long, is not TOML, or has an unknown key or a wrong value.
-    """
-    return parse_config(read_settings_text(expanded(path)), where=str(path), base=base)
-
-
-def read_run_config(run: Path) -> Config:
-    """The settings of an earlier run. Raises ValueError if the folder is none of a run, or they cannot be read."""
-    path = run / CONFIG
-    text = RunFiles(run).settings_text(CONFIG)
-    if text is None:
-        missing = f"its {MANIFEST} names no {CONFIG}" if is_there(path) else f"it has no {CONFIG}"
-        raise ValueError(f"{run} is not a run folder: {missing}")
-    return parse_config(text, where=str(path))
-
-
-def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:
-    """The settings in TOML text; errors name `where` it came from."""
-    return settings_from(parse_toml(text, where=where), where=where, base=base or Config())
-
-
-def settings_from(given: dict[str, Any], *, where: str, base: Settings, section: str = "") -> Settings:
-    """Settings of the kind of `base`, from what TOML says in a `section`; what it leaves out is as in `base`.
-
-    Raises ValueError, naming `where` it came from, for an unknown key or a wrong value.
-    """
-    kind = type(base)
-    check_keys(kind, given, where=where, prefix=section)
-    merged = _merge(dataclasses.asdict(base), given)  # type: ignore[call-overload]
-    try:
-        return dacite.from_dict(
-            kind,
-            merged,
-            config=dacite.Config(strict=True, cast=[tuple], type_hooks={Path: Path, float: _number}),
-        )
-    except (dacite.DaciteError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(
-            f"{where}: {said if len(said) <= LONGEST_TEXT else said[:LONGEST_TEXT] + '...'}"
-        ) from error
-
-
-def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = "") -> None:
-    """Raises ValueError, naming `where` it came from, for a key that settings of this kind do not have."""
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for key, value in given.items():
-        try:
-            lookup("setting", key, tuple(fields))
-        except ValueError as error:
-            raise ValueError(f"{where}: {f'in [{prefix}], ' if prefix else ''}{error}") from error
-        section = fields[key].type
-        if dataclasses.is_dataclass(section):
-            if not isinstance(value, dict):
-                raise ValueError(f"{where}: {key!r} is a section; write [{key}] and its settings below it")
-            check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
-        elif get_origin(section) is tuple and not isinstance(value, list):
-            name = f"{prefix}.{key}".lstrip(".")
-            raise ValueError(f"{where}: {name} must be a list, such as [{shown(value)}]; got {shown(value)}")
-        elif isinstance(value, bool) and section is not bool:  # True is an int to Python
-            name = f"{prefix}.{key}".lstrip(".")
-            raise ValueError(f"{where}: {name} is not a switch; got {str(value).lower()}")
-
-
-def _merge(base: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _merge(base[key], given[key])
-        if isinstance(base.get(key), dict) and isinstance(given.get(key), dict)
-        else given.get(key, base.get(key))
-        for key in (*base, *(key for key in given if key not in base))  # a table of free keys may start empty
-    }
 
 
 def _plain(tree: dict[str, Any]) -> dict[str, Any]:

@@ -8,15 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnas.engine.bounds import MOST_SEED, between
-from xnas.engine.config import (
-    Config,
-    DataConfig,
-    RetrainConfig,
-    fields_of,
-    read_preset,
-    settings_from,
-    settings_text,
-)
+from xnas.engine.config import Config, DataConfig, RetrainConfig, fields_of, settings_text
+from xnas.engine.config_files import read_preset, settings_from
 from xnas.report.experiment.plan import Select
 from xnas.report.record import MOST_CONTROLS, MOST_RUNS
 from xnas.report.run_files import RunFiles

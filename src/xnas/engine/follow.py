@@ -16,7 +16,9 @@ from typing import Any
 from torch import Tensor
 
 from xnas.engine.checkpoint import Checkpoints, Snapshot
-from xnas.engine.config import CheckpointConfig, Config, differences, parse_config
+from xnas.engine.config import CheckpointConfig, Config
+from xnas.engine.config_diff import differences
+from xnas.engine.config_files import parse_config
 from xnas.engine.course import Course, Row
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from xnas.engine.bounds import MOST_SEED, check_text
 from xnas.engine.checkpoint import Checkpoints
-from xnas.engine.config import CONFIG, Config, differences, read_run_config
+from xnas.engine.config import CONFIG, Config
+from xnas.engine.config_diff import differences
+from xnas.engine.config_files import read_run_config
 from xnas.engine.folders import make_folder
 from xnas.engine.metrics_log import MetricsLog
 from xnas.engine.tensor_file import read_tensors

@@ -10,7 +10,8 @@ from dataclasses import replace
 import torch
 
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine.config import Config, parse_config
+from xnas.engine.config import Config
+from xnas.engine.config_files import parse_config
 from xnas.engine.course import Course
 from xnas.engine.evaluate import TEST, bring_back, test_network
 from xnas.engine.follow import meet

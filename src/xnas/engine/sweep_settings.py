@@ -14,7 +14,8 @@ from typing import Any
 import tomli_w
 
 from xnas.engine.bounds import MOST_SEED, between
-from xnas.engine.config import Config, check_keys, fields_of, located, read_preset, settings_from
+from xnas.engine.config import Config, fields_of, located
+from xnas.engine.config_files import check_keys, read_preset, settings_from
 from xnas.report.run_files import RunFiles
 from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.report.sweep.plan import AXES, Cell

@@ -10,7 +10,7 @@ import torch
 
 from xnas import Genotype, Nasbench201Genotype, StackPlan, TrainedNetwork, build_network, published_genotype
 from xnas.data.images import Normalisation
-from xnas.engine.config import parse_config
+from xnas.engine.config_files import parse_config
 from xnas.engine.export import about_network
 from xnas.report.export.about import About
 from xnas.report.export.sums import IN_JSON, sealed

@@ -12,19 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from xnas.engine.config import (
-    SEARCH_SECTIONS,
-    Config,
-    DataConfig,
-    SearchConfig,
-    SpaceConfig,
-    differences,
-    parse_config,
-    preset_names,
-    read_config,
-    read_preset,
-    read_run_config,
-)
+from xnas.engine.config import SEARCH_SECTIONS, Config, DataConfig, SearchConfig, SpaceConfig
+from xnas.engine.config_diff import differences
+from xnas.engine.config_files import parse_config, preset_names, read_config, read_preset, read_run_config
 
 
 def test_a_file_written_from_settings_reads_back_as_equal_settings() -> None:

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from xnas import TrainedNetwork, load
 from xnas.engine import export as export_module
-from xnas.engine.config import GIVEN, parse_config
+from xnas.engine.config import GIVEN
+from xnas.engine.config_files import parse_config
 from xnas.engine.export import (
     ROUNDINGS,
     SUFFIXES,

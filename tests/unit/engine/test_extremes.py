@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xnas import Config, Search
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import parse_config
+from xnas.engine.config_files import parse_config
 from xnas.engine.plans import LARGE
 from xnas.engine.retrain import Retraining
 from xnas.space.published import published_genotype

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from xnas.data.load import NAMES
-from xnas.engine.config import Config, preset_names, read_preset
+from xnas.engine.config import Config
+from xnas.engine.config_files import preset_names, read_preset
 from xnas.engine.plans import network_plan
 from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.network import build_network

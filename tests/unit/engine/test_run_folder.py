@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from xnas import Config, published_genotype
-from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS, parse_config
+from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.engine.config_files import parse_config
 from xnas.engine.lock import locked
 from xnas.engine.place import Place
 from xnas.engine.run_folder import Job, RunFolder
