@@ -90,6 +90,11 @@ def meeting_place(environment: Mapping[str, str] = os.environ) -> tuple[str, int
     return environment["MASTER_ADDR"], _port(environment)
 
 
+def agent_has_the_store(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun's agent serves the store where the processes meet, so that rank 0 does not."""
+    return environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+
 def _port(environment: Mapping[str, str]) -> int:
     port = _number(environment, "MASTER_PORT")
     if not 1 <= port <= 65_535:

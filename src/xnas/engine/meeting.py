@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from xnas.engine.launch import Launch, meeting_place
+from xnas.engine.launch import Launch, agent_has_the_store, meeting_place
 from xnas.engine.stops import RankLost
 
 MEETING_SECONDS = 600
@@ -35,7 +35,7 @@ def find_store(launch: Launch) -> TCPStore:
     """The store of all, which answers. Raises ValueError where there can be none, RankLost where none comes."""
     host, port = meeting_place()
     waiting = Waiting(launch)
-    if launch.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+    if launch.rank == 0 and not agent_has_the_store():
         _wait_for_address(host, waiting)
         try:
             return _store("localhost", port, serves=True)

@@ -362,7 +362,7 @@ def _name(command: list[str]) -> str:
     stat = program.stat()
     for fact in (*command, program, stat.st_size, stat.st_mtime_ns, platform.machine(), _features()):
         known.update(f"{fact}\0".encode())
-    return f"kernels-{known.hexdigest()[:16]}.so"
+    return f"kernels-{known.hexdigest()[:16]}.library"
 
 
 def _features() -> str:
