@@ -354,12 +354,14 @@ def test_a_run_finds_its_images_from_everywhere_and_says_where_they_were(
     monkeypatch.chdir(tmp_path)
     assert main(["search", *words, "--data", "images"]) == 0
     (run / "genotype.json").unlink()
+    seal(run)
     monkeypatch.chdir(elsewhere)
     assert main(["resume", str(run)]) == 0
     assert main(["retrain", str(run)]) == 0
 
     image_folder.rename(tmp_path / "images2")
     (run / "result.json").unlink()
+    seal(run)
     capsys.readouterr()
     gone = f"xnas: the folder of images of {run} is not there; it was {image_folder}; say where it is now"
     for given, remedy in (

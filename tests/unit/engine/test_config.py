@@ -218,7 +218,9 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
 
 
 def test_settings_are_read_without_importing_torch() -> None:
-    code = "import sys, xnas.engine.config as c; c.read_preset('quick'); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, xnas.engine.config_files as c; c.read_preset('quick'); sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
