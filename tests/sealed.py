@@ -1,5 +1,6 @@
 """Run folders that a test makes or changes by hand, with manifests as if xnas had written what is there."""
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +42,7 @@ def sealing(
 
 
 def _files(place: Path) -> list[Path]:
-    if not place.is_dir():
+    if not os.path.isdir(place):
         return []
     found = [place / name for name in KNOWN] + [path for each in MORE for path in sorted(place.glob(each))]
     return [path for path in found if _is_there(path)]

@@ -23,6 +23,7 @@ from xnas.cli import main
 
 from ..blank_pictures import draw_blank
 from ..conftest import COLOURS, coloured
+from ..sealed import seal
 from .bounded import Hung, hanging_fails
 from .smallest import SMALLEST
 
@@ -347,6 +348,7 @@ def prepare(home: Path, *, long: bool) -> None:
     newest = sorted((home / "runs" / "search" / "checkpoints").iterdir())[-1]
     shutil.rmtree(newest)  # it goes on from the one before, and has something to do
     (home / "runs" / "search" / "genotype.json").unlink()
+    seal(home / "runs" / "search")
 
 
 @pytest.fixture(scope="module")

@@ -287,6 +287,7 @@ def check_files(folder: Path) -> list[str]:
 def _runs_inside(folder: Path) -> Iterator[Path]:
     """The folders of runs in that of many, and of controls in that of a run."""
     for home in (folder, folder / "controls"):
+        check_folder(home, inside=folder)
         try:
             found = sorted(path for path in home.iterdir() if path.is_dir())
         except OSError:

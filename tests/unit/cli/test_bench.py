@@ -14,6 +14,7 @@ from xnas.cli import main, search, session
 from xnas.cli.session import Request
 from xnas.engine.stops import NonFinite
 from xnas.report.bench import page as bench_page
+from xnas.report.run_files import RunFiles
 from xnas.space.architecture import architecture_text, read_genotype
 
 from ...sealed import seal
@@ -58,11 +59,11 @@ def _no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages and pictures are tested elsewhere, and drawing them takes most of the time."""
 
     def page(folder: Path) -> Path:
-        (folder / "report.html").touch()
+        RunFiles(folder).write({"report.html": b""})
         return folder / "report.html"
 
     monkeypatch.setattr(session, "write_report", page)
-    monkeypatch.setattr(bench_page, "inline_pictures", lambda folder, pictures: {})
+    monkeypatch.setattr(bench_page, "inline_pictures", lambda pictures: ({}, {}))
 
 
 @pytest.mark.usefixtures("_no_reports")
@@ -207,7 +208,7 @@ def test_a_table_that_has_moved_or_must_be_trusted_is_asked_for_again(
         (["--preset", "quick", "--config", "EMPTY"], "space.kind is nasbench201; got darts"),
         (["--space.experts", "none"], "space.experts must hold an operation beside none; got none"),
         (["--data", "nowhere"], "nowhere"),
-        (["--data", "cifar10", "--root", "nowhere"], "there is no data_batch_1.bin in nowhere"),
+        (["--data", "cifar10", "--root", "nowhere"], "there is no data_batch_1.bin in "),
         (["--optimizers", "xnas", "dart"], "unknown optimizer 'dart'"),
         (
             ["--seed", "3"],
