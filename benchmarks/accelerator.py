@@ -25,6 +25,7 @@ from benchmarks.options import Options
 from benchmarks.plain import plain_logits
 from benchmarks.rounds import Setting, setting_of
 from xnas import XNAS, DartsSpace
+from xnas.engine.team import team
 from xnas.experts.step_size import Feedback
 from xnas.space.grouped.nodes import GroupedNodes, Plans
 from xnas.space.supernet import Supernet
@@ -119,6 +120,7 @@ class Round:
         self.experts = XNAS(
             self.supernet, rounds=10, batch_size=setting.batch, feedback=feedback, zeta=None, reward_bound=1.0
         )
+        self.experts.ranks = team()  # as a trainer does, which looks at numbers itself
 
     def ours(self) -> Counted:
         """The launches of a round with the supernet as it is."""

@@ -20,6 +20,7 @@ from xnas import XNAS, DartsSpace, StackPlan
 from xnas.engine.config import SearchConfig
 from xnas.engine.descent import build_sgd, learned_by
 from xnas.engine.runtime import autocast, make_repeatable
+from xnas.engine.team import team
 from xnas.experts.step_size import Feedback
 from xnas.space.vocabulary import EXPERTS
 
@@ -197,6 +198,7 @@ class FastRound(Round):
             feedback="sample",
             reward_bound=1.0,
         )
+        self.experts.ranks = team()  # as a trainer does, which looks at numbers itself
         if alive is not None:
             wiped = {f"{group}.alive_EK": alive_EK for group, alive_EK in alive.items()}
             self.experts.load_state_dict(self.experts.state_dict() | wiped)

@@ -23,6 +23,7 @@ from xnas.engine.checkpoint import Checkpoints
 from xnas.kernels import build
 from xnas.kernels.cache import SUM, WORK, trusted
 
+from ..sealed import seal
 from .forks import Fork, Forks, nobody_is_left
 from .outcome import differing, outcome
 from .rehearsal import Rehearsal
@@ -407,6 +408,7 @@ def test_a_run_that_goes_on_by_other_kernels_says_so_in_a_line(rehearsal: Rehear
         (noted["kernels"], none, ""),
     ):
         (rehearsal.run / "genotype.json").unlink()
+        seal(rehearsal.run)
         before = len(forks.said())
         assert forks.start("resume", str(rehearsal.run), before=prepared).wait() == 0
         said = " ".join(forks.said()[before:].split())

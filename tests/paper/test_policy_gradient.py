@@ -154,9 +154,10 @@ def test_xnas_measures_on_modules_what_sampling_them_would_be_paid_on_average() 
     optimizer = XNAS(
         nn.Sequential(forecaster), rounds=10, batch_size=6, reward_bound=100.0, feedback="sample"
     )
+    (group,) = optimizer.groups
     optimizer.measure(lambda: (forecaster(inputs_BD) * slopes_BD).sum(dim=1))
-    rewards_FEK = -optimizer.gradients("default")
-    u_K = optimizer.mixture("default")[0]
+    rewards_FEK = -optimizer.gradients(group)
+    u_K = optimizer.mixture(group)[0]
     for sample, (input_D, slope_D) in enumerate(zip(inputs_BD, slopes_BD, strict=True)):
         with torch.no_grad():
             outputs_ND = torch.stack([expert(input_D) for expert in experts.values()]).double()

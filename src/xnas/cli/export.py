@@ -118,8 +118,9 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
             )
         return some_images([arguments.images], form_of(trained, None), most=IMAGES)
     try:
-        remedy = "say where it is now with --data FOLDER"
-        check_images(arguments.data, of=arguments.run, remedy=remedy)
+        if arguments.data.source == read_run_config(arguments.run).data.source:  # else it is the user's own
+            remedy = "say where it is now with --data FOLDER"
+            check_images(arguments.data, of=arguments.run, remedy=remedy)
         test = open_data(arguments.data, seed=seed, display=display).test
     except ValueError as error:
         hint = "" if "--images" in str(error) else "; or give some images with --images"

@@ -127,7 +127,9 @@ def _have_folder(out: Path) -> None:
 
     try:
         make_folder(out)
-    except (FileExistsError, NotADirectoryError) as error:
+    except CannotWrite:
+        raise
+    except (FileExistsError, NotADirectoryError, ValueError) as error:
         raise ValueError(f"--out {out} is not a folder, or lies in a file; choose another place") from error
     except OSError as error:
         raise CannotWrite(f"cannot make {out}: {error.strerror or error}; choose another place") from error

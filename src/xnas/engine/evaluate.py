@@ -315,7 +315,7 @@ def check_weights(
 def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
     """Raises ValueError unless `weights` has exactly the network's tensors, of their shapes and types, all finite.
 
-    Float32 may have been brought to 16 bits.
+    All of float32 may have been brought to one type of 16 bits.
     """
     expected = network.state_dict()
     unfit = f"{where} does not fit its settings"
@@ -325,12 +325,14 @@ def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str)
         raise ValueError(
             f"{unfit}: it has {shown(unknown[0])} and {len(unknown) - 1:,} other tensors too many"
         )
+    types = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
+    brought_to_16_bits = types in ({torch.float16}, {torch.bfloat16})
     for name, tensor in expected.items():
         for what, needed, given in (
             ("shape", tuple(tensor.shape), tuple(weights[name].shape)),
             ("type", tensor.dtype, weights[name].dtype),
         ):
-            if needed != given and not (needed == torch.float32 and given in (torch.float16, torch.bfloat16)):
+            if needed != given and not (needed == torch.float32 and given in types and brought_to_16_bits):
                 raise ValueError(f"{unfit}: {name} has the {what} {given}, but must have {needed}")
         if not weights[name].isfinite().all():
             raise ValueError(f"{where} is of no use: {name} has values that are not finite; train it anew")

@@ -58,8 +58,9 @@ class TrustedFolder:
         before = os.stat(self._at(name), dir_fd=self.handle, follow_symlinks=False)
         _check_file(before, by_us=by_us)  # else a device would be opened
         with os.fdopen(os.open(self._at(name), _READ, dir_fd=self.handle), "rb") as file:
-            _check_file(os.fstat(file.fileno()), by_us=by_us)
-            return file.read(MOST)
+            found = os.fstat(file.fileno())
+            _check_file(found, by_us=by_us)
+            return file.read(min(found.st_size, MOST))  # no more than that is allocated
 
     def keep(self, name: str, content: bytes) -> None:
         """Put a file there, whole or not at all, in place of any other. Raises OSError if that fails."""

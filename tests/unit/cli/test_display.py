@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from xnas.cli.display import LiveDisplay
@@ -39,6 +40,7 @@ def words(line: str) -> list[str]:
     return line.replace("\x1b[0m", "").split()
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_the_panel_tells_of_entropy_leaders_regret_and_cost(tmp_path: Path) -> None:
     rows = search_rows(epochs=2)
     for name in ("normal", "reduction"):
@@ -73,6 +75,7 @@ def test_the_panel_tells_of_entropy_leaders_regret_and_cost(tmp_path: Path) -> N
     assert any("multiply-adds still computed: 64%" in line for line in lines)
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_of_rivals_and_of_old_runs_it_tells_what_there_is(tmp_path: Path) -> None:
     rows = search_rows(epochs=2, ledger=False)
     for row in rows[:2]:

@@ -47,6 +47,7 @@ def test_a_file_is_a_preset_its_changes_and_the_experiment(tmp_path: Path) -> No
     assert found.search_images.cutout == 0
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_the_settings_are_read_again_as_they_were_written(tmp_path: Path) -> None:
     _, found = read_experiment(EXAMPLES / "experiment.toml")
     write(tmp_path / "experiment.toml", begun_text(found))

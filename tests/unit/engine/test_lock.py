@@ -114,7 +114,7 @@ def test_nothing_is_made_again_of_a_folder_that_went_away_while_a_process_worked
         away(run)
         there = sorted(tmp_path.rglob("*"))
         for write in (
-            lambda: folder.write_text("config.toml", ""),
+            lambda: folder.write_text("config.toml", "seed = 1\n"),
             lambda: folder.write_weights({"a": torch.ones(1)}, about={}),
             lambda: folder.log({"kind": "test"}),
             lambda: folder.child("controls", "random"),

@@ -208,7 +208,7 @@ def test_a_supernet_whose_weights_are_one_hot_computes_the_network_of_that_archi
         key = name
         if match:
             layer, edge, rest = match.groups()
-            key = f"layers.{layer}.forecasters.{edge}.experts.{chosen[int(edge)]}.{rest}"
+            key = f"layers.{layer}.forecasters.{edge}.experts.{genotype.operations[int(edge)]}.{rest}"
         if key in source:
             target[name] = source[key]
     network.load_state_dict(target)

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from xnas.report.figures import svg_bytes
-from xnas.report.whole_file import CannotWrite
 from xnas.theory.demonstration import Numbers, markdown_table, power, rounded, share_text, table_lines
 from xnas.theory.demonstrations import DEMONSTRATIONS
 from xnas.theory.names import DEMONSTRATIONS as NAMES
@@ -76,7 +75,7 @@ def test_the_page_needs_nothing_else_and_shows_every_demonstration(
 
 def test_a_folder_that_is_a_file_takes_nothing(small: dict[str, Numbers], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotWrite, match="cannot write"):
+    with pytest.raises(ValueError, match="is no folder; choose another place"):
         write_demonstration(tmp_path / "file", DEMONSTRATIONS["wipeout"], small["wipeout"])
 
 
