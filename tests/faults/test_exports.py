@@ -144,6 +144,11 @@ REFUSED: dict[str, bytes] = {
         constants=[constant("first", np.array([0]))],
         outputs=output(TensorProto.FLOAT, (1, CLASSES)),
     ),
+    "a batch beyond all bounds, fixed": model(
+        PLAIN,
+        inputs=(value("images", TensorProto.UINT8, [2**40, 3, "height", "width"]),),
+        outputs=output(TensorProto.FLOAT, (2**40, CLASSES)),
+    ),
     "a row too many": model(
         node("Concat", "means", "row", axis=0), constants=[constant("row", np.zeros((1, CLASSES), np.float32))]
     ),

@@ -18,6 +18,8 @@ _FOLDERS = {
     "TRITON_HOME": "triton",
 }
 """The variables by which packages are told where, and a folder for each."""
+_BASES = {"MPLCONFIGDIR": "XDG_CONFIG_HOME", "HF_HOME": "XDG_CACHE_HOME", "TORCH_HOME": "XDG_CACHE_HOME"}
+"""Where packages look otherwise, if that is set."""
 _USERS = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """Where Python's getpass looks for a name."""
 
@@ -35,7 +37,10 @@ def private_caches() -> Iterator[None]:
     if not _has_home():
         with suppress(OSError):  # without a place for temporary files the packages say so themselves
             place = tempfile.mkdtemp(prefix="xnas-caches-")
-            given |= {name: os.path.join(place, folder) for name, folder in _FOLDERS.items()}
+            folders = {
+                name: folder for name, folder in _FOLDERS.items() if not os.environ.get(_BASES.get(name, ""))
+            }
+            given |= {name: os.path.join(place, folder) for name, folder in folders.items()}
     added = {name: value for name, value in given.items() if name not in os.environ}
     os.environ.update(added)
     try:

@@ -62,12 +62,14 @@ class TorchUnderLimit(MetaPathFinder):
     Where there is too little, torch's C++ parts may end the process on the spot, and nothing would say why.
     """
 
+    tried = False
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Finds nothing itself. Raises OutOfMemory."""
-        if fullname == "torch":
-            sys.meta_path.remove(self)
+        if fullname == "torch" and not self.tried:
+            self.tried = True
             if _try_in_child() in (_NO_MEMORY, *(-number for number in _KILLED)):
                 raise OutOfMemory(f"out of memory: there is too little to load torch; {advice()}")
         return None
@@ -75,7 +77,8 @@ class TorchUnderLimit(MetaPathFinder):
 
 def watch_torch() -> None:
     """Have torch tried first, if this process is under a limit and has not imported it yet."""
-    if address_limit() is not None and "torch" not in sys.modules and hasattr(os, "fork"):
+    watched = any(isinstance(finder, TorchUnderLimit) for finder in sys.meta_path)
+    if address_limit() is not None and not watched and "torch" not in sys.modules and hasattr(os, "fork"):
         sys.meta_path.insert(0, TorchUnderLimit())
 
 

@@ -13,6 +13,7 @@ from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config
 from xnas.engine.config_diff import differences
 from xnas.engine.config_files import read_run_config
 from xnas.report.run_files import changed_file
+from xnas.space.shown import visible
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
     source = str(arguments.genotype)
     if changed := changed_file(Path(source)):
-        print(f"warning: {changed}", file=sys.stderr)
+        print(f"warning: {visible(' '.join(changed.split()))}", file=sys.stderr)
     return train_anew(
         read_genotype(source),
         network=Path(source).stem,

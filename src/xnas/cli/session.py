@@ -36,7 +36,6 @@ from xnas.engine.team import team
 from xnas.report.fields import Fields
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
-from xnas.space.home import absolute
 from xnas.space.regular_file import is_folder
 from xnas.space.shown import shown
 from xnas.space.vocabulary import DATA_SETS, SHIPPED
@@ -60,7 +59,7 @@ class Request:
         data = self.config.data
         if data.root is None and data.source in DATA_SETS and data.source != SHIPPED:
             # Wherever it goes on, the files are where they were looked for at first.
-            data = replace(data, root=absolute("data"))
+            data = replace(data, root=Path("data"))  # which becomes absolute
             object.__setattr__(self, "config", replace(self.config, data=data))
 
     def earlier(self) -> RunFolder | None:
@@ -204,7 +203,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{name} was {shown(old)}, is {shown(new)}"
         for name, old, new in pairs
-        if old is not None and old != new
+        if None not in (old, new) and old != new
     ]
 
 

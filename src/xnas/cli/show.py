@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     if arguments.run is not None and arguments.genotype is None:
         for line in check_files(arguments.run):
-            print(f"warning: {line}", file=sys.stderr)
+            print(f"warning: {visible(' '.join(line.split()))}", file=sys.stderr)
     if arguments.run is not None:
         arguments = _parse(argv, {"run": arguments.run, "retrain": read_run_config(arguments.run).retrain})
     if arguments.run is not None and arguments.genotype is not None:
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
             f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
         )
     if arguments.genotype is not None and (changed := changed_file(Path(arguments.genotype))):
-        print(f"warning: {changed}", file=sys.stderr)
+        print(f"warning: {visible(' '.join(changed.split()))}", file=sys.stderr)
     file = genotype_file(arguments.run) if arguments.run else None
     genotype = _genotype_of(arguments.run) if arguments.run else read_genotype(str(arguments.genotype))
     if arguments.json:

@@ -71,7 +71,7 @@ AT_ONCE = 2**18
 """Pixels that are converted together."""
 FILES_AHEAD = 32
 """For each thread that reads."""
-AHEAD_BYTES = 2**28
+AHEAD_BYTES = 2**26
 """Pixels of images that wait to be taken; beyond it each thread still has one."""
 OUTPUTS = 12
 """Bytes a pixel of what is read: scaled, as text of bytes in pieces and together, and as an array."""
@@ -156,9 +156,6 @@ def _silence_pillow() -> None:
     """What Pillow thinks of a file's metadata and size is no line for a user: the budget bounds them."""
     if _PILLOW not in warnings.filters:
         warnings.filterwarnings("ignore", module=_PILLOW[3].pattern)
-
-
-_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 def _mend_transparency(image: Image.Image) -> None:

@@ -163,8 +163,10 @@ def _kind_of(labels: NDArray[Any]) -> str:
         case "S":
             return f"bytes ({labels.dtype}); give labels.astype(str)"
         case "O":
-            wrong = next((each for each in labels.ravel() if not isinstance(each, str | int)), None)
-            return f"objects, among them {shown(wrong)}"
+            wrong = [
+                each for each in labels.ravel() if not isinstance(each, str | int | np.integer | np.bool_)
+            ]
+            return f"objects, among them {shown(wrong[0])}" if wrong else "both numbers and text"
     return str(labels.dtype)
 
 

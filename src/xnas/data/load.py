@@ -75,6 +75,9 @@ def load_data(
     test_fraction = plain_value(test_fraction)
     if not isinstance(test_fraction, int | float):
         raise ValueError(f"test_fraction must be a number; got {shown(test_fraction)}")
+    decode_memory = plain_value(decode_memory)
+    if type(decode_memory) not in (int, float) or not 0.001 <= decode_memory <= 1024:
+        raise ValueError(f"decode_memory must lie between 0.001 and 1024 GiB; got {shown(decode_memory)}")
     source = str(source)
     folder = source not in NAMES and is_path(source)
     root = None if root is None else expanded(root)

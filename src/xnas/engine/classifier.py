@@ -187,13 +187,14 @@ class ImageClassifier:
         for labels that are not one an image, and for labels of another kind than those of `fit`, which would all
         count as misses: numbers where those were text, or the other way round.
         """
-        predicted_N = self.predict(images)
         given_N = label_array(labels)
+        if given_N.ndim == 1:
+            self._check_kind(given_N)  # before minutes of prediction
+        predicted_N = self.predict(images)
         if given_N.shape != predicted_N.shape:
             raise ValueError(
                 f"there must be one label for each of the {len(predicted_N):,} images; got the shape {given_N.shape}"
             )
-        self._check_kind(given_N)
         return float((predicted_N == given_N).mean())
 
     def _check_kind(self, labels_N: NDArray[Any]) -> None:

@@ -18,6 +18,7 @@ from dacite.types import is_instance
 
 from xnas.engine.bounds import (
     LARGEST,
+    LONGEST_TEXT,
     MOST_BATCH,
     MOST_CHANNELS,
     MOST_PIXELS,
@@ -36,7 +37,7 @@ from xnas.space.genotype import MAX_NODES
 from xnas.space.home import absolute, expanded, is_path
 from xnas.space.lookup import lookup
 from xnas.space.plain_value import plain_value
-from xnas.space.shown import shown
+from xnas.space.shown import shown, visible
 from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
@@ -404,15 +405,24 @@ class Config:
 
 
 def located(data: dict[str, Any]) -> dict[str, Any]:
-    """Settings of [data] with paths from the root on. The name of a data set is none, nor is one without a folder."""
+    """Settings of [data] with paths from the root on, where a file of settings can hold these.
+
+    The name of a data set is no path, nor is a name without a folder.
+    """
     found = dict(data)
     with suppress(ValueError):  # of a home that is not there; whoever reads the images says so
         source, root = data.get("source"), data.get("root")
         if isinstance(source, str) and source not in DATA_SETS and is_path(source):
-            found["source"] = str(absolute(source))
+            found["source"] = _if_plain(absolute(source), else_=source)
         if isinstance(root, str | Path) and str(root):
-            found["root"] = type(root)(absolute(root))
+            found["root"] = type(root)(_if_plain(absolute(root), else_=str(root)))
     return found
+
+
+def _if_plain(path: Path, *, else_: str) -> str:
+    """The path, unless the name of a folder above is long, not UTF-8, or acts on a terminal."""
+    text = str(path)
+    return text if visible(text) == text and len(text) <= LONGEST_TEXT else else_
 
 
 def images_are_gone(data: DataConfig) -> bool:

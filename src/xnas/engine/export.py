@@ -33,7 +33,7 @@ from xnas.report.manifest import FileDigest
 from xnas.report.record import Result
 from xnas.report.whole_file import write_whole
 from xnas.space.regular_file import read_regular
-from xnas.space.shown import visible
+from xnas.space.shown import shown, visible
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -96,6 +96,10 @@ def check_place(path: Path, form: Form, *, overwrite: bool) -> None:
         raise ValueError(f"{form} is a file that ends in {suffix}; got --to {path}")
     check_target(path, overwrite=overwrite, ours=_is_file_of_ours if suffix else _is_folder_of_ours)
     if form == "torch-export":
+        if {"\n", "\\"} & {*path.name}:
+            raise ValueError(
+                f"--to {shown(str(path))}: the sum beside it cannot name a backslash or newline; choose another"
+            )
         check_target(sum_file(path), overwrite=overwrite, ours=_is_sum_file)
 
 
@@ -189,7 +193,8 @@ def export(
             check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
             write_whole(path, content)
             if form == "torch-export":
-                write_whole(sum_file(path), f"{FileDigest.of(content).sha256}  {path.name}\n".encode())
+                line = f"{FileDigest.of(content).sha256}  ".encode() + os.fsencode(path.name) + b"\n"
+                write_whole(sum_file(path), line)
         return comparison
     files = exported_files(about, network)
     if form != "safetensors":

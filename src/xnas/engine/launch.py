@@ -13,7 +13,7 @@ PORTS = 15_000
 INTERACTIVE_STEP = str(2**32 - 6)
 """The step in which salloc opens a shell (SLURM_INTERACTIVE_STEP of slurm.h)."""
 
-_JOB = ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "SLURM_STEP_ID")
+_JOB_IDS = {"the launcher": ("TORCHELASTIC_RUN_ID",), "srun": ("SLURM_JOB_ID", "SLURM_STEP_ID")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,8 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
         sharers=max(1, _number({"LOCAL_WORLD_SIZE": "1", **environment}, "LOCAL_WORLD_SIZE")),
         restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
         attempt=_number({"TORCHELASTIC_RESTART_COUNT": "0", **environment}, "TORCHELASTIC_RESTART_COUNT"),
-        job="/".join(environment.get(name, "") for name in _JOB),
+        # Where each node has a torchrun in a step of its own, SLURM's numbers are not those of all.
+        job="/".join(environment.get(name, "") for name in _JOB_IDS[source]),
         alone=f"to run alone: env -u {names[1]} xnas ...",
     )
 

@@ -179,10 +179,14 @@ class OnnxNetwork:
         Raises ValueError as `logits` does.
         """
         (taken,) = self.session.get_inputs()
-        fixed = taken.shape[0]
+        fixed, batch_size = taken.shape[0], images_at_once(*images_NCHW.shape[2:])
         if not isinstance(fixed, int):
-            batch_size = images_at_once(*images_NCHW.shape[2:])
             return torch.cat([shares(self.logits(part)) for part in torch.split(images_NCHW, batch_size)])
+        if fixed > batch_size:
+            raise ValueError(
+                f"the network takes {fixed:,} images at once, more than the {batch_size:,} of this size that are asked "
+                "together; export the run again"
+            )
         # A file whose batch somebody has fixed: what lacks in the last is filled up.
         lacking = -len(images_NCHW) % fixed
         filled = torch.cat([images_NCHW, images_NCHW[-1:].expand(lacking, -1, -1, -1)])

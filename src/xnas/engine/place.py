@@ -10,7 +10,7 @@ from pathlib import Path
 from xnas.engine.config import CONFIG
 from xnas.engine.folders import make_folder
 from xnas.engine.lock import LOCK, locked
-from xnas.engine.run_folder import RunFolder
+from xnas.engine.run_folder import ENVIRONMENT, RunFolder
 from xnas.engine.team import team
 from xnas.report.run_files import AT_THE_START, MANIFEST, RunFiles
 from xnas.report.whole_file import CannotWrite, check_kept, sync_folder
@@ -65,10 +65,11 @@ class Place:
             check_place(path / CONFIG, inside=path)
         if self.overwrite and (path / CONFIG).is_file():
             return None
-        if CONFIG in RunFiles(path).digests():
+        if (is_there(path / MANIFEST) or is_there(path / CONFIG)) and CONFIG in RunFiles(path).digests():
             return None if self.overwrite else RunFolder(path)
-        # A process that ended while it made the folder: the settings are written last.
-        if path.is_dir() and {item.name for item in path.iterdir()} <= UNBORN:
+        # A process that ended while it made the folder: the settings are written last, and are no file of a user's.
+        names = {item.name for item in path.iterdir()} if path.is_dir() else {""}
+        if names <= UNBORN and (CONFIG not in names or ENVIRONMENT in names):
             return None
         raise ValueError(f"{path} is there and is not a run folder; choose another --name")
 

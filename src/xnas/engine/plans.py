@@ -74,6 +74,8 @@ def check_memory(
         less = (8 if config.save_memory else 1) * (1 if precision == "float32" else 2)
         features = bytes_a_pixel / less / SHRINKS[stem] ** 2
         needed = batch_size * pixels * (features + PIXEL_BYTES * image_shape[0])
+        if phase == SEARCH and config.search.optimizer == "random":
+            continue  # it trains no supernet
         if phase in phases and needed > has:
             raise ValueError(
                 f"batches of {batch_size:,} images of {image_shape[1]:,} x {image_shape[2]:,} pixels take at least "
@@ -85,8 +87,9 @@ def check_memory(
 def _search_bytes(config: Config) -> float:
     """Of the features of a supernet, for each pixel that its cells see."""
     space = config.space
-    edges = space.nodes * (space.nodes + 3) // 2
-    return SEARCH_BYTES * edges * len(space.experts) * space.cells * space.channels / space.partial_channels
+    edges = 6 if space.kind == "nasbench201" else space.nodes * (space.nodes + 3) // 2
+    computed = 1 if config.search.optimizer == "gdas" else len(space.experts)
+    return SEARCH_BYTES * edges * computed * space.cells * space.channels / space.partial_channels
 
 
 def stem_for(stem: StemSetting, image_shape: tuple[int, int, int], *, kind: str = "darts") -> Stem:

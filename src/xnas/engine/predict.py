@@ -16,13 +16,14 @@ from torch import Tensor
 from xnas.data.decode import SUFFIXES, Broken, Form, each, read_image
 from xnas.data.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.listing import is_hidden
-from xnas.engine.evaluate import BATCH_PIXELS, images_at_once
+from xnas.engine.bounds import MOST_TRAINED
+from xnas.engine.evaluate import images_at_once
 from xnas.engine.load import load
 from xnas.engine.onnx_network import OnnxNetwork
 
-MOST_FEATURES = 2**25
-"""Numbers that a layer may have of one image, in float32 134 MB, because a file says the size. Of a network of 36
-channels with the stem of CIFAR that is an image of 557 x 557 pixels."""
+MOST_FEATURES = 2**26
+"""Numbers that a layer may have of one image, in float32 268 MB, because a file says the size. Of a network of 36
+channels with the stem of CIFAR, which has 144 a pixel, that is an image of 682 x 682 pixels."""
 
 
 class Classifier(Protocol):
@@ -112,15 +113,15 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
     """What every image is brought to: the channels, the cut and, unless `image_size` (H, W) is given, the size of the
     test.
 
-    Raises ValueError where the network does not say, or says so many pixels that one image takes more memory than all
-    that are otherwise asked together, or no image file has such channels.
+    Raises ValueError where the network does not say, or says more pixels than networks are trained on, or no image file
+    has such channels.
     """
     shape = classifier.image_shape
     if (
         shape is not None
         and image_size is None
         and (
-            shape[1] * shape[2] > BATCH_PIXELS
+            shape[1] * shape[2] > MOST_TRAINED**2
             or shape[1] * shape[2] * classifier.features_a_pixel > MOST_FEATURES
         )
     ):

@@ -40,7 +40,6 @@ from xnas.report.cost import count_layer_multiply_adds, count_parameters
 from xnas.report.fields import LARGEST, Fields
 from xnas.report.health import concerns
 from xnas.report.metrics import Group, parse_search_epoch
-from xnas.report.whole_file import CannotWrite
 from xnas.space.architecture import Architecture
 from xnas.space.search_space import SearchSpace
 
@@ -423,7 +422,7 @@ def search(
         follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:
         if course.rounds > 0:  # else it has not come to where the folder is, which may know a better choice
-            with suppress(CannotWrite):
+            with suppress(ValueError):  # what ended the search is said, not that the folder is damaged too
                 folder.write_genotype_so_far(course.genotype())
         raise
     genotype = course.genotype()

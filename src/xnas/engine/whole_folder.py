@@ -38,7 +38,7 @@ def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -
 
 
 @contextmanager
-def alone_in(folder: Path, *, seconds: float = 60) -> Iterator[None]:
+def alone_in(folder: Path, *, seconds: float = 600) -> Iterator[None]:
     """Within it nobody else who asks for it writes an export into `folder`, which is made if it is not there.
 
     What is made beside its place has the same name for all who write there, so they write one after another. The lock

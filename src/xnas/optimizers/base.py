@@ -213,8 +213,8 @@ class ArchitectureOptimizer:
         its number of samples.
 
         Raises ValueError, and nothing is gathered, if the losses have no sample axis, if they or the rewards are not
-        finite (it names the first sample), or if they do not depend on the forecasters. What the closure raises is
-        raised, on every process.
+        finite (it names the first sample), or if they do not depend on the forecasters. What the closure raises in or
+        after the model's pass is raised, on every process.
         """
         first = not self._samples and not any(self._gradients.values())
         drawn = self._drawn() if first else {}
@@ -311,7 +311,9 @@ class ArchitectureOptimizer:
             with noticed(self._model) as passes:
                 losses_B = closure()
             check_losses(losses_B)
-            reaching = losses_B.requires_grad if self._called() else passes or self._ever_reached
+            listens = any(member._per_sample is not None for member in self._present)
+            needed = self._called() or not listens  # a pass that trains needs gradients in any case
+            reaching = losses_B.requires_grad if needed else passes or self._ever_reached
             if not reaching:
                 raise ValueError(
                     "the losses do not depend on the forecasters; run the model inside the closure, with gradients"
@@ -489,7 +491,8 @@ class ArchitectureOptimizer:
             self._hand_over(name)
         if gone:
             self._parameters = None
-            forget(self._weight_optimizer, released(self._model, gone))
+            # A trainer's supernet registers all that it uses.
+            forget(self._weight_optimizer, released(self._model, gone, unregistered=self.ranks is None))
         return removed
 
     def _drop_absent(self) -> None:

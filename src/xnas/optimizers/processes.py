@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup as ProcessGroup
 
+from xnas.space.shown import visible
+
 Result = TypeVar("Result")
 
 WORDS = 400
@@ -77,11 +79,20 @@ class OwnProcesses:
         failed = [rank for rank, (bad,) in enumerate(self.numbers(error is not None)) if bad]
         if not failed:
             return result
-        words = b"" if error is None else f"{type(error).__name__}: {error}".encode()[:WORDS]
+        words = b"" if error is None else _words(error)
         told = self.gather(torch.tensor([list(words.ljust(WORDS))], dtype=torch.uint8), dim=0)
         if error is not None:
             raise error
         first = bytes(told[failed[0]].tolist()).decode(errors="ignore").strip()
         raise ValueError(
-            f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {first}"
+            f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {visible(first)}"
         )
+
+
+def _words(error: Exception) -> bytes:
+    """What an error says, for other processes. It never raises: they wait for it."""
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except Exception:
+        said = type(error).__name__
+    return said.encode(errors="backslashreplace")[:WORDS]

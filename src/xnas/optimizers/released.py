@@ -5,22 +5,26 @@ model's modules hold counts, and what they keep unregistered too: modules and pa
 tuples and dicts there, and in the closures of functions.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def released(model: nn.Module, gone: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of modules that have left `model` which nothing in it uses."""
+def released(model: nn.Module, gone: Iterable[nn.Module], *, unregistered: bool = True) -> list[nn.Parameter]:
+    """The parameters of modules that have left `model` which nothing in it uses.
+
+    `unregistered`: look at what modules keep beside their parameters and modules, too, which takes a while.
+    """
     leaving = list(dict.fromkeys(parameter for module in gone for parameter in module.parameters()))
     if leaving:
         staying = {id(parameter) for parameter in model.parameters()}
         leaving = [parameter for parameter in leaving if id(parameter) not in staying]
-    if leaving:  # only what nobody has registered is looked for at length
+    if leaving and unregistered:
         used = _parameters_within(model)
         leaving = [parameter for parameter in leaving if id(parameter) not in used]
     return leaving
@@ -59,7 +63,7 @@ def _parts(value: object) -> Iterator[object]:
         yield from vars(value).values()
     elif isinstance(value, Mapping):
         yield from list(value.values())
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif isinstance(value, list | tuple | set | frozenset | deque):
         yield from value
     elif isinstance(value, FunctionType):
         yield from (cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell))
@@ -69,6 +73,8 @@ def _parts(value: object) -> Iterator[object]:
         yield value.__self__
     elif isinstance(value, partial):
         yield from (value.func, value.args, value.keywords)
+    elif hasattr(value, "__dict__") and not isinstance(value, type | ModuleType):
+        yield from vars(value).values()
 
 
 def _is_filled(cell: object) -> bool:

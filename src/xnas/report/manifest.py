@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import BinaryIO, Self
 
 HEX_DIGITS = 64
@@ -74,6 +75,8 @@ def unpack_manifest(content: bytes, *, form: str, version: int, where: str) -> d
                 digests[name] = FileDigest(size, sha256)
             case _:
                 pass  # then it is packed otherwise below
+    if any(str(PurePosixPath(name)) != name for name in digests):
+        raise WrongManifest(f"{where} names a file in two ways")
     reserved = digests.keys() & {"format", "version", "sha256"}
     # Packed again and compared byte by byte, so that nothing in it goes unnoticed.
     if reserved or pack_manifest(digests, form=form, version=version) != content:

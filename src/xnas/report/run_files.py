@@ -19,7 +19,7 @@ from xnas.space.regular_file import check_folder, check_place, is_there, open_re
 
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "xnas-run", 1
-MOST_BYTES = 4_000_000
+MOST_BYTES = 1_000_000
 """Of a manifest, which has 120 for every file."""
 METRICS = "metrics.jsonl"
 GROWING = f"{METRICS} (growing)"
@@ -55,6 +55,7 @@ class RunFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._read: tuple[object, dict[str, FileDigest]] = (None, {})
 
     def digests(self) -> dict[str, FileDigest]:
         """What the manifest names; nothing where no run has begun.
@@ -69,11 +70,16 @@ class RunFiles:
                     f"restore it from a copy, or start anew with --overwrite"
                 )
             return {}
-        content = read_regular(path, what="manifest", most=MOST_BYTES, inside=self.folder)
-        try:
-            return unpack_manifest(content, form=FORMAT, version=VERSION, where=str(path))
-        except ValueError as error:
-            raise ValueError(f"{error}; restore it from a copy, or start anew with --overwrite") from None
+        seen = path.lstat()
+        state = (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+        if self._read[0] != state:  # asked for every file, and parsed once
+            content = read_regular(path, what="manifest", most=MOST_BYTES, inside=self.folder)
+            try:
+                digests = unpack_manifest(content, form=FORMAT, version=VERSION, where=str(path))
+            except ValueError as error:
+                raise ValueError(f"{error}; restore it from a copy, or start anew with --overwrite") from None
+            self._read = state, digests
+        return dict(self._read[1])
 
     def has(self, name: str) -> bool:
         """Whether a file is finished. Raises ValueError if it was, and is missing, or for what is no file."""
@@ -245,9 +251,11 @@ def next_of(name: str) -> str:
 
 def changed_file(path: Path) -> str:
     """That a file which the user names is one of a run, and not as it was written; empty for every other file."""
+    if not (is_there(path) and is_there(path.parent / MANIFEST)):
+        return ""
     try:
         files = RunFiles(path.parent)
-        if path.name in files.digests() and is_there(path):
+        if path.name in files.digests():
             files.check(path.name)
     except (OSError, ValueError) as error:
         return f"{str(error).partition(';')[0]}; what is in it now is taken, as it is named here"
@@ -284,9 +292,9 @@ def check_files(folder: Path) -> list[str]:
     return gone
 
 
-def _runs_inside(folder: Path) -> Iterator[Path]:
-    """The folders of runs in that of many, and of controls in that of a run."""
-    for home in (folder, folder / "controls"):
+def _runs_inside(folder: Path, *, many: bool = True) -> Iterator[Path]:
+    """The folders of runs in that of `many`, with their controls, and of controls in that of a run."""
+    for home in (*((folder,) if many else ()), folder / "controls"):
         check_folder(home, inside=folder)
         try:
             found = sorted(path for path in home.iterdir() if path.is_dir())
@@ -297,4 +305,4 @@ def _runs_inside(folder: Path) -> Iterator[Path]:
                 check_folder(path, inside=folder)
                 yield path
                 if home is folder:
-                    yield from (sub for sub in _runs_inside(path) if sub.parent.name == "controls")
+                    yield from _runs_inside(path, many=False)

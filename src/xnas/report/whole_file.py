@@ -38,7 +38,7 @@ def check_kept(folder: Path) -> None:
     if not _locks:
         return
     place = Path(os.path.realpath(folder))
-    for home, (lock, known) in _locks.items():
+    for home, (lock, known) in list(_locks.items()):  # which other threads change
         if place.is_relative_to(home):
             try:
                 same = _identity(lock) == known

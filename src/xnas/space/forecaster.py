@@ -6,6 +6,7 @@ though each has experts with network weights of their own. A forecaster without 
 E: indices of a group; R: replicas of each; K: experts alive; B: samples.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,9 +86,14 @@ class Forecaster(nn.Module):
         experts = _checked_experts(experts, self.label)
         if group is not None and (not isinstance(group, str) or not group):
             raise ValueError(f"a forecaster's group must be a name; got {group!r}")
-        if not hasattr(index, "__index__"):  # numpy's whole numbers have it too
+        try:
+            self.index = operator.index(index)  # numpy's whole numbers too
+        except TypeError:
+            whole = False
+        else:
+            whole = not isinstance(index, bool)
+        if not whole:
             raise ValueError(f"a forecaster's index must be a whole number; got {index!r} in group {group!r}")
-        self.index = int(index)
         if self.index < 0:
             raise ValueError(f"a forecaster's index must not be negative; got {index} in group {group!r}")
         if index and group is None:
@@ -144,7 +150,7 @@ class Forecaster(nn.Module):
         if self._chosen is not None:
             weights = weights[..., self._chosen : self._chosen + 1]
         computed = self.computed()
-        outputs = [self._asked(expert, inputs, shared=len(computed) > 1) for _, expert in computed]
+        outputs = [self._asked(expert, inputs) for _, expert in computed]
         if (len(outputs) > 1 or weights.requires_grad) and (
             wrong := misfit(outputs, samples=len(weights) if weights.dim() == 2 else None)
         ):
@@ -156,11 +162,12 @@ class Forecaster(nn.Module):
             )
         return mix(weights, outputs)
 
-    def _asked(self, expert: nn.Module, inputs: Tensor, *, shared: bool) -> Tensor:
+    def _asked(self, expert: nn.Module, inputs: Tensor) -> Tensor:
         """What an expert gives, if it leaves its input as it is."""
-        if torch.compiler.is_compiling():
-            # A graph cannot ask for versions; a copy serves, which compilers leave out where nobody writes.
-            output: Tensor = expert(inputs.clone() if shared and isinstance(inputs, Tensor) else inputs)
+        if torch.compiler.is_compiling() or (isinstance(inputs, Tensor) and inputs.is_inference()):
+            # Neither a graph nor inference mode knows versions; a copy serves, which compilers leave out where nobody
+            # writes.
+            output: Tensor = expert(inputs.clone() if isinstance(inputs, Tensor) else inputs)
             return output
         before = versions(inputs)
         try:

@@ -116,3 +116,19 @@ def test_processes_that_do_not_know_where_to_meet_are_told_so(name: str) -> None
         ValueError, match=f"8 processes were launched, but {name} does not say where they meet"
     ):
         launched(words)
+
+
+def test_each_nodes_torchrun_in_a_step_of_its_own_is_of_one_start() -> None:
+    node = {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "a",
+        "MASTER_PORT": "29500",
+        "TORCHELASTIC_RUN_ID": "mine",
+    }
+    jobs = {
+        found.job
+        for step in ("0", "1")
+        if (found := launched({**node, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": step})) is not None
+    }
+    assert jobs == {"mine"}

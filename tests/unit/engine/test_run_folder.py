@@ -72,6 +72,21 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, overwrite: boo
     assert (tmp_path / "photos" / "holiday.txt").read_text() == "precious"
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_settings_that_a_user_has_put_where_a_run_would_go_are_no_leavings_of_a_run(
+    overwrite: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.toml").write_text("seed = 3\n")
+    place = Place(runs=tmp_path, name="mine", overwrite=overwrite)
+    if overwrite:
+        assert place.earlier() is None
+    else:
+        with pytest.raises(ValueError, match="mine is there and is not a run folder; choose another --name"):
+            place.earlier()
+    assert (tmp_path / "mine" / "config.toml").read_text() == "seed = 3\n"
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
 def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a run's name is letters, digits"):

@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,6 +90,8 @@ class Hidden(nn.Module):
         hold: Any = self.hold
         if isinstance(hold, dict | list | tuple):
             hold = next(iter(hold.values())) if isinstance(hold, dict) else hold[0]
+        if isinstance(hold, SimpleNamespace):
+            hold = hold.inner
         if isinstance(hold, nn.Parameter):
             return inputs @ hold.T
         outputs: Tensor = hold(inputs)
@@ -114,6 +117,7 @@ def shared_ways(conv: nn.Linear) -> dict[str, nn.Module]:
         "in a closure": Hidden(closure),
         "by a partial": Hidden(partial(F.linear, weight=conv.weight)),
         "by a method": Hidden(conv.forward),
+        "in an object": Hidden(SimpleNamespace(inner=conv)),
     }
 
 
@@ -597,3 +601,13 @@ def test_lazy_modules_may_be_made_by_the_first_measurement() -> None:
     optimizer.measure(lambda: losses(model))
     assert all(weight.requires_grad and weight.grad is None for weight in model.parameters())
     optimizer.step()
+
+
+def test_losses_to_train_by_that_need_no_gradients_are_refused_by_rules_that_step_ahead() -> None:
+    model = Twins()
+    optimizer = optimizer_of("darts-2nd", model, sgd_of(model))
+    before = everything(optimizer, model)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="do not depend on the forecasters"):
+            optimizer.measure(lambda: losses(model), training=lambda: losses(model).detach())
+        assert everything(optimizer, model) == before

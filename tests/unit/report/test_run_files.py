@@ -5,8 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.manifest import FileDigest
-from xnas.report.run_files import GROWING, MANIFEST, METRICS, RunFiles, changed_file, check_files
+from xnas.report.manifest import FileDigest, pack_manifest
+from xnas.report.run_files import (
+    FORMAT,
+    GROWING,
+    MANIFEST,
+    METRICS,
+    VERSION,
+    RunFiles,
+    changed_file,
+    check_files,
+)
 from xnas.report.whole_file import CannotWrite
 
 
@@ -160,3 +169,23 @@ def test_what_did_not_change_is_not_written_again(files: RunFiles) -> None:
     (files.folder / "config.toml").write_bytes(b"seed = 3\n")
     files.write({"config.toml": b"seed = 1\n"})
     assert read(files, "config.toml") == b"seed = 1\n"
+
+
+def test_folders_within_folders_and_many_names_are_looked_at_once(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path)
+    files.write({"config.toml": b""})
+    place = tmp_path
+    for _ in range(300):
+        place = place / "a"
+        place.mkdir()
+        (place / "config.toml").write_text("")
+    assert check_files(tmp_path) == []  # only the first is one of many runs, and its own controls are none
+
+
+def test_a_manifest_that_names_a_file_in_two_ways_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_bytes(b"")
+    for name in ("./config.toml", "a//b", "a/./b"):
+        names = {"config.toml": FileDigest.of(b""), name: FileDigest.of(b"")}
+        (tmp_path / MANIFEST).write_bytes(pack_manifest(names, form=FORMAT, version=VERSION))
+        with pytest.raises(ValueError, match="names a file in two ways"):
+            RunFiles(tmp_path).digests()

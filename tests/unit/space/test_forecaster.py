@@ -280,10 +280,11 @@ def test_a_forecaster_that_cannot_be_is_refused() -> None:
         ValueError, match=r"^an index is a forecaster's place in its group; got 1 without a group"
     ):
         Forecaster(experts(), index=1)
-    with pytest.raises(
-        ValueError, match=r"^a forecaster's index must be a whole number; got 1.5 in group 'g'$"
-    ):
-        Forecaster(experts(), group="g", index=1.5)  # type: ignore[arg-type]
+    for index in (1.5, True, "1", np.array([1, 2]), torch.tensor(1.5)):
+        with pytest.raises(
+            ValueError, match=r"^a forecaster's index must be a whole number; got .* in group 'g'$"
+        ):
+            Forecaster(experts(), group="g", index=index)  # type: ignore[arg-type]
     assert Forecaster(experts(), group="g", index=np.int64(1)).index == 1  # type: ignore[arg-type]
     for group in ("", 3):
         with pytest.raises(ValueError, match="group must be a name"):
@@ -427,14 +428,26 @@ def test_a_compiled_pass_gives_every_expert_the_input_as_it_was() -> None:
     class Compiling(Forecaster):
         """Takes the way of a compiled pass."""
 
-        def _asked(self, expert: nn.Module, inputs: Tensor, *, shared: bool) -> Tensor:
+        def _asked(self, expert: nn.Module, inputs: Tensor) -> Tensor:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(torch.compiler, "is_compiling", lambda: True)
-                return super()._asked(expert, inputs, shared=shared)
+                return super()._asked(expert, inputs)
 
     inputs = torch.randn(4, 3)
     model = Compiling({"relu": nn.ReLU(inplace=True), "id": nn.Identity()})
     torch.testing.assert_close(model(inputs.clone()), (inputs.relu() + inputs) / 2)
+    model.remove("id")  # the input is still read by others, such as a residual
+    model.set_mixture(torch.ones(1))
+    before = inputs.clone()
+    torch.testing.assert_close(model(inputs), inputs.relu())
+    assert torch.equal(inputs, before)
+
+
+def test_in_inference_mode_every_expert_gets_the_input_as_it_was() -> None:
+    model = Forecaster({"relu": nn.ReLU(inplace=True), "id": nn.Identity()})
+    with torch.inference_mode():
+        inputs = torch.randn(4, 3)
+        torch.testing.assert_close(model(inputs.clone()), (inputs.relu() + inputs) / 2)
 
 
 def test_a_group_is_not_called_like_the_place_of_another_choice() -> None:

@@ -45,6 +45,9 @@ def test_an_architecture_is_written_as_the_benchmark_writes_it_and_comes_back_fr
         "the last architecture is : {}",
         "epoch 3\nStructure(4 nodes with {})\nepoch 4",
         "\x1b[1m{}\x1b[0m",
+        "epoch 3 |val_acc=3| {}",
+        "2026-01-01 | INFO | Structure(4 nodes with {})",
+        "{} params ~ 1.2 | flops + 3",
     ],
 )
 def test_an_architecture_is_found_in_what_its_authors_programs_print(around: str) -> None:
@@ -58,7 +61,7 @@ def test_an_architecture_is_found_in_what_its_authors_programs_print(around: str
         "",
         f"{TEXT} {TEXT}",
         f"Structure(4 nodes with {TEXT[:-1]})",
-        f"epoch 3 |val_acc=3| {TEXT}",
+        TEXT + "+|none~0|none~1|none~2|none~3|",
         "|nor_conv_3x3~0|",
         TEXT[:-1],
         TEXT + "|",

@@ -35,7 +35,11 @@ EDGES = tuple((source, node) for node in range(1, 1 + NUM_NODES) for source in r
 PATTERN = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
 """The benchmark's text, with a place for the operation of every edge."""
 FORM = PATTERN.replace("{}", "op")
-_AROUND = re.compile(r"[^|~]*(\|[^\s'\"]+\|)[^|~+]*")
+_INSIDE = re.compile(
+    r"(?<![|+])"
+    + PATTERN.replace("|", r"\|").replace("+", r"\+").replace("{}", r"[^|~+\s]{1,60}")
+    + r"(?![|+~])"  # else it is a part of a larger cell
+)
 """Its authors' programs print Structure(4 nodes with |...|), in quotes or behind what a logger says of the time."""
 
 
@@ -74,8 +78,8 @@ class Nasbench201Genotype:
 
         Raises ValueError for text of another form, or of several architectures.
         """
-        if around := _AROUND.fullmatch(text.strip()):
-            text = around[1]
+        if len(found := _INSIDE.findall(text)) == 1:
+            text = found[0]
         words = re.findall(r"([^|+~]*)~(\d)", text[:1000])
         sources = tuple(int(source) for _, source in words)
         if sources == tuple(source for source, _ in EDGES):
