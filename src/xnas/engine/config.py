@@ -410,7 +410,7 @@ def located(data: dict[str, Any]) -> dict[str, Any]:
     The name of a data set is no path, nor is a name without a folder.
     """
     found = dict(data)
-    with suppress(ValueError):  # of a home that is not there; whoever reads the images says so
+    with suppress(ValueError):  # of a home that is not there; reading the images says so
         source, root = data.get("source"), data.get("root")
         if isinstance(source, str) and source not in DATA_SETS and is_path(source):
             found["source"] = _if_plain(absolute(source), else_=source)

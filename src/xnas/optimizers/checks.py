@@ -67,7 +67,7 @@ def check_wrapper(model: nn.Module) -> None:
 
 @contextmanager
 def noticed(model: nn.Module) -> Iterator[list[None]]:
-    """What it gives is filled by passes through `model` as a whole, whichever of its parts they reach."""
+    """What it gives is filled by passes through all of `model`, whichever of its parts they reach."""
     passes: list[None] = []
 
     def notice(module: nn.Module, inputs: object) -> None:

@@ -120,7 +120,7 @@ class Fields:
         return tuple(map(visible, self.exact_names(key)))
 
     def exact_names(self, key: str) -> tuple[str, ...]:
-        """A list of short strings as they are, to be compared: `visible` is for whoever shows one.
+        """A list of short strings as they are, to be compared: `visible` is for showing one.
 
         Raises ValueError for anything else.
         """

@@ -42,7 +42,7 @@ LATER = (
     "selection.json",
     "checkpoints",
 )
-"""Files that tell that it has begun."""
+"""Files that show that a run has started."""
 SUMMARIES = ("comparison.json", "bench.json", "experiment.json", "sweep.json", "sweep.csv")
 """What many runs come to."""
 NEXT = " (next)"
@@ -58,7 +58,7 @@ class RunFiles:
         self._read: tuple[object, dict[str, FileDigest]] = (None, {})
 
     def digests(self) -> dict[str, FileDigest]:
-        """What the manifest names; nothing where no run has begun.
+        """What the manifest names; nothing where no run has started.
 
         Raises ValueError for a manifest that has changed, or is missing where there are files that it must have named.
         """

@@ -27,7 +27,7 @@ ALONE = "default"
 class NamedModules(nn.Module):
     """Modules by name, in order. Unlike a ModuleDict's, their names may be those of a module's own attributes.
 
-    In a state_dict each has its name, whoever else is there: what was saved after others had left is not taken for
+    In a state_dict each has its name, whichever others are there: what was saved after others had left is not taken for
     these.
     """
 

@@ -17,7 +17,7 @@ def plain_value(value: Any) -> Any:
         # A long double stays one; Python has no other number for it.
         found = item if isinstance(item, int | float | str) else float(item)
     except (AttributeError, TypeError, ValueError, RuntimeError, OverflowError):
-        return value  # whoever checks it says what it is
+        return value  # its check says what it is
     return found
 
 
