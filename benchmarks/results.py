@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Figure, shown
-from xnas.report.whole_file import write_whole
+from xnas.io.atomic import write_whole
 
 TABLE = "README.md"
 BUSY = 0.2

@@ -20,11 +20,10 @@ except ImportError as error:
     raise ImportError("xnas.hub needs huggingface_hub: pip install 'xnas[hub]'") from error
 
 from xnas.engine.load import ABOUT, WEIGHTS, exported_files, read_exported
-from xnas.engine.whole_folder import alone_in
+from xnas.io.atomic import alone_in, write_whole
+from xnas.io.safe_read import is_there
 from xnas.report.export.about import About
 from xnas.report.export.model_card import CARD, model_card
-from xnas.report.whole_file import write_whole
-from xnas.space.regular_file import is_there
 
 
 class HubNetwork(nn.Module, PyTorchModelHubMixin):

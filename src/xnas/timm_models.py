@@ -34,14 +34,14 @@ except ImportError as error:
     raise ImportError("xnas.timm_models needs timm: pip install 'xnas[timm]'") from error
 
 from xnas.engine.load import ABOUT, MOST_ABOUT, check_plan, read_fields
+from xnas.io.json import Fields, parse_object
+from xnas.io.safe_read import read_regular_text
 from xnas.report.export.about import TIMM_NAME, first_conv, parse_plan
-from xnas.report.fields import Fields, parse_object
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.nasbench201.stack import ResidualReduction
 from xnas.space.network import Network, build_network
 from xnas.space.published import published_genotype, published_names
 from xnas.space.recompute import computed_twice
-from xnas.space.regular_file import read_regular_text
 from xnas.space.stack import StackPlan
 
 _CIFAR = StackPlan(image_channels=3, num_classes=10, channels=36, cells=20)

@@ -11,7 +11,7 @@ from xnas.engine.checkpoint import Checkpoints, Damaged, read_checkpoint
 from xnas.engine.config_files import parse_config
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 
 Record = Callable[[str, object], None]
 """Of a figure, to be shown at the end."""

@@ -14,7 +14,7 @@ import pytest
 
 from xnas import DataSet, RunFolder, Search, search
 from xnas.cli import main
-from xnas.report.whole_file import CannotWrite
+from xnas.io.errors import CannotWrite
 
 from .full_disk import ANY, failing
 from .outcome import differing, outcome

@@ -19,7 +19,7 @@ from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.course import Course
 from xnas.engine.plans import settled
 from xnas.engine.retrain import Retraining
-from xnas.engine.stops import NonFinite, OutOfMemory
+from xnas.io.errors import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
 
 from .outcome import differing, outcome

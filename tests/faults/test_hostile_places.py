@@ -14,12 +14,11 @@ from xnas.engine.config_files import read_config, read_run_config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.place import Place
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.whole_folder import write_folder
+from xnas.io.atomic import write_folder, write_whole
 from xnas.report.metrics import read_course
 from xnas.report.page import write_report
 from xnas.report.record import RunRecord, read_architecture, read_result
 from xnas.report.table import result_table
-from xnas.report.whole_file import write_whole
 from xnas.space.architecture import read_genotype
 from xnas.space.published import published_genotype
 

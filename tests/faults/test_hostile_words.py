@@ -16,8 +16,8 @@ from xnas.cli import main
 from xnas.cli.display import Display
 from xnas.engine.config_files import parse_config
 from xnas.engine.run_folder import Job, RunFolder
+from xnas.io.text import shown, visible
 from xnas.report.page import write_report
-from xnas.space.shown import shown, visible
 
 from ..unit.report.run_builder import (
     CONFIG,

@@ -13,10 +13,8 @@ from xnas.cli.caches import private_caches
 from xnas.cli.memory import advice, lacks_memory, watch_torch
 from xnas.cli.streams import Output, ReaderLeft, steady_streams
 from xnas.engine.launch import launched
-from xnas.engine.stops import Interrupted, OutOfMemory, RankLost
-from xnas.report.whole_file import CannotWrite
-from xnas.space.lookup import lookup
-from xnas.space.shown import visible
+from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory, RankLost
+from xnas.io.text import lookup, visible
 
 _LONGEST = 2000
 """Characters of a line about a mistake."""

@@ -17,7 +17,7 @@ from xnas.engine.config import Config
 from xnas.engine.config import fields_of as fields_of
 from xnas.engine.config_files import read_config, read_preset
 from xnas.engine.pool import Pool
-from xnas.space.home import expanded
+from xnas.io.paths import expanded
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")

@@ -13,9 +13,9 @@ from xnas.cli.whole import Whole, carry_out_whole, searching
 from xnas.engine.bounds import check_text
 from xnas.engine.config import LAST_BITS, SEARCH_SECTIONS, Config
 from xnas.engine.pool import Pool
+from xnas.io.paths import absolute
+from xnas.io.text import lookup
 from xnas.report.bench.table import SOURCES, Nasbench201Table, must_be_trusted
-from xnas.space.home import absolute
-from xnas.space.lookup import lookup
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from xnas.cli.health_panel import health_lines
 from xnas.engine.progress import Lines, Phase, summary
+from xnas.io.text import visible
 from xnas.report.metrics import Group as ForecasterGroup
-from xnas.space.shown import visible
 
 
 def open_display(*, above: Callable[[], str] | None = None) -> "Display":

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xnas.engine.progress import Phase
-from xnas.report.fields import Fields
+from xnas.io.json import Fields
 from xnas.report.health import health_of, reward_size
 from xnas.report.metrics import Group, GroupWeights, parse_search_epoch
 from xnas.report.promise import promise_of

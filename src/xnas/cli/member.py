@@ -63,7 +63,7 @@ def has_ended(member: "Request", files: tuple[str, ...]) -> bool:
 def progress(member: "Request") -> object:
     """A value that changes whenever it comes further."""
     from xnas.engine.run_folder import CHECKPOINTS
-    from xnas.space.regular_file import is_folder
+    from xnas.io.safe_read import is_folder
 
     whole = member.place.runs
     folder = whole / str(member.place.name)
@@ -96,7 +96,7 @@ def work(text: str) -> str:
     """Do an errand, as a worker; returns its outcome as text, whatever that is."""
     from xnas.engine.errand import Errand, Outcome
     from xnas.engine.runtime import is_out_of_memory
-    from xnas.engine.stops import Interrupted, OutOfMemory
+    from xnas.io.errors import Interrupted, OutOfMemory
 
     errand = Errand.of(text)
     if (outcome := errand.misplaced()) is not None:

@@ -9,8 +9,8 @@ import tyro
 from xnas.cli.arguments import NewRun, OnCluster
 from xnas.engine.bounds import MOST_SEED, between
 from xnas.engine.config import Config
+from xnas.io.text import lookup
 from xnas.report.record import MOST_RUNS
-from xnas.space.lookup import lookup
 from xnas.space.vocabulary import OPTIMIZERS
 
 if TYPE_CHECKING:

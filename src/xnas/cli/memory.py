@@ -12,7 +12,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from xnas.engine.stops import OutOfMemory
+from xnas.io.errors import OutOfMemory
 
 _SIGNS = ("failed to map segment", "cannot allocate memory", "std::bad_alloc", "can't start new thread")
 """What the system's loader, C++ and Python say where there is no memory for code, numbers or a thread."""

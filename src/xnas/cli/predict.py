@@ -11,7 +11,7 @@ import tyro
 
 from xnas.cli.arguments import parse
 from xnas.engine.bounds import MOST_PIXELS, check_decode_memory
-from xnas.space.shown import visible
+from xnas.io.text import visible
 
 if TYPE_CHECKING:
     from xnas.engine.predict import Prediction

@@ -12,8 +12,8 @@ from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config
 from xnas.engine.config_diff import differences
 from xnas.engine.config_files import read_run_config
+from xnas.io.text import visible
 from xnas.report.run_files import changed_file
-from xnas.space.shown import visible
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request

@@ -31,13 +31,13 @@ from xnas.engine.runtime import (
     total_memory,
     use_threads,
 )
-from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost
 from xnas.engine.team import team
-from xnas.report.fields import Fields
+from xnas.io.errors import Interrupted, NonFinite, OutOfMemory, RankLost
+from xnas.io.json import Fields
+from xnas.io.safe_read import is_folder
+from xnas.io.text import shown
 from xnas.report.page import write_report
 from xnas.space.architecture import Architecture
-from xnas.space.regular_file import is_folder
-from xnas.space.shown import shown
 from xnas.space.vocabulary import DATA_SETS, SHIPPED
 
 

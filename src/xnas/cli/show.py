@@ -13,13 +13,13 @@ from xnas.cli.arguments import parse
 from xnas.engine.bounds import MOST_PIXELS
 from xnas.engine.config import RetrainConfig
 from xnas.engine.config_files import read_run_config
+from xnas.io.text import visible
 from xnas.report.record import GENOTYPE, GENOTYPE_SO_FAR, genotype_file, lacking, read_architecture
 from xnas.report.run_files import changed_file, check_files
 from xnas.space.architecture import Architecture, architecture_text, read_genotype
 from xnas.space.genotype import CellGenotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.published import published_names, published_source
-from xnas.space.shown import visible
 
 MOST_CLASSES = 1_000_000
 

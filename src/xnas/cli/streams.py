@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-from xnas.report.whole_file import CannotWrite
+from xnas.io.errors import CannotWrite
 
 _LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
 """What writing says where the reader has left: of a pipe, of a socket, of a terminal that was closed."""

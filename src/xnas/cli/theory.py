@@ -9,8 +9,8 @@ import tyro
 
 from xnas.cli.arguments import parse
 from xnas.engine.bounds import size
-from xnas.report.whole_file import CannotWrite
-from xnas.space.lookup import lookup
+from xnas.io.errors import CannotWrite
+from xnas.io.text import lookup
 from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _show(demonstration: "Demonstration", arguments: Arguments, display: "Displa
 
 def _have_folder(out: Path) -> None:
     """Make the folder before any work is done. Raises ValueError, or CannotWrite where the disk is what refuses."""
-    from xnas.engine.folders import make_folder
+    from xnas.io.atomic import make_folder
 
     try:
         make_folder(out)

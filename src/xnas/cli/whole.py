@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xnas.cli.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
 from xnas.cli.whole_progress import WholeProgress
 from xnas.engine.config import CONFIG, Config, images_are_gone
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display

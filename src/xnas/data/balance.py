@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from xnas.data.findings import Findings, Kind
-from xnas.space.shown import visible
+from xnas.io.text import visible
 
 UNEQUAL = 10
 """Ratio of the largest class to the smallest beyond which it is worth a word."""

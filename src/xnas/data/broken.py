@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnas.data.download import Say
-from xnas.space.shown import visible
+from xnas.io.text import visible
 
 NAMED = 3
 """Broken images that an error names."""

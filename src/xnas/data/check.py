@@ -20,9 +20,8 @@ from xnas.data.findings import Progress, Report
 from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
 from xnas.data.images import DataSet, ImageSet
 from xnas.data.load import NAMES, check_fold
-from xnas.space.home import expanded, is_path
-from xnas.space.lookup import lookup
-from xnas.space.shown import visible
+from xnas.io.paths import expanded, is_path
+from xnas.io.text import lookup, visible
 
 MOST_BYTES = 2**30
 """Pixels up to which a glance looks for copies, at 0.8 GB/s: a second and a half at the most."""

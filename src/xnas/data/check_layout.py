@@ -16,7 +16,7 @@ from xnas.data.listing import (
     not_text,
     twins,
 )
-from xnas.space.shown import told_apart, visible
+from xnas.io.text import told_apart, visible
 
 LINK = Kind(
     "links that lead outside of the folder, or in a circle",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xnas.data.download import Say, fetch, unpack
 from xnas.data.images import DataSet, ImageSet
-from xnas.space.regular_file import read_regular
+from xnas.io.safe_read import read_regular
 
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32

@@ -20,7 +20,7 @@ from xnas.data.download import Say, fetch, unpack_whole
 from xnas.data.folder import read_listings
 from xnas.data.images import DataSet, check_same_classes
 from xnas.data.listing import Listing, entries_of, list_classes
-from xnas.space.regular_file import read_regular
+from xnas.io.safe_read import read_regular
 
 MOST_BYTES = 50_000_000
 """Of a list of images."""

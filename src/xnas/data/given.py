@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xnas.data.decode import GREY, to_8_bits, turn_upright
 from xnas.data.folder import LEAST_SIZE
-from xnas.space.shown import one_form, shown, visible
+from xnas.io.text import one_form, shown, visible
 
 LAYOUTS = ("auto", "NHWC", "NCHW")
 LONGEST_NAME = 255

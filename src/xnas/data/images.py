@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xnas.data.resized_crop import resized_crops
-from xnas.space.shown import told_apart
+from xnas.io.text import told_apart
 
 CHUNK = 4096
 CHUNK_BYTES = 16 * 2**20

@@ -17,7 +17,7 @@ from xnas.data.decode import SUFFIXES
 from xnas.data.download import Say
 from xnas.data.images import check_same_classes
 from xnas.data.order import split
-from xnas.space.shown import one_form, visible
+from xnas.io.text import one_form, visible
 
 TEST_NAMES = ("test", "val", "valid", "validation")
 PART_NAMES = frozenset({"train", "training", *TEST_NAMES, "testing", "dev", "eval"})

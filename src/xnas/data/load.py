@@ -15,10 +15,9 @@ from xnas.data.folder import LEAST_SIZE, MOST_BYTES, read_folder
 from xnas.data.folder_sets import FOLDER_SETS, read_folder_set
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.svhn import read_svhn
-from xnas.space.home import expanded, is_path
-from xnas.space.lookup import lookup
-from xnas.space.plain_value import plain_value
-from xnas.space.shown import shown
+from xnas.io.paths import expanded, is_path
+from xnas.io.plain_value import plain_value
+from xnas.io.text import lookup, shown
 
 Number = TypeVar("Number", int, int | None)
 

@@ -14,7 +14,7 @@ import torch
 
 from xnas.data.download import Say, fetch
 from xnas.data.images import DataSet, ImageSet
-from xnas.space.regular_file import read_regular
+from xnas.io.safe_read import read_regular
 
 CLASSES = tuple("0123456789")
 URL = "http://ufldl.stanford.edu/housenumbers/"

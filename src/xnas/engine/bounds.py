@@ -1,6 +1,6 @@
 """Bounds of the settings: far above what anybody trains, so that a stranger's file cannot ask for work without end."""
 
-from xnas.space.shown import shown, visible
+from xnas.io.text import shown, visible
 from xnas.space.vocabulary import SEARCHABLE
 
 MOST_CELLS = 200

@@ -18,11 +18,10 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from xnas.engine.folders import make_folder
-from xnas.engine.tensor_file import MOST_BYTES
-from xnas.report.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
-from xnas.report.whole_file import check_kept, sync_folder, write_synced
-from xnas.space.regular_file import check_folder, is_folder, is_there, read_regular, remove_folder
+from xnas.io.atomic import check_kept, make_folder, sync_folder, write_synced
+from xnas.io.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
+from xnas.io.safe_read import check_folder, is_folder, is_there, read_regular, remove_folder
+from xnas.io.tensors import MOST_BYTES
 
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"

@@ -37,13 +37,12 @@ from xnas.engine.retrain import check_fit, train
 from xnas.engine.run_folder import GENOTYPE, RunFolder
 from xnas.engine.runtime import environment, keeping_process_state, pick_device, use_threads
 from xnas.engine.search import Search, check_search, search
-from xnas.engine.stops import Interrupted, OutOfMemory
+from xnas.io.errors import Interrupted, OutOfMemory
+from xnas.io.paths import expanded
+from xnas.io.plain_value import plain_tree, plain_value
+from xnas.io.text import lookup, shown
 from xnas.report.page import write_report
 from xnas.report.run_files import RunFiles
-from xnas.space.home import expanded
-from xnas.space.lookup import lookup
-from xnas.space.plain_value import plain_tree, plain_value
-from xnas.space.shown import shown
 
 IMAGES = "images.json"
 """The file of a run folder that tells which images its run was begun with."""

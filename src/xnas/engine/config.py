@@ -32,12 +32,11 @@ from xnas.engine.bounds import (
     check_text,
     size,
 )
+from xnas.io.paths import absolute, expanded, is_path
+from xnas.io.plain_value import plain_value
+from xnas.io.text import lookup, shown, visible
 from xnas.report.metrics import MOST_EPOCHS
 from xnas.space.genotype import MAX_NODES
-from xnas.space.home import absolute, expanded, is_path
-from xnas.space.lookup import lookup
-from xnas.space.plain_value import plain_value
-from xnas.space.shown import shown, visible
 from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"

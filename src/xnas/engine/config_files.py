@@ -11,12 +11,11 @@ from xnas.engine.bounds import (
     LONGEST_TEXT,
 )
 from xnas.engine.config import CONFIG, Config, Settings, _number
+from xnas.io.paths import expanded
+from xnas.io.safe_read import is_there
+from xnas.io.text import lookup, shown
+from xnas.io.toml import parse_toml, read_settings_text
 from xnas.report.run_files import MANIFEST, RunFiles
-from xnas.report.settings_file import parse_toml, read_settings_text
-from xnas.space.home import expanded
-from xnas.space.lookup import lookup
-from xnas.space.regular_file import is_there
-from xnas.space.shown import shown
 
 
 def preset_names() -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from xnas.data.batches import Batch
 from xnas.data.images import Images
 from xnas.engine.config import RetrainConfig, SearchConfig
-from xnas.engine.stops import NonFinite
 from xnas.engine.team import team
+from xnas.io.errors import NonFinite
 
 SHOWN = 8
 """Samples named in a message."""

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
-from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
-from xnas.report.fields import parse_object
-from xnas.report.whole_file import CannotWrite, write_whole
-from xnas.space.lookup import lookup
-from xnas.space.regular_file import read_regular_text
+from xnas.io.atomic import write_whole
+from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
+from xnas.io.json import parse_object
+from xnas.io.safe_read import read_regular_text
+from xnas.io.text import lookup
 
 TOKEN = ".token"
 """The file by which a worker knows that it sees the same folder as the one who sends it."""

@@ -19,14 +19,14 @@ from xnas.engine.descent import Tally
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import network_plan
 from xnas.engine.run_folder import RunFolder
-from xnas.engine.stops import Interrupted
 from xnas.engine.team import team
+from xnas.io.errors import Interrupted
+from xnas.io.json import Fields, parse_json
+from xnas.io.text import one_form, shown, told_apart, visible
 from xnas.report.export.about import check_border, check_image_shape
-from xnas.report.fields import Fields, parse_json
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype import Genotype
 from xnas.space.network import build_network
-from xnas.space.shown import one_form, shown, told_apart, visible
 from xnas.space.stack import StackPlan
 
 _WORDS = ("classes", "mean", "std", "image_shape", "border")

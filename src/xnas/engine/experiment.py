@@ -19,6 +19,7 @@ from xnas.engine.retrain import check_fit
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.search import check_search
 from xnas.engine.tasks import Task
+from xnas.io.safe_read import check_folder
 from xnas.report.experiment.plan import (
     SELECTION,
     Plan,
@@ -31,7 +32,6 @@ from xnas.report.run_files import RunFiles
 from xnas.report.source import source_name
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
-from xnas.space.regular_file import check_folder
 
 SEARCH, SELECT, TRAIN = "search", "select", "train"
 """The kinds of tasks."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from xnas.engine.bounds import MOST_SEED, between
 from xnas.engine.config import Config, DataConfig, RetrainConfig, fields_of, settings_text
 from xnas.engine.config_files import read_preset, settings_from
+from xnas.io.text import lookup
+from xnas.io.toml import parse_toml, read_settings_text
 from xnas.report.experiment.plan import Select
 from xnas.report.record import MOST_CONTROLS, MOST_RUNS
 from xnas.report.run_files import RunFiles
-from xnas.report.settings_file import parse_toml, read_settings_text
-from xnas.space.lookup import lookup
 from xnas.space.published import published_names
 
 FILE = "experiment.toml"

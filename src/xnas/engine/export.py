@@ -21,19 +21,18 @@ from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.engine.runtime import is_out_of_memory
-from xnas.engine.whole_folder import alone_in, check_target, write_folder
+from xnas.io.atomic import alone_in, check_target, write_folder, write_whole
+from xnas.io.json import read_object
+from xnas.io.manifest import FileDigest
+from xnas.io.safe_read import read_regular
+from xnas.io.text import shown, visible
 from xnas.report.export import onnx_file
 from xnas.report.export.about import FORMAT, About
 from xnas.report.export.model_card import CARD, model_card
 from xnas.report.export.module import module_to_export, takes_any_size
 from xnas.report.export.onnx_file import OnnxVersions
 from xnas.report.export.torch_program import program_bytes, program_module
-from xnas.report.fields import read_object
-from xnas.report.manifest import FileDigest
 from xnas.report.record import Result
-from xnas.report.whole_file import write_whole
-from xnas.space.regular_file import read_regular
-from xnas.space.shown import shown, visible
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch-export": ".pt2"}

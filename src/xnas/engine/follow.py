@@ -32,12 +32,12 @@ from xnas.engine.runtime import (
     prepare_kernels,
     what_computes,
 )
-from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
 from xnas.engine.team import team
-from xnas.report.fields import Fields
+from xnas.io.atomic import FolderGone
+from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
+from xnas.io.json import Fields
+from xnas.io.text import shown
 from xnas.report.metrics import read_rows
-from xnas.report.whole_file import CannotWrite, FolderGone
-from xnas.space.shown import shown
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""

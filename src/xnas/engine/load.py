@@ -13,13 +13,13 @@ from xnas.engine.config import CONFIG
 from xnas.engine.evaluate import TrainedNetwork, bring_back, check_weights
 from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import pick_device
-from xnas.engine.tensor_file import MOST_BYTES, read_tensors
+from xnas.io.json import Fields, parse_object
+from xnas.io.manifest import FileDigest
+from xnas.io.paths import expanded
+from xnas.io.safe_read import is_there, open_regular, read_regular, resolved
+from xnas.io.tensors import MOST_BYTES, read_tensors
 from xnas.report.export.about import About, check_format
 from xnas.report.export.sums import BLANK, IN_JSON, is_sealed, sealed
-from xnas.report.fields import Fields, parse_object
-from xnas.report.manifest import FileDigest
-from xnas.space.home import expanded
-from xnas.space.regular_file import is_there, open_regular, read_regular, resolved
 from xnas.space.stack import StackPlan
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xnas.report.whole_file import CannotWrite, watching
-from xnas.space.regular_file import AT_ONCE, NO_LINK, check_place
+from xnas.io.atomic import watching
+from xnas.io.errors import CannotWrite
+from xnas.io.safe_read import AT_ONCE, NO_LINK, check_place
 
 LOCK = ".lock"
 

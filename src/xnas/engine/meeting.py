@@ -15,7 +15,7 @@ from datetime import timedelta
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xnas.engine.launch import Launch, agent_has_the_store, meeting_place
-from xnas.engine.stops import RankLost
+from xnas.io.errors import RankLost
 
 MEETING_SECONDS = 600
 """So long processes wait for each other where they first meet."""

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from xnas.report.manifest import FileDigest
+from xnas.io.atomic import check_kept, sync_folder, write_all
+from xnas.io.errors import CannotWrite
+from xnas.io.manifest import FileDigest
+from xnas.io.safe_read import AT_ONCE, NO_LINK, check_place, is_there, open_regular
 from xnas.report.metrics import METRICS, MOST_BYTES, read_rows
 from xnas.report.run_files import GROWING, RunFiles
-from xnas.report.whole_file import CannotWrite, check_kept, sync_folder, write_all
-from xnas.space.regular_file import AT_ONCE, NO_LINK, check_place, is_there, open_regular
 
 BLOCK = 2**16
 

@@ -17,6 +17,9 @@ from torch import Tensor
 from xnas.data.images import Normalisation
 from xnas.engine.evaluate import images_at_once, shares
 from xnas.engine.load import MOST_CLASSES
+from xnas.io.json import Fields, parse_json
+from xnas.io.safe_read import read_regular
+from xnas.io.text import shown, visible
 from xnas.report.export.about import (
     BESIDE,
     FORMAT,
@@ -27,9 +30,6 @@ from xnas.report.export.about import (
 )
 from xnas.report.export.onnx_file import INPUT
 from xnas.report.export.sums import IN_ONNX, is_sealed
-from xnas.report.fields import Fields, parse_json
-from xnas.space.regular_file import read_regular
-from xnas.space.shown import shown, visible
 
 MOST_BYTES = 2**31
 """The largest file that the format allows."""

@@ -18,9 +18,8 @@ from typing import Any
 from xnas.engine.errand import PATIENCE, Outcome
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.pool import AUTO, LOCAL, Pool
-from xnas.engine.stops import Interrupted, OutOfMemory
 from xnas.engine.tasks import Failure, Task
-from xnas.report.whole_file import CannotWrite
+from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
 
 MOST_LOSSES = 5
 """A task that is lost so many times in a row without progress counts as failed: it may be what ends its workers."""

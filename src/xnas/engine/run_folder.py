@@ -20,20 +20,19 @@ from xnas.engine.checkpoint import Checkpoints
 from xnas.engine.config import CONFIG, Config
 from xnas.engine.config_diff import differences
 from xnas.engine.config_files import read_run_config
-from xnas.engine.folders import make_folder
 from xnas.engine.metrics_log import MetricsLog
-from xnas.engine.tensor_file import read_tensors
-from xnas.report.fields import Fields, parse_object
+from xnas.io.atomic import make_folder
+from xnas.io.errors import CannotWrite
+from xnas.io.json import Fields, parse_object
+from xnas.io.paths import expanded
+from xnas.io.safe_read import check_place, is_there
+from xnas.io.tensors import read_tensors
+from xnas.io.text import lookup, shown
 from xnas.report.metrics import METRICS, read_rows
 from xnas.report.record import CONTROLS, GENOTYPE_SO_FAR, MOST_CONTROLS, MOST_RUNS, lacking, read_architecture
 from xnas.report.record import GENOTYPE as GENOTYPE
 from xnas.report.run_files import GROWING, MANIFEST, RunFiles
-from xnas.report.whole_file import CannotWrite
 from xnas.space.architecture import Architecture
-from xnas.space.home import expanded
-from xnas.space.lookup import lookup
-from xnas.space.regular_file import check_place, is_there
-from xnas.space.shown import shown
 
 JOB, ENVIRONMENT = "job.json", "environment.json"
 RESULT, TIMING, CHECKPOINTS = "result.json", "timing.json", "checkpoints"

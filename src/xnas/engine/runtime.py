@@ -18,10 +18,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from xnas.engine.stops import OutOfMemory
 from xnas.engine.team import team
+from xnas.io.errors import CannotWrite, OutOfMemory
 from xnas.kernels import build as kernels
-from xnas.report.whole_file import CannotWrite
 
 PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
 

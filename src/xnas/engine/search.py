@@ -32,12 +32,12 @@ from xnas.engine.runtime import (
     set_random_states,
 )
 from xnas.engine.team import team
+from xnas.io.json import LARGEST, Fields
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.rivals import rival
 from xnas.optimizers.xnas import XNAS, XNASLearner
 from xnas.report.cost import count_layer_multiply_adds, count_parameters
-from xnas.report.fields import LARGEST, Fields
 from xnas.report.health import concerns
 from xnas.report.metrics import Group, parse_search_epoch
 from xnas.space.architecture import Architecture

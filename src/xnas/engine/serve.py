@@ -23,8 +23,8 @@ from xnas.engine.retrain import Retraining
 from xnas.engine.run_folder import SEARCH
 from xnas.engine.runtime import is_out_of_memory, pick_device, prepare_kernels, use_threads
 from xnas.engine.search import Search
-from xnas.engine.stops import Interrupted, NonFinite, RankLost, RanksDiffer
 from xnas.engine.team import END, Order, Ranks, join, leave
+from xnas.io.errors import Interrupted, NonFinite, RankLost, RanksDiffer
 from xnas.space.architecture import parse_architecture
 
 

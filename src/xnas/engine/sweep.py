@@ -10,9 +10,9 @@ from xnas.engine.run_folder import RunFolder
 from xnas.engine.search import check_search
 from xnas.engine.sweep_settings import SweepSettings
 from xnas.engine.tasks import Task
+from xnas.io.safe_read import check_folder
 from xnas.report.sweep.plan import Plan
 from xnas.space.architecture import Architecture
-from xnas.space.regular_file import check_folder
 
 SEARCH, TRAIN = "search", "training"
 """The kinds of tasks."""

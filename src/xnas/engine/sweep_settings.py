@@ -16,11 +16,10 @@ import tomli_w
 from xnas.engine.bounds import MOST_SEED, between
 from xnas.engine.config import Config, fields_of, located
 from xnas.engine.config_files import check_keys, read_preset, settings_from
+from xnas.io.text import lookup, shown
+from xnas.io.toml import parse_toml, read_settings_text
 from xnas.report.run_files import RunFiles
-from xnas.report.settings_file import parse_toml, read_settings_text
 from xnas.report.sweep.plan import AXES, Cell
-from xnas.space.lookup import lookup
-from xnas.space.shown import shown
 from xnas.space.vocabulary import OPTIMIZERS
 
 FILE = "sweep.toml"

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xnas.engine.config import Config
-from xnas.engine.stops import NonFinite, OutOfMemory
+from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
 from xnas.report.intervals import mean
-from xnas.report.whole_file import CannotWrite
 from xnas.space.architecture import Architecture
 
 

@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from xnas.engine.config import DistributedConfig
 from xnas.engine.launch import Launch
 from xnas.engine.meeting import MEETING_SECONDS, find_store, wait_for
-from xnas.engine.stops import RankLost, RanksDiffer
+from xnas.io.errors import RankLost, RanksDiffer
 
 Result = TypeVar("Result")
 Module = TypeVar("Module", bound=nn.Module)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup as ProcessGroup
 
-from xnas.space.shown import visible
+from xnas.io.text import visible
 
 Result = TypeVar("Result")
 

@@ -6,6 +6,7 @@ its own paper has it, with the mean loss of a batch as one feedback.
 
 from collections.abc import Mapping
 
+from xnas.io.text import lookup
 from xnas.optimizers.asap import Asap
 from xnas.optimizers.darts import Darts
 from xnas.optimizers.darts_second import DartsSecondOrder
@@ -16,7 +17,6 @@ from xnas.optimizers.random import RandomChoice
 from xnas.optimizers.rival_optimizer import RivalOptimizer
 from xnas.optimizers.snas import Snas
 from xnas.optimizers.softmax import SoftmaxDescent
-from xnas.space.lookup import lookup
 
 RIVALS: Mapping[str, type[RivalOptimizer]] = {
     kind.name: kind

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from xnas.io.text import shown
 from xnas.report.cell_picture import draw_cell, draw_cells
 from xnas.report.figures import save_figure
 from xnas.report.nasbench201_picture import draw_nasbench201_cell
 from xnas.space.architecture import Architecture
 from xnas.space.genotype import Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
-from xnas.space.shown import shown
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from xnas.io.atomic import write_whole
 from xnas.report.palette import CARD, GRID, INK, MUTED, THEME
-from xnas.report.whole_file import write_whole
 
 DOTS_PER_INCH = 160
 """Of PNG pictures."""

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xnas.io.safe_read import is_folder
+from xnas.io.text import shown
 from xnas.report.record import MOST_RUNS, RunRecord
 from xnas.report.run_files import RunFiles
-from xnas.space.regular_file import is_folder
-from xnas.space.shown import shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xnas.report.fields import Fields, Numbers, parse_object
+from xnas.io.json import Fields, Numbers, parse_object
+from xnas.io.text import shown, visible
 from xnas.report.run_files import METRICS as METRICS
 from xnas.report.run_files import RunFiles
-from xnas.space.shown import shown, visible
 
 MOST_EPOCHS = 100_000
 """Of a search or a training."""

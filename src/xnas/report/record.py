@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xnas.report.fields import Fields
+from xnas.io.json import Fields
+from xnas.io.safe_read import check_folder, is_folder, is_there
+from xnas.io.text import visible
+from xnas.io.toml import parse_toml
 from xnas.report.metrics import Course, read_course
 from xnas.report.run_files import RunFiles
-from xnas.report.settings_file import parse_toml
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
-from xnas.space.regular_file import check_folder, is_folder, is_there
-from xnas.space.shown import visible
 
 MOST_CONTROLS = 1000
 MOST_RUNS = 1000

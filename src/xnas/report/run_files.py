@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from xnas.report.fields import MOST_BYTES as MOST_BYTES_OF_JSON
-from xnas.report.fields import Fields, parse_object
-from xnas.report.manifest import FileDigest, pack_manifest, unpack_manifest
-from xnas.report.settings_file import MOST_BYTES as MOST_BYTES_OF_SETTINGS
-from xnas.report.whole_file import write_whole
-from xnas.space.regular_file import check_folder, check_place, is_there, open_regular, read_regular
+from xnas.io.atomic import write_whole
+from xnas.io.json import MOST_BYTES as MOST_BYTES_OF_JSON
+from xnas.io.json import Fields, parse_object
+from xnas.io.manifest import FileDigest, pack_manifest, unpack_manifest
+from xnas.io.safe_read import check_folder, check_place, is_there, open_regular, read_regular
+from xnas.io.toml import MOST_BYTES as MOST_BYTES_OF_SETTINGS
 
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "xnas-run", 1

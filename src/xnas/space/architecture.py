@@ -5,15 +5,15 @@ import re
 from pathlib import Path
 from typing import get_args
 
+from xnas.io.paths import expanded
+from xnas.io.safe_read import read_regular
 from xnas.space.genotype import Genotype, Space
 from xnas.space.genotype_json import MAX_BYTES, check_name, parse_fields, plain_text
 from xnas.space.genotype_text import FORM, from_darts_text, to_darts_text
-from xnas.space.home import expanded
 from xnas.space.nasbench201.genotype import FORM as NASBENCH201_FORM
 from xnas.space.nasbench201.genotype import SPACE as NASBENCH201
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.published import PUBLISHED, published_genotype
-from xnas.space.regular_file import read_regular
 
 Architecture = Genotype | Nasbench201Genotype
 """Each has `to_json`, and can be said in one line of text."""

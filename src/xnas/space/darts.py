@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xnas.io.plain_value import plain_value, take_plain
 from xnas.space.discretise import INPUTS_PER_NODE, discretise_cell
 from xnas.space.genotype import CellGenotype, Edge, Genotype
-from xnas.space.plain_value import plain_value, take_plain
 from xnas.space.search_space import check_experts, check_partial
 from xnas.space.stack import StackPlan
 from xnas.space.supernet import GROUPS, Supernet, cell_edges

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
+from xnas.io.plain_value import plain_tree, plain_value
+from xnas.io.text import shown
 from xnas.space.genotype_json import (
     FORMAT,
     VERSION,
@@ -21,8 +23,6 @@ from xnas.space.genotype_json import (
     parse_fields,
     with_keys,
 )
-from xnas.space.plain_value import plain_tree, plain_value
-from xnas.space.shown import shown
 from xnas.space.vocabulary import OPERATIONS as OPERATIONS
 
 MAX_NODES = 32

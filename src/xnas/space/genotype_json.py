@@ -7,8 +7,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from xnas.space.lookup import lookup
-from xnas.space.shown import shown
+from xnas.io.text import lookup, shown
 
 MAX_CHARACTERS = 100_000
 """The longest text that is parsed; a cell of 32 nodes needs a few thousand characters."""

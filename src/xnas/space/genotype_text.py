@@ -12,9 +12,9 @@ import re
 import warnings
 from typing import Any
 
+from xnas.io.text import shown
 from xnas.space.genotype import MAX_NODES, CellGenotype, Genotype, Space, named_cell
 from xnas.space.genotype_json import check_name, plain_text
-from xnas.space.shown import shown
 
 _ARGUMENTS = ("normal", "normal_concat", "reduce", "reduce_concat")
 FORM = "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=[...])"

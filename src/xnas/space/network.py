@@ -6,13 +6,13 @@ E: edges of a cell, two for each node; B: samples; C H W: channels, height, widt
 import torch
 from torch import Tensor, nn
 
+from xnas.io.text import shown
 from xnas.space.architecture import Architecture
 from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.nasbench201.stack import Nasbench201Network
 from xnas.space.node import added, added_by_path
 from xnas.space.operations import NETWORK_STYLE, build_operation
-from xnas.space.shown import shown
 from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
 MOST_OPERATIONS = 2000

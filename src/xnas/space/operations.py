@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.io.text import lookup
 from xnas.space.depthwise import DepthwiseConv2d
-from xnas.space.lookup import lookup
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from xnas.io.text import lookup
 from xnas.space.architecture import Architecture
-from xnas.space.lookup import lookup
 from xnas.space.stack import StackPlan
 
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.space.lookup import lookup
+from xnas.io.plain_value import take_plain
+from xnas.io.text import lookup
 from xnas.space.node import added
 from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
-from xnas.space.plain_value import take_plain
 from xnas.space.recompute import computed_twice
 from xnas.space.vocabulary import Stem
 

@@ -18,7 +18,7 @@ from xnas.engine import evaluate, experiment
 from xnas.engine.experiment_settings import ExperimentSettings
 from xnas.engine.lock import locked
 from xnas.engine.retrain import Retraining
-from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
+from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.report.experiment import page
 from xnas.space.architecture import Architecture
 

@@ -13,7 +13,7 @@ import pytest
 from xnas.cli import main, memory
 from xnas.cli.caches import private_caches
 from xnas.cli.memory import TorchUnderLimit, lacks_memory
-from xnas.engine.stops import OutOfMemory
+from xnas.io.errors import OutOfMemory
 
 LAUNCHERS = (
     {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "nowhere"},

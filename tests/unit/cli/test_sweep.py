@@ -16,9 +16,9 @@ from xnas.engine.errand import Outcome, marked
 from xnas.engine.lock import locked
 from xnas.engine.place import Place
 from xnas.engine.run_folder import Job
-from xnas.engine.stops import NonFinite
 from xnas.engine.sweep import sweep_tasks
 from xnas.engine.sweep_settings import read_sweep
+from xnas.io.errors import NonFinite
 from xnas.report.sweep import page
 
 from ...faults.smallest import SMALLEST

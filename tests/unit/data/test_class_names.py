@@ -17,7 +17,7 @@ from xnas.data.images import DataSet, Normalisation
 from xnas.engine.export import about_network, export
 from xnas.engine.load import load
 from xnas.engine.plans import network_plan, settled
-from xnas.space.shown import told_apart
+from xnas.io.text import told_apart
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 ACTING = ("a\x1b[31mred", "b\u202egnp", "c\nnew", NFC)

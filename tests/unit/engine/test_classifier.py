@@ -18,7 +18,7 @@ import xnas
 from xnas import Config, DataSet, ImageClassifier, RunFolder, Search, TrainedNetwork
 from xnas.engine.classifier import in_words_of_python
 from xnas.engine.retrain import Retraining
-from xnas.engine.stops import OutOfMemory
+from xnas.io.errors import OutOfMemory
 
 SETTINGS: dict[str, Any] = {
     "device": "cpu",

@@ -30,11 +30,11 @@ from xnas.engine.export import (
     export,
 )
 from xnas.engine.onnx_network import OnnxNetwork
-from xnas.engine.whole_folder import alone_in
+from xnas.io.atomic import alone_in
+from xnas.io.errors import CannotWrite
 from xnas.report.export.module import module_to_export
 from xnas.report.export.onnx_file import OnnxVersions
 from xnas.report.export.sums import IN_ONNX, sealed
-from xnas.report.whole_file import CannotWrite
 from xnas.space.genotype import CellGenotype, Edge, Genotype
 
 from .exported_networks import CASES, RESULT, SHORT, Case, about_of, logits, pixels, trained_network

@@ -14,7 +14,7 @@ from xnas.engine.config import SEARCH_SECTIONS, CheckpointConfig
 from xnas.engine.follow import Keeper, Origin
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 
 from ...sealed import seal
 

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from xnas.engine.interrupt import Interrupt, interruptible
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 
 
 @pytest.mark.parametrize(

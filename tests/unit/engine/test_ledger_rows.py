@@ -9,7 +9,7 @@ import torch
 from xnas import Config, DataSet, RunFolder, Search, count_multiply_adds, search
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 from xnas.report.metrics import read_course
 from xnas.report.promise import promise_of
 

@@ -14,7 +14,7 @@ from xnas.engine.checkpoint import Snapshot
 from xnas.engine.lock import LOCK, locked, wait_until_free
 from xnas.engine.place import Place
 from xnas.engine.run_folder import RunFolder
-from xnas.report.whole_file import FolderGone
+from xnas.io.atomic import FolderGone
 
 HOLD = (
     "import sys, pathlib\nfrom xnas.engine.lock import locked\n"

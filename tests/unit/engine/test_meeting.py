@@ -11,7 +11,7 @@ from tests.distributed.launcher import free_port
 from xnas.engine import meeting
 from xnas.engine.launch import Launch
 from xnas.engine.meeting import Waiting, find_store, wait_for
-from xnas.engine.stops import RankLost
+from xnas.io.errors import RankLost
 
 LEADS, FOLLOWS = (Launch(rank=rank, size=4, local_rank=rank, alone="to run alone: ...") for rank in (0, 1))
 

@@ -14,7 +14,7 @@ from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice
 from xnas.engine.progress import Silent
 from xnas.engine.runtime import peak_memory
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 
 CPU = torch.device("cpu")
 GIB = 2**30

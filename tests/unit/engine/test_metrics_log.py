@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from xnas.engine.metrics_log import MetricsLog
-from xnas.report.whole_file import CannotWrite
+from xnas.io.errors import CannotWrite
 
 from ...sealed import seal
 

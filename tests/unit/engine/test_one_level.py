@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from xnas import Config, DataSet, RunFolder, Search, search
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.retrain import retrain
-from xnas.engine.stops import Interrupted, NonFinite
 from xnas.experts.step_size import Feedback
+from xnas.io.errors import Interrupted, NonFinite
 from xnas.optimizers.xnas import XNAS
 from xnas.space.nasbench201.genotype import OPERATIONS, Nasbench201Genotype
 

@@ -16,9 +16,8 @@ from xnas.engine.errand import Errand, Outcome, marked
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.pool import Pool
 from xnas.engine.ray_workers import MOST_LOSSES, RayWorkers, connected, slots_of
-from xnas.engine.stops import Interrupted, NonFinite, OutOfMemory
 from xnas.engine.tasks import Failure, Task
-from xnas.report.whole_file import CannotWrite
+from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
 
 
 class RayError(Exception):

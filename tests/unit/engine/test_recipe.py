@@ -16,7 +16,7 @@ from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.descent import build_sgd
 from xnas.engine.drop_path import draw_paths
 from xnas.engine.retrain import Retraining, check_fit
-from xnas.engine.stops import Interrupted, NonFinite
+from xnas.io.errors import Interrupted, NonFinite
 from xnas.report.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.network import Network

@@ -18,10 +18,9 @@ from xnas.engine.runtime import (
     pick_device,
     prepare_kernels,
 )
-from xnas.engine.stops import Interrupted, OutOfMemory
+from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
 from xnas.kernels import build
 from xnas.kernels.build import CompilerFailed, Kind
-from xnas.report.whole_file import CannotWrite
 
 
 def test_auto_picks_a_device_that_works() -> None:

@@ -10,7 +10,7 @@ import torch
 from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Phase, Silent
-from xnas.engine.stops import Interrupted, NonFinite
+from xnas.io.errors import Interrupted, NonFinite
 from xnas.report.metrics import Group
 
 CPU = torch.device("cpu")

@@ -14,7 +14,7 @@ from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.config import SearchConfig
 from xnas.engine.interrupt import Interrupt
 from xnas.engine.progress import Silent
-from xnas.engine.stops import Interrupted
+from xnas.io.errors import Interrupted
 from xnas.space.vocabulary import OPTIMIZERS
 
 from ...sealed import seal

@@ -5,9 +5,8 @@ from collections import deque
 import pytest
 
 from xnas import Config
-from xnas.engine.stops import NonFinite, OutOfMemory
 from xnas.engine.tasks import Failure, InTurn, Task, run_tasks, time_left
-from xnas.report.whole_file import CannotWrite
+from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
 
 
 def task(name: str, *after: str, tolerant: bool = False) -> Task:

@@ -10,8 +10,8 @@ from xnas.data.images import DataSet, Normalisation
 from xnas.engine import evaluate, place
 from xnas.engine.config import Config, DistributedConfig
 from xnas.engine.place import Place
-from xnas.engine.stops import RankLost
 from xnas.engine.team import Ranks, Team, team
+from xnas.io.errors import RankLost
 from xnas.space.published import published_genotype
 
 

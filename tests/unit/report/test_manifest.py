@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from xnas.report.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
+from xnas.io.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
 
 FILES = {"weights.safetensors": b"\0" * 100, "a/b.json": b"{}", 'odd "name"\n.txt': b""}
 DIGESTS = {name: FileDigest.of(content) for name, content in FILES.items()}

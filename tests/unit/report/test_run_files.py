@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.manifest import FileDigest, pack_manifest
+from xnas.io.errors import CannotWrite
+from xnas.io.manifest import FileDigest, pack_manifest
 from xnas.report.run_files import (
     FORMAT,
     GROWING,
@@ -16,7 +17,6 @@ from xnas.report.run_files import (
     changed_file,
     check_files,
 )
-from xnas.report.whole_file import CannotWrite
 
 
 @pytest.fixture(autouse=True)

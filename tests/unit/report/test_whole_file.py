@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.whole_file import write_whole
+from xnas.io.atomic import write_whole
 
 
 def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:

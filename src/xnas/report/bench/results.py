@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from xnas.io.toml import parse_toml
 from xnas.report.bench.table import DATA_SETS, Accuracies, Nasbench201Table
 from xnas.report.health import health_of
 from xnas.report.intervals import mean, standard_deviation
@@ -19,7 +20,6 @@ from xnas.report.members import Plan
 from xnas.report.metrics import Course, SearchEpoch
 from xnas.report.record import GENOTYPE, RunRecord
 from xnas.report.run_files import RunFiles
-from xnas.report.settings_file import parse_toml
 from xnas.report.source import source_name
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.space import Nasbench201Space

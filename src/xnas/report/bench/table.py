@@ -20,9 +20,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from xnas.io.safe_read import check_place, is_there, open_regular, read_regular_text
+from xnas.io.text import shown, visible
 from xnas.space.nasbench201.genotype import EDGES, FORM, PATTERN, every_genotype
-from xnas.space.regular_file import check_place, is_there, open_regular, read_regular_text
-from xnas.space.shown import shown, visible
 from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
 DATA_SETS: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from xnas.io.safe_read import check_folder
 from xnas.report.experiment.plan import (
     SELECTION,
     Kind,
@@ -22,7 +23,6 @@ from xnas.report.intervals import mean, standard_deviation
 from xnas.report.record import Result, read_architecture, read_result
 from xnas.report.run_files import RunFiles
 from xnas.space.architecture import Architecture
-from xnas.space.regular_file import check_folder
 
 JSON = "experiment.json"
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from xnas.report.fields import Fields
+from xnas.io.json import Fields
+from xnas.io.text import shown
 from xnas.report.record import Result, parse_result
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
-from xnas.space.shown import shown
 from xnas.space.stack import StackPlan
 
 FORMAT, VERSION = "xnas-network", 1

@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Iterator
 
+from xnas.io.text import visible
 from xnas.report.export.about import About
 from xnas.report.intervals import wilson_interval
 from xnas.report.record import Result
 from xnas.space.architecture import architecture_text
-from xnas.space.shown import visible
 
 CARD = "README.md"
 _UNPRINTED = re.compile(

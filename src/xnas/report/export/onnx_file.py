@@ -7,10 +7,10 @@ from importlib import metadata
 import torch
 from torch import nn
 
+from xnas.io.text import visible
 from xnas.report.export.about import BESIDE, FORMAT, INSIDE, VERSION, About
 from xnas.report.export.module import export_program
 from xnas.report.export.sums import BLANK, IN_ONNX, sealed
-from xnas.space.shown import visible
 
 INPUT, OUTPUT = "images", "logits"
 AXES = {0: "batch", 2: "height", 3: "width"}

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from xnas.io.safe_read import check_folder
 from xnas.report.intervals import mean, standard_deviation
 from xnas.report.record import Result, read_result
 from xnas.report.run_files import RunFiles
 from xnas.report.sweep.plan import COLUMNS, Cell, Plan
-from xnas.space.regular_file import check_folder
 
 JSON, CSV = "sweep.json", "sweep.csv"
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from xnas.io.plain_value import plain_tree
+from xnas.io.text import shown
 from xnas.space.genotype_json import (
     FORMAT,
     VERSION,
@@ -23,8 +25,6 @@ from xnas.space.genotype_json import (
     checked_fields,
     parse_fields,
 )
-from xnas.space.plain_value import plain_tree
-from xnas.space.shown import shown
 from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
 SPACE = "nasbench201"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xnas.io.plain_value import plain_value, take_plain
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 from xnas.space.nasbench201.stack import GROUP, Nasbench201Supernet
-from xnas.space.plain_value import plain_value, take_plain
 from xnas.space.search_space import check_experts, check_partial
 from xnas.space.stack import StackPlan
 from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS

@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from xnas.space.regular_file import open_regular
+from xnas.io.safe_read import open_regular
 
 MOST_HEADER_BYTES = 8_000_000
 """The published network's header has 200,000. The parser alone would take a hundred million."""

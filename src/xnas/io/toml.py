@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from xnas.space.regular_file import read_regular_text
+from xnas.io.safe_read import read_regular_text
 
 MOST_BYTES = 64_000
 """Of a file of settings; a whole one has two thousand."""

@@ -1,4 +1,4 @@
-"""Why a run stops before its end. This file imports nothing heavy, so that the command line knows them at once."""
+"""Errors that end a run, and their exit codes. Imports nothing heavy, so that the command line knows them at once."""
 
 import signal
 
@@ -27,3 +27,7 @@ class RankLost(Exception):
     """A process that trained with this one is gone. What was done since the last checkpoint is lost."""
 
     exit_code = 5
+
+
+class CannotWrite(ValueError):
+    """The disk does not take a file: it is full, read-only or gone. What was there before is as it was."""

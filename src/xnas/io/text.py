@@ -1,8 +1,10 @@
-"""How values from files that others made are shown: short, and without characters that act instead of being seen."""
+"""Printable forms of values from files, and lookup of a name among known ones, with its neighbours in the error."""
 
+import difflib
 import re
 import reprlib
 import unicodedata
+from collections.abc import Collection
 
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters (a terminal obeys them), marks that turn the order of a line, and halves of characters."""
@@ -42,3 +44,18 @@ def told_apart(name: str) -> str:
     """A name, and its characters too where its looks may hide them: accents, other alphabets, odd spaces."""
     plain = visible(name)
     return plain if name.isascii() and name == " ".join(name.split()) else f"{plain} ({name!a})"
+
+
+_LONGEST = 60
+"""Of a name that is compared with others: comparing takes the square of its length."""
+
+
+def lookup(kind: str, name: str, known: Collection[str]) -> str:
+    """`name`, if it is one of `known`. Raises ValueError with the nearest name and the list of all."""
+    if isinstance(name, str) and name in known:
+        return name
+    if not isinstance(name, str) or len(name) > _LONGEST:
+        raise ValueError(f"unknown {kind} {shown(name)}. Known: {', '.join(known)}")
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from xnas.io.safe_read import is_there, read_regular_text
+from xnas.io.text import shown, visible
 from xnas.space.genotype_json import without_duplicates
-from xnas.space.regular_file import is_there, read_regular_text
-from xnas.space.shown import shown, visible
 
 MOST_BYTES = 1_000_000
 """Of a JSON file in a run folder; they have a few thousand."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from xnas.space.shown import shown
+from xnas.io.text import shown
 
 
 def plain_value(value: Any) -> Any:
