@@ -10,7 +10,7 @@ from benchmarks.figure import Figure
 from benchmarks.options import Options
 from benchmarks.timing import in_turn, time_ratio
 from xnas import Config, RunFolder, Search, load_data, read_preset
-from xnas.engine.config import SEARCH_SECTIONS
+from xnas.config.schema import SEARCH_SECTIONS
 from xnas.engine.follow import Keeper, Origin
 
 

@@ -12,7 +12,7 @@ from benchmarks.options import Options
 from benchmarks.plain import plain
 from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas import Network, published_genotype
-from xnas.engine.config import RetrainConfig
+from xnas.config.schema import RetrainConfig
 from xnas.engine.descent import build_sgd, learned_by
 from xnas.engine.plans import network_plan
 from xnas.engine.runtime import make_repeatable

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from benchmarks.plain import Leaves, plain_logits
 from xnas import XNAS, DartsSpace, StackPlan
-from xnas.engine.config import SearchConfig
+from xnas.config.schema import SearchConfig
 from xnas.engine.descent import build_sgd, learned_by
 from xnas.engine.runtime import autocast, make_repeatable
 from xnas.engine.team import team

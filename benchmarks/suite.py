@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.options import Options
 from benchmarks.results import BUSY, Result, write_result
-from xnas.engine.runtime import busy_cores, environment, use_threads
+from xnas.engine.runtime import busy_cores, use_threads
+from xnas.runs.environment import environment
 
 
 def run(

@@ -13,8 +13,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xnas.engine.config import RetrainConfig
-from xnas.engine.config_files import read_preset
+from xnas.config.loading import read_preset
+from xnas.config.schema import RetrainConfig
 from xnas.engine.plans import network_plan
 from xnas.engine.schedule import learning_rate, power_cosine
 from xnas.report.cost import count_layer_multiply_adds, count_parameters

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from xnas.report import page
 from xnas.report.pictures import Picture
-from xnas.report.record import RunRecord
+from xnas.runs.folder import RunRecord
 
 Replace = Callable[[object, str, object], None]
 SVG = b'<svg width="9pt" height="9pt" viewBox="0 0 9 9"></svg>'

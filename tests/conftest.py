@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from xnas import Config
+from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config_files import parse_config
-from xnas.engine.interrupt import SIGNALS
+from xnas.runs.signals import SIGNALS
 
 TINY = """
 [data]
@@ -82,7 +82,7 @@ def blank_runs(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run folders that the test makes or changes count as written so by xnas, or by a stranger who knows how."""
-    from xnas.report.run_files import RunFiles
+    from xnas.runs.finished_files import RunFiles
 
     from .sealed import sealing
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xnas.io.manifest import FileDigest, pack_manifest
-from xnas.report.run_files import AT_THE_START, FORMAT, LATER, MANIFEST, SUMMARIES, VERSION, RunFiles
+from xnas.runs.finished_files import AT_THE_START, FORMAT, LATER, MANIFEST, SUMMARIES, VERSION, RunFiles
 
 KNOWN = (*(name for name in (*AT_THE_START, *LATER) if "." in name), *SUMMARIES, "images.json")
 MORE = ("pictures/*", "checkpoints/*.safetensors", "controls/*/result.json")

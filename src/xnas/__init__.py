@@ -8,17 +8,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xnas.config.loading import read_config as read_config
+    from xnas.config.loading import read_preset as read_preset
+    from xnas.config.schema import Config as Config
     from xnas.data.images import DataSet as DataSet
     from xnas.data.images import ImageSet as ImageSet
     from xnas.data.load import load_data as load_data
     from xnas.engine.classifier import ImageClassifier as ImageClassifier
-    from xnas.engine.config import Config as Config
-    from xnas.engine.config_files import read_config as read_config
-    from xnas.engine.config_files import read_preset as read_preset
     from xnas.engine.evaluate import TrainedNetwork as TrainedNetwork
     from xnas.engine.load import load as load
     from xnas.engine.retrain import retrain as retrain
-    from xnas.engine.run_folder import RunFolder as RunFolder
     from xnas.engine.search import Search as Search
     from xnas.engine.search import search as search
     from xnas.optimizers.asap import Asap as Asap
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from xnas.report.cost import count_multiply_adds as count_multiply_adds
     from xnas.report.cost import count_parameters as count_parameters
     from xnas.report.page import write_report as write_report
+    from xnas.runs.folder import RunFolder as RunFolder
     from xnas.space.architecture import read_genotype as read_genotype
     from xnas.space.darts import DartsSpace as DartsSpace
     from xnas.space.forecaster import Forecaster as Forecaster
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Asap": "xnas.optimizers.asap",
     "CellGenotype": "xnas.space.genotype",
-    "Config": "xnas.engine.config",
+    "Config": "xnas.config.schema",
     "Darts": "xnas.optimizers.darts",
     "DartsSecondOrder": "xnas.optimizers.darts_second",
     "DartsSpace": "xnas.space.darts",
@@ -64,7 +64,7 @@ _HOMES = {
     "Nasbench201Genotype": "xnas.space.nasbench201.genotype",
     "Nasbench201Space": "xnas.space.nasbench201.space",
     "Network": "xnas.space.network",
-    "RunFolder": "xnas.engine.run_folder",
+    "RunFolder": "xnas.runs.folder",
     "Search": "xnas.engine.search",
     "Snas": "xnas.optimizers.snas",
     "StackPlan": "xnas.space.stack",
@@ -78,9 +78,9 @@ _HOMES = {
     "load_data": "xnas.data.load",
     "published_genotype": "xnas.space.published",
     "published_names": "xnas.space.published",
-    "read_config": "xnas.engine.config_files",
+    "read_config": "xnas.config.loading",
     "read_genotype": "xnas.space.architecture",
-    "read_preset": "xnas.engine.config_files",
+    "read_preset": "xnas.config.loading",
     "retrain": "xnas.engine.retrain",
     "search": "xnas.engine.search",
     "write_report": "xnas.report.page",

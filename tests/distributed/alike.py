@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from xnas.config.schema import Config, SearchConfig, SpaceConfig
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import Config, SearchConfig, SpaceConfig
 from xnas.engine.launch import launched
 from xnas.engine.search import Search
 from xnas.engine.team import join, leave, team

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.distributed.launcher import finish, spawn, start
 from xnas.cli import main
-from xnas.engine.run_folder import GENOTYPE, RunFolder
+from xnas.runs.folder import GENOTYPE, RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import load
 
-from xnas.engine.checkpoint import Checkpoints, read_checkpoint
+from xnas.runs.checkpoint import Checkpoints, read_checkpoint
 
 WHOLE = ("metrics.jsonl", "genotype.json", "result.json", "checkpoints/network.safetensors")
 """Files that are the same byte for byte, where a run has them."""

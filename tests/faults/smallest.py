@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, Search, retrain, search
-from xnas.engine.checkpoint import Checkpoints, Damaged, read_checkpoint
-from xnas.engine.config_files import parse_config
-from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Silent
+from xnas.config.loading import parse_config
 from xnas.io.errors import Interrupted
+from xnas.runs.callbacks import Silent
+from xnas.runs.checkpoint import Checkpoints, Damaged, read_checkpoint
+from xnas.runs.signals import Interrupt
 
 Record = Callable[[str, object], None]
 """Of a figure, to be shown at the end."""

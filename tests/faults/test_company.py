@@ -15,14 +15,14 @@ import pytest
 
 from xnas.cli import main
 from xnas.engine import follow
-from xnas.engine.lock import LOCK, locked
+from xnas.runs.lock import LOCK, locked
 
 from ..sealed import seal
 
 HOLD = """
 import os, sys
 from pathlib import Path
-from xnas.engine.lock import locked
+from xnas.runs.lock import locked
 with locked(Path(sys.argv[1])):
     child = os.fork() if len(sys.argv) > 2 else 1
     if child:

@@ -9,7 +9,7 @@ import pytest
 
 from xnas import DataSet
 from xnas.cli import main
-from xnas.engine.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, Checkpoints, Damaged
+from xnas.runs.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, Checkpoints, Damaged
 
 from ..sealed import seal
 from .outcome import differing, outcome

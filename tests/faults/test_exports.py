@@ -15,7 +15,7 @@ from PIL import Image
 
 from xnas import load
 from xnas.cli import main
-from xnas.engine.config_files import preset_names, read_preset
+from xnas.config.loading import preset_names, read_preset
 from xnas.engine.export import Form, export
 from xnas.engine.onnx_network import OnnxNetwork
 from xnas.engine.plans import network_plan

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from xnas import DataSet, RunFolder, Search, retrain
 from xnas.cli import main
-from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.course import Course
 from xnas.engine.plans import settled
 from xnas.engine.retrain import Retraining
 from xnas.io.errors import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
+from xnas.runs.checkpoint import read_checkpoint
 
 from .outcome import differing, outcome
 from .smallest import CPU, run_job, run_search, smallest

@@ -11,19 +11,18 @@ import pytest
 import torch
 
 from xnas import Search
+from xnas.config.loading import parse_config, read_config
+from xnas.config.schema import SEARCH_SECTIONS
 from xnas.data.images import Normalisation
-from xnas.engine.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_checkpoint
-from xnas.engine.config import SEARCH_SECTIONS
-from xnas.engine.config_files import parse_config, read_config, read_run_config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.export import about_network
 from xnas.engine.follow import Keeper, Origin
 from xnas.engine.load import exported_files, load
 from xnas.engine.plans import network_plan
-from xnas.engine.run_folder import Job, RunFolder
-from xnas.report.metrics import read_course
 from xnas.report.page import write_report
-from xnas.report.record import RunRecord, read_architecture, read_result
+from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_checkpoint
+from xnas.runs.folder import Job, RunFolder, RunRecord, read_architecture, read_result, read_run_config
+from xnas.runs.history import read_course
 from xnas.space.architecture import read_genotype
 from xnas.space.genotype import Genotype
 from xnas.space.genotype_text import to_darts_text

@@ -9,16 +9,15 @@ import pytest
 import torch
 
 from xnas.cli import main
-from xnas.engine.config import Config
-from xnas.engine.config_files import read_config, read_run_config
+from xnas.config.loading import read_config
+from xnas.config.schema import Config
 from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.place import Place
-from xnas.engine.run_folder import RunFolder
 from xnas.io.atomic import write_folder, write_whole
-from xnas.report.metrics import read_course
 from xnas.report.page import write_report
-from xnas.report.record import RunRecord, read_architecture, read_result
 from xnas.report.table import result_table
+from xnas.runs.folder import RunFolder, RunRecord, read_architecture, read_result, read_run_config
+from xnas.runs.history import read_course
+from xnas.runs.location import Place
 from xnas.space.architecture import read_genotype
 from xnas.space.published import published_genotype
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from xnas.cli import main
+from xnas.config.loading import parse_config, read_config
 from xnas.data.load import load_data
-from xnas.engine.config_files import parse_config, read_config, read_run_config
 from xnas.report.architecture_picture import draw_genotype
-from xnas.report.metrics import MOST_LINES, read_course
 from xnas.report.page import write_report
-from xnas.report.record import RunRecord
+from xnas.runs.folder import RunRecord, read_run_config
+from xnas.runs.history import MOST_LINES, read_course
 from xnas.space.genotype import CellGenotype, Genotype
 
 from ..unit.report.run_builder import build_run, result, search_rows, write_json, write_rows

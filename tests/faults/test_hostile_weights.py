@@ -11,7 +11,7 @@ from xnas import Config
 from xnas.data.images import DataSet, Normalisation
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.plans import network_plan
-from xnas.engine.run_folder import WEIGHTS, RunFolder
+from xnas.runs.folder import WEIGHTS, RunFolder
 from xnas.space.network import Network
 from xnas.space.published import published_genotype
 

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from xnas.cli import main
 from xnas.cli.display import Display
-from xnas.engine.config_files import parse_config
-from xnas.engine.run_folder import Job, RunFolder
+from xnas.config.loading import parse_config
 from xnas.io.text import shown, visible
 from xnas.report.page import write_report
+from xnas.runs.folder import Job, RunFolder
 
 from ..unit.report.run_builder import (
     CONFIG,

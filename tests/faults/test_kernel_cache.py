@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xnas.engine.checkpoint import Checkpoints
 from xnas.kernels import build
 from xnas.kernels.cache import SUM, WORK, trusted
+from xnas.runs.checkpoint import Checkpoints
 
 from ..sealed import seal
 from .forks import Fork, Forks, nobody_is_left

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from xnas.engine.checkpoint import Checkpoints
+from xnas.runs.checkpoint import Checkpoints
 
 from .forks import Fork, Forks, nobody_is_left
 from .outcome import differing, outcome

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xnas import DataSet, RunFolder, Search, search
-from xnas.engine.progress import Silent
+from xnas.runs.callbacks import Silent
 
 from .smallest import CPU, Record, smallest
 

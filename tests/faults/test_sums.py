@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from xnas.cli import main
-from xnas.report.run_files import MANIFEST, RunFiles
+from xnas.runs.finished_files import MANIFEST, RunFiles
 
 from ..conftest import COLOURS, coloured
 from .smallest import SMALLEST, Record

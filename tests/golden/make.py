@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from xnas import RunFolder, Search, TrainedNetwork, retrain, search
-from xnas.engine.checkpoint import read_checkpoint
-from xnas.engine.run_folder import Job
+from xnas.runs.checkpoint import read_checkpoint
+from xnas.runs.folder import Job
 
 from .small import config, images, probe
 

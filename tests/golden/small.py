@@ -3,7 +3,7 @@
 import torch
 
 from xnas import Config, DataSet, ImageSet
-from xnas.engine.config_files import parse_config
+from xnas.config.loading import parse_config
 
 SETTINGS = """
 device = "cpu"

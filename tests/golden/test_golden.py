@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from xnas import RunFolder, Search, TrainedNetwork, search, write_report
-from xnas.engine.checkpoint import read_checkpoint
-from xnas.report.record import RunRecord
+from xnas.runs.checkpoint import read_checkpoint
+from xnas.runs.folder import RunRecord
 
 from ..sealed import seal
 from .make import supernet_logits

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from xnas.engine.config_files import preset_names, read_preset
+from xnas.config.loading import preset_names, read_preset
 from xnas.engine.plans import network_plan
 from xnas.space.auxiliary import AuxiliaryTower
 from xnas.space.network import Network
@@ -38,7 +38,7 @@ def test_the_table_of_settings_has_the_values_of_the_presets() -> None:
 
 
 def test_the_table_of_settings_leaves_out_none_of_the_recipe() -> None:
-    text = (ROOT / "src" / "xnas" / "engine" / "presets" / "xnas-small.toml").read_text(encoding="utf-8")
+    text = (ROOT / "src" / "xnas" / "config" / "presets" / "xnas-small.toml").read_text(encoding="utf-8")
     assert all(f"`retrain.{key}`" in PAGE for key in tomllib.loads(text)["retrain"])
 
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import tyro
 
-from xnas.engine.config import Config
-from xnas.engine.config import fields_of as fields_of
-from xnas.engine.config_files import read_config, read_preset
+from xnas.config.loading import read_config, read_preset
+from xnas.config.schema import Config
+from xnas.config.schema import fields_of as fields_of
 from xnas.engine.pool import Pool
 from xnas.io.paths import expanded
 

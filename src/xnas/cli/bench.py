@@ -10,8 +10,8 @@ import tyro
 from xnas.cli.arguments import fields_of, parse, settings_of, start_from
 from xnas.cli.members import ManyRuns, Optimizers, member_tasks
 from xnas.cli.whole import Whole, carry_out_whole, searching
-from xnas.engine.bounds import check_text
-from xnas.engine.config import LAST_BITS, SEARCH_SECTIONS, Config
+from xnas.config.limits import check_text
+from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS, Config
 from xnas.engine.pool import Pool
 from xnas.io.paths import absolute
 from xnas.io.text import lookup
@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
     check_text("--table", str(place))
     table = Nasbench201Table.read(arguments.table)  # before anything heavy is imported, or computed
     from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import BENCH, Job
+    from xnas.runs.folder import BENCH, Job
+    from xnas.runs.location import Place
 
     return carry_out(
         Request(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.engine.bounds import check_decode_memory, check_text
+from xnas.config.limits import check_decode_memory, check_text
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display

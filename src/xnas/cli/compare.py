@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from xnas.cli.arguments import fields_of, parse, settings_of, start_from
 from xnas.cli.members import ManyRuns, member_tasks
 from xnas.cli.whole import Kind, Whole, carry_out_whole
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.engine.pool import Pool
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
+    from xnas.config.schema import Config
     from xnas.data.images import DataSet
-    from xnas.engine.config import Config
 
 FIXED = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
 
@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
         Arguments, argv, verb="compare", description=description, start=fields_of(start_from(argv))
     )
     from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import COMPARE, Job
+    from xnas.runs.folder import COMPARE, Job
+    from xnas.runs.location import Place
 
     return carry_out(
         Request(
@@ -53,10 +53,10 @@ def main(argv: Sequence[str]) -> int:
 def carry_out(request: "Request", *, pool: Pool | None = None) -> int:
     """Begin a comparison or go on with it; returns the exit code: 2 if a run's numbers broke down, 3 if memory did."""
     from xnas.engine.retrain import check_fit
-    from xnas.engine.run_folder import RESULT
     from xnas.engine.search import check_search
     from xnas.report.comparison import format_comparison, read_comparison
     from xnas.report.comparison_page import write_comparison
+    from xnas.runs.folder import RESULT
 
     def check(config: "Config", data: "DataSet") -> None:
         check_search(config, data)

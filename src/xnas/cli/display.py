@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from xnas.cli.health_panel import health_lines
-from xnas.engine.progress import Lines, Phase, summary
 from xnas.io.text import visible
-from xnas.report.metrics import Group as ForecasterGroup
+from xnas.runs.callbacks import Lines, Phase, summary
+from xnas.runs.history import Group as ForecasterGroup
 
 
 def open_display(*, above: Callable[[], str] | None = None) -> "Display":

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse, without_download
-from xnas.engine.config import DataConfig
-from xnas.engine.config_files import read_run_config
+from xnas.config.schema import DataConfig
+from xnas.runs.folder import read_run_config
 
 if TYPE_CHECKING:
     from xnas.data.images import Images
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> int:
     from xnas.cli.display import open_display
     from xnas.cli.session import check_images, open_data
     from xnas.engine.evaluate import TrainedNetwork
-    from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import pick_device
+    from xnas.runs.folder import RunFolder
 
     display = open_display()
     device = pick_device(arguments.device)

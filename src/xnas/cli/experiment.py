@@ -17,7 +17,7 @@ from xnas.engine.pool import Pool
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
-    from xnas.engine.run_folder import RunFolder
+    from xnas.runs.folder import RunFolder
 
 DESCRIPTION = """Search with several seeds, choose a cell by training images that were held out, train it on the whole
 training set with several seeds, test each network once, and report mean, spread, worst and n. The same command, or xnas
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(FromFile, argv, verb="experiment", description=DESCRIPTION)
     pool = arguments.pool()
     config, settings = read_experiment(arguments.file)
-    from xnas.engine.run_folder import EXPERIMENT
+    from xnas.runs.folder import EXPERIMENT
 
     return carry_out(arguments.request(config, verb=EXPERIMENT), settings, pool=pool)
 
@@ -61,10 +61,10 @@ def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | 
         genotype_of,
         plan_of,
     )
-    from xnas.engine.run_folder import RESULT
     from xnas.report.experiment.page import write_experiment
     from xnas.report.experiment.results import read_results
     from xnas.report.experiment.words import format_results
+    from xnas.runs.folder import RESULT
 
     if (earlier := request.earlier()) is not None and (begun := read_begun(earlier.path)) is not None:
         settings.check_continues(begun, path=earlier.path)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from xnas.cli.arguments import parse, without_download
-from xnas.engine.config import DataConfig
-from xnas.engine.config_files import read_run_config
+from xnas.config.schema import DataConfig
+from xnas.runs.folder import read_run_config
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,9 +58,8 @@ def main(argv: Sequence[str]) -> int:
     from xnas.cli.display import open_display
     from xnas.engine.evaluate import TrainedNetwork
     from xnas.engine.export import about_network, check_packages, check_place, export
-    from xnas.engine.run_folder import RunFolder
     from xnas.engine.runtime import pick_device
-    from xnas.report.record import read_result
+    from xnas.runs.folder import RunFolder, read_result
 
     display = open_display()
     versions = _versions(arguments)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import OnCluster
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
+from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -39,8 +39,8 @@ class FromFile(OnCluster):
         Raises ValueError for a value that a setting cannot have, or a name that no folder can.
         """
         from xnas.cli.session import Request
-        from xnas.engine.place import Place, as_name
-        from xnas.engine.run_folder import Job
+        from xnas.runs.folder import Job
+        from xnas.runs.location import Place, as_name
 
         for name in ("device", "threads"):
             if (value := getattr(self, name)) is not None:

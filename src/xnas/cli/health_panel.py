@@ -6,11 +6,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from xnas.engine.progress import Phase
 from xnas.io.json import Fields
 from xnas.report.health import health_of, reward_size
-from xnas.report.metrics import Group, GroupWeights, parse_search_epoch
 from xnas.report.promise import promise_of
+from xnas.runs.callbacks import Phase
+from xnas.runs.history import Group, GroupWeights, parse_search_epoch
 
 _HEAD = ("", "entropy", "skip", "pool", "decided", "lead", "regret/bound", "clipped", "|R|/L")
 """Short, so that a terminal of 80 columns has them all."""

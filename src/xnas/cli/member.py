@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xnas.engine.config import LAST_BITS
-from xnas.engine.config_files import parse_config
+from xnas.config.loading import parse_config
+from xnas.config.schema import LAST_BITS
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -25,8 +25,8 @@ def member_request(
 ) -> "Request":
     """What is to be done for a task of a whole in the folder `path`."""
     from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import Job
+    from xnas.runs.folder import Job
+    from xnas.runs.location import Place
 
     return Request(
         job=Job(verb=verb),
@@ -62,8 +62,8 @@ def has_ended(member: "Request", files: tuple[str, ...]) -> bool:
 
 def progress(member: "Request") -> object:
     """A value that changes whenever it comes further."""
-    from xnas.engine.run_folder import CHECKPOINTS
     from xnas.io.safe_read import is_folder
+    from xnas.runs.folder import CHECKPOINTS
 
     whole = member.place.runs
     folder = whole / str(member.place.name)
@@ -114,9 +114,9 @@ def work(text: str) -> str:
 
 def _run(errand: "Errand") -> None:
     from xnas.cli.session import Request
-    from xnas.engine.lock import wait_until_free
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import Job
+    from xnas.runs.folder import Job
+    from xnas.runs.location import Place
+    from xnas.runs.lock import wait_until_free
     from xnas.space.architecture import parse_architecture
 
     if os.path.isdir(errand.cwd):

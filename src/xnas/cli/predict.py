@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.engine.bounds import MOST_PIXELS, check_decode_memory
+from xnas.config.limits import MOST_PIXELS, check_decode_memory
 from xnas.io.text import visible
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from xnas.cli.arguments import OnCluster, parse, without_download
-from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS
-from xnas.engine.config_files import read_run_config
+from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.runs.folder import read_run_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
     from xnas.cli import bench, compare, experiment, retrain, run, search, sweep
     from xnas.cli.session import Request, moved
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
+    from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
+    from xnas.runs.location import Place
 
     folder = RunFolder(arguments.run)
     if arguments.data is not None:

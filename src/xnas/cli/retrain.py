@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, Config
-from xnas.engine.config_diff import differences
-from xnas.engine.config_files import read_run_config
+from xnas.config.diff import differences
+from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, Config
 from xnas.io.text import visible
-from xnas.report.run_files import changed_file
+from xnas.runs.finished_files import changed_file
+from xnas.runs.folder import read_run_config
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
-    from xnas.engine.place import Place
+    from xnas.runs.location import Place
     from xnas.space.architecture import Architecture
 
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 def train_anew(genotype: "Architecture", *, network: str, config: Config, place: "Place") -> int:
     """Train the network of an architecture, called `network`, in a run folder of its own; returns the exit code."""
     from xnas.cli.session import Request
-    from xnas.engine.run_folder import Job
+    from xnas.runs.folder import Job
 
     request = Request(
         job=Job(verb="retrain", network=network),
@@ -77,8 +77,8 @@ def train_anew(genotype: "Architecture", *, network: str, config: Config, place:
 def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     """Retrain what a search has found, in its own folder."""
     from xnas.cli.session import Request
-    from xnas.engine.place import Place
-    from xnas.engine.run_folder import RETRAIN, RunFolder
+    from xnas.runs.folder import RETRAIN, RunFolder
+    from xnas.runs.location import Place
 
     folder = RunFolder(run)
     genotype = folder.genotype()

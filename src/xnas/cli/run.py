@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
-from xnas.engine.config import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(Arguments, argv, verb="run", description=description, start=fields_of(start_from(argv)))
     # Imported once the arguments are known to be right: help and mistakes do not wait for torch.
     from xnas.cli.session import Request, place_of
-    from xnas.engine.run_folder import Job
+    from xnas.runs.folder import Job
 
     return carry_out(
         Request(
@@ -50,9 +50,9 @@ def carry_out(request: "Request") -> int:
     from xnas.cli.session import Session
     from xnas.engine.controls import control_genotypes
     from xnas.engine.retrain import check_fit, retrain
-    from xnas.engine.run_folder import GENOTYPE
     from xnas.engine.search import Search, search
     from xnas.report.table import format_table, result_table
+    from xnas.runs.folder import GENOTYPE
 
     earlier = request.earlier()
     session = Session.open(request)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
-from xnas.engine.config import LAST_BITS, SEARCH_SECTIONS
+from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parse(NewRun, argv, verb="search", description=description, start=fields_of(start_from(argv)))
     from xnas.cli.session import Request, place_of
-    from xnas.engine.run_folder import Job
+    from xnas.runs.folder import Job
 
     return carry_out(
         Request(
@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
 def carry_out(request: "Request") -> int:
     """Begin a search or go on with it; returns the exit code."""
     from xnas.cli.session import Session
-    from xnas.engine.run_folder import GENOTYPE
     from xnas.engine.search import Search, search
     from xnas.report.page import PAGE
+    from xnas.runs.folder import GENOTYPE
     from xnas.space.architecture import architecture_text
 
     earlier = request.earlier()

@@ -12,19 +12,14 @@ import torch
 
 from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
+from xnas.config.schema import CONFIG, Config, DataConfig, images_are_gone
 from xnas.data.check import glance
 from xnas.data.images import DataSet
-from xnas.engine.config import CONFIG, Config, DataConfig, images_are_gone
-from xnas.engine.interrupt import Interrupt, interruptible
-from xnas.engine.lock import locked
 from xnas.engine.open_images import open_images
-from xnas.engine.place import Place
 from xnas.engine.plans import check_memory, settled
-from xnas.engine.run_folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.engine.runtime import (
     LAST_BITS_DIFFER,
     busy_cores,
-    environment,
     is_out_of_memory,
     pick_device,
     take_memory_early,
@@ -37,6 +32,11 @@ from xnas.io.json import Fields
 from xnas.io.safe_read import is_folder
 from xnas.io.text import shown
 from xnas.report.page import write_report
+from xnas.runs.environment import environment
+from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
+from xnas.runs.location import Place
+from xnas.runs.lock import locked
+from xnas.runs.signals import Interrupt, interruptible
 from xnas.space.architecture import Architecture
 from xnas.space.vocabulary import DATA_SETS, SHIPPED
 

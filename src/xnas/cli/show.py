@@ -10,12 +10,18 @@ from typing import Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.engine.bounds import MOST_PIXELS
-from xnas.engine.config import RetrainConfig
-from xnas.engine.config_files import read_run_config
+from xnas.config.limits import MOST_PIXELS
+from xnas.config.schema import RetrainConfig
 from xnas.io.text import visible
-from xnas.report.record import GENOTYPE, GENOTYPE_SO_FAR, genotype_file, lacking, read_architecture
-from xnas.report.run_files import changed_file, check_files
+from xnas.runs.finished_files import changed_file, check_files
+from xnas.runs.folder import (
+    GENOTYPE,
+    GENOTYPE_SO_FAR,
+    genotype_file,
+    lacking,
+    read_architecture,
+    read_run_config,
+)
 from xnas.space.architecture import Architecture, architecture_text, read_genotype
 from xnas.space.genotype import CellGenotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype

@@ -11,7 +11,7 @@ from xnas.engine.sweep_settings import FILE, SweepSettings, begun_text, read_beg
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
-    from xnas.engine.run_folder import RunFolder
+    from xnas.runs.folder import RunFolder
 
 DESCRIPTION = """Search in every cell of a grid with several seeds, train what each search finds from scratch with
 several seeds, and report mean, spread, worst and n of each cell. Without --address one after another; with it on a Ray
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(FromFile, argv, verb="sweep", description=DESCRIPTION)
     pool = arguments.pool()
     config, settings = read_sweep(arguments.file)
-    from xnas.engine.run_folder import SWEEP
+    from xnas.runs.folder import SWEEP
 
     return carry_out(arguments.request(config, verb=SWEEP), settings, pool=pool)
 
@@ -45,11 +45,11 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
 
 def carry_out(request: "Request", settings: SweepSettings, *, pool: Pool | None = None) -> int:
     """Begin a sweep or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory did."""
-    from xnas.engine.run_folder import RESULT
     from xnas.engine.sweep import SEARCH, TRAIN, cell_configs, check_cell, genotype_of, plan_of, sweep_tasks
     from xnas.report.sweep.page import write_sweep
     from xnas.report.sweep.results import read_results
     from xnas.report.sweep.words import format_results
+    from xnas.runs.folder import RESULT
 
     if (earlier := request.earlier()) is not None and (begun := read_begun(earlier.path)) is not None:
         settings.check_continues(begun, path=earlier.path)

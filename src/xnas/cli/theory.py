@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.engine.bounds import size
+from xnas.config.limits import size
 from xnas.io.errors import CannotWrite
 from xnas.io.text import lookup
 from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS

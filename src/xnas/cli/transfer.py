@@ -10,8 +10,8 @@ import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.cli.retrain import train_anew
-from xnas.engine.config import AUGMENTATION, Config, DataConfig
-from xnas.engine.config_files import read_run_config
+from xnas.config.schema import AUGMENTATION, Config, DataConfig
+from xnas.runs.folder import read_run_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ def main(argv: Sequence[str]) -> int:
             "transfer: say on which images with --data, a data set or a folder, or with a --preset or --config that "
             "says it"
         )
-    from xnas.engine.place import Place, as_name
-    from xnas.engine.run_folder import RunFolder
+    from xnas.runs.folder import RunFolder
+    from xnas.runs.location import Place, as_name
 
     run = arguments.run.resolve()
     source = arguments.preset or Path(arguments.data.source).name

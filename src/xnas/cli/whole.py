@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from xnas.cli.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
 from xnas.cli.whole_progress import WholeProgress
-from xnas.engine.config import CONFIG, Config, images_are_gone
+from xnas.config.schema import CONFIG, Config, images_are_gone
 from xnas.io.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from xnas.cli.session import Request
     from xnas.data.images import DataSet
     from xnas.engine.pool import Pool
-    from xnas.engine.run_folder import RunFolder
     from xnas.engine.tasks import Failure, Task, Workers
+    from xnas.runs.folder import RunFolder
     from xnas.space.architecture import Architecture
 
 WRITING = 50
@@ -72,10 +72,11 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
     from xnas.cli import exit_code
     from xnas.cli.session import check_images
-    from xnas.engine.lock import locked
-    from xnas.engine.run_folder import RunFolder
-    from xnas.engine.runtime import environment, pick_device
+    from xnas.engine.runtime import pick_device
     from xnas.engine.tasks import run_tasks
+    from xnas.runs.environment import environment
+    from xnas.runs.folder import RunFolder
+    from xnas.runs.lock import locked
 
     if request.earlier() is None:
         _check(request, whole, device=pool is None)
@@ -142,8 +143,8 @@ def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, 
 
 def searching() -> Kind:
     """Tasks that search."""
-    from xnas.engine.run_folder import GENOTYPE
     from xnas.report.page import PAGE
+    from xnas.runs.folder import GENOTYPE
 
     return Kind(verb="search", files=(GENOTYPE, PAGE))
 
@@ -183,8 +184,8 @@ def _workers(
         yield InTurn(lambda task: carry_out(member(task), genotype(task)))
         return
     from xnas.engine.errand import marked
-    from xnas.engine.interrupt import interruptible
     from xnas.engine.ray_workers import RayWorkers
+    from xnas.runs.signals import interruptible
 
     with interruptible() as interrupt, marked(path) as token:
         workers = RayWorkers(

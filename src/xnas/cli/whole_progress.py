@@ -42,7 +42,7 @@ class WholeProgress:
 
     def has_ended(self, task: "Task") -> None:
         """A task has ended, now or in another sitting."""
-        from xnas.engine.run_folder import RunFolder
+        from xnas.runs.folder import RunFolder
 
         if task.name not in self.done:
             self.done.add(task.name)

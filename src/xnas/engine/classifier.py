@@ -22,27 +22,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xnas.config.diff import differences
+from xnas.config.loading import read_preset, settings_from
+from xnas.config.schema import AUGMENTATION, CONFIG, GIVEN, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
 from xnas.data.given import LAYOUTS, images_given, label_array, labels_given
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config import AUGMENTATION, CONFIG, GIVEN, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
-from xnas.engine.config_diff import differences
-from xnas.engine.config_files import read_preset, settings_from
 from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.interrupt import Interrupt, interruptible
-from xnas.engine.lock import locked
-from xnas.engine.place import Place
 from xnas.engine.plans import settled
-from xnas.engine.progress import Lines, Progress, Silent
 from xnas.engine.retrain import check_fit, train
-from xnas.engine.run_folder import GENOTYPE, RunFolder
-from xnas.engine.runtime import environment, keeping_process_state, pick_device, use_threads
+from xnas.engine.runtime import keeping_process_state, pick_device, use_threads
 from xnas.engine.search import Search, check_search, search
 from xnas.io.errors import Interrupted, OutOfMemory
 from xnas.io.paths import expanded
 from xnas.io.plain_value import plain_tree, plain_value
 from xnas.io.text import lookup, shown
 from xnas.report.page import write_report
-from xnas.report.run_files import RunFiles
+from xnas.runs.callbacks import Lines, Progress, Silent
+from xnas.runs.environment import environment
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import GENOTYPE, RunFolder
+from xnas.runs.location import Place
+from xnas.runs.lock import locked
+from xnas.runs.signals import Interrupt, interruptible
 
 IMAGES = "images.json"
 """The file of a run folder that tells which images its run was begun with."""

@@ -1,6 +1,6 @@
 """Controls: architectures that no search has chosen, retrained with exactly the settings of the one that was found."""
 
-from xnas.engine.config import Config
+from xnas.config.schema import Config
 from xnas.engine.plans import build_space
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype

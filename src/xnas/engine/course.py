@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from xnas.config.schema import Config, RetrainConfig, SearchConfig
 from xnas.data.batches import Augmentation, Batch, Part, batches
 from xnas.data.images import Images, Normalisation
-from xnas.engine.config import Config, RetrainConfig, SearchConfig
 from xnas.engine.descent import Outcome, Tally, build_sgd, descend, set_learning_rate
 from xnas.engine.plans import LARGE
 from xnas.engine.runtime import autocast, random_states, set_random_states
 from xnas.engine.schedule import learning_rate
 from xnas.engine.team import Ranks, Result, team
-from xnas.report.metrics import Group
+from xnas.runs.history import Group
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.config.schema import RetrainConfig, SearchConfig
 from xnas.data.batches import Batch
 from xnas.data.images import Images
-from xnas.engine.config import RetrainConfig, SearchConfig
 from xnas.engine.team import team
 from xnas.io.errors import NonFinite
 

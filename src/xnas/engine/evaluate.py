@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.config.schema import Config
 from xnas.data.batches import Part, batches
 from xnas.data.images import Images, ImageSet, Normalisation
 from xnas.data.streamed import StreamedSet
-from xnas.engine.config import Config
 from xnas.engine.descent import Tally
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import network_plan
-from xnas.engine.run_folder import RunFolder
 from xnas.engine.team import team
 from xnas.io.errors import Interrupted
 from xnas.io.json import Fields, parse_json
 from xnas.io.text import one_form, shown, told_apart, visible
 from xnas.report.export.about import check_border, check_image_shape
+from xnas.runs.folder import RunFolder
+from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype import Genotype
 from xnas.space.network import build_network

@@ -9,14 +9,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+from xnas.config.limits import MOST_SEED
+from xnas.config.schema import Config
 from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
-from xnas.engine.bounds import MOST_SEED
-from xnas.engine.config import Config
 from xnas.engine.controls import random_genotypes
 from xnas.engine.experiment_settings import ExperimentSettings
 from xnas.engine.retrain import check_fit
-from xnas.engine.run_folder import RunFolder
 from xnas.engine.search import check_search
 from xnas.engine.tasks import Task
 from xnas.io.safe_read import check_folder
@@ -27,9 +26,9 @@ from xnas.report.experiment.plan import (
     selection_folder,
     training_folder,
 )
-from xnas.report.record import Result, read_result
-from xnas.report.run_files import RunFiles
 from xnas.report.source import source_name
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import Result, RunFolder, read_result
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xnas.engine.config import GIVEN, Config
+from xnas.config.schema import GIVEN, Config
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
@@ -32,7 +32,7 @@ from xnas.report.export.model_card import CARD, model_card
 from xnas.report.export.module import module_to_export, takes_any_size
 from xnas.report.export.onnx_file import OnnxVersions
 from xnas.report.export.torch_program import program_bytes, program_module
-from xnas.report.record import Result
+from xnas.runs.folder import Result
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch-export": ".pt2"}

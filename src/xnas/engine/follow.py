@@ -15,15 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
-from xnas.engine.checkpoint import Checkpoints, Snapshot
-from xnas.engine.config import CheckpointConfig, Config
-from xnas.engine.config_diff import differences
-from xnas.engine.config_files import parse_config
+from xnas.config.diff import differences
+from xnas.config.loading import parse_config
+from xnas.config.schema import CheckpointConfig, Config
 from xnas.engine.course import Course, Row
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice
-from xnas.engine.progress import Phase, Progress
-from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import (
     LAST_BITS_DIFFER,
     forget_peak_memory,
@@ -37,7 +33,11 @@ from xnas.io.atomic import FolderGone
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
 from xnas.io.json import Fields
 from xnas.io.text import shown
-from xnas.report.metrics import read_rows
+from xnas.runs.callbacks import Phase, Progress
+from xnas.runs.checkpoint import Checkpoints, Snapshot
+from xnas.runs.folder import RunFolder
+from xnas.runs.history import read_rows
+from xnas.runs.signals import Interrupt
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""

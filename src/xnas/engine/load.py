@@ -7,11 +7,10 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from xnas.config.limits import MOST_CHANNELS, between, check_stack
+from xnas.config.schema import CONFIG
 from xnas.data.images import Normalisation
-from xnas.engine.bounds import MOST_CHANNELS, between, check_stack
-from xnas.engine.config import CONFIG
 from xnas.engine.evaluate import TrainedNetwork, bring_back, check_weights
-from xnas.engine.run_folder import RunFolder
 from xnas.engine.runtime import pick_device
 from xnas.io.json import Fields, parse_object
 from xnas.io.manifest import FileDigest
@@ -20,6 +19,7 @@ from xnas.io.safe_read import is_there, open_regular, read_regular, resolved
 from xnas.io.tensors import MOST_BYTES, read_tensors
 from xnas.report.export.about import About, check_format
 from xnas.report.export.sums import BLANK, IN_JSON, is_sealed, sealed
+from xnas.runs.folder import RunFolder
 from xnas.space.stack import StackPlan
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"

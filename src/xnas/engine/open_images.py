@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from xnas.config.schema import GIVEN, DataConfig
 from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
 from xnas.data.load import load_data
-from xnas.engine.config import GIVEN, DataConfig
 from xnas.engine.team import team
 
 

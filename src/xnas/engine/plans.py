@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Collection
 from typing import cast
 
+from xnas.config.schema import Config, DataConfig, RetrainConfig, SpaceConfig
 from xnas.data.batches import Augmentation
-from xnas.engine.config import Config, DataConfig, RetrainConfig, SpaceConfig
-from xnas.engine.run_folder import RETRAIN, SEARCH
+from xnas.runs.folder import RETRAIN, SEARCH
 from xnas.space.darts import DartsSpace
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.search_space import SearchSpace

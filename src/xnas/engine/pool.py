@@ -7,7 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from xnas.engine.bounds import between, check_text
+from xnas.config.limits import between, check_text
 
 LOCAL, AUTO = "local", "auto"
 MOST = 4096

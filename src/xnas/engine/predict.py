@@ -13,10 +13,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from xnas.config.limits import MOST_TRAINED
 from xnas.data.decode import SUFFIXES, Broken, Form, each, read_image
 from xnas.data.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.listing import is_hidden
-from xnas.engine.bounds import MOST_TRAINED
 from xnas.engine.evaluate import images_at_once
 from xnas.engine.load import load
 from xnas.engine.onnx_network import OnnxNetwork

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnas.engine.errand import PATIENCE, Outcome
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.pool import AUTO, LOCAL, Pool
 from xnas.engine.tasks import Failure, Task
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
+from xnas.runs.signals import Interrupt
 
 MOST_LOSSES = 5
 """A task that is lost so many times in a row without progress counts as failed: it may be what ends its workers."""

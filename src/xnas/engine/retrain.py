@@ -14,22 +14,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.config.schema import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
 from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet
-from xnas.engine.config import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
 from xnas.engine.course import Course, Row
 from xnas.engine.descent import Outcome, Tally
 from xnas.engine.drop_path import draw_paths
 from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.follow import Origin, follow
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, network_plan, settled
-from xnas.engine.progress import Progress, Silent
-from xnas.engine.run_folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
-from xnas.engine.runtime import autocast, environment, keeping_process_state, make_repeatable
+from xnas.engine.runtime import autocast, keeping_process_state, make_repeatable
 from xnas.engine.schedule import drop_probability, learning_rate
 from xnas.engine.team import team
 from xnas.report.cost import count_multiply_adds, count_parameters
+from xnas.runs.callbacks import Progress, Silent
+from xnas.runs.environment import environment
+from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
+from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
 from xnas.space.auxiliary import AuxiliaryTower
 from xnas.space.nasbench201.genotype import Nasbench201Genotype

@@ -2,8 +2,6 @@
 
 import ctypes
 import os
-import platform
-import subprocess
 import sys
 import threading
 import time
@@ -11,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,9 +19,9 @@ from xnas.engine.team import team
 from xnas.io.errors import CannotWrite, OutOfMemory
 from xnas.kernels import build as kernels
 
-PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
-
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
+
+
 LAST_BITS_DIFFER = "results may differ in the last bits from those of a run that went on as it began"
 
 SIGNS_OF_NO_MEMORY = (
@@ -188,7 +185,11 @@ class _ProcessState:
 
 
 _keeping = threading.Lock()
+
+
 _keepers = 0
+
+
 _kept: _ProcessState | None = None
 
 
@@ -312,29 +313,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS_OF_NO_MEMORY)
 
 
-def environment(device: torch.device) -> dict[str, object]:
-    """What a run ran on: versions, hardware, and the commit of the code if it is a checkout."""
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: metadata.version(name) for name in PACKAGES} | {"torch": torch.__version__},
-        "commit": _commit(),
-        "device": str(device),
-        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
-        "threads": torch.get_num_threads(),
-        "processes": team().size,
-        "compiler": kernels.compiler_name() if device.type == "cpu" else None,
-        "cores": os.cpu_count(),
-        "command": [_program(), *sys.argv[1:]],
-    }
-
-
-def _program() -> str:
-    name = Path(sys.argv[0]).name
-    return "xnas" if name == "__main__.py" else name  # python -m xnas
-
-
 def _available() -> list[str]:
     found = ["cpu"]
     if torch.backends.mps.is_available():
@@ -342,26 +320,3 @@ def _available() -> list[str]:
     if torch.cuda.is_available():
         found.insert(0, "cuda")
     return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _commit() -> str | None:
-    checkout = Path(__file__).parents[3]
-    if not (checkout / ".git").exists():
-        return None
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip()

@@ -12,25 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.config.schema import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
 from xnas.data.address import mix_address
 from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet, Images
 from xnas.data.order import split
-from xnas.engine.config import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
 from xnas.engine.course import Course, Row
 from xnas.engine.descent import Outcome, Tally, require_finite, take_step
 from xnas.engine.follow import Origin, follow
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.plans import augmentation_of, build_space, settled, supernet_plan
-from xnas.engine.progress import Progress, Silent
-from xnas.engine.run_folder import GENOTYPE, SEARCH, RunFolder
-from xnas.engine.runtime import (
-    environment,
-    keeping_process_state,
-    make_repeatable,
-    random_states,
-    set_random_states,
-)
+from xnas.engine.runtime import keeping_process_state, make_repeatable, random_states, set_random_states
 from xnas.engine.team import team
 from xnas.io.json import LARGEST, Fields
 from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
@@ -39,7 +30,11 @@ from xnas.optimizers.rivals import rival
 from xnas.optimizers.xnas import XNAS, XNASLearner
 from xnas.report.cost import count_layer_multiply_adds, count_parameters
 from xnas.report.health import concerns
-from xnas.report.metrics import Group, parse_search_epoch
+from xnas.runs.callbacks import Progress, Silent
+from xnas.runs.environment import environment
+from xnas.runs.folder import GENOTYPE, SEARCH, RunFolder
+from xnas.runs.history import Group, parse_search_epoch
+from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
 from xnas.space.search_space import SearchSpace
 

@@ -9,22 +9,22 @@ from dataclasses import replace
 
 import torch
 
+from xnas.config.loading import parse_config
+from xnas.config.schema import Config
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine.config import Config
-from xnas.engine.config_files import parse_config
 from xnas.engine.course import Course
 from xnas.engine.evaluate import TEST, bring_back, test_network
 from xnas.engine.follow import meet
-from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.engine.launch import Launch
 from xnas.engine.open_images import open_images
 from xnas.engine.plans import network_plan, settled
 from xnas.engine.retrain import Retraining
-from xnas.engine.run_folder import SEARCH
 from xnas.engine.runtime import is_out_of_memory, pick_device, prepare_kernels, use_threads
 from xnas.engine.search import Search
 from xnas.engine.team import END, Order, Ranks, join, leave
 from xnas.io.errors import Interrupted, NonFinite, RankLost, RanksDiffer
+from xnas.runs.folder import SEARCH
+from xnas.runs.signals import Interrupt, interruptible
 from xnas.space.architecture import parse_architecture
 
 

@@ -3,15 +3,15 @@
 import dataclasses
 from pathlib import Path
 
+from xnas.config.schema import Config
 from xnas.data.images import DataSet
-from xnas.engine.config import Config
 from xnas.engine.retrain import check_fit
-from xnas.engine.run_folder import RunFolder
 from xnas.engine.search import check_search
 from xnas.engine.sweep_settings import SweepSettings
 from xnas.engine.tasks import Task
 from xnas.io.safe_read import check_folder
 from xnas.report.sweep.plan import Plan
+from xnas.runs.folder import RunFolder
 from xnas.space.architecture import Architecture
 
 SEARCH, TRAIN = "search", "training"

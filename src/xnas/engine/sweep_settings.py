@@ -13,13 +13,13 @@ from typing import Any
 
 import tomli_w
 
-from xnas.engine.bounds import MOST_SEED, between
-from xnas.engine.config import Config, fields_of, located
-from xnas.engine.config_files import check_keys, read_preset, settings_from
+from xnas.config.limits import MOST_SEED, between
+from xnas.config.loading import check_keys, read_preset, settings_from
+from xnas.config.schema import Config, fields_of, located
 from xnas.io.text import lookup, shown
 from xnas.io.toml import parse_toml, read_settings_text
-from xnas.report.run_files import RunFiles
 from xnas.report.sweep.plan import AXES, Cell
+from xnas.runs.finished_files import RunFiles
 from xnas.space.vocabulary import OPTIMIZERS
 
 FILE = "sweep.toml"

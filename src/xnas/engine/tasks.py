@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from xnas.engine.config import Config
+from xnas.config.schema import Config
 from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
 from xnas.report.intervals import mean
 from xnas.space.architecture import Architecture

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.nn.parallel import DistributedDataParallel
 
-from xnas.engine.config import DistributedConfig
+from xnas.config.schema import DistributedConfig
 from xnas.engine.launch import Launch
 from xnas.engine.meeting import MEETING_SECONDS, find_store, wait_for
 from xnas.io.errors import RankLost, RanksDiffer

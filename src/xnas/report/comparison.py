@@ -12,8 +12,8 @@ from typing import Any
 from xnas.report.intervals import mean, standard_deviation
 from xnas.report.members import Plan
 from xnas.report.ranking import Standing, aligned, ranking
-from xnas.report.record import RunRecord
 from xnas.report.table import count_text, share_text
+from xnas.runs.folder import RunRecord
 
 JSON = "comparison.json"
 

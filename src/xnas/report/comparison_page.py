@@ -10,7 +10,7 @@ from xnas.report.comparison import HEAD, JSON, Comparison, cells_of, read_compar
 from xnas.report.comparison_pictures import comparison_pictures
 from xnas.report.markup import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import RunFiles
 
 
 def write_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) -> Path:

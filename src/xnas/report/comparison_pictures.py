@@ -11,10 +11,10 @@ from xnas.report.curves import name_ends, style_axes
 from xnas.report.figures import house_style
 from xnas.report.health import Health, health_of
 from xnas.report.intervals import mean
-from xnas.report.metrics import Course, SearchEpoch
 from xnas.report.palette import MUTED, OTHERS
 from xnas.report.pictures import Picture
 from xnas.report.points import PointRow, draw_points
+from xnas.runs.history import Course, SearchEpoch
 
 Value = Callable[[Course, SearchEpoch], float | None]
 """What a picture shows of an epoch of a search."""

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from xnas.report.figures import house_style
-from xnas.report.metrics import Course, SearchEpoch, Wipeout
 from xnas.report.palette import GROUPS, INK, PHASES
+from xnas.runs.history import Course, SearchEpoch, Wipeout
 
 _SIZE = (5.2, 2.9)
 _PLACE = (0.11, 0.155, 0.73, 0.71)

@@ -17,8 +17,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from xnas.report.curves import rounds_of_epoch, wipeout_epoch
 from xnas.report.figures import house_style
-from xnas.report.metrics import Course, Group, SearchEpoch, Wipeout
 from xnas.report.palette import INK, MUTED, OperationStyle, operation_style
+from xnas.runs.history import Course, Group, SearchEpoch, Wipeout
 
 _PANEL = (1.62, 1.02)
 _GAP = (0.2, 0.42)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from xnas.report.metrics import Group, GroupWeights, SearchEpoch
+from xnas.runs.history import Group, GroupWeights, SearchEpoch
 
 SKIP = ("skip_connect",)
 POOLING = ("max_pool_3x3", "avg_pool_3x3")

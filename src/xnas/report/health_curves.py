@@ -13,9 +13,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from xnas.report.curves import Points, draw_lines, name_ends, style_axes
 from xnas.report.figures import house_style
 from xnas.report.health import MOST_SKIP, Health, health_of
-from xnas.report.metrics import Course
 from xnas.report.palette import GROUPS, INK, MUTED
 from xnas.report.promise import Promise, promise_of
+from xnas.runs.history import Course
 
 MOST_GROUPS = len(GROUPS)
 """That are drawn: as many as there are colours."""

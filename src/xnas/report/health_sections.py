@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from xnas.report.health import concerns, health_of, scale_words
 from xnas.report.health_curves import heard_groups, promises
 from xnas.report.markup import escape, figure, pairs, section, table
-from xnas.report.metrics import Course, GroupWeights
 from xnas.report.promise import Promise
-from xnas.report.record import RunRecord
 from xnas.report.table import count_text
+from xnas.runs.folder import RunRecord
+from xnas.runs.history import Course, GroupWeights
 
 
 def promise(run: RunRecord, regret: list[str], factors: list[str]) -> str:

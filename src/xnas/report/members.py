@@ -6,8 +6,8 @@ from pathlib import Path
 
 from xnas.io.safe_read import is_folder
 from xnas.io.text import shown
-from xnas.report.record import MOST_RUNS, RunRecord
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import MOST_RUNS, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from xnas.report.figures import inline_svg, png_bytes, svg_bytes
 from xnas.report.markup import escape
 from xnas.report.page_style import STYLE
 from xnas.report.pictures import Picture, pictures_of
-from xnas.report.record import RunRecord
-from xnas.report.run_files import RunFiles
 from xnas.report.table import rows_of
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import RunRecord
 
 PAGE, PICTURES = "report.html", "pictures"
 

@@ -4,10 +4,10 @@ import shlex
 
 from xnas.report.duration import duration
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
-from xnas.report.metrics import Group
 from xnas.report.pictures import drawn_edges
-from xnas.report.record import RunRecord
 from xnas.report.table import Row, accuracy_text, count_text, interval_text, verdict
+from xnas.runs.folder import RunRecord
+from xnas.runs.history import Group
 from xnas.space.architecture import Architecture, architecture_text
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 

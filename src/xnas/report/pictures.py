@@ -17,8 +17,8 @@ from xnas.report.curves import (
 )
 from xnas.report.expert_curves import draw_expert_weights
 from xnas.report.health_curves import draw_clip_rate, draw_health, draw_regret, draw_wipeout_factor, promises
-from xnas.report.metrics import Course
-from xnas.report.record import RunRecord
+from xnas.runs.folder import RunRecord
+from xnas.runs.history import Course
 from xnas.space.architecture import chosen_operations
 
 MOST_PANELS = 100

@@ -7,7 +7,7 @@ the loss (nats) or of the rewards' own size.
 import math
 from dataclasses import dataclass
 
-from xnas.report.metrics import Ledger
+from xnas.runs.history import Ledger
 
 _ROUNDING = 1e-9
 """Of a sum of rewards, as a share of the bound."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from xnas.report.intervals import mean, standard_deviation, wilson_interval
-from xnas.report.record import Result, read_controls, read_result
+from xnas.runs.folder import Result, read_controls, read_result
 from xnas.space.published import PUBLISHED
 
 Kind = Literal["found", "random mean", "random", "other"]

@@ -14,7 +14,7 @@ from xnas.cli import main, search, session
 from xnas.cli.session import Request
 from xnas.io.errors import NonFinite
 from xnas.report.bench import page as bench_page
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import RunFiles
 from xnas.space.architecture import architecture_text, read_genotype
 
 from ...sealed import seal

@@ -10,7 +10,7 @@ import pytest
 from xnas import RunFolder
 from xnas.cli import main, members, run
 from xnas.cli.session import Request
-from xnas.engine.config_files import read_config
+from xnas.config.loading import read_config
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 
 from .breaking_off import signal_in_round

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from xnas.cli.display import LiveDisplay
-from xnas.engine.progress import Phase
-from xnas.report.metrics import read_course
+from xnas.runs.callbacks import Phase
+from xnas.runs.history import read_course
 
 from ..report.run_builder import search_rows, write_rows
 

@@ -16,10 +16,10 @@ from xnas.cli.whole_progress import WholeProgress
 from xnas.data.images import Images
 from xnas.engine import evaluate, experiment
 from xnas.engine.experiment_settings import ExperimentSettings
-from xnas.engine.lock import locked
 from xnas.engine.retrain import Retraining
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.report.experiment import page
+from xnas.runs.lock import locked
 from xnas.space.architecture import Architecture
 
 from ...faults.smallest import SMALLEST

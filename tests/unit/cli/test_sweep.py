@@ -13,13 +13,13 @@ from xnas.cli import main, member, search
 from xnas.cli.session import Request
 from xnas.engine import errand
 from xnas.engine.errand import Outcome, marked
-from xnas.engine.lock import locked
-from xnas.engine.place import Place
-from xnas.engine.run_folder import Job
 from xnas.engine.sweep import sweep_tasks
 from xnas.engine.sweep_settings import read_sweep
 from xnas.io.errors import NonFinite
 from xnas.report.sweep import page
+from xnas.runs.folder import Job
+from xnas.runs.location import Place
+from xnas.runs.lock import locked
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal

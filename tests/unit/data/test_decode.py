@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from xnas.config.schema import DataConfig
 from xnas.data import decode
 from xnas.data.check_image import look_at
 from xnas.data.decode import Form, each, read_header, read_image, to_8_bits
 from xnas.data.decode_memory import DEFAULT, SHARED, BeyondShare, DecodeMemory, TooLarge
-from xnas.engine.config import DataConfig
 
 COLOUR = Form(height=1, width=2, scaled=False, colour=True, channels=3)
 

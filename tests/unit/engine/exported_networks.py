@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from xnas import Genotype, Nasbench201Genotype, StackPlan, TrainedNetwork, build_network, published_genotype
+from xnas.config.loading import parse_config
 from xnas.data.images import Normalisation
-from xnas.engine.config_files import parse_config
 from xnas.engine.export import about_network
 from xnas.report.export.about import About
 from xnas.report.export.sums import IN_JSON, sealed
-from xnas.report.record import Result
+from xnas.runs.folder import Result
 
 SHORT = Nasbench201Genotype(
     ("nor_conv_3x3", "avg_pool_3x3", "none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas.engine.checkpoint import MANIFEST, STATE, TENSORS, Checkpoints, Damaged, Snapshot, read_checkpoint
+from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, Checkpoints, Damaged, Snapshot, read_checkpoint
 
 
 def snapshot(number: int) -> Snapshot:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from xnas.engine.config import SEARCH_SECTIONS, Config, DataConfig, SearchConfig, SpaceConfig
-from xnas.engine.config_diff import differences
-from xnas.engine.config_files import parse_config, preset_names, read_config, read_preset, read_run_config
+from xnas.config.diff import differences
+from xnas.config.loading import parse_config, preset_names, read_config, read_preset
+from xnas.config.schema import SEARCH_SECTIONS, Config, DataConfig, SearchConfig, SpaceConfig
+from xnas.runs.folder import read_run_config
 
 
 def test_a_file_written_from_settings_reads_back_as_equal_settings() -> None:
@@ -218,9 +219,7 @@ def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
 
 
 def test_settings_are_read_without_importing_torch() -> None:
-    code = (
-        "import sys, xnas.engine.config_files as c; c.read_preset('quick'); sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, xnas.config.loading as c; c.read_preset('quick'); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xnas import Config, published_genotype
-from xnas.engine.config import DataConfig
+from xnas.config.schema import DataConfig
 from xnas.engine.experiment import chosen_seed, experiment_tasks, genotype_of, plan_of
 from xnas.engine.experiment_settings import (
     ExperimentSettings,

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from xnas import TrainedNetwork, load
+from xnas.config.loading import parse_config
+from xnas.config.schema import GIVEN
 from xnas.engine import export as export_module
-from xnas.engine.config import GIVEN
-from xnas.engine.config_files import parse_config
 from xnas.engine.export import (
     ROUNDINGS,
     SUFFIXES,

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from xnas import Config, Search
+from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.config_files import parse_config
 from xnas.engine.plans import LARGE
 from xnas.engine.retrain import Retraining
 from xnas.space.published import published_genotype

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from xnas.engine.place import Place
 from xnas.io import atomic as folders
 from xnas.io.atomic import make_folder
+from xnas.runs.location import Place
 
 
 def test_the_name_of_every_folder_that_is_made_is_forced_to_the_disk(

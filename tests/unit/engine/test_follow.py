@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, Search, load_data, published_genotype, retrain, search
+from xnas.config.schema import SEARCH_SECTIONS, CheckpointConfig
 from xnas.data.images import Normalisation
-from xnas.engine.checkpoint import read_checkpoint
-from xnas.engine.config import SEARCH_SECTIONS, CheckpointConfig
 from xnas.engine.follow import Keeper, Origin
-from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Silent
 from xnas.io.errors import Interrupted
+from xnas.runs.callbacks import Silent
+from xnas.runs.checkpoint import read_checkpoint
+from xnas.runs.signals import Interrupt
 
 from ...sealed import seal
 

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from xnas.engine.interrupt import Interrupt, interruptible
 from xnas.io.errors import Interrupted
+from xnas.runs.signals import Interrupt, interruptible
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, Search, count_multiply_adds, search
-from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Silent
 from xnas.io.errors import Interrupted
-from xnas.report.metrics import read_course
 from xnas.report.promise import promise_of
+from xnas.runs.callbacks import Silent
+from xnas.runs.history import read_course
+from xnas.runs.signals import Interrupt
 
 CPU = torch.device("cpu")
 

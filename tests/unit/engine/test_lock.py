@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas.engine.checkpoint import Snapshot
-from xnas.engine.lock import LOCK, locked, wait_until_free
-from xnas.engine.place import Place
-from xnas.engine.run_folder import RunFolder
 from xnas.io.atomic import FolderGone
+from xnas.runs.checkpoint import Snapshot
+from xnas.runs.folder import RunFolder
+from xnas.runs.location import Place
+from xnas.runs.lock import LOCK, locked, wait_until_free
 
 HOLD = (
-    "import sys, pathlib\nfrom xnas.engine.lock import locked\n"
+    "import sys, pathlib\nfrom xnas.runs.lock import locked\n"
     "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
 )
 

@@ -10,11 +10,11 @@ import torch
 
 from xnas import Config, DataSet, ImageSet, RunFolder, Search, published_genotype, retrain, search
 from xnas.engine import memory_notice
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.memory_notice import MemoryNotice
-from xnas.engine.progress import Silent
 from xnas.engine.runtime import peak_memory
 from xnas.io.errors import Interrupted
+from xnas.runs.callbacks import Silent
+from xnas.runs.signals import Interrupt
 
 CPU = torch.device("cpu")
 GIB = 2**30

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xnas.engine.metrics_log import MetricsLog
 from xnas.io.errors import CannotWrite
+from xnas.runs.log import MetricsLog
 
 from ...sealed import seal
 

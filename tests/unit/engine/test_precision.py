@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
-from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.retrain import Retraining
 from xnas.engine.runtime import autocast
+from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.vocabulary import OPTIMIZERS
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from xnas.config.loading import preset_names, read_preset
+from xnas.config.schema import Config
 from xnas.data.load import NAMES
-from xnas.engine.config import Config
-from xnas.engine.config_files import preset_names, read_preset
 from xnas.engine.plans import network_plan
 from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.network import build_network
@@ -31,7 +31,7 @@ RECIPE = (
 
 
 def text_of(name: str) -> str:
-    return resources.files("xnas.engine").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+    return resources.files("xnas.config").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
 
 
 def retrain(name: str) -> dict[str, Any]:

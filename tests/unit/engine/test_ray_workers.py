@@ -13,11 +13,11 @@ import pytest
 from xnas import Config
 from xnas.engine import errand as errands
 from xnas.engine.errand import Errand, Outcome, marked
-from xnas.engine.interrupt import Interrupt
 from xnas.engine.pool import Pool
 from xnas.engine.ray_workers import MOST_LOSSES, RayWorkers, connected, slots_of
 from xnas.engine.tasks import Failure, Task
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
+from xnas.runs.signals import Interrupt
 
 
 class RayError(Exception):

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from xnas import Config, DataSet, RunFolder, TrainedNetwork, published_genotype, retrain
 from xnas.data.batches import Batch
-from xnas.engine.checkpoint import read_checkpoint
 from xnas.engine.descent import build_sgd
 from xnas.engine.drop_path import draw_paths
 from xnas.engine.retrain import Retraining, check_fit
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.report.cost import count_layer_multiply_adds, count_parameters
+from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.network import Network
 from xnas.space.published import published_names

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, ImageSet, RunFolder, TrainedNetwork, published_genotype, retrain
-from xnas.engine.config_files import parse_config
+from xnas.config.loading import parse_config
 from xnas.engine.controls import control_genotypes
 
 CPU = torch.device("cpu")

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from xnas import Config, published_genotype
-from xnas.engine.config import RETRAIN_SECTIONS, SEARCH_SECTIONS
-from xnas.engine.config_files import parse_config
-from xnas.engine.lock import locked
-from xnas.engine.place import Place
-from xnas.engine.run_folder import Job, RunFolder
+from xnas.config.loading import parse_config
+from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
+from xnas.runs.folder import Job, RunFolder
+from xnas.runs.location import Place
+from xnas.runs.lock import locked
 
 from ...sealed import seal
 

@@ -9,7 +9,6 @@ import torch
 
 from xnas.engine.runtime import (
     busy_cores,
-    environment,
     forget_peak_memory,
     is_out_of_memory,
     keeping_process_state,
@@ -21,6 +20,7 @@ from xnas.engine.runtime import (
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
 from xnas.kernels import build
 from xnas.kernels.build import CompilerFailed, Kind
+from xnas.runs.environment import environment
 
 
 def test_auto_picks_a_device_that_works() -> None:

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
-from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Phase, Silent
 from xnas.io.errors import Interrupted, NonFinite
-from xnas.report.metrics import Group
+from xnas.runs.callbacks import Phase, Silent
+from xnas.runs.history import Group
+from xnas.runs.signals import Interrupt
 
 CPU = torch.device("cpu")
 

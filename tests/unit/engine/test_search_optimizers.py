@@ -10,11 +10,11 @@ import torch
 
 from xnas import Config, DataSet, RunFolder, Search, search
 from xnas.cli.display import Display
-from xnas.engine.checkpoint import read_checkpoint
-from xnas.engine.config import SearchConfig
-from xnas.engine.interrupt import Interrupt
-from xnas.engine.progress import Silent
+from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
+from xnas.runs.callbacks import Silent
+from xnas.runs.checkpoint import read_checkpoint
+from xnas.runs.signals import Interrupt
 from xnas.space.vocabulary import OPTIMIZERS
 
 from ...sealed import seal

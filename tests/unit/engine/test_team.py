@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from xnas.config.schema import Config, DistributedConfig
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine import evaluate, place
-from xnas.engine.config import Config, DistributedConfig
-from xnas.engine.place import Place
+from xnas.engine import evaluate
 from xnas.engine.team import Ranks, Team, team
 from xnas.io.errors import RankLost
+from xnas.runs import location as place
+from xnas.runs.location import Place
 from xnas.space.published import published_genotype
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from xnas.report.curves import draw_survivors, wipeout_epoch
 from xnas.report.expert_curves import Place, draw_expert_weights, panel_places
-from xnas.report.metrics import read_course
+from xnas.runs.history import read_course
 from xnas.space.architecture import chosen_operations
 from xnas.space.published import published_genotype
 

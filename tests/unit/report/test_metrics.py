@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.metrics import read_course
+from xnas.runs.history import read_course
 
 from .run_builder import build_run, search_rows, write, write_rows
 

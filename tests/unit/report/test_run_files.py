@@ -7,7 +7,7 @@ import pytest
 
 from xnas.io.errors import CannotWrite
 from xnas.io.manifest import FileDigest, pack_manifest
-from xnas.report.run_files import (
+from xnas.runs.finished_files import (
     FORMAT,
     GROWING,
     MANIFEST,

@@ -19,9 +19,9 @@ from torch.nn.utils import parametrizations
 
 from benchmarks.plain import plain_logits
 from xnas import XNAS, Config, DataSet, Search
-from xnas.engine.run_folder import RunFolder
 from xnas.engine.search import search
 from xnas.kernels import calls
+from xnas.runs.folder import RunFolder
 from xnas.space.depthwise import DepthwiseConv2d
 from xnas.space.forecaster import Forecaster
 from xnas.space.native.nodes import NativeNodes

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas import XNAS
-from xnas.engine.config import SpaceConfig
+from xnas.config.schema import SpaceConfig
 from xnas.optimizers.rivals import rival
 from xnas.space.darts import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening

@@ -13,7 +13,7 @@ from xnas.report.bench.table import DATA_SETS, Nasbench201Table
 from xnas.report.bench.words import head, line, notes, other_title, protocol, verdict
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import RunFiles
 
 MOST_TILES = 6
 

@@ -17,10 +17,10 @@ from xnas.report.bench.table import DATA_SETS, Accuracies, Nasbench201Table
 from xnas.report.health import health_of
 from xnas.report.intervals import mean, standard_deviation
 from xnas.report.members import Plan
-from xnas.report.metrics import Course, SearchEpoch
-from xnas.report.record import GENOTYPE, RunRecord
-from xnas.report.run_files import RunFiles
 from xnas.report.source import source_name
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import GENOTYPE, RunRecord
+from xnas.runs.history import Course, SearchEpoch
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import GROUP

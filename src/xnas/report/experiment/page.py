@@ -19,7 +19,7 @@ from xnas.report.experiment.words import (
 )
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import RunFiles
 
 MOST_TILES = 6
 SETTINGS = ("experiment.toml", "config.toml")

@@ -20,8 +20,8 @@ from xnas.report.experiment.plan import (
     training_folder,
 )
 from xnas.report.intervals import mean, standard_deviation
-from xnas.report.record import Result, read_architecture, read_result
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import Result, read_architecture, read_result
 from xnas.space.architecture import Architecture
 
 JSON = "experiment.json"

@@ -11,7 +11,7 @@ from typing import Any
 
 from xnas.io.json import Fields
 from xnas.io.text import shown
-from xnas.report.record import Result, parse_result
+from xnas.runs.folder import Result, parse_result
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.stack import StackPlan

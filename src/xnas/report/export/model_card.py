@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from xnas.io.text import visible
 from xnas.report.export.about import About
 from xnas.report.intervals import wilson_interval
-from xnas.report.record import Result
+from xnas.runs.folder import Result
 from xnas.space.architecture import architecture_text
 
 CARD = "README.md"

@@ -11,10 +11,10 @@ from xnas.report.markup import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.report.pictures import Picture
 from xnas.report.points import PointRow, draw_points
-from xnas.report.run_files import RunFiles
 from xnas.report.sweep.plan import Plan
 from xnas.report.sweep.results import CSV, JSON, Results, read_results
 from xnas.report.sweep.words import NOTES, cells_of, head, protocol, verdict
+from xnas.runs.finished_files import RunFiles
 
 SETTINGS = ("sweep.toml", "config.toml")
 MOST_ROWS = 40

@@ -7,27 +7,23 @@ from typing import Any, get_origin
 
 import dacite
 
-from xnas.engine.bounds import (
-    LONGEST_TEXT,
-)
-from xnas.engine.config import CONFIG, Config, Settings, _number
+from xnas.config.limits import LONGEST_TEXT
+from xnas.config.schema import Config, Settings, _number
 from xnas.io.paths import expanded
-from xnas.io.safe_read import is_there
 from xnas.io.text import lookup, shown
 from xnas.io.toml import parse_toml, read_settings_text
-from xnas.report.run_files import MANIFEST, RunFiles
 
 
 def preset_names() -> tuple[str, ...]:
     """The presets that ship with xnas."""
-    files = resources.files("xnas.engine").joinpath("presets").iterdir()
+    files = resources.files("xnas.config").joinpath("presets").iterdir()
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
 def read_preset(name: str, *, base: Config | None = None) -> Config:
     """The settings of a preset; what it leaves out is as in `base`. Raises ValueError for an unknown name."""
     known = lookup("preset", name, preset_names())
-    text = resources.files("xnas.engine").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
+    text = resources.files("xnas.config").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
     return parse_config(text, where=f"preset {known}", base=base)
 
 
@@ -37,16 +33,6 @@ def read_config(path: Path, *, base: Config | None = None) -> Config:
     Raises ValueError for a file that is missing, too long, is not TOML, or has an unknown key or a wrong value.
     """
     return parse_config(read_settings_text(expanded(path)), where=str(path), base=base)
-
-
-def read_run_config(run: Path) -> Config:
-    """The settings of an earlier run. Raises ValueError if the folder is none of a run, or they cannot be read."""
-    path = run / CONFIG
-    text = RunFiles(run).settings_text(CONFIG)
-    if text is None:
-        missing = f"its {MANIFEST} names no {CONFIG}" if is_there(path) else f"it has no {CONFIG}"
-        raise ValueError(f"{run} is not a run folder: {missing}")
-    return parse_config(text, where=str(path))
 
 
 def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:

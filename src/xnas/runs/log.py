@@ -11,8 +11,8 @@ from xnas.io.atomic import check_kept, sync_folder, write_all
 from xnas.io.errors import CannotWrite
 from xnas.io.manifest import FileDigest
 from xnas.io.safe_read import AT_ONCE, NO_LINK, check_place, is_there, open_regular
-from xnas.report.metrics import METRICS, MOST_BYTES, read_rows
-from xnas.report.run_files import GROWING, RunFiles
+from xnas.runs.finished_files import GROWING, RunFiles
+from xnas.runs.history import METRICS, MOST_BYTES, read_rows
 
 BLOCK = 2**16
 

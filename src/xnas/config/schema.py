@@ -16,7 +16,7 @@ import tomli_w
 import tyro
 from dacite.types import is_instance
 
-from xnas.engine.bounds import (
+from xnas.config.limits import (
     LARGEST,
     LONGEST_TEXT,
     MOST_BATCH,
@@ -35,7 +35,7 @@ from xnas.engine.bounds import (
 from xnas.io.paths import absolute, expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import lookup, shown, visible
-from xnas.report.metrics import MOST_EPOCHS
+from xnas.runs.history import MOST_EPOCHS
 from xnas.space.genotype import MAX_NODES
 from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 

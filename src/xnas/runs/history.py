@@ -13,8 +13,8 @@ from pathlib import Path
 
 from xnas.io.json import Fields, Numbers, parse_object
 from xnas.io.text import shown, visible
-from xnas.report.run_files import METRICS as METRICS
-from xnas.report.run_files import RunFiles
+from xnas.runs.finished_files import METRICS as METRICS
+from xnas.runs.finished_files import RunFiles
 
 MOST_EPOCHS = 100_000
 """Of a search or a training."""

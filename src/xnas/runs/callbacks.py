@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from xnas.report.metrics import Group
+from xnas.runs.history import Group
 
 
 @dataclass(frozen=True, kw_only=True)

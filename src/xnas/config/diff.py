@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection
 from typing import Any
 
-from xnas.engine.config import Config, _plain, images_are_gone
+from xnas.config.schema import Config, _plain, images_are_gone
 from xnas.space.vocabulary import DATA_SETS, OPEN_STEMS
 
 FREE = (
