@@ -7,6 +7,8 @@ h <- mix((h + golden) ^ word). This file does without torch, for processes that 
 import operator
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
 MASK = 2**64 - 1
 
 ORDER, SPLIT, CROP, CUTOUT, RESIZED, POLICY, DROP_PATH = 1, 2, 3, 4, 5, 6, 7
@@ -27,3 +29,7 @@ def _mix(word: int) -> int:
     word = ((word ^ (word >> 30)) * FIRST) & MASK
     word = ((word ^ (word >> 27)) * SECOND) & MASK
     return word ^ (word >> 31)
+
+
+TRAIN, VALIDATION, ARCHITECTURE = 0, 1, 2
+"""Addresses of the randomness of the two halves, and of what learns the architecture."""

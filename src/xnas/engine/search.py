@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.config.schema import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
-from xnas.data.address import mix_address
+from xnas.data.address import ARCHITECTURE, TRAIN, VALIDATION, mix_address
 from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet, Images
 from xnas.data.order import split
@@ -37,9 +37,6 @@ from xnas.runs.history import Group, parse_search_epoch
 from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
 from xnas.space.search_space import SearchSpace
-
-TRAIN, VALIDATION, ARCHITECTURE = 0, 1, 2
-"""Addresses of the randomness of the two halves, and of what learns the architecture."""
 
 
 @dataclass(frozen=True)
