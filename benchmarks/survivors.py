@@ -18,7 +18,7 @@ from benchmarks.options import Options
 from benchmarks.rounds import Setting, fast_search, setting_of
 from benchmarks.timing import in_turn, time_ratio
 from xnas import count_parameters
-from xnas.report.cost import count_layer_multiply_adds
+from xnas.space.cost import count_layer_multiply_adds
 from xnas.space.forecaster import forecaster_groups
 
 UNIT = "these / all"

@@ -12,7 +12,7 @@ is divided evenly, on 64 devices one of 192, and fewer images on a device are as
 from dataclasses import dataclass
 
 from xnas import DartsSpace, StackPlan, count_parameters, read_preset
-from xnas.report.cost import count_layer_multiply_adds
+from xnas.space.cost import count_layer_multiply_adds
 
 DEVICES = (1, 2, 4, 8, 16, 32, 64)
 BATCH = 96

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from xnas.optimizers.snas import Snas as Snas
     from xnas.optimizers.xnas import XNAS as XNAS
     from xnas.report.architecture_picture import draw_genotype as draw_genotype
-    from xnas.report.cost import count_multiply_adds as count_multiply_adds
-    from xnas.report.cost import count_parameters as count_parameters
     from xnas.report.page import write_report as write_report
     from xnas.runs.folder import RunFolder as RunFolder
     from xnas.space.architecture import read_genotype as read_genotype
+    from xnas.space.cost import count_multiply_adds as count_multiply_adds
+    from xnas.space.cost import count_parameters as count_parameters
     from xnas.space.darts import DartsSpace as DartsSpace
     from xnas.space.forecaster import Forecaster as Forecaster
     from xnas.space.genotype import CellGenotype as CellGenotype
@@ -71,8 +71,8 @@ _HOMES = {
     "TrainedNetwork": "xnas.engine.evaluate",
     "XNAS": "xnas.optimizers.xnas",
     "build_network": "xnas.space.network",
-    "count_multiply_adds": "xnas.report.cost",
-    "count_parameters": "xnas.report.cost",
+    "count_multiply_adds": "xnas.space.cost",
+    "count_parameters": "xnas.space.cost",
     "draw_genotype": "xnas.report.architecture_picture",
     "load": "xnas.engine.load",
     "load_data": "xnas.data.load",

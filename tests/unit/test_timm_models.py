@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xnas import timm_models
-from xnas.report.cost import count_parameters
+from xnas.space.cost import count_parameters
 from xnas.space.stack import StackPlan
 from xnas.timm_models import NETWORKS, TimmNetwork, xnas_network
 

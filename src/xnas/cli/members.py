@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import NewRun, OnCluster
-from xnas.config.limits import MOST_SEED, between
+from xnas.config.limits import MOST_RUNS, MOST_SEED, between
 from xnas.config.schema import Config
 from xnas.io.text import lookup
-from xnas.runs.folder import MOST_RUNS
 from xnas.space.vocabulary import OPTIMIZERS
 
 if TYPE_CHECKING:

@@ -138,7 +138,7 @@ def _cost(genotype: Architecture, arguments: Arguments) -> str:
     import torch
 
     from xnas.engine.plans import network_plan, stem_for
-    from xnas.report.cost import count_multiply_adds, count_parameters
+    from xnas.space.cost import count_multiply_adds, count_parameters
     from xnas.space.network import build_network
 
     kind = "nasbench201" if isinstance(genotype, Nasbench201Genotype) else "darts"

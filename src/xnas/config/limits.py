@@ -4,7 +4,11 @@ from xnas.io.text import shown, visible
 from xnas.space.vocabulary import SEARCHABLE
 
 MOST_CELLS = 200
+
+
 MOST_CHANNELS = 4096
+
+
 MOST_WIDTH = 65_536
 """Channels of the last cells: each reduction doubles them."""
 
@@ -12,8 +16,12 @@ MOST_OPERATIONS = 20_000
 """Of a supernet; that of DARTS has 784."""
 
 MOST_BATCH = 2**20
+
+
 MOST_PIXELS = 4096
 """Of a side of an image."""
+
+
 MOST_TRAINED = 1024
 """Of a side to which images are brought to train on them: twice that of the largest that are tried."""
 
@@ -104,3 +112,20 @@ def check_supernet(*, cells: int, nodes: int, experts: int) -> None:
             f"space: {cells} cells of {edges} edges, each with {experts} experts, are more than a supernet takes, "
             f"{MOST_OPERATIONS:,} operations; use fewer cells, nodes or experts"
         )
+
+
+MOST_EPOCHS = 100_000
+"""Of a search or a training."""
+
+MOST_CONTROLS = 1000
+
+
+MOST_RUNS = 1000
+"""Of a comparison."""
+
+MOST_SIDE = 65_536
+"""Of an image, in pixels."""
+
+
+MOST_BORDER = 0.5
+"""With which nothing is left."""

@@ -21,6 +21,7 @@ from xnas.config.limits import (
     LONGEST_TEXT,
     MOST_BATCH,
     MOST_CHANNELS,
+    MOST_EPOCHS,
     MOST_PIXELS,
     MOST_SEED,
     MOST_TRAINED,
@@ -35,7 +36,6 @@ from xnas.config.limits import (
 from xnas.io.paths import absolute, expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import lookup, shown, visible
-from xnas.runs.history import MOST_EPOCHS
 from xnas.space.genotype import MAX_NODES
 from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 

@@ -7,14 +7,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xnas.config.limits import MOST_SEED, between
+from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, between
 from xnas.config.loading import read_preset, settings_from
 from xnas.config.schema import Config, DataConfig, RetrainConfig, fields_of, settings_text
 from xnas.io.text import lookup
 from xnas.io.toml import parse_toml, read_settings_text
 from xnas.report.experiment.plan import Select
 from xnas.runs.finished_files import RunFiles
-from xnas.runs.folder import MOST_CONTROLS, MOST_RUNS
 from xnas.space.published import published_names
 
 FILE = "experiment.toml"

@@ -26,13 +26,13 @@ from xnas.engine.plans import augmentation_of, build_space, network_plan, settle
 from xnas.engine.runtime import autocast, keeping_process_state, make_repeatable
 from xnas.engine.schedule import drop_probability, learning_rate
 from xnas.engine.team import team
-from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.runs.callbacks import Progress, Silent
 from xnas.runs.environment import environment
 from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
 from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
 from xnas.space.auxiliary import AuxiliaryTower
+from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.network import Network, NetworkCell, build_network
 from xnas.space.stack import StackPlan

@@ -28,7 +28,6 @@ from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.rivals import rival
 from xnas.optimizers.xnas import XNAS, XNASLearner
-from xnas.report.cost import count_layer_multiply_adds, count_parameters
 from xnas.report.health import concerns
 from xnas.runs.callbacks import Progress, Silent
 from xnas.runs.environment import environment
@@ -36,6 +35,7 @@ from xnas.runs.folder import GENOTYPE, SEARCH, RunFolder
 from xnas.runs.history import Group, parse_search_epoch
 from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
+from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.search_space import SearchSpace
 
 

@@ -12,20 +12,38 @@ from typing import Any, cast
 
 from xnas.io.safe_read import is_there, read_regular_text
 from xnas.io.text import shown, visible
-from xnas.space.genotype_json import without_duplicates
+
+
+def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """The fields of a JSON object. Raises ValueError for a key that is given twice."""
+    fields: dict[str, object] = {}
+    for key, value in pairs:
+        if key in fields:
+            raise ValueError(f"the key {shown(key)} is given twice; keep one")
+        fields[key] = value
+    return fields
+
 
 MOST_BYTES = 1_000_000
 """Of a JSON file in a run folder; they have a few thousand."""
 
 LARGEST = 1e38
+
+
 MOST_COUNT = 2**63 - 1
+
+
 LONGEST_NAME = 255
 
 Numbers = tuple[Sequence[float], ...]
 """Lists of numbers; they are arrays, as a run has millions."""
 
 _ROUNDING = 1e-9
+
+
 _NAME = f"a string of at most {LONGEST_NAME} characters"
+
+
 _NUMBER = f"a finite number of at most {LARGEST:g} in size"
 
 

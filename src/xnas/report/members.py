@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xnas.config.limits import MOST_RUNS
 from xnas.io.safe_read import is_folder
 from xnas.io.text import shown
 from xnas.runs.finished_files import RunFiles
-from xnas.runs.folder import MOST_RUNS, RunRecord
+from xnas.runs.folder import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)

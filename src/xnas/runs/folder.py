@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from xnas.config.diff import differences
-from xnas.config.limits import MOST_SEED, check_text
+from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, check_text
 from xnas.config.loading import parse_config
 from xnas.config.schema import CONFIG, Config
 from xnas.io.atomic import make_folder
@@ -29,12 +29,6 @@ from xnas.runs.history import METRICS, Course, read_course, read_rows
 from xnas.runs.log import MetricsLog
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
-
-MOST_CONTROLS = 1000
-
-
-MOST_RUNS = 1000
-"""Of a comparison."""
 
 CONTROLS = "controls/"
 

@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xnas.config.limits import MOST_EPOCHS
 from xnas.io.json import Fields, Numbers, parse_object
 from xnas.io.text import shown, visible
 from xnas.runs.finished_files import METRICS as METRICS
 from xnas.runs.finished_files import RunFiles
-
-MOST_EPOCHS = 100_000
-"""Of a search or a training."""
 
 MOST_GROUPS = 1000
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from xnas.io.json import without_duplicates
 from xnas.io.text import lookup, shown
 
 MAX_CHARACTERS = 100_000
@@ -16,6 +17,8 @@ MAX_BYTES = 4 * MAX_CHARACTERS
 """The longest that such a text can be as a file."""
 
 FORMAT = "xnas-genotype"
+
+
 VERSION = 1
 
 
@@ -76,16 +79,6 @@ def check_name(kind: str, name: object, known: Collection[str]) -> None:
     if not isinstance(name, str) or len(name) > 60:
         raise ValueError(f"the {kind} must be one of {', '.join(known)}; got {shown(name)}")
     lookup(kind, name, known)
-
-
-def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """The fields of a JSON object. Raises ValueError for a key that is given twice."""
-    fields: dict[str, object] = {}
-    for key, value in pairs:
-        if key in fields:
-            raise ValueError(f"the key {shown(key)} is given twice; keep one")
-        fields[key] = value
-    return fields
 
 
 def _whole_number(digits: str) -> int:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xnas.experts.entropy import normalised_entropy
 from xnas.experts.regret import regret_bound
 from xnas.experts.step_size import optimal_step_size
 from xnas.report.intervals import wilson_interval
 from xnas.theory.contenders import CONTENDERS, Contender, at_eta, step_words, tournament, tried
 from xnas.theory.demonstration import Numbers, Say, Table, rounded
+from xnas.theory.entropy import normalised_entropy
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
 
 BEST = 0

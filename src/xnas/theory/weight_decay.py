@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xnas.experts.entropy import normalised_entropy
 from xnas.experts.state import ExpertRule
 from xnas.experts.step_size import optimal_step_size
 from xnas.optimizers.learner import Learner
@@ -23,6 +22,7 @@ from xnas.optimizers.softmax import SoftmaxLearner
 from xnas.optimizers.xnas import XNASLearner
 from xnas.theory.contenders import ADAM_BETAS, DARTS_DECAY, DARTS_RATE, DARTS_ROUNDS
 from xnas.theory.demonstration import Numbers, Say, Table, rounded, share_text
+from xnas.theory.entropy import normalised_entropy
 from xnas.theory.game import check_counts, play
 
 NOISE = 5.0

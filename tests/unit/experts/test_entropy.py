@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xnas.experts.entropy import normalised_entropy
+from xnas.theory.entropy import normalised_entropy
 
 
 def test_equal_weights_have_entropy_one_and_a_choice_has_zero() -> None:

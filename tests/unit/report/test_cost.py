@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from xnas.report.cost import count_layer_multiply_adds, count_multiply_adds
+from xnas.space.cost import count_layer_multiply_adds, count_multiply_adds
 from xnas.space.forecaster import Forecaster
 from xnas.space.network import Network
 from xnas.space.published import published_genotype

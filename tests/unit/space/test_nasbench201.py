@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xnas.report.cost import count_multiply_adds, count_parameters
 from xnas.space.architecture import read_genotype
+from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.nasbench201.genotype import EDGES, OPERATIONS, Nasbench201Genotype, every_genotype
 from xnas.space.nasbench201.space import Nasbench201Space

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.report.cost import count_parameters
+from xnas.space.cost import count_parameters
 from xnas.space.darts import DartsSpace
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.genotype import Genotype

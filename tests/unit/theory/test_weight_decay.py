@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from xnas.experts.entropy import normalised_entropy
 from xnas.optimizers.softmax import SoftmaxLearner
+from xnas.theory.entropy import normalised_entropy
 from xnas.theory.weight_decay import DecayedSoftmax, Decays, play_weight_decay
 
 from .small import DECAYS, quiet

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
+from xnas.config.limits import MOST_BORDER, MOST_SIDE
 from xnas.io.json import Fields
 from xnas.io.text import shown
 from xnas.runs.folder import Result, parse_result
@@ -17,16 +18,15 @@ from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.stack import StackPlan
 
 FORMAT, VERSION = "xnas-network", 1
+
+
 TIMM_NAME = "xnas_network"
 """The entry point of timm that builds a network of any genotype."""
 
 INSIDE, BESIDE = "inside", "beside"
 """Where the normalisation is: a file takes uint8 pixels, or images that are normalised already."""
 
-MOST_SIDE = 65_536
-"""Of an image, in pixels."""
-MOST_BORDER = 0.5
-"""With which nothing is left."""
+
 _SMALLEST = 1e-6
 """A standard deviation of pixels from 0 to 1; those that xnas computes are at least 1 / 255."""
 
