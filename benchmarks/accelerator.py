@@ -25,10 +25,10 @@ from benchmarks.options import Options
 from benchmarks.plain import plain_logits
 from benchmarks.rounds import Setting, setting_of
 from xnas import XNAS, DartsSpace
-from xnas.engine.team import team
 from xnas.experts.step_size import Feedback
 from xnas.space.grouped.nodes import GroupedNodes, Plans
 from xnas.space.supernet import Supernet
+from xnas.train.distributed import team
 
 SILENT = {
     "alias", "as_strided", "detach", "diagonal", "empty", "empty_like", "empty_strided", "expand", "new_empty",

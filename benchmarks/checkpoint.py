@@ -11,7 +11,7 @@ from benchmarks.options import Options
 from benchmarks.timing import in_turn, time_ratio
 from xnas import Config, RunFolder, Search, load_data, read_preset
 from xnas.config.schema import SEARCH_SECTIONS
-from xnas.engine.follow import Keeper, Origin
+from xnas.train.checkpointing import Keeper, Origin
 
 
 class Saved:

@@ -18,8 +18,8 @@ from benchmarks.data_share import coloured_images
 from benchmarks.figure import Figure
 from benchmarks.options import Options
 from xnas import Config, Search
-from xnas.engine.launch import launched
-from xnas.engine.team import Ranks, join, leave, team
+from xnas.train.distributed import Ranks, join, leave, team
+from xnas.train.launch import launched
 
 WARM_UP, ROUNDS = 2, 5
 SPACES = {

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.figure import Better, Figure
 from benchmarks.options import Options
-from xnas.engine.runtime import peak_memory
+from xnas.train.memory import peak_memory
 
 CPU = torch.device("cpu")
 ROUNDS = 2

@@ -13,11 +13,11 @@ from benchmarks.plain import plain
 from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas import Network, published_genotype
 from xnas.config.schema import RetrainConfig
-from xnas.engine.descent import build_sgd, learned_by
-from xnas.engine.plans import network_plan
-from xnas.engine.runtime import make_repeatable
 from xnas.space.network import NetworkCell
 from xnas.space.stack import CellInputs
+from xnas.train.build import network_plan
+from xnas.train.device import make_repeatable
+from xnas.train.step import build_sgd, learned_by
 
 GENOTYPE = "xnas"
 USUAL = (RetrainConfig(channels=36, cells=20, batch_size=32), 32)

@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from benchmarks.plain import Leaves, plain_logits
 from xnas import XNAS, DartsSpace, StackPlan
 from xnas.config.schema import SearchConfig
-from xnas.engine.descent import build_sgd, learned_by
-from xnas.engine.runtime import autocast, make_repeatable
-from xnas.engine.team import team
 from xnas.experts.step_size import Feedback
 from xnas.space.vocabulary import EXPERTS
+from xnas.train.device import autocast, make_repeatable
+from xnas.train.distributed import team
+from xnas.train.step import build_sgd, learned_by
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.options import Options
 from benchmarks.results import BUSY, Result, write_result
-from xnas.engine.runtime import busy_cores, use_threads
 from xnas.runs.environment import environment
+from xnas.train.device import busy_cores, use_threads
 
 
 def run(

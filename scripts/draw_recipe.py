@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 
 from xnas.config.loading import read_preset
 from xnas.config.schema import RetrainConfig
-from xnas.engine.plans import network_plan
-from xnas.engine.schedule import learning_rate, power_cosine
 from xnas.report.figures import house_style, save_figure
 from xnas.report.palette import GROUPS
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.network import build_network
 from xnas.space.published import published_genotype, published_names
 from xnas.theory.panels import PLAIN, head, note, sheet
+from xnas.train.build import network_plan
+from xnas.train.schedule import learning_rate, power_cosine
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures"
 PICTURE = "learning_rates.png"

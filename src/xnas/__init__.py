@@ -8,18 +8,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from xnas.classifier import ImageClassifier as ImageClassifier
     from xnas.config.loading import read_config as read_config
     from xnas.config.loading import read_preset as read_preset
     from xnas.config.schema import Config as Config
     from xnas.data.images import DataSet as DataSet
     from xnas.data.images import ImageSet as ImageSet
     from xnas.data.load import load_data as load_data
-    from xnas.engine.classifier import ImageClassifier as ImageClassifier
-    from xnas.engine.evaluate import TrainedNetwork as TrainedNetwork
     from xnas.engine.load import load as load
-    from xnas.engine.retrain import retrain as retrain
-    from xnas.engine.search import Search as Search
-    from xnas.engine.search import search as search
     from xnas.optimizers.asap import Asap as Asap
     from xnas.optimizers.darts import Darts as Darts
     from xnas.optimizers.darts_second import DartsSecondOrder as DartsSecondOrder
@@ -45,6 +41,10 @@ if TYPE_CHECKING:
     from xnas.space.published import published_genotype as published_genotype
     from xnas.space.published import published_names as published_names
     from xnas.space.stack import StackPlan as StackPlan
+    from xnas.train.retrain import retrain as retrain
+    from xnas.train.search import Search as Search
+    from xnas.train.search import search as search
+    from xnas.train.trained_network import TrainedNetwork as TrainedNetwork
 
 _HOMES = {
     "Asap": "xnas.optimizers.asap",
@@ -59,16 +59,16 @@ _HOMES = {
     "Gaea": "xnas.optimizers.gaea",
     "Gdas": "xnas.optimizers.gdas",
     "Genotype": "xnas.space.genotype",
-    "ImageClassifier": "xnas.engine.classifier",
+    "ImageClassifier": "xnas.classifier",
     "ImageSet": "xnas.data.images",
     "Nasbench201Genotype": "xnas.space.nasbench201.genotype",
     "Nasbench201Space": "xnas.space.nasbench201.space",
     "Network": "xnas.space.network",
     "RunFolder": "xnas.runs.folder",
-    "Search": "xnas.engine.search",
+    "Search": "xnas.train.search",
     "Snas": "xnas.optimizers.snas",
     "StackPlan": "xnas.space.stack",
-    "TrainedNetwork": "xnas.engine.evaluate",
+    "TrainedNetwork": "xnas.train.trained_network",
     "XNAS": "xnas.optimizers.xnas",
     "build_network": "xnas.space.network",
     "count_multiply_adds": "xnas.space.cost",
@@ -81,8 +81,8 @@ _HOMES = {
     "read_config": "xnas.config.loading",
     "read_genotype": "xnas.space.architecture",
     "read_preset": "xnas.config.loading",
-    "retrain": "xnas.engine.retrain",
-    "search": "xnas.engine.search",
+    "retrain": "xnas.train.retrain",
+    "search": "xnas.train.search",
     "write_report": "xnas.report.page",
 }
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from xnas.config.schema import Config, SearchConfig, SpaceConfig
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.launch import launched
-from xnas.engine.search import Search
-from xnas.engine.team import join, leave, team
 from xnas.optimizers.xnas import XNASLearner
+from xnas.train.distributed import join, leave, team
+from xnas.train.launch import launched
+from xnas.train.search import Search
 
 
 class WithoutStatistics(Search):

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from tests.distributed.alike import begun, joined, told
-from xnas.engine.team import leave, team
+from xnas.train.distributed import leave, team
 
 
 def main(before: str, after: str, stop: str) -> None:

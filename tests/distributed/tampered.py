@@ -3,9 +3,9 @@
 import sys
 
 from xnas.cli import main
-from xnas.engine.launch import launched
 from xnas.experts import state
 from xnas.optimizers import xnas
+from xnas.train.launch import launched
 
 advance, count = state.advance, 0
 

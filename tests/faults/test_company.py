@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from xnas.cli import main
-from xnas.engine import follow
 from xnas.runs.lock import LOCK, locked
+from xnas.train import loop as follow
 
 from ..sealed import seal
 

@@ -18,12 +18,12 @@ from xnas.cli import main
 from xnas.config.loading import preset_names, read_preset
 from xnas.engine.export import Form, export
 from xnas.engine.onnx_network import OnnxNetwork
-from xnas.engine.plans import network_plan
 from xnas.hub import HubNetwork
 from xnas.report.export.onnx_file import metadata_of
 from xnas.report.export.sums import IN_ONNX, sealed
 from xnas.space.published import published_genotype, published_names
 from xnas.space.stack import StackPlan
+from xnas.train.build import network_plan
 
 from ..unit.engine.exported_networks import (
     CASES,

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 
 from xnas import DataSet, RunFolder, Search, retrain
 from xnas.cli import main
-from xnas.engine.course import Course
-from xnas.engine.plans import settled
-from xnas.engine.retrain import Retraining
 from xnas.io.errors import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
 from xnas.runs.checkpoint import read_checkpoint
+from xnas.train.build import settled
+from xnas.train.retrain import Retraining
+from xnas.train.trainer import Course
 
 from .outcome import differing, outcome
 from .smallest import CPU, run_job, run_search, smallest
@@ -51,7 +51,7 @@ def spoil(course: Course, kind: str, value: float, *, after: int, patch: pytest.
             for module in ("descent", "retrain"):
                 patch.setattr(f"xnas.engine.{module}.F", SimpleNamespace(cross_entropy=cross_entropy))
         case "validation loss":
-            patch.setattr("xnas.engine.search.F", SimpleNamespace(cross_entropy=cross_entropy))
+            patch.setattr("xnas.train.search.F", SimpleNamespace(cross_entropy=cross_entropy))
         case "reward":
             patch.setattr("xnas.optimizers.base.leaf_gradients", gradients)
         case "gradient":
@@ -138,7 +138,7 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
             made.append(course)
             return course
 
-        patch.setattr("xnas.engine.retrain.Retraining", make)
+        patch.setattr("xnas.train.retrain.Retraining", make)
         folder = RunFolder(run)
         with pytest.raises(
             NonFinite, match=r"the (loss|gradient norm) is (-?inf|nan) at round 1 of retrain epoch 2"

@@ -14,11 +14,8 @@ from xnas import Search
 from xnas.config.loading import parse_config, read_config
 from xnas.config.schema import SEARCH_SECTIONS
 from xnas.data.images import Normalisation
-from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.export import about_network
-from xnas.engine.follow import Keeper, Origin
 from xnas.engine.load import exported_files, load
-from xnas.engine.plans import network_plan
 from xnas.report.page import write_report
 from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_checkpoint
 from xnas.runs.folder import Job, RunFolder, RunRecord, read_architecture, read_result, read_run_config
@@ -28,6 +25,9 @@ from xnas.space.genotype import Genotype
 from xnas.space.genotype_text import to_darts_text
 from xnas.space.network import Network
 from xnas.space.published import published_genotype
+from xnas.train.build import network_plan
+from xnas.train.checkpointing import Keeper, Origin
+from xnas.train.trained_network import TrainedNetwork
 
 from ..conftest import TINY
 from ..golden import small

@@ -11,7 +11,6 @@ import torch
 from xnas.cli import main
 from xnas.config.loading import read_config
 from xnas.config.schema import Config
-from xnas.engine.evaluate import TrainedNetwork
 from xnas.io.atomic import write_folder, write_whole
 from xnas.report.page import write_report
 from xnas.report.table import result_table
@@ -20,6 +19,7 @@ from xnas.runs.history import read_course
 from xnas.runs.location import Place
 from xnas.space.architecture import read_genotype
 from xnas.space.published import published_genotype
+from xnas.train.trained_network import TrainedNetwork
 
 from ..unit.report.run_builder import build_run
 from .bounded import watched

@@ -17,11 +17,11 @@ from .outcome import differing, outcome
 from .rehearsal import Rehearsal
 
 PLACES = {
-    "a round": "xnas.engine.search:Search.round",
-    "the reward pass": "xnas.engine.search:Search.measure_rewards",
+    "a round": "xnas.train.search:Search.round",
+    "the reward pass": "xnas.train.search:Search.measure_rewards",
     "a save": "os:fsync",
-    "a retraining": "xnas.engine.retrain:Retraining.round",
-    "the test": "xnas.engine.evaluate:TrainedNetwork.test",
+    "a retraining": "xnas.train.retrain:Retraining.round",
+    "the test": "xnas.train.evaluate:TrainedNetwork.test",
 }
 """What a run can be about, and the function that it is in."""
 SLOW = """

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from xnas.data.fashion_mnist import read_shipped
 from xnas.data.load import NAMES
-from xnas.engine.plans import LARGE
 from xnas.report.figures import png_bytes
+from xnas.train.build import LARGE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")

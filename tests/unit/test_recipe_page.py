@@ -9,10 +9,10 @@ from types import ModuleType
 import pytest
 
 from xnas.config.loading import preset_names, read_preset
-from xnas.engine.plans import network_plan
 from xnas.space.auxiliary import AuxiliaryTower
 from xnas.space.network import Network
 from xnas.space.published import published_genotype, published_names
+from xnas.train.build import network_plan
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from xnas.cli.caches import private_caches
 from xnas.cli.memory import advice, lacks_memory, watch_torch
 from xnas.cli.streams import Output, ReaderLeft, steady_streams
-from xnas.engine.launch import launched
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory, RankLost
 from xnas.io.text import lookup, visible
+from xnas.train.launch import launched
 
 _LONGEST = 2000
 """Characters of a line about a mistake."""
@@ -65,7 +65,7 @@ def _start(arguments: list[str], output: Output) -> int:
     launch = None if asks or verb in ALONE else launched()
     if launch is None:
         return _main(arguments)
-    from xnas.engine.serve import run_together
+    from xnas.train.serve import run_together
 
     return run_together(launch, lambda: _guarded(lambda: _main(arguments)))
 
@@ -121,12 +121,12 @@ def _guarded(work: Callable[[], int]) -> int:
 def _is_out_of_memory(error: Exception) -> bool:
     if lacks_memory(error):
         return True
-    runtime = sys.modules.get("xnas.engine.runtime")  # without it nothing was computed
+    runtime = sys.modules.get("xnas.train.device")  # without it nothing was computed
     return runtime is not None and bool(runtime.is_out_of_memory(error))
 
 
 def _more_room() -> str:
-    if "xnas.engine.runtime" not in sys.modules:
+    if "xnas.train.device" not in sys.modules:
         return advice()
     return "use smaller images (--data.image-size), smaller batches or fewer channels, or a machine with more memory"
 

@@ -92,10 +92,10 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
 
 def carry_out(request: "Request", table: Nasbench201Table, *, pool: Pool | None = None) -> int:
     """Begin a bench or go on with it; returns the exit code: 2 if a search's numbers broke down, 3 if memory did."""
-    from xnas.engine.search import check_search
     from xnas.report.bench.page import write_bench
     from xnas.report.bench.results import read_bench
     from xnas.report.bench.words import format_bench
+    from xnas.train.search import check_search
 
     whole = Whole(
         noun="bench",

@@ -52,11 +52,11 @@ def main(argv: Sequence[str]) -> int:
 
 def carry_out(request: "Request", *, pool: Pool | None = None) -> int:
     """Begin a comparison or go on with it; returns the exit code: 2 if a run's numbers broke down, 3 if memory did."""
-    from xnas.engine.retrain import check_fit
-    from xnas.engine.search import check_search
     from xnas.report.comparison import format_comparison, read_comparison
     from xnas.report.comparison_page import write_comparison
     from xnas.runs.folder import RESULT
+    from xnas.train.retrain import check_fit
+    from xnas.train.search import check_search
 
     def check(config: "Config", data: "DataSet") -> None:
         check_search(config, data)

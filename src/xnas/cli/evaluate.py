@@ -14,7 +14,7 @@ from xnas.runs.folder import read_run_config
 
 if TYPE_CHECKING:
     from xnas.data.images import Images
-    from xnas.engine.evaluate import TrainedNetwork
+    from xnas.train.trained_network import TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
     from xnas.cli.display import open_display
     from xnas.cli.session import check_images, open_data
-    from xnas.engine.evaluate import TrainedNetwork
-    from xnas.engine.runtime import pick_device
     from xnas.runs.folder import RunFolder
+    from xnas.train.device import pick_device
+    from xnas.train.trained_network import TrainedNetwork
 
     display = open_display()
     device = pick_device(arguments.device)

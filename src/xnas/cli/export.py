@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xnas.cli.display import Display
-    from xnas.engine.evaluate import TrainedNetwork
     from xnas.report.export.onnx_file import OnnxVersions
+    from xnas.train.trained_network import TrainedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ def main(argv: Sequence[str]) -> int:
     start = {"run": arguments.run, "format": arguments.format, "to": arguments.to, "data": config.data}
     arguments = parse(Arguments, argv, verb="export", description=description, start=start)
     from xnas.cli.display import open_display
-    from xnas.engine.evaluate import TrainedNetwork
     from xnas.engine.export import about_network, check_packages, check_place, export
-    from xnas.engine.runtime import pick_device
     from xnas.runs.folder import RunFolder, read_result
+    from xnas.train.device import pick_device
+    from xnas.train.trained_network import TrainedNetwork
 
     display = open_display()
     versions = _versions(arguments)

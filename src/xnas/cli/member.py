@@ -95,8 +95,8 @@ def errand_text(member: "Request", genotype: "Architecture | None", *, token: st
 def work(text: str) -> str:
     """Do an errand, as a worker; returns its outcome as text, whatever that is."""
     from xnas.engine.errand import Errand, Outcome
-    from xnas.engine.runtime import is_out_of_memory
     from xnas.io.errors import Interrupted, OutOfMemory
+    from xnas.train.memory import is_out_of_memory
 
     errand = Errand.of(text)
     if (outcome := errand.misplaced()) is not None:

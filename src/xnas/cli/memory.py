@@ -97,7 +97,7 @@ def _try_in_child() -> int:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, 1)
             os.dup2(nowhere, 2)
-            from xnas.engine.runtime import take_memory_early
+            from xnas.train.memory import take_memory_early
 
             take_memory_early()
         except BaseException as error:  # what has another reason is tried again, and says what it was

@@ -93,8 +93,8 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
 def carry_out(request: "Request", genotype: "Architecture", *, anew: bool = False) -> int:
     """Begin a retraining or go on with it; returns the exit code. With `anew` what was trained before is dropped."""
     from xnas.cli.session import Session
-    from xnas.engine.retrain import check_fit, retrain
     from xnas.report.table import format_table, result_table
+    from xnas.train.retrain import check_fit, retrain
 
     session = Session.open(request)
     check_fit(request.config, session.data, genotype=genotype)

@@ -48,11 +48,11 @@ def main(argv: Sequence[str]) -> int:
 def carry_out(request: "Request") -> int:
     """Begin the whole job or go on with it; returns the exit code. What has ended is not done again."""
     from xnas.cli.session import Session
-    from xnas.engine.controls import control_genotypes
-    from xnas.engine.retrain import check_fit, retrain
-    from xnas.engine.search import Search, search
     from xnas.report.table import format_table, result_table
     from xnas.runs.folder import GENOTYPE
+    from xnas.train.build import control_genotypes
+    from xnas.train.retrain import check_fit, retrain
+    from xnas.train.search import Search, search
 
     earlier = request.earlier()
     session = Session.open(request)

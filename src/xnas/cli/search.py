@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> int:
 def carry_out(request: "Request") -> int:
     """Begin a search or go on with it; returns the exit code."""
     from xnas.cli.session import Session
-    from xnas.engine.search import Search, search
     from xnas.report.page import PAGE
     from xnas.runs.folder import GENOTYPE
     from xnas.space.architecture import architecture_text
+    from xnas.train.search import Search, search
 
     earlier = request.earlier()
     if earlier is not None and earlier.has(GENOTYPE) and earlier.has(PAGE):

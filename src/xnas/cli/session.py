@@ -15,18 +15,6 @@ from xnas.cli.display import Display, open_display
 from xnas.config.schema import CONFIG, Config, DataConfig, images_are_gone
 from xnas.data.check import glance
 from xnas.data.images import DataSet
-from xnas.engine.open_images import open_images
-from xnas.engine.plans import check_memory, settled
-from xnas.engine.runtime import (
-    LAST_BITS_DIFFER,
-    busy_cores,
-    is_out_of_memory,
-    pick_device,
-    take_memory_early,
-    total_memory,
-    use_threads,
-)
-from xnas.engine.team import team
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory, RankLost
 from xnas.io.json import Fields
 from xnas.io.safe_read import is_folder
@@ -39,6 +27,10 @@ from xnas.runs.lock import locked
 from xnas.runs.signals import Interrupt, interruptible
 from xnas.space.architecture import Architecture
 from xnas.space.vocabulary import DATA_SETS, SHIPPED
+from xnas.train.build import check_memory, open_images, settled
+from xnas.train.device import LAST_BITS_DIFFER, busy_cores, pick_device, total_memory, use_threads
+from xnas.train.distributed import team
+from xnas.train.memory import is_out_of_memory, take_memory_early
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,9 +137,9 @@ def _cell_lines(title: str, cell: CellGenotype) -> str:
 def _cost(genotype: Architecture, arguments: Arguments) -> str:
     import torch
 
-    from xnas.engine.plans import network_plan, stem_for
     from xnas.space.cost import count_multiply_adds, count_parameters
     from xnas.space.network import build_network
+    from xnas.train.build import network_plan, stem_for
 
     kind = "nasbench201" if isinstance(genotype, Nasbench201Genotype) else "darts"
     stem = stem_for(arguments.retrain.stem, arguments.image_shape, kind=kind)

@@ -92,9 +92,9 @@ def main(argv: Sequence[str]) -> int:
     from rich.console import Console
 
     from xnas.cli.display import Display
-    from xnas.engine.runtime import use_threads
     from xnas.theory.demonstrations import DEMONSTRATIONS as PLAYED
     from xnas.theory.page import write_page
+    from xnas.train.device import use_threads
 
     use_threads(1)  # thousands of small steps: more threads would only wait for each other
     display = Display(Console(highlight=False))

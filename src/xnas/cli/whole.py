@@ -72,11 +72,11 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
     from xnas.cli import exit_code
     from xnas.cli.session import check_images
-    from xnas.engine.runtime import pick_device
     from xnas.engine.tasks import run_tasks
     from xnas.runs.environment import environment
     from xnas.runs.folder import RunFolder
     from xnas.runs.lock import locked
+    from xnas.train.device import pick_device
 
     if request.earlier() is None:
         _check(request, whole, device=pool is None)
@@ -237,7 +237,7 @@ def _check(request: "Request", whole: Whole, *, device: bool) -> None:
 
     from xnas.cli.display import Display
     from xnas.cli.session import open_data
-    from xnas.engine.runtime import pick_device
+    from xnas.train.device import pick_device
 
     if device:
         pick_device(request.config.device)

@@ -13,10 +13,7 @@ from xnas.config.limits import MOST_SEED
 from xnas.config.schema import Config
 from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
-from xnas.engine.controls import random_genotypes
 from xnas.engine.experiment_settings import ExperimentSettings
-from xnas.engine.retrain import check_fit
-from xnas.engine.search import check_search
 from xnas.engine.tasks import Task
 from xnas.io.safe_read import check_folder
 from xnas.report.experiment.plan import (
@@ -31,6 +28,9 @@ from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, RunFolder, read_result
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
+from xnas.train.build import random_genotypes
+from xnas.train.retrain import check_fit
+from xnas.train.search import check_search
 
 SEARCH, SELECT, TRAIN = "search", "select", "train"
 """The kinds of tasks."""

@@ -17,10 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from xnas.config.schema import GIVEN, Config
-from xnas.engine.evaluate import TrainedNetwork
 from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.engine.onnx_network import OnnxNetwork
-from xnas.engine.runtime import is_out_of_memory
 from xnas.io.atomic import alone_in, check_target, write_folder, write_whole
 from xnas.io.json import read_object
 from xnas.io.manifest import FileDigest
@@ -33,6 +31,8 @@ from xnas.report.export.module import module_to_export, takes_any_size
 from xnas.report.export.onnx_file import OnnxVersions
 from xnas.report.export.torch_program import program_bytes, program_module
 from xnas.runs.folder import Result
+from xnas.train.memory import is_out_of_memory
+from xnas.train.trained_network import TrainedNetwork
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch-export": ".pt2"}

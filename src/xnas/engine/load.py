@@ -10,8 +10,6 @@ from torch import nn
 from xnas.config.limits import MOST_CHANNELS, between, check_stack
 from xnas.config.schema import CONFIG
 from xnas.data.images import Normalisation
-from xnas.engine.evaluate import TrainedNetwork, bring_back, check_weights
-from xnas.engine.runtime import pick_device
 from xnas.io.json import Fields, parse_object
 from xnas.io.manifest import FileDigest
 from xnas.io.paths import expanded
@@ -21,6 +19,8 @@ from xnas.report.export.about import About, check_format
 from xnas.report.export.sums import BLANK, IN_JSON, is_sealed, sealed
 from xnas.runs.folder import RunFolder
 from xnas.space.stack import StackPlan
+from xnas.train.device import pick_device
+from xnas.train.trained_network import TrainedNetwork, bring_back, check_weights
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"
 """The files of an exported network."""

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from xnas.data.images import Normalisation
-from xnas.engine.evaluate import images_at_once, shares
 from xnas.engine.load import MOST_CLASSES
 from xnas.io.json import Fields, parse_json
 from xnas.io.safe_read import read_regular
@@ -30,6 +29,7 @@ from xnas.report.export.about import (
 )
 from xnas.report.export.onnx_file import INPUT
 from xnas.report.export.sums import IN_ONNX, is_sealed
+from xnas.train.evaluate import images_at_once, shares
 
 MOST_BYTES = 2**31
 """The largest file that the format allows."""

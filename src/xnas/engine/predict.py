@@ -17,9 +17,9 @@ from xnas.config.limits import MOST_TRAINED
 from xnas.data.decode import SUFFIXES, Broken, Form, each, read_image
 from xnas.data.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.listing import is_hidden
-from xnas.engine.evaluate import images_at_once
 from xnas.engine.load import load
 from xnas.engine.onnx_network import OnnxNetwork
+from xnas.train.evaluate import images_at_once
 
 MOST_FEATURES = 2**26
 """Numbers that a layer may have of one image, in float32 268 MB, because a file says the size. Of a network of 36

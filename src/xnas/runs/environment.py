@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from xnas.engine.team import team
 from xnas.kernels import build as kernels
+from xnas.train.distributed import team
 
 PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
 

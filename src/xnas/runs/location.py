@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xnas.config.schema import CONFIG
-from xnas.engine.team import team
 from xnas.io.atomic import check_kept, make_folder, sync_folder
 from xnas.io.errors import CannotWrite
 from xnas.io.safe_read import check_folder, check_place, is_there, remove_folder
 from xnas.runs.finished_files import AT_THE_START, MANIFEST, RunFiles
 from xnas.runs.folder import ENVIRONMENT, RunFolder
 from xnas.runs.lock import LOCK, locked
+from xnas.train.distributed import team
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 
 from xnas import Search
 from xnas.data.batches import Batch
-from xnas.engine.course import Row
+from xnas.train.trainer import Row
 
 
 def signal_in_round(number: int, *, patch: pytest.MonkeyPatch) -> list[Search]:

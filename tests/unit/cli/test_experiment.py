@@ -14,13 +14,14 @@ from xnas.cli import main, retrain
 from xnas.cli.session import Request
 from xnas.cli.whole_progress import WholeProgress
 from xnas.data.images import Images
-from xnas.engine import evaluate, experiment
+from xnas.engine import experiment
 from xnas.engine.experiment_settings import ExperimentSettings
-from xnas.engine.retrain import Retraining
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.report.experiment import page
 from xnas.runs.lock import locked
 from xnas.space.architecture import Architecture
+from xnas.train import evaluate
+from xnas.train.retrain import Retraining
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal

@@ -16,8 +16,8 @@ from xnas.data.folder import read_folder
 from xnas.data.images import DataSet, Normalisation
 from xnas.engine.export import about_network, export
 from xnas.engine.load import load
-from xnas.engine.plans import network_plan, settled
 from xnas.io.text import told_apart
+from xnas.train.build import network_plan, settled
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 ACTING = ("a\x1b[31mred", "b\u202egnp", "c\nnew", NFC)

@@ -16,9 +16,9 @@ import torch
 
 import xnas
 from xnas import Config, DataSet, ImageClassifier, RunFolder, Search, TrainedNetwork
-from xnas.engine.classifier import in_words_of_python
-from xnas.engine.retrain import Retraining
+from xnas.classifier import in_words_of_python
 from xnas.io.errors import OutOfMemory
+from xnas.train.retrain import Retraining
 
 SETTINGS: dict[str, Any] = {
     "device": "cpu",

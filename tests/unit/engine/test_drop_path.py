@@ -5,7 +5,7 @@ import torch
 
 from xnas.data.address import DROP_PATH, mix_address
 from xnas.data.order import mix_addresses
-from xnas.engine.drop_path import draw_paths
+from xnas.train.drop_path import draw_paths
 
 
 def draw(ids: torch.Tensor, *, seed: int = 0, epoch: int = 3, probability: float = 0.25) -> torch.Tensor:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from xnas import Config, Search
 from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.plans import LARGE
-from xnas.engine.retrain import Retraining
 from xnas.space.published import published_genotype
+from xnas.train.build import LARGE
+from xnas.train.retrain import Retraining
 
 CPU = torch.device("cpu")
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(8, 48), st.integers(8, 48))

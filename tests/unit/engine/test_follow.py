@@ -10,11 +10,11 @@ import torch
 from xnas import Config, DataSet, RunFolder, Search, load_data, published_genotype, retrain, search
 from xnas.config.schema import SEARCH_SECTIONS, CheckpointConfig
 from xnas.data.images import Normalisation
-from xnas.engine.follow import Keeper, Origin
 from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import Silent
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import Interrupt
+from xnas.train.checkpointing import Keeper, Origin
 
 from ...sealed import seal
 

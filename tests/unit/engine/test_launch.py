@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from xnas.engine.launch import Launch, first_host, launched
+from xnas.train.launch import Launch, first_host, launched
 
 TORCHRUN = {
     "RANK": "3",

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.distributed.launcher import free_port
-from xnas.engine import meeting
-from xnas.engine.launch import Launch
-from xnas.engine.meeting import Waiting, find_store, wait_for
 from xnas.io.errors import RankLost
+from xnas.train import rendezvous as meeting
+from xnas.train.launch import Launch
+from xnas.train.rendezvous import Waiting, find_store, wait_for
 
 LEADS, FOLLOWS = (Launch(rank=rank, size=4, local_rank=rank, alone="to run alone: ...") for rank in (0, 1))
 
@@ -119,7 +119,7 @@ def test_who_waits_can_be_ended_by_ctrl_c(port: int, monkeypatch: pytest.MonkeyP
     def ctrl_c(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xnas.engine.meeting.time.sleep", ctrl_c)
+    monkeypatch.setattr("xnas.train.rendezvous.time.sleep", ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         find_store(FOLLOWS)
     with pytest.raises(KeyboardInterrupt):

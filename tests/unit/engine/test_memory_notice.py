@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, ImageSet, RunFolder, Search, published_genotype, retrain, search
-from xnas.engine import memory_notice
-from xnas.engine.memory_notice import MemoryNotice
-from xnas.engine.runtime import peak_memory
 from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import Silent
 from xnas.runs.signals import Interrupt
+from xnas.train import memory as memory_notice
+from xnas.train.memory import MemoryNotice, peak_memory
 
 CPU = torch.device("cpu")
 GIB = 2**30

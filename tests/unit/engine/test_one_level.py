@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional as F
 
 from xnas import Config, DataSet, RunFolder, Search, search
-from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.retrain import retrain
 from xnas.experts.step_size import Feedback
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.optimizers.xnas import XNAS
 from xnas.space.nasbench201.genotype import OPERATIONS, Nasbench201Genotype
+from xnas.train.retrain import retrain
+from xnas.train.trained_network import TrainedNetwork
 
 from .test_search import rows, with_search
 from .test_search_optimizers import run, tensors

@@ -11,8 +11,8 @@ from xnas import Config, RunFolder, Search, TrainedNetwork, retrain, search
 from xnas.config.diff import differences
 from xnas.config.loading import parse_config, preset_names, read_preset
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.plans import check_memory, settled, stem_for
 from xnas.space.published import published_genotype
+from xnas.train.build import check_memory, settled, stem_for
 
 CPU = torch.device("cpu")
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
-from xnas.engine.retrain import Retraining
-from xnas.engine.runtime import autocast
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.vocabulary import OPTIMIZERS
+from xnas.train.device import autocast
+from xnas.train.retrain import Retraining
 
 CPU = torch.device("cpu")
 LOW = torch.bfloat16

@@ -12,10 +12,10 @@ import torch
 from xnas.config.loading import preset_names, read_preset
 from xnas.config.schema import Config
 from xnas.data.load import NAMES
-from xnas.engine.plans import network_plan
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.network import build_network
 from xnas.space.published import published_genotype
+from xnas.train.build import network_plan
 
 SIZES = {"xnas-small": 36, "xnas-medium": 44, "xnas-large": 50}
 TRANSFERS = ("cifar100", "svhn", "fashion-mnist", "freiburg", "cinic10")

@@ -12,15 +12,15 @@ from torch.nn import functional as F
 
 from xnas import Config, DataSet, RunFolder, TrainedNetwork, published_genotype, retrain
 from xnas.data.batches import Batch
-from xnas.engine.descent import build_sgd
-from xnas.engine.drop_path import draw_paths
-from xnas.engine.retrain import Retraining, check_fit
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.network import Network
 from xnas.space.published import published_names
+from xnas.train.drop_path import draw_paths
+from xnas.train.retrain import Retraining, check_fit
+from xnas.train.step import build_sgd
 
 from .test_follow import Stopper, tensors
 

@@ -9,7 +9,7 @@ import torch
 
 from xnas import Config, DataSet, ImageSet, RunFolder, TrainedNetwork, published_genotype, retrain
 from xnas.config.loading import parse_config
-from xnas.engine.controls import control_genotypes
+from xnas.train.build import control_genotypes
 
 CPU = torch.device("cpu")
 

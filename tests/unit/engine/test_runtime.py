@@ -7,20 +7,12 @@ import threading
 import pytest
 import torch
 
-from xnas.engine.runtime import (
-    busy_cores,
-    forget_peak_memory,
-    is_out_of_memory,
-    keeping_process_state,
-    make_repeatable,
-    peak_memory,
-    pick_device,
-    prepare_kernels,
-)
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
 from xnas.kernels import build
 from xnas.kernels.build import CompilerFailed, Kind
 from xnas.runs.environment import environment
+from xnas.train.device import busy_cores, keeping_process_state, make_repeatable, pick_device, prepare_kernels
+from xnas.train.memory import forget_peak_memory, is_out_of_memory, peak_memory
 
 
 def test_auto_picks_a_device_that_works() -> None:

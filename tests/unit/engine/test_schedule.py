@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.engine.schedule import drop_probability, learning_rate, power_cosine
+from xnas.train.schedule import drop_probability, learning_rate, power_cosine
 
 
 def rates(epochs: int, **schedule: float) -> list[float]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xnas.engine.descent import Tally
+from xnas.train.meters import Tally
 
 LABELS_N = torch.arange(100) % 4
 

@@ -8,12 +8,12 @@ from torch import nn
 
 from xnas.config.schema import Config, DistributedConfig
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine import evaluate
-from xnas.engine.team import Ranks, Team, team
 from xnas.io.errors import RankLost
 from xnas.runs import location as place
 from xnas.runs.location import Place
 from xnas.space.published import published_genotype
+from xnas.train import evaluate
+from xnas.train.distributed import Ranks, Team, team
 
 
 def test_a_process_alone_exchanges_with_nobody() -> None:

@@ -19,7 +19,6 @@ from torch.nn.utils import parametrizations
 
 from benchmarks.plain import plain_logits
 from xnas import XNAS, Config, DataSet, Search
-from xnas.engine.search import search
 from xnas.kernels import calls
 from xnas.runs.folder import RunFolder
 from xnas.space.depthwise import DepthwiseConv2d
@@ -31,6 +30,7 @@ from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduc
 from xnas.space.published import published_genotype
 from xnas.space.supernet import Supernet
 from xnas.space.vocabulary import EXPERTS, SEARCHABLE
+from xnas.train.search import search
 
 from .equality import (
     CLOSE,

@@ -1,35 +1,25 @@
 """Devices, threads and the environment: everything else asks this file."""
 
-import ctypes
 import os
-import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 
-from xnas.engine.team import team
 from xnas.io.errors import CannotWrite, OutOfMemory
 from xnas.kernels import build as kernels
+from xnas.train.distributed import team
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
 LAST_BITS_DIFFER = "results may differ in the last bits from those of a run that went on as it began"
-
-SIGNS_OF_NO_MEMORY = (
-    "DefaultCPUAllocator",
-    "MPS backend out of memory",
-    "could not create a primitive",  # oneDNN, when there is no room for the code that it generates
-    "std::bad_alloc",
-)
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,17 +50,6 @@ def use_threads(count: int | None) -> None:
     """Work with so many CPU threads; None leaves torch's choice, one for each core."""
     if count is not None:
         torch.set_num_threads(count)
-
-
-def take_memory_early() -> None:
-    """Have libraries take now, while there is memory, what they take late and cannot do without.
-
-    numpy's BLAS takes a buffer at its first product of matrices, which is in a picture of the report, keeps it from
-    then on, and where there is none it ends the process on the spot. torch imports its compiler for the first
-    optimizer; where that breaks off half-way, some name is missing and nothing says why.
-    """
-    np.ones((3, 3)) @ np.ones((3, 3))
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 
 
 def prepare_kernels(
@@ -264,20 +243,6 @@ def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.devic
         torch.mps.set_rng_state(states["mps"])
 
 
-def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux.
-
-    There, what earlier work has freed goes back to the system first; glibc keeps it otherwise, and it would be counted.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # no glibc
-            ctypes.CDLL(None).malloc_trim(0)
-        with suppress(OSError), open("/proc/self/clear_refs", "w") as switch:
-            switch.write("5")
-
-
 def total_memory(device: torch.device) -> int | None:
     """Bytes of memory that the device, or the machine for all that is no CUDA device, has; None if it does not say."""
     if device.type == "cuda":
@@ -286,31 +251,6 @@ def total_memory(device: torch.device) -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has held at most: of the device, or of the machine if that is a CPU; 0 if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if sys.platform == "win32":
-        return 0
-    if sys.platform == "linux":
-        # Not from getrusage, which begins with what the process held that started this one.
-        with suppress(OSError, StopIteration):
-            lines = Path("/proc/self/status").read_text().splitlines()
-            return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak  # Linux counts in KiB
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an operation failed for want of memory. On the CPU torch has no error of its own for it."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    said = str(error)
-    return isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS_OF_NO_MEMORY)
 
 
 def _available() -> list[str]:

@@ -1,7 +1,7 @@
 """The processes that train one network together: what they exchange, and how they stay and end together.
 
 Rank 0 leads. It runs the verb as a process alone would, and it alone decides, writes and speaks; for every course it
-gives the others an order, and they do the same rounds, each with its part of every batch (engine/serve.py). Orders and
+gives the others an order, and they do the same rounds, each with its part of every batch (train/serve.py). Orders and
 answers go through a store of small texts, which waits for nobody; rounds meet in collective operations of
 torch.distributed, which this file alone knows.
 """
@@ -26,9 +26,9 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.nn.parallel import DistributedDataParallel
 
 from xnas.config.schema import DistributedConfig
-from xnas.engine.launch import Launch
-from xnas.engine.meeting import MEETING_SECONDS, find_store, wait_for
 from xnas.io.errors import RankLost, RanksDiffer
+from xnas.train.launch import Launch
+from xnas.train.rendezvous import MEETING_SECONDS, find_store, wait_for
 
 Result = TypeVar("Result")
 Module = TypeVar("Module", bound=nn.Module)

@@ -14,8 +14,8 @@ from datetime import timedelta
 
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from xnas.engine.launch import Launch, agent_has_the_store, meeting_place
 from xnas.io.errors import RankLost
+from xnas.train.launch import Launch, agent_has_the_store, meeting_place
 
 MEETING_SECONDS = 600
 """So long processes wait for each other where they first meet."""

@@ -1,16 +1,10 @@
-"""Going along a course to its end, so that it can be broken off anywhere and taken up again bit for bit.
-
-Between rounds it saves: every few minutes or rounds, after a signal, and at the end. What a process that is killed had
-done since its last checkpoint is done again, in the same way.
-"""
+"""When a trainer is saved, where it resumes from, and what must match to resume."""
 
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from traceback import clear_frames
 from typing import Any
 
 from torch import Tensor
@@ -18,29 +12,17 @@ from torch import Tensor
 from xnas.config.diff import differences
 from xnas.config.loading import parse_config
 from xnas.config.schema import CheckpointConfig, Config
-from xnas.engine.course import Course, Row
-from xnas.engine.memory_notice import MemoryNotice
-from xnas.engine.runtime import (
-    LAST_BITS_DIFFER,
-    forget_peak_memory,
-    is_out_of_memory,
-    peak_memory,
-    prepare_kernels,
-    what_computes,
-)
-from xnas.engine.team import team
 from xnas.io.atomic import FolderGone
-from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
+from xnas.io.errors import CannotWrite
 from xnas.io.json import Fields
-from xnas.io.text import shown
-from xnas.runs.callbacks import Phase, Progress
 from xnas.runs.checkpoint import Checkpoints, Snapshot
 from xnas.runs.folder import RunFolder
-from xnas.runs.history import read_rows
-from xnas.runs.signals import Interrupt
+from xnas.train.trainer import Course, Row
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""
+
+
 ROOM = 3
 """Checkpoints that must have room before a phase begins: two that are kept, and one being written."""
 
@@ -72,124 +54,6 @@ class Origin:
                 f"{values.where} was begun otherwise: {'; '.join(changed)}; give it the same, choose another --name, "
                 "or start anew with --overwrite"
             )
-
-
-def follow(
-    course: Course, *, origin: Origin, folder: RunFolder, progress: Progress, interrupt: Interrupt
-) -> None:
-    """Go from the newest checkpoint in `folder`, or the start, to the end.
-
-    Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
-    where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint. Where several processes
-    work together the others do the same rounds (engine/serve.py): RankLost if one goes, RanksDiffer if one goes astray.
-    """
-    forget_peak_memory(course.device)
-    keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
-    keeper.begin()
-    _recall(course, folder)
-    prepare_kernels(course.device, say=progress.say, check=interrupt.check)
-    _note_kernels(course, folder, say=progress.say)
-    interrupt.check()  # that may have taken long
-    saving = course.config.save_memory
-    lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
-    notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
-    try:
-        progress.start(
-            Phase(
-                name=course.phase,
-                epochs=course.epochs,
-                rounds_per_epoch=course.rounds_per_epoch,
-                rounds_done=course.rounds,
-                groups=course.groups(),
-                multiply_adds=course.full_multiply_adds,
-            )
-        )
-        if team().size > 1 and course.rounds < course.total_rounds:
-            call_together(course)
-        with closing(course.batches_left()) as stream:
-            for batches in stream:
-                epoch, kind = course.epochs_done + 1, course.kind_of_rounds
-                keeper.log(course.round(*batches))
-                progress.round_done(
-                    epoch=epoch,
-                    round_in_epoch=course.round_in_epoch or course.rounds_per_epoch,
-                    values={"train loss": course.tallies["train"].loss},
-                )
-                notice.after_round(kind, epoch_ends=course.round_in_epoch == 0)
-                number, due = meet(course, signal=interrupt.number, due=keeper.due)
-                if course.round_in_epoch == 0:
-                    row = course.epoch_row()
-                    keeper.log([row])
-                    progress.epoch_done(row)
-                    for line in course.remarks(row):
-                        progress.say(line)
-                keeper.after_round(due=due, ending=number is not None)
-                if number is not None:
-                    raise Interrupted(number)
-    except (NonFinite, RanksDiffer) as error:
-        raise type(error)(f"{error}; last good checkpoint: {keeper.last}") from error
-    except Exception as error:
-        if (lost := team().lost(error)) is not None:
-            raise RankLost(f"{lost}; last good checkpoint: {keeper.last}") from error
-        if not is_out_of_memory(error):
-            raise
-        # The frames of the failed round hold what it has computed so far, and the report needs memory, too.
-        clear_frames(error.__traceback__)
-        raise OutOfMemory(
-            f"out of memory at {course.where}, with batches of {course.settings.batch_size} images and a peak of "
-            f"{peak_memory(course.device) / 2**30:.1f} GiB; continue this run "
-            f"{'' if saving else 'with --save-memory, or '}where there is more memory, or start a new one with "
-            f"{course.smaller}; last good checkpoint: {keeper.last}"
-        ) from error
-    else:
-        keeper.end()
-    finally:
-        progress.finish()
-        with suppress(ValueError):  # a note; what matters has been saved, or has failed already
-            folder.add_timing(
-                course.phase,
-                seconds=keeper.seconds(),
-                rounds=course.rounds,
-                peak_memory_bytes=peak_memory(course.device),
-            )
-
-
-def _note_kernels(course: Course, folder: RunFolder, *, say: Callable[[str], object]) -> None:
-    """Have the folder know what computes; say so where that is something else than before."""
-    now = what_computes(course.device)
-    if now is not None and (before := folder.note_kernels(now)) not in (None, now):
-        say(f"warning: kernels was {shown(before)}, is {shown(now)}: {LAST_BITS_DIFFER}")
-
-
-def call_together(course: Course) -> None:
-    """Have the other processes do the rest of a course together with this one."""
-    order = {
-        "what": course.phase,
-        "config": course.config.to_toml(),
-        "facts": course.facts(),
-        "rounds": course.rounds,
-    }
-    team().order(order, device=course.device, settings=course.config.distributed)
-    team().share(course.tensors())
-
-
-def meet(course: Course, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
-    """After a round: the signal that came to any process, and whether the leading one wants to save.
-
-    Where either is so, or an epoch ends, it then knows what all have counted. Raises RanksDiffer.
-    """
-    number, wanted = team().agree(signal or 0, int(due))
-    if number or wanted or course.round_in_epoch == 0:
-        course.pool()
-    return number or None, bool(wanted)
-
-
-def _recall(course: Course, folder: RunFolder) -> None:
-    """Have a course that goes on know what it has remarked on already."""
-    with suppress(ValueError):  # in a damaged file; then something may be said twice
-        for _, row in read_rows(folder.path):
-            if row.name("kind") in course.row_kinds:
-                course.remarks(dict(row.values))
 
 
 class Keeper:

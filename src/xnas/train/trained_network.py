@@ -1,24 +1,14 @@
-"""Testing a trained network, asking it, and bringing one back from its run folder.
-
-N: images; C H W: channels, height, width; D: classes.
-"""
+"""A trained network with what it needs to classify images, read back from a run folder."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xnas.config.schema import Config
-from xnas.data.batches import Part, batches
-from xnas.data.images import Images, ImageSet, Normalisation
-from xnas.data.streamed import StreamedSet
-from xnas.engine.descent import Tally
-from xnas.engine.plans import network_plan
-from xnas.engine.team import team
-from xnas.io.errors import Interrupted
+from xnas.data.images import Images, Normalisation
 from xnas.io.json import Fields, parse_json
 from xnas.io.text import one_form, shown, told_apart, visible
 from xnas.report.export.about import check_border, check_image_shape
@@ -28,89 +18,19 @@ from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype import Genotype
 from xnas.space.network import build_network
 from xnas.space.stack import StackPlan
+from xnas.train.build import network_plan
+from xnas.train.distributed import team
+from xnas.train.evaluate import (
+    TEST,
+    TestResult,
+    check_channels,
+    images_at_once,
+    in_channels,
+    shares,
+    test_network,
+)
 
 _WORDS = ("classes", "mean", "std", "image_shape", "border")
-
-TEST = "test"
-"""What other processes are asked to take part in."""
-BATCH_SIZE = 250
-"""Images tested at once, at most: memory, not the result, depends on it."""
-BATCH_PIXELS = BATCH_SIZE * 64 * 64
-"""Pixels of a channel tested at once. Whoever had to train large images in small batches has no memory for 250."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestResult:
-    """What a network reached on a test set."""
-
-    accuracy: float
-    """Share of samples classified correctly, in [0, 1]."""
-    loss: float
-    """Mean cross-entropy, in nats."""
-    samples: int
-
-
-def images_at_once(height: int, width: int) -> int:
-    """Images of this size, in pixels, that are tested together: 250 of up to 64 x 64, 20 of 224 x 224."""
-    return max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
-
-
-def shares(logits_ND: Tensor) -> Tensor:
-    """The classes' probabilities, float32; no numbers for an image of which a logit is not finite."""
-    finite_N1 = logits_ND.isfinite().all(1, keepdim=True)
-    return logits_ND.float().softmax(1).where(finite_N1, torch.nan)
-
-
-def in_channels(images: Images, channels: int) -> Images:
-    """Images for a network of so many channels: for one of RGB, grey ones are RGB that shows no colour.
-
-    So they are among coloured ones, too. Raises ValueError if they have another number of channels.
-    """
-    has = images.image_shape[0]
-    if (has, channels) == (1, 3):
-        if isinstance(images, ImageSet):
-            return replace(images, images_NCHW=images.images_NCHW.expand(-1, 3, -1, -1))
-        if isinstance(images, StreamedSet):
-            form = replace(images.files.form, colour=True, channels=3)
-            return replace(images, files=replace(images.files, form=form))
-    _check_channels(has, channels)
-    return images
-
-
-@torch.no_grad()
-def test_network(
-    network: nn.Module,
-    images: Images,
-    *,
-    normalisation: Normalisation,
-    device: torch.device,
-    interrupt: Interrupt,
-    together: bool,
-) -> TestResult:
-    """Test a network on images that are neither shuffled nor augmented, each process on its part of them.
-
-    Grey images are RGB to a network of RGB. What other processes than the leading one get counts for nothing. Raises
-    Interrupted after a signal.
-    """
-    network.eval()
-    tally = Tally(device)
-    dtype = next(network.parameters()).dtype  # somebody may have brought it to 16 bits
-    part = Part(index=team().rank, of=team().size if together else 1)
-    images = in_channels(images, len(normalisation.mean_C))
-    batch_size = images_at_once(*images.image_shape[1:])
-    for batch in batches(
-        images, batch_size=batch_size, normalisation=normalisation, device=device, part=part
-    ):
-        logits_BD = network(batch.images_BCHW.to(dtype)).float()
-        tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
-        if part.of == 1:
-            interrupt.check()
-    if part.of > 1:
-        (number,) = team().agree(interrupt.number or 0)
-        if number:
-            raise Interrupted(number)
-        tally.pool()
-    return TestResult(accuracy=tally.accuracy, loss=tally.loss, samples=len(images))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +128,7 @@ class TrainedNetwork:
             raise ValueError(
                 f"images must be uint8 of shape (N, C, H, W); got {images_NCHW.dtype} of shape {shape}"
             )
-        _check_channels(shape[1], self.image_channels)
+        check_channels(shape[1], self.image_channels)
         if not len(images_NCHW):
             return torch.zeros(0, len(self.classes))
         self.network.eval()
@@ -271,11 +191,6 @@ class TrainedNetwork:
         team().order(order, device=device, settings=config.distributed)
         statistics = {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C}
         team().share({**self.network.state_dict(), **statistics})
-
-
-def _check_channels(has: int, channels: int) -> None:
-    if has != channels:
-        raise ValueError(f"the network takes images of {channels} channel(s), but these have {has}")
 
 
 def bring_back(

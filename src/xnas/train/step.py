@@ -1,6 +1,5 @@
 """One step of a network's weights, and the running means of an epoch, shared by search and retraining."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -11,8 +10,9 @@ from torch.nn import functional as F
 from xnas.config.schema import RetrainConfig, SearchConfig
 from xnas.data.batches import Batch
 from xnas.data.images import Images
-from xnas.engine.team import team
 from xnas.io.errors import NonFinite
+from xnas.train.distributed import team
+from xnas.train.meters import Tally
 
 SHOWN = 8
 """Samples named in a message."""
@@ -129,63 +129,3 @@ def _listed(ids: list[int], images: Images) -> str:
     places = [images.place(i) for i in ids]
     more = f" and {len(places) - SHOWN:,} more" if len(places) > SHOWN else ""
     return f"the training images {', '.join(map(str, places[:SHOWN]))}{more}, the first {images.describe(ids[0])}"
-
-
-LOSS, SAMPLES, CORRECT = "loss.mean_value", "loss.weight", "accuracy.tp"
-"""What a tally sums, as checkpoints of all versions name it."""
-
-
-class Tally:
-    """Running mean of loss and accuracy over the samples of an epoch."""
-
-    def __init__(self, device: torch.device) -> None:
-        # Sums on the device: nothing waits for it before the mean is asked for.
-        self._sums = {
-            LOSS: torch.zeros((), device=device),
-            SAMPLES: torch.zeros((), device=device),
-            CORRECT: torch.zeros(1, dtype=torch.int64, device=device),
-        }
-
-    def add(self, losses: Tensor, logits_BD: Tensor, labels_B: Tensor) -> None:
-        """Count a batch: its mean loss or its samples' losses."""
-        samples = len(labels_B)
-        self._sums[LOSS] += losses.mean().float() * samples
-        self._sums[SAMPLES] += samples
-        self._sums[CORRECT] += (logits_BD.argmax(dim=1) == labels_B).sum()
-
-    def pool(self) -> None:
-        """Have the leading process count what all have counted, and the others begin anew."""
-        if team().size > 1:
-            team().sum_(self._sums.values())
-            if not team().leads:
-                self.reset()
-
-    def reset(self) -> None:
-        """Begin anew."""
-        for total in self._sums.values():
-            total.zero_()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """The sums so far."""
-        return {name: total.clone() for name, total in self._sums.items()}
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`. Raises KeyError or RuntimeError if it is none."""
-        for name, total in self._sums.items():
-            total.copy_(state[name])
-        if not team().leads:
-            self.reset()
-
-    @property
-    def loss(self) -> float:
-        """Mean over samples; nan without any."""
-        return self._mean(LOSS)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of samples classified correctly; nan without any."""
-        return self._mean(CORRECT)
-
-    def _mean(self, name: str) -> float:
-        samples = self._sums[SAMPLES].item()
-        return self._sums[name].item() / samples if samples else math.nan

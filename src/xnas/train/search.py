@@ -13,21 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.config.schema import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
-from xnas.data.address import ARCHITECTURE, TRAIN, VALIDATION, mix_address
+from xnas.data.address import TRAIN, VALIDATION, mix_address
 from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet, Images
 from xnas.data.order import split
-from xnas.engine.course import Course, Row
-from xnas.engine.descent import Outcome, Tally, require_finite, take_step
-from xnas.engine.follow import Origin, follow
-from xnas.engine.plans import augmentation_of, build_space, settled, supernet_plan
-from xnas.engine.runtime import keeping_process_state, make_repeatable, random_states, set_random_states
-from xnas.engine.team import team
 from xnas.io.json import LARGEST, Fields
-from xnas.optimizers.base import ArchitectureOptimizer, Wipeout
+from xnas.optimizers.base import Wipeout
 from xnas.optimizers.learner import Learner
-from xnas.optimizers.rivals import rival
-from xnas.optimizers.xnas import XNAS, XNASLearner
+from xnas.optimizers.xnas import XNASLearner
 from xnas.report.health import concerns
 from xnas.runs.callbacks import Progress, Silent
 from xnas.runs.environment import environment
@@ -37,6 +30,14 @@ from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.search_space import SearchSpace
+from xnas.train.build import augmentation_of, build_optimizer, build_space, settled, supernet_plan
+from xnas.train.checkpointing import Origin
+from xnas.train.device import keeping_process_state, make_repeatable, random_states, set_random_states
+from xnas.train.distributed import team
+from xnas.train.loop import follow
+from xnas.train.meters import Tally
+from xnas.train.step import Outcome, require_finite, take_step
+from xnas.train.trainer import Course, Row
 
 
 @dataclass(frozen=True)
@@ -351,41 +352,6 @@ class Search(Course):
         # First of all: experts that were wiped out leave the network, so that the rest fits.
         self.experts.load_state_dict(states["experts"])
         super()._load_parts(states)
-
-
-def build_optimizer(
-    config: Config, network: nn.Module, *, rounds: int, weight_optimizer: torch.optim.Optimizer
-) -> ArchitectureOptimizer:
-    """What learns the architecture weights in a search of so many rounds."""
-    settings = config.search
-    if settings.optimizer == "paper":  # as printed, whatever the settings are
-        return XNAS(
-            network,
-            rounds=rounds,
-            batch_size=settings.batch_size,
-            feedback="sample",
-            reward_bound=1.0,
-            weight_optimizer=weight_optimizer,
-        )
-    if settings.optimizer == "xnas":
-        return XNAS(
-            network,
-            rounds=rounds,
-            batch_size=settings.batch_size,
-            feedback=settings.feedback,
-            reward_bound=settings.reward_bound,
-            zeta=settings.zeta if settings.wipeout else None,
-            step_size=settings.step_size,
-            weight_optimizer=weight_optimizer,
-        )
-    return rival(settings.optimizer)(
-        network,
-        rounds=rounds,
-        seed=mix_address(config.seed, ARCHITECTURE),
-        step_size=settings.step_size,
-        weight_decay=settings.architecture_weight_decay,
-        weight_optimizer=weight_optimizer,
-    )
 
 
 @keeping_process_state()

@@ -12,20 +12,21 @@ import torch
 from xnas.config.loading import parse_config
 from xnas.config.schema import Config
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine.course import Course
-from xnas.engine.evaluate import TEST, bring_back, test_network
-from xnas.engine.follow import meet
-from xnas.engine.launch import Launch
-from xnas.engine.open_images import open_images
-from xnas.engine.plans import network_plan, settled
-from xnas.engine.retrain import Retraining
-from xnas.engine.runtime import is_out_of_memory, pick_device, prepare_kernels, use_threads
-from xnas.engine.search import Search
-from xnas.engine.team import END, Order, Ranks, join, leave
 from xnas.io.errors import Interrupted, NonFinite, RankLost, RanksDiffer
 from xnas.runs.folder import SEARCH
 from xnas.runs.signals import Interrupt, interruptible
 from xnas.space.architecture import parse_architecture
+from xnas.train.build import network_plan, open_images, settled
+from xnas.train.device import pick_device, prepare_kernels, use_threads
+from xnas.train.distributed import END, Order, Ranks, join, leave
+from xnas.train.evaluate import TEST, test_network
+from xnas.train.launch import Launch
+from xnas.train.loop import meet
+from xnas.train.memory import is_out_of_memory
+from xnas.train.retrain import Retraining
+from xnas.train.search import Search
+from xnas.train.trained_network import bring_back
+from xnas.train.trainer import Course
 
 
 def run_together(launch: Launch, verb: Callable[[], int]) -> int:

@@ -17,15 +17,6 @@ from torch.nn import functional as F
 from xnas.config.schema import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
 from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet
-from xnas.engine.course import Course, Row
-from xnas.engine.descent import Outcome, Tally
-from xnas.engine.drop_path import draw_paths
-from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.follow import Origin, follow
-from xnas.engine.plans import augmentation_of, build_space, network_plan, settled
-from xnas.engine.runtime import autocast, keeping_process_state, make_repeatable
-from xnas.engine.schedule import drop_probability, learning_rate
-from xnas.engine.team import team
 from xnas.runs.callbacks import Progress, Silent
 from xnas.runs.environment import environment
 from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
@@ -36,6 +27,17 @@ from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.network import Network, NetworkCell, build_network
 from xnas.space.stack import StackPlan
+from xnas.train.build import augmentation_of, build_space, network_plan, settled
+from xnas.train.checkpointing import Origin
+from xnas.train.device import autocast, keeping_process_state, make_repeatable
+from xnas.train.distributed import team
+from xnas.train.drop_path import draw_paths
+from xnas.train.loop import follow
+from xnas.train.meters import Tally
+from xnas.train.schedule import drop_probability, learning_rate
+from xnas.train.step import Outcome
+from xnas.train.trained_network import TrainedNetwork
+from xnas.train.trainer import Course, Row
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from xnas.config.schema import Config, RetrainConfig, SearchConfig
 from xnas.data.batches import Augmentation, Batch, Part, batches
 from xnas.data.images import Images, Normalisation
-from xnas.engine.descent import Outcome, Tally, build_sgd, descend, set_learning_rate
-from xnas.engine.plans import LARGE
-from xnas.engine.runtime import autocast, random_states, set_random_states
-from xnas.engine.schedule import learning_rate
-from xnas.engine.team import Ranks, Result, team
 from xnas.runs.history import Group
+from xnas.train.build import LARGE
+from xnas.train.device import autocast, random_states, set_random_states
+from xnas.train.distributed import Ranks, Result, team
+from xnas.train.meters import Tally
+from xnas.train.schedule import learning_rate
+from xnas.train.step import Outcome, build_sgd, descend, set_learning_rate
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""

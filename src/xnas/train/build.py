@@ -1,25 +1,50 @@
-"""From settings to what they ask for: augmentation, search space, and the shapes of supernet and network."""
+"""Objects from settings: data set, augmentation, search space, networks, controls, architecture optimizer."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import cast
 
-from xnas.config.schema import Config, DataConfig, RetrainConfig, SpaceConfig
+import torch
+from torch import nn
+
+from xnas.config.schema import (
+    GIVEN,
+    Config,
+    DataConfig,
+    RetrainConfig,
+    SpaceConfig,
+)
+from xnas.data.address import ARCHITECTURE, mix_address
 from xnas.data.batches import Augmentation
+from xnas.data.hold_out import hold_out
+from xnas.data.images import DataSet
+from xnas.data.load import load_data
+from xnas.optimizers.base import ArchitectureOptimizer
+from xnas.optimizers.rivals import rival
+from xnas.optimizers.xnas import XNAS
 from xnas.runs.folder import RETRAIN, SEARCH
+from xnas.space.architecture import Architecture
 from xnas.space.darts import DartsSpace
 from xnas.space.nasbench201.space import Nasbench201Space
+from xnas.space.published import published_genotype
 from xnas.space.search_space import SearchSpace
 from xnas.space.stack import StackPlan
 from xnas.space.vocabulary import OPEN_STEMS, Stem, StemSetting
+from xnas.train.distributed import team
 
 SHRINKS = {"cifar": 1, "strided": 2, "imagenet": 8}
 """By how much a stem divides the sides of an image."""
+
+
 PIXEL_BYTES = 5
 """Of a channel of an image: as it is read, and normalised."""
+
+
 SEARCH_BYTES, RETRAIN_BYTES = 0.35, 20.0
 """Of features that wait for the backward pass, for each pixel, channel and cell: of each expert of each edge, and of a
 found cell."""
+
+
 LARGE = 96
 """Pixels of an image's shorter side from which its features are brought to an eighth before the first cell.
 
@@ -146,4 +171,86 @@ def network_plan(
         stem_channels=settings.stem_channels,
         squeeze_excite=settings.squeeze_excite,
         save_memory=save_memory,
+    )
+
+
+def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) -> DataSet:
+    """The training and test images, or held-out ones in the place of these. Raises ValueError if they cannot be had."""
+    if config.source == GIVEN:
+        raise ValueError(
+            "the images of this run were given to ImageClassifier.fit and are not kept; say where images are, with "
+            "--data FOLDER, or to export with --images FOLDER"
+        )
+    seed = seed if config.split_seed is None else config.split_seed
+    data = load_data(
+        config.source,
+        root=config.root,
+        image_size=config.image_size,
+        test_fraction=config.test_fraction,
+        seed=seed,
+        download=config.download,
+        workers=config.workers,
+        sharers=team().sharers,
+        max_broken=config.max_broken,
+        decode_memory=config.decode_memory,
+        fold=config.fold,
+        resized_crops=config.crop == "resized",
+        say=say,
+    )
+    return hold_out(data, share=config.held_out, seed=seed) if config.held_out > 0 else data
+
+
+PUBLISHED = "xnas"
+
+
+def control_genotypes(config: Config, *, count: int) -> dict[str, Architecture]:
+    """`count` random genotypes of the search's space, and in that of DARTS the published XNAS cell, by name.
+
+    A random genotype's name holds the seed that draws it again: random-SEED. Runs of other seeds draw others.
+    """
+    if count < 1:
+        return {}
+    published = {PUBLISHED: published_genotype(PUBLISHED)} if config.space.kind == "darts" else {}
+    return {**published, **random_genotypes(config, count=count)}
+
+
+def random_genotypes(config: Config, *, count: int) -> dict[str, Architecture]:
+    """The random ones alone, by name."""
+    space = build_space(config.space)
+    seeds = range(100 * config.seed + 1, 100 * config.seed + count + 1)
+    return {f"random-{seed}": space.random_genotype(seed) for seed in seeds}
+
+
+def build_optimizer(
+    config: Config, network: nn.Module, *, rounds: int, weight_optimizer: torch.optim.Optimizer
+) -> ArchitectureOptimizer:
+    """What learns the architecture weights in a search of so many rounds."""
+    settings = config.search
+    if settings.optimizer == "paper":  # as printed, whatever the settings are
+        return XNAS(
+            network,
+            rounds=rounds,
+            batch_size=settings.batch_size,
+            feedback="sample",
+            reward_bound=1.0,
+            weight_optimizer=weight_optimizer,
+        )
+    if settings.optimizer == "xnas":
+        return XNAS(
+            network,
+            rounds=rounds,
+            batch_size=settings.batch_size,
+            feedback=settings.feedback,
+            reward_bound=settings.reward_bound,
+            zeta=settings.zeta if settings.wipeout else None,
+            step_size=settings.step_size,
+            weight_optimizer=weight_optimizer,
+        )
+    return rival(settings.optimizer)(
+        network,
+        rounds=rounds,
+        seed=mix_address(config.seed, ARCHITECTURE),
+        step_size=settings.step_size,
+        weight_decay=settings.architecture_weight_decay,
+        weight_optimizer=weight_optimizer,
     )

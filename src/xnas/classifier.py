@@ -27,11 +27,6 @@ from xnas.config.loading import read_preset, settings_from
 from xnas.config.schema import AUGMENTATION, CONFIG, GIVEN, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
 from xnas.data.given import LAYOUTS, images_given, label_array, labels_given
 from xnas.data.images import DataSet, ImageSet
-from xnas.engine.evaluate import TrainedNetwork
-from xnas.engine.plans import settled
-from xnas.engine.retrain import check_fit, train
-from xnas.engine.runtime import keeping_process_state, pick_device, use_threads
-from xnas.engine.search import Search, check_search, search
 from xnas.io.errors import Interrupted, OutOfMemory
 from xnas.io.paths import expanded
 from xnas.io.plain_value import plain_tree, plain_value
@@ -44,6 +39,11 @@ from xnas.runs.folder import GENOTYPE, RunFolder
 from xnas.runs.location import Place
 from xnas.runs.lock import locked
 from xnas.runs.signals import Interrupt, interruptible
+from xnas.train.build import settled
+from xnas.train.device import keeping_process_state, pick_device, use_threads
+from xnas.train.retrain import check_fit, train
+from xnas.train.search import Search, check_search, search
+from xnas.train.trained_network import TrainedNetwork
 
 IMAGES = "images.json"
 """The file of a run folder that tells which images its run was begun with."""

@@ -1,0 +1,68 @@
+"""Running means of loss and accuracy over an epoch."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from xnas.train.distributed import team
+
+LOSS, SAMPLES, CORRECT = "loss.mean_value", "loss.weight", "accuracy.tp"
+"""What a tally sums, as checkpoints of all versions name it."""
+
+
+class Tally:
+    """Running mean of loss and accuracy over the samples of an epoch."""
+
+    def __init__(self, device: torch.device) -> None:
+        # Sums on the device: nothing waits for it before the mean is asked for.
+        self._sums = {
+            LOSS: torch.zeros((), device=device),
+            SAMPLES: torch.zeros((), device=device),
+            CORRECT: torch.zeros(1, dtype=torch.int64, device=device),
+        }
+
+    def add(self, losses: Tensor, logits_BD: Tensor, labels_B: Tensor) -> None:
+        """Count a batch: its mean loss or its samples' losses."""
+        samples = len(labels_B)
+        self._sums[LOSS] += losses.mean().float() * samples
+        self._sums[SAMPLES] += samples
+        self._sums[CORRECT] += (logits_BD.argmax(dim=1) == labels_B).sum()
+
+    def pool(self) -> None:
+        """Have the leading process count what all have counted, and the others begin anew."""
+        if team().size > 1:
+            team().sum_(self._sums.values())
+            if not team().leads:
+                self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        for total in self._sums.values():
+            total.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums so far."""
+        return {name: total.clone() for name, total in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state_dict`. Raises KeyError or RuntimeError if it is none."""
+        for name, total in self._sums.items():
+            total.copy_(state[name])
+        if not team().leads:
+            self.reset()
+
+    @property
+    def loss(self) -> float:
+        """Mean over samples; nan without any."""
+        return self._mean(LOSS)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples classified correctly; nan without any."""
+        return self._mean(CORRECT)
+
+    def _mean(self, name: str) -> float:
+        samples = self._sums[SAMPLES].item()
+        return self._sums[name].item() / samples if samples else math.nan
