@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xnas.data.images import DataSet as DataSet
     from xnas.data.images import ImageSet as ImageSet
     from xnas.data.load import load_data as load_data
-    from xnas.engine.load import load as load
+    from xnas.export.load import load as load
     from xnas.optimizers.asap import Asap as Asap
     from xnas.optimizers.darts import Darts as Darts
     from xnas.optimizers.darts_second import DartsSecondOrder as DartsSecondOrder
@@ -74,7 +74,7 @@ _HOMES = {
     "count_multiply_adds": "xnas.space.cost",
     "count_parameters": "xnas.space.cost",
     "draw_genotype": "xnas.report.architecture_picture",
-    "load": "xnas.engine.load",
+    "load": "xnas.export.load",
     "load_data": "xnas.data.load",
     "published_genotype": "xnas.space.published",
     "published_names": "xnas.space.published",

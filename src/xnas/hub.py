@@ -19,11 +19,11 @@ try:
 except ImportError as error:
     raise ImportError("xnas.hub needs huggingface_hub: pip install 'xnas[hub]'") from error
 
-from xnas.engine.load import ABOUT, WEIGHTS, exported_files, read_exported
+from xnas.export.load import ABOUT, WEIGHTS, exported_files, read_exported
+from xnas.export.metadata import About
+from xnas.export.model_card import CARD, model_card
 from xnas.io.atomic import alone_in, write_whole
 from xnas.io.safe_read import is_there
-from xnas.report.export.about import About
-from xnas.report.export.model_card import CARD, model_card
 
 
 class HubNetwork(nn.Module, PyTorchModelHubMixin):

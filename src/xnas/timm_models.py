@@ -33,10 +33,10 @@ try:
 except ImportError as error:
     raise ImportError("xnas.timm_models needs timm: pip install 'xnas[timm]'") from error
 
-from xnas.engine.load import ABOUT, MOST_ABOUT, check_plan, read_fields
+from xnas.export.load import ABOUT, MOST_ABOUT, check_plan, read_fields
+from xnas.export.metadata import TIMM_NAME, first_conv, parse_plan
 from xnas.io.json import Fields, parse_object
 from xnas.io.safe_read import read_regular_text
-from xnas.report.export.about import TIMM_NAME, first_conv, parse_plan
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.nasbench201.stack import ResidualReduction
 from xnas.space.network import Network, build_network

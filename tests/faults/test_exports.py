@@ -16,11 +16,10 @@ from PIL import Image
 from xnas import load
 from xnas.cli import main
 from xnas.config.loading import preset_names, read_preset
-from xnas.engine.export import Form, export
-from xnas.engine.onnx_network import OnnxNetwork
+from xnas.export.export import Form, export
+from xnas.export.onnx import OnnxNetwork, metadata_of
+from xnas.export.sums import IN_ONNX, sealed
 from xnas.hub import HubNetwork
-from xnas.report.export.onnx_file import metadata_of
-from xnas.report.export.sums import IN_ONNX, sealed
 from xnas.space.published import published_genotype, published_names
 from xnas.space.stack import StackPlan
 from xnas.train.build import network_plan

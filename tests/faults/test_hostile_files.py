@@ -14,8 +14,8 @@ from xnas import Search
 from xnas.config.loading import parse_config, read_config
 from xnas.config.schema import SEARCH_SECTIONS
 from xnas.data.images import Normalisation
-from xnas.engine.export import about_network
-from xnas.engine.load import exported_files, load
+from xnas.export.export import about_network
+from xnas.export.load import exported_files, load
 from xnas.report.page import write_report
 from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_checkpoint
 from xnas.runs.folder import Job, RunFolder, RunRecord, read_architecture, read_result, read_run_config

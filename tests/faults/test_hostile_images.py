@@ -16,7 +16,7 @@ from xnas.data.check import check_data
 from xnas.data.decode import Form, each, read_image
 from xnas.data.decode_memory import DecodeMemory
 from xnas.data.folder import read_folder
-from xnas.engine.predict import form_of, read_images
+from xnas.export.predict import form_of, read_images
 
 from .bounded import _forget_peak, _peak_bytes
 from .hostile_images import write_hostile_images

@@ -12,7 +12,7 @@ from PIL import Image
 
 from xnas.data import decode
 from xnas.data.decode import Form
-from xnas.engine.export import export
+from xnas.export.export import export
 
 from .engine.exported_networks import CASES, about_of, pixels, trained_network
 

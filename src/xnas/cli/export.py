@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from xnas.cli.display import Display
-    from xnas.report.export.onnx_file import OnnxVersions
+    from xnas.export.onnx import OnnxVersions
     from xnas.train.trained_network import TrainedNetwork
 
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     start = {"run": arguments.run, "format": arguments.format, "to": arguments.to, "data": config.data}
     arguments = parse(Arguments, argv, verb="export", description=description, start=start)
     from xnas.cli.display import open_display
-    from xnas.engine.export import about_network, check_packages, check_place, export
+    from xnas.export.export import about_network, check_packages, check_place, export
     from xnas.runs.folder import RunFolder, read_result
     from xnas.train.device import pick_device
     from xnas.train.trained_network import TrainedNetwork
@@ -96,7 +96,7 @@ def _versions(arguments: Arguments) -> "OnnxVersions | None":
         return None
     if arguments.format != "onnx":
         raise ValueError(f"--onnx-opset and --onnx-ir are for --format onnx; got --format {arguments.format}")
-    from xnas.report.export.onnx_file import OnnxVersions
+    from xnas.export.onnx import OnnxVersions
 
     return OnnxVersions(opset=arguments.onnx_opset, ir=arguments.onnx_ir)
 
@@ -106,8 +106,8 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
     import torch
 
     from xnas.cli.session import check_images, open_data
-    from xnas.engine.export import IMAGES
-    from xnas.engine.predict import form_of, some_images
+    from xnas.export.export import IMAGES
+    from xnas.export.predict import form_of, some_images
 
     if arguments.images is not None:
         if trained.image_shape is None:

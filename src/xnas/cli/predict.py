@@ -14,7 +14,7 @@ from xnas.config.limits import MOST_PIXELS, check_decode_memory
 from xnas.io.text import visible
 
 if TYPE_CHECKING:
-    from xnas.engine.predict import Prediction
+    from xnas.export.predict import Prediction
 
 FORMAT, VERSION = "xnas-predictions", 1
 SOME_BROKEN, NOT_FINITE = 1, 2
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(Arguments, argv, verb="predict", description=description)
     if not arguments.images:
         raise ValueError("predict: give images or folders of images behind the model")
-    from xnas.engine.predict import form_of, image_files, open_classifier, predict_files
+    from xnas.export.predict import form_of, image_files, open_classifier, predict_files
 
     paths = image_files(arguments.images)
     classifier = open_classifier(arguments.model, device=arguments.device, unchecked=arguments.unchecked)

@@ -1,17 +1,17 @@
 """A trained network with what it needs to classify images, read back from a run folder."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from xnas.config.limits import MOST_BORDER, MOST_SIDE
 from xnas.config.schema import Config
 from xnas.data.images import Images, Normalisation
 from xnas.io.json import Fields, parse_json
 from xnas.io.text import one_form, shown, told_apart, visible
-from xnas.report.export.about import check_border, check_image_shape
 from xnas.runs.folder import RunFolder
 from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture, parse_architecture
@@ -29,6 +29,21 @@ from xnas.train.evaluate import (
     shares,
     test_network,
 )
+
+
+def check_image_shape(shape: Sequence[int], *, channels: int | None = None) -> None:
+    """Raises ValueError for what are no channels (so many, if that is known), height and width of an image."""
+    if len(shape) != 3 or channels not in (None, shape[0]):
+        raise ValueError(f"'image_shape' must be channels, height, width; got {shown(list(shape))}")
+    if not 1 <= min(shape) <= max(shape) <= MOST_SIDE:
+        raise ValueError(f"images have 1 to {MOST_SIDE:,} pixels a side; got {shown(list(shape))}")
+
+
+def check_border(border: float) -> None:
+    """Raises ValueError for a border with which nothing of an image is left."""
+    if not 0 <= border < MOST_BORDER:
+        raise ValueError(f"the border must lie in [0, {MOST_BORDER}); got {border}")
+
 
 _WORDS = ("classes", "mean", "std", "image_shape", "border")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from xnas import Config, ImageSet, RunFolder, TrainedNetwork, build_network, published_genotype
 from xnas.cli import main
 from xnas.data.images import Normalisation
-from xnas.engine.predict import form_of, image_files, read_images
+from xnas.export.predict import form_of, image_files, read_images
 from xnas.train import evaluate
 from xnas.train.build import network_plan, settled
 

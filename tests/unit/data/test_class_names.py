@@ -14,8 +14,8 @@ from xnas import Config, RunFolder, TrainedNetwork, build_network, published_gen
 from xnas.cli import main
 from xnas.data.folder import read_folder
 from xnas.data.images import DataSet, Normalisation
-from xnas.engine.export import about_network, export
-from xnas.engine.load import load
+from xnas.export.export import about_network, export
+from xnas.export.load import load
 from xnas.io.text import told_apart
 from xnas.train.build import network_plan, settled
 

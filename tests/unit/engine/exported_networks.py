@@ -11,9 +11,9 @@ import torch
 from xnas import Genotype, Nasbench201Genotype, StackPlan, TrainedNetwork, build_network, published_genotype
 from xnas.config.loading import parse_config
 from xnas.data.images import Normalisation
-from xnas.engine.export import about_network
-from xnas.report.export.about import About
-from xnas.report.export.sums import IN_JSON, sealed
+from xnas.export.export import about_network
+from xnas.export.metadata import About
+from xnas.export.sums import IN_JSON, sealed
 from xnas.runs.folder import Result
 
 SHORT = Nasbench201Genotype(
@@ -117,7 +117,7 @@ def reseal(folder: Path) -> None:
 
 
 def write_exported(folder: Path, case: Case) -> Path:
-    from xnas.engine.load import exported_files
+    from xnas.export.load import exported_files
 
     trained = trained_network(case)
     folder.mkdir(parents=True)

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from xnas import TrainedNetwork, load
 from xnas.config.loading import parse_config
 from xnas.config.schema import GIVEN
-from xnas.engine import export as export_module
-from xnas.engine.export import (
+from xnas.export import export as export_module
+from xnas.export.export import (
     ROUNDINGS,
     SUFFIXES,
     TOLERANCE,
@@ -29,12 +29,11 @@ from xnas.engine.export import (
     compare,
     export,
 )
-from xnas.engine.onnx_network import OnnxNetwork
+from xnas.export.module import module_to_export
+from xnas.export.onnx import OnnxNetwork, OnnxVersions
+from xnas.export.sums import IN_ONNX, sealed
 from xnas.io.atomic import alone_in
 from xnas.io.errors import CannotWrite
-from xnas.report.export.module import module_to_export
-from xnas.report.export.onnx_file import OnnxVersions
-from xnas.report.export.sums import IN_ONNX, sealed
 from xnas.space.genotype import CellGenotype, Edge, Genotype
 
 from .exported_networks import CASES, RESULT, SHORT, Case, about_of, logits, pixels, trained_network

@@ -12,7 +12,7 @@ import torch
 
 from xnas import Config, DataSet, RunFolder, load, published_genotype, retrain
 from xnas.data.images import ImageSet
-from xnas.engine.load import exported_files, read_exported
+from xnas.export.load import exported_files, read_exported
 
 from .exported_networks import CASES, RESULT, about_of, pixels, reseal, trained_network, write_exported
 

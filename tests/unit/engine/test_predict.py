@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from xnas import StackPlan, build_network, load, published_genotype
-from xnas.engine.load import exported_files
-from xnas.engine.predict import (
+from xnas.export.load import exported_files
+from xnas.export.predict import (
     MOST_FEATURES,
     form_of,
     image_files,

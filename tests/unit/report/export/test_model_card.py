@@ -5,7 +5,7 @@ import json
 
 from huggingface_hub import ModelCard
 
-from xnas.report.export.model_card import model_card
+from xnas.export.model_card import model_card
 
 from ...engine.exported_networks import CASES, about_of, trained_network
 

@@ -17,19 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from xnas.config.schema import GIVEN, Config
-from xnas.engine.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
-from xnas.engine.onnx_network import OnnxNetwork
+from xnas.export import onnx as onnx_file
+from xnas.export.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
+from xnas.export.metadata import FORMAT, About
+from xnas.export.model_card import CARD, model_card
+from xnas.export.module import module_to_export, program_bytes, program_module, takes_any_size
+from xnas.export.onnx import OnnxNetwork, OnnxVersions
 from xnas.io.atomic import alone_in, check_target, write_folder, write_whole
 from xnas.io.json import read_object
 from xnas.io.manifest import FileDigest
 from xnas.io.safe_read import read_regular
 from xnas.io.text import shown, visible
-from xnas.report.export import onnx_file
-from xnas.report.export.about import FORMAT, About
-from xnas.report.export.model_card import CARD, model_card
-from xnas.report.export.module import module_to_export, takes_any_size
-from xnas.report.export.onnx_file import OnnxVersions
-from xnas.report.export.torch_program import program_bytes, program_module
 from xnas.runs.folder import Result
 from xnas.train.memory import is_out_of_memory
 from xnas.train.trained_network import TrainedNetwork

@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Iterator
 
+from xnas.export.metadata import About
 from xnas.io.text import visible
-from xnas.report.export.about import About
 from xnas.report.intervals import wilson_interval
 from xnas.runs.folder import Result
 from xnas.space.architecture import architecture_text

@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from xnas.config.limits import MOST_BORDER, MOST_SIDE
 from xnas.io.json import Fields
 from xnas.io.text import shown
 from xnas.runs.folder import Result, parse_result
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.stack import StackPlan
+from xnas.train.trained_network import check_border, check_image_shape
 
 FORMAT, VERSION = "xnas-network", 1
 
@@ -155,14 +155,6 @@ def check_format(fields: Fields) -> None:
         raise ValueError(f'{fields.where} is not of an exported network: it lacks "format": "{FORMAT}"')
 
 
-def check_image_shape(shape: Sequence[int], *, channels: int | None = None) -> None:
-    """Raises ValueError for what are no channels (so many, if that is known), height and width of an image."""
-    if len(shape) != 3 or channels not in (None, shape[0]):
-        raise ValueError(f"'image_shape' must be channels, height, width; got {shown(list(shape))}")
-    if not 1 <= min(shape) <= max(shape) <= MOST_SIDE:
-        raise ValueError(f"images have 1 to {MOST_SIDE:,} pixels a side; got {shown(list(shape))}")
-
-
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raises ValueError for means or standard deviations that pixels from 0 to 1 cannot have."""
     if not (mean and std) or min(std) < _SMALLEST or max(*std, *map(abs, mean)) > 1 / _SMALLEST:
@@ -170,12 +162,6 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
             f"the normalisation must lie between {_SMALLEST:g} and {1 / _SMALLEST:g}; got the means "
             f"{shown(list(mean))} and the standard deviations {shown(list(std))}"
         )
-
-
-def check_border(border: float) -> None:
-    """Raises ValueError for a border with which nothing of an image is left."""
-    if not 0 <= border < MOST_BORDER:
-        raise ValueError(f"the border must lie in [0, {MOST_BORDER}); got {border}")
 
 
 def first_conv(genotype: Architecture, plan: StackPlan) -> str:

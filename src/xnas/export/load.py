@@ -10,13 +10,13 @@ from torch import nn
 from xnas.config.limits import MOST_CHANNELS, between, check_stack
 from xnas.config.schema import CONFIG
 from xnas.data.images import Normalisation
+from xnas.export.metadata import About, check_format
+from xnas.export.sums import BLANK, IN_JSON, is_sealed, sealed
 from xnas.io.json import Fields, parse_object
 from xnas.io.manifest import FileDigest
 from xnas.io.paths import expanded
 from xnas.io.safe_read import is_there, open_regular, read_regular, resolved
 from xnas.io.tensors import MOST_BYTES, read_tensors
-from xnas.report.export.about import About, check_format
-from xnas.report.export.sums import BLANK, IN_JSON, is_sealed, sealed
 from xnas.runs.folder import RunFolder
 from xnas.space.stack import StackPlan
 from xnas.train.device import pick_device

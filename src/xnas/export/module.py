@@ -4,11 +4,13 @@ B: samples; C H W: channels, height, width; D: classes.
 """
 
 import copy
+import io
+import json
 
 import torch
 from torch import Tensor, nn
 
-from xnas.report.export.about import About
+from xnas.export.metadata import BESIDE, INSIDE, About
 
 EXAMPLES = 2
 """Images that an exporter follows through the network; exporters take a batch of 1 for a constant."""
@@ -68,3 +70,22 @@ def export_program(
     return torch.export.export(
         module, (images,), dynamic_shapes=(axes,), prefer_deferred_runtime_asserts_over_guards=True
     )
+
+
+ABOUT = "xnas.json"
+"""The file inside that says what config.json says, and where the normalisation is."""
+
+
+def program_bytes(module: nn.Module, about: About, *, normalise: bool) -> bytes:
+    """A .pt2 file: any batch, and any height and width unless the images are smaller than the network divides them."""
+    program = export_program(module, about, normalise=normalise, any_size=takes_any_size(about))
+    fields = json.loads(about.to_json())
+    fields["normalisation"]["place"] = INSIDE if normalise else BESIDE
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={ABOUT: json.dumps(fields, indent=2) + "\n"})
+    return buffer.getvalue()
+
+
+def program_module(content: bytes) -> nn.Module:
+    """What the file computes. Only for a file that this process has made: torch.export reads pickles."""
+    return torch.export.load(io.BytesIO(content)).module()

@@ -17,8 +17,8 @@ from xnas.config.limits import MOST_TRAINED
 from xnas.data.decode import SUFFIXES, Broken, Form, each, read_image
 from xnas.data.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.listing import is_hidden
-from xnas.engine.load import load
-from xnas.engine.onnx_network import OnnxNetwork
+from xnas.export.load import load
+from xnas.export.onnx import OnnxNetwork
 from xnas.train.evaluate import images_at_once
 
 MOST_FEATURES = 2**26
