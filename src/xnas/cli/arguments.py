@@ -16,8 +16,8 @@ import tyro
 from xnas.config.loading import read_config, read_preset
 from xnas.config.schema import Config
 from xnas.config.schema import fields_of as fields_of
-from xnas.engine.pool import Pool
 from xnas.io.paths import expanded
+from xnas.study.ray_options import Pool
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")

@@ -9,13 +9,13 @@ import tyro
 
 from xnas.cli.arguments import fields_of, parse, settings_of, start_from
 from xnas.cli.members import ManyRuns, Optimizers, member_tasks
-from xnas.cli.whole import Whole, carry_out_whole, searching
 from xnas.config.limits import check_text
 from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS, Config
-from xnas.engine.pool import Pool
 from xnas.io.paths import absolute
 from xnas.io.text import lookup
-from xnas.report.bench.table import SOURCES, Nasbench201Table, must_be_trusted
+from xnas.study.nasbench201.table import SOURCES, Nasbench201Table, must_be_trusted
+from xnas.study.ray_options import Pool
+from xnas.study.runner import Whole, carry_out_whole, searching
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -92,9 +92,9 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
 
 def carry_out(request: "Request", table: Nasbench201Table, *, pool: Pool | None = None) -> int:
     """Begin a bench or go on with it; returns the exit code: 2 if a search's numbers broke down, 3 if memory did."""
-    from xnas.report.bench.page import write_bench
-    from xnas.report.bench.results import read_bench
-    from xnas.report.bench.words import format_bench
+    from xnas.study.nasbench201.page import write_bench
+    from xnas.study.nasbench201.score import read_bench
+    from xnas.study.nasbench201.summary import format_bench
     from xnas.train.search import check_search
 
     whole = Whole(

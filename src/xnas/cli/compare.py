@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import fields_of, parse, settings_of, start_from
 from xnas.cli.members import ManyRuns, member_tasks
-from xnas.cli.whole import Kind, Whole, carry_out_whole
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
-from xnas.engine.pool import Pool
+from xnas.study.ray_options import Pool
+from xnas.study.runner import Kind, Whole, carry_out_whole
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -52,9 +52,9 @@ def main(argv: Sequence[str]) -> int:
 
 def carry_out(request: "Request", *, pool: Pool | None = None) -> int:
     """Begin a comparison or go on with it; returns the exit code: 2 if a run's numbers broke down, 3 if memory did."""
-    from xnas.report.comparison import format_comparison, read_comparison
-    from xnas.report.comparison_page import write_comparison
     from xnas.runs.folder import RESULT
+    from xnas.study.comparison.page import write_comparison
+    from xnas.study.comparison.results import format_comparison, read_comparison
     from xnas.train.retrain import check_fit
     from xnas.train.search import check_search
 

@@ -5,15 +5,9 @@ from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import parse
 from xnas.cli.from_file import FromFile
-from xnas.cli.whole import Kind, Whole, carry_out_whole, searching
-from xnas.engine.experiment_settings import (
-    FILE,
-    ExperimentSettings,
-    begun_text,
-    read_begun,
-    read_experiment,
-)
-from xnas.engine.pool import Pool
+from xnas.study.experiment.settings import FILE, ExperimentSettings, begun_text, read_begun, read_experiment
+from xnas.study.ray_options import Pool
+from xnas.study.runner import Kind, Whole, carry_out_whole, searching
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -52,7 +46,11 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
 
 def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | None = None) -> int:
     """Begin an experiment or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory."""
-    from xnas.engine.experiment import (
+    from xnas.runs.folder import RESULT
+    from xnas.study.experiment.page import write_experiment
+    from xnas.study.experiment.results import read_results
+    from xnas.study.experiment.summary import format_results
+    from xnas.study.experiment.tasks import (
         SEARCH,
         SELECT,
         TRAIN,
@@ -61,10 +59,6 @@ def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | 
         genotype_of,
         plan_of,
     )
-    from xnas.report.experiment.page import write_experiment
-    from xnas.report.experiment.results import read_results
-    from xnas.report.experiment.words import format_results
-    from xnas.runs.folder import RESULT
 
     if (earlier := request.earlier()) is not None and (begun := read_begun(earlier.path)) is not None:
         settings.check_continues(begun, path=earlier.path)

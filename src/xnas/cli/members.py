@@ -14,7 +14,7 @@ from xnas.space.vocabulary import OPTIMIZERS
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
-    from xnas.engine.tasks import Task
+    from xnas.study.scheduler import Task
 
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(OPTIMIZERS) + "} ...")]
 
@@ -55,8 +55,8 @@ class ManyRuns(OnCluster, NewRun):
 
 def member_tasks(request: "Request", *, verb: str) -> "list[Task]":
     """The runs: seed by seed, so that what is broken off has all optimizers."""
-    from xnas.engine.tasks import Task
-    from xnas.report.members import folder_name
+    from xnas.study.comparison.plan import folder_name
+    from xnas.study.scheduler import Task
 
     return [
         Task(

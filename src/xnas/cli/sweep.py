@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import parse
 from xnas.cli.from_file import FromFile
-from xnas.cli.whole import Kind, Whole, carry_out_whole, searching
-from xnas.engine.pool import Pool
-from xnas.engine.sweep_settings import FILE, SweepSettings, begun_text, read_begun, read_sweep
+from xnas.study.ray_options import Pool
+from xnas.study.runner import Kind, Whole, carry_out_whole, searching
+from xnas.study.sweep.settings import FILE, SweepSettings, begun_text, read_begun, read_sweep
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
@@ -45,11 +45,19 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
 
 def carry_out(request: "Request", settings: SweepSettings, *, pool: Pool | None = None) -> int:
     """Begin a sweep or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory did."""
-    from xnas.engine.sweep import SEARCH, TRAIN, cell_configs, check_cell, genotype_of, plan_of, sweep_tasks
-    from xnas.report.sweep.page import write_sweep
-    from xnas.report.sweep.results import read_results
-    from xnas.report.sweep.words import format_results
     from xnas.runs.folder import RESULT
+    from xnas.study.sweep.page import write_sweep
+    from xnas.study.sweep.results import read_results
+    from xnas.study.sweep.summary import format_results
+    from xnas.study.sweep.tasks import (
+        SEARCH,
+        TRAIN,
+        cell_configs,
+        check_cell,
+        genotype_of,
+        plan_of,
+        sweep_tasks,
+    )
 
     if (earlier := request.earlier()) is not None and (begun := read_begun(earlier.path)) is not None:
         settings.check_continues(begun, path=earlier.path)

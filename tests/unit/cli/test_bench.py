@@ -13,9 +13,9 @@ import pytest
 from xnas.cli import main, search, session
 from xnas.cli.session import Request
 from xnas.io.errors import NonFinite
-from xnas.report.bench import page as bench_page
 from xnas.runs.finished_files import RunFiles
 from xnas.space.architecture import architecture_text, read_genotype
+from xnas.study.nasbench201 import page as bench_page
 
 from ...sealed import seal
 from ..report.bench.nasbench201_maker import make_rows, write_csv

@@ -12,14 +12,14 @@ import pytest
 from xnas import RunFolder
 from xnas.cli import main, retrain
 from xnas.cli.session import Request
-from xnas.cli.whole_progress import WholeProgress
 from xnas.data.images import Images
-from xnas.engine import experiment
-from xnas.engine.experiment_settings import ExperimentSettings
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
-from xnas.report.experiment import page
 from xnas.runs.lock import locked
 from xnas.space.architecture import Architecture
+from xnas.study.experiment import page
+from xnas.study.experiment import tasks as experiment
+from xnas.study.experiment.settings import ExperimentSettings
+from xnas.study.progress import WholeProgress
 from xnas.train import evaluate
 from xnas.train.retrain import Retraining
 

@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 
 from xnas import RunFolder
-from xnas.cli import main, member, search
+from xnas.cli import main, search
 from xnas.cli.session import Request
-from xnas.engine import errand
-from xnas.engine.errand import Outcome, marked
-from xnas.engine.sweep import sweep_tasks
-from xnas.engine.sweep_settings import read_sweep
 from xnas.io.errors import NonFinite
-from xnas.report.sweep import page
 from xnas.runs.folder import Job
 from xnas.runs.location import Place
 from xnas.runs.lock import locked
+from xnas.study import member
+from xnas.study import remote_task as errand
+from xnas.study.remote_task import Outcome, marked
+from xnas.study.sweep import page
+from xnas.study.sweep.settings import read_sweep
+from xnas.study.sweep.tasks import sweep_tasks
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal

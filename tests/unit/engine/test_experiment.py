@@ -8,14 +8,14 @@ import pytest
 
 from xnas import Config, published_genotype
 from xnas.config.schema import DataConfig
-from xnas.engine.experiment import chosen_seed, experiment_tasks, genotype_of, plan_of
-from xnas.engine.experiment_settings import (
+from xnas.study.experiment.settings import (
     ExperimentSettings,
     SearchImages,
     begun_text,
     read_begun,
     read_experiment,
 )
+from xnas.study.experiment.tasks import chosen_seed, experiment_tasks, genotype_of, plan_of
 
 from ...conftest import TINY
 from ...sealed import seal

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from xnas import Config
-from xnas.engine import errand as errands
-from xnas.engine.errand import Errand, Outcome, marked
-from xnas.engine.pool import Pool
-from xnas.engine.ray_workers import MOST_LOSSES, RayWorkers, connected, slots_of
-from xnas.engine.tasks import Failure, Task
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
 from xnas.runs.signals import Interrupt
+from xnas.study import remote_task as errands
+from xnas.study.ray import MOST_LOSSES, RayWorkers, connected, slots_of
+from xnas.study.ray_options import Pool
+from xnas.study.remote_task import Errand, Outcome, marked
+from xnas.study.scheduler import Failure, Task
 
 
 class RayError(Exception):

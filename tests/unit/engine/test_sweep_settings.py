@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xnas.engine.sweep import sweep_tasks
-from xnas.engine.sweep_settings import SweepSettings, begun_text, read_begun, read_sweep
+from xnas.study.sweep.settings import SweepSettings, begun_text, read_begun, read_sweep
+from xnas.study.sweep.tasks import sweep_tasks
 
 from ...sealed import seal
 

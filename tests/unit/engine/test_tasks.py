@@ -5,8 +5,8 @@ from collections import deque
 import pytest
 
 from xnas import Config
-from xnas.engine.tasks import Failure, InTurn, Task, run_tasks, time_left
 from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
+from xnas.study.scheduler import Failure, InTurn, Task, run_tasks, time_left
 
 
 def task(name: str, *after: str, tolerant: bool = False) -> Task:

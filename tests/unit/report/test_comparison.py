@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.comparison import cells_of, format_comparison, read_comparison, verdict
-from xnas.report.comparison_page import write_comparison
+from xnas.study.comparison.page import write_comparison
+from xnas.study.comparison.results import cells_of, format_comparison, read_comparison, verdict
 
 
 def make_run(folder: Path, *, accuracy: float | None, seconds: float = 10.0) -> None:

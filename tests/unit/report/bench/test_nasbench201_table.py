@@ -9,8 +9,8 @@ from typing import Any
 import nats_bench
 import pytest
 
-from xnas.report.bench import table as table_file
-from xnas.report.bench.table import DATA_SETS, PUBLISHED_BEST, Accuracies, Nasbench201Table
+from xnas.study.nasbench201 import table as table_file
+from xnas.study.nasbench201.table import DATA_SETS, PUBLISHED_BEST, Accuracies, Nasbench201Table
 
 from .nasbench201_maker import (
     NAME,
@@ -301,7 +301,7 @@ def test_a_folder_of_another_name_is_refused(tmp_path: Path) -> None:
 def test_the_table_is_read_without_torch(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "table.csv")
     script = (
-        "import sys; from pathlib import Path; from xnas.report.bench.table import Nasbench201Table\n"
+        "import sys; from pathlib import Path; from xnas.study.nasbench201.table import Nasbench201Table\n"
         "Nasbench201Table.read(Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)

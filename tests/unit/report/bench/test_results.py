@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from xnas.report.bench.json_form import bench_json
-from xnas.report.bench.oracle_curves import draw_oracle
-from xnas.report.bench.page import render, write_bench
-from xnas.report.bench.results import Bench, read_bench
-from xnas.report.bench.table import Nasbench201Table
-from xnas.report.bench.words import format_bench
+from xnas.study.nasbench201.json_form import bench_json
+from xnas.study.nasbench201.oracle_curves import draw_oracle
+from xnas.study.nasbench201.page import render, write_bench
+from xnas.study.nasbench201.score import Bench, read_bench
+from xnas.study.nasbench201.summary import format_bench
+from xnas.study.nasbench201.table import Nasbench201Table
 
 from ..run_builder import write
 from .bench_builder import Leads, build_bench, write_job

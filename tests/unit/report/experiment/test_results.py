@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from xnas import published_genotype
-from xnas.report.experiment.page import write_experiment
-from xnas.report.experiment.plan import Plan
-from xnas.report.experiment.results import read_results
-from xnas.report.experiment.words import cells_of, format_results, notes, protocol, verdict
+from xnas.study.experiment.page import write_experiment
+from xnas.study.experiment.plan import Plan
+from xnas.study.experiment.results import read_results
+from xnas.study.experiment.summary import cells_of, format_results, notes, protocol, verdict
 
 PLAN = Plan(
     data="cifar10",

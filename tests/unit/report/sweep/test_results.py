@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.sweep.page import write_sweep
-from xnas.report.sweep.plan import Cell, Plan
-from xnas.report.sweep.results import read_results
-from xnas.report.sweep.words import cells_of, format_results, head, protocol, verdict
+from xnas.study.sweep.page import write_sweep
+from xnas.study.sweep.plan import Cell, Plan
+from xnas.study.sweep.results import read_results
+from xnas.study.sweep.summary import cells_of, format_results, head, protocol, verdict
 
 from ..experiment.test_results import trained
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from xnas.io.safe_read import check_folder
-from xnas.report.experiment.plan import (
+from xnas.report.intervals import mean, standard_deviation
+from xnas.runs.finished_files import RunFiles
+from xnas.runs.folder import Result, read_architecture, read_result
+from xnas.space.architecture import Architecture
+from xnas.study.experiment.plan import (
     SELECTION,
     Kind,
     Plan,
@@ -19,10 +23,6 @@ from xnas.report.experiment.plan import (
     selection_folder,
     training_folder,
 )
-from xnas.report.intervals import mean, standard_deviation
-from xnas.runs.finished_files import RunFiles
-from xnas.runs.folder import Result, read_architecture, read_result
-from xnas.space.architecture import Architecture
 
 JSON = "experiment.json"
 

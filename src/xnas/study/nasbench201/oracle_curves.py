@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
-from xnas.report.comparison_pictures import Lines, draw_bands
 from xnas.report.curves import name_ends, style_axes
 from xnas.report.figures import house_style
 from xnas.report.intervals import mean
 from xnas.report.palette import INK, MUTED
+from xnas.study.comparison.figures import Lines, draw_bands
 
 MARGIN = 0.1
 """In points: where the optimum itself lies on the scale."""

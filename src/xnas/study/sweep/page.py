@@ -6,15 +6,15 @@ It is a function of the folder and the plan: the same give the same bytes.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from xnas.report.comparison_pictures import optimizer_colours
 from xnas.report.markup import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.report.pictures import Picture
 from xnas.report.points import PointRow, draw_points
-from xnas.report.sweep.plan import Plan
-from xnas.report.sweep.results import CSV, JSON, Results, read_results
-from xnas.report.sweep.words import NOTES, cells_of, head, protocol, verdict
 from xnas.runs.finished_files import RunFiles
+from xnas.study.comparison.figures import optimizer_colours
+from xnas.study.sweep.plan import Plan
+from xnas.study.sweep.results import CSV, JSON, Results, read_results
+from xnas.study.sweep.summary import NOTES, cells_of, head, protocol, verdict
 
 SETTINGS = ("sweep.toml", "config.toml")
 MOST_ROWS = 40

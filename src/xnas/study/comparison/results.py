@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from xnas.report.intervals import mean, standard_deviation
-from xnas.report.members import Plan
 from xnas.report.ranking import Standing, aligned, ranking
 from xnas.report.table import count_text, share_text
 from xnas.runs.folder import RunRecord
+from xnas.study.comparison.plan import Plan
 
 JSON = "comparison.json"
 

@@ -6,14 +6,14 @@ It is a function of the folder and the table: the same give the same bytes.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from xnas.report.bench.json_form import JSON, bench_json
-from xnas.report.bench.pictures import bench_pictures
-from xnas.report.bench.results import Bench, BenchRun, Cell, read_bench
-from xnas.report.bench.table import DATA_SETS, Nasbench201Table
-from xnas.report.bench.words import head, line, notes, other_title, protocol, verdict
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
+from xnas.study.nasbench201.figures import bench_pictures
+from xnas.study.nasbench201.json_form import JSON, bench_json
+from xnas.study.nasbench201.score import Bench, BenchRun, Cell, read_bench
+from xnas.study.nasbench201.summary import head, line, notes, other_title, protocol, verdict
+from xnas.study.nasbench201.table import DATA_SETS, Nasbench201Table
 
 MOST_TILES = 6
 

@@ -9,7 +9,7 @@ from xnas.report.duration import duration
 from xnas.report.ranking import aligned
 
 if TYPE_CHECKING:
-    from xnas.engine.tasks import Failure, Task
+    from xnas.study.scheduler import Failure, Task
 
 STATES = ("waiting", "running", "done", "failed")
 MOST_SHOWN = 8
@@ -110,7 +110,7 @@ class WholeProgress:
         return {name: self.since[name] for name in self.started if name in self.since}
 
     def _left(self) -> str:
-        from xnas.engine.tasks import time_left
+        from xnas.study.scheduler import time_left
 
         running, now = self._look(), self.clock()
         gone = {*running, *self.done, *self.failed}

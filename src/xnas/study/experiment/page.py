@@ -6,20 +6,13 @@ It is a function of the folder and the plan: the same give the same bytes.
 from collections.abc import Mapping
 from pathlib import Path
 
-from xnas.report.experiment.pictures import experiment_pictures
-from xnas.report.experiment.plan import Plan
-from xnas.report.experiment.results import JSON, Results, read_results
-from xnas.report.experiment.words import (
-    HEAD,
-    cells_of,
-    notes,
-    protocol,
-    selection_lines,
-    verdict,
-)
 from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
+from xnas.study.experiment.figures import experiment_pictures
+from xnas.study.experiment.plan import Plan
+from xnas.study.experiment.results import JSON, Results, read_results
+from xnas.study.experiment.summary import HEAD, cells_of, notes, protocol, selection_lines, verdict
 
 MOST_TILES = 6
 SETTINGS = ("experiment.toml", "config.toml")

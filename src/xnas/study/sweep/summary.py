@@ -2,9 +2,9 @@
 
 from xnas.report.duration import duration
 from xnas.report.ranking import Standing, aligned, ranking
-from xnas.report.sweep.plan import Plan
-from xnas.report.sweep.results import Results, Row
 from xnas.report.table import count_text, share_text
+from xnas.study.sweep.plan import Plan
+from xnas.study.sweep.results import Results, Row
 
 
 def head(plan: Plan) -> tuple[str, ...]:

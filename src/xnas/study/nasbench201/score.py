@@ -13,10 +13,8 @@ from pathlib import Path
 import torch
 
 from xnas.io.toml import parse_toml
-from xnas.report.bench.table import DATA_SETS, Accuracies, Nasbench201Table
 from xnas.report.health import health_of
 from xnas.report.intervals import mean, standard_deviation
-from xnas.report.members import Plan
 from xnas.report.source import source_name
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import GENOTYPE, RunRecord
@@ -24,6 +22,8 @@ from xnas.runs.history import Course, SearchEpoch
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import GROUP
+from xnas.study.comparison.plan import Plan
+from xnas.study.nasbench201.table import DATA_SETS, Accuracies, Nasbench201Table
 
 
 @dataclass(frozen=True, kw_only=True)

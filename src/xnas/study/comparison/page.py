@@ -6,11 +6,11 @@ It is a function of the folder, as a run's report is: the same folder gives the 
 from collections.abc import Mapping
 from pathlib import Path
 
-from xnas.report.comparison import HEAD, JSON, Comparison, cells_of, read_comparison, verdict
-from xnas.report.comparison_pictures import comparison_pictures
 from xnas.report.markup import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
+from xnas.study.comparison.figures import comparison_pictures
+from xnas.study.comparison.results import HEAD, JSON, Comparison, cells_of, read_comparison, verdict
 
 
 def write_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) -> Path:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from xnas.report.bench.results import Bench, BenchRun, Cell, Entry
-from xnas.report.bench.words import protocol
+from xnas.study.nasbench201.score import Bench, BenchRun, Cell, Entry
+from xnas.study.nasbench201.summary import protocol
 
 JSON = "bench.json"
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from xnas.config.schema import Config
 from xnas.data.images import DataSet
-from xnas.engine.sweep_settings import SweepSettings
-from xnas.engine.tasks import Task
 from xnas.io.safe_read import check_folder
-from xnas.report.sweep.plan import Plan
 from xnas.runs.folder import RunFolder
 from xnas.space.architecture import Architecture
+from xnas.study.scheduler import Task
+from xnas.study.sweep.plan import Plan
+from xnas.study.sweep.settings import SweepSettings
 from xnas.train.retrain import check_fit
 from xnas.train.search import check_search
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from xnas.report.architecture_picture import cells_of
-from xnas.report.experiment.plan import Kind
-from xnas.report.experiment.results import Results
 from xnas.report.pictures import Picture
 from xnas.report.points import PointRow, draw_points
+from xnas.study.experiment.plan import Kind
+from xnas.study.experiment.results import Results
 
 MOST_CELLS = 6
 """Found cells that are drawn; the folders of the searches hold all of them."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from xnas.report.experiment.plan import Plan
-from xnas.report.experiment.results import Results, Row
 from xnas.report.ranking import Standing, aligned, ranking
 from xnas.report.table import count_text, share_text
+from xnas.study.experiment.plan import Plan
+from xnas.study.experiment.results import Results, Row
 
 HEAD = ("cell", "test accuracy", "worst", "n", "cells", "parameters", "mult-adds")
 

@@ -13,21 +13,15 @@ from xnas.config.limits import MOST_SEED
 from xnas.config.schema import Config
 from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
-from xnas.engine.experiment_settings import ExperimentSettings
-from xnas.engine.tasks import Task
 from xnas.io.safe_read import check_folder
-from xnas.report.experiment.plan import (
-    SELECTION,
-    Plan,
-    search_folder,
-    selection_folder,
-    training_folder,
-)
 from xnas.report.source import source_name
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, RunFolder, read_result
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
+from xnas.study.experiment.plan import SELECTION, Plan, search_folder, selection_folder, training_folder
+from xnas.study.experiment.settings import ExperimentSettings
+from xnas.study.scheduler import Task
 from xnas.train.build import random_genotypes
 from xnas.train.retrain import check_fit
 from xnas.train.search import check_search

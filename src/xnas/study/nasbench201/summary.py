@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from xnas.report.bench.results import Bench, Entry, Summary
-from xnas.report.bench.table import DATA_SETS
 from xnas.report.ranking import Standing, aligned, ranking
+from xnas.study.nasbench201.score import Bench, Entry, Summary
+from xnas.study.nasbench201.table import DATA_SETS
 
 
 def protocol(bench: Bench) -> str:

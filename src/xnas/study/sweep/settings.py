@@ -18,9 +18,9 @@ from xnas.config.loading import check_keys, read_preset, settings_from
 from xnas.config.schema import Config, fields_of, located
 from xnas.io.text import lookup, shown
 from xnas.io.toml import parse_toml, read_settings_text
-from xnas.report.sweep.plan import AXES, Cell
 from xnas.runs.finished_files import RunFiles
 from xnas.space.vocabulary import OPTIMIZERS
+from xnas.study.sweep.plan import AXES, Cell
 
 FILE = "sweep.toml"
 """The file of a sweep's folder that holds what config.toml does not say."""

@@ -12,9 +12,9 @@ from xnas.config.loading import read_preset, settings_from
 from xnas.config.schema import Config, DataConfig, RetrainConfig, fields_of, settings_text
 from xnas.io.text import lookup
 from xnas.io.toml import parse_toml, read_settings_text
-from xnas.report.experiment.plan import Select
 from xnas.runs.finished_files import RunFiles
 from xnas.space.published import published_names
+from xnas.study.experiment.plan import Select
 
 FILE = "experiment.toml"
 """The file of an experiment's folder that holds what config.toml does not say."""

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from xnas.report.architecture_picture import cells_of
-from xnas.report.comparison import Comparison
 from xnas.report.curves import name_ends, style_axes
 from xnas.report.figures import house_style
 from xnas.report.health import Health, health_of
@@ -15,6 +14,7 @@ from xnas.report.palette import MUTED, OTHERS
 from xnas.report.pictures import Picture
 from xnas.report.points import PointRow, draw_points
 from xnas.runs.history import Course, SearchEpoch
+from xnas.study.comparison.results import Comparison
 
 Value = Callable[[Course, SearchEpoch], float | None]
 """What a picture shows of an epoch of a search."""

@@ -15,11 +15,11 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from xnas.engine.errand import PATIENCE, Outcome
-from xnas.engine.pool import AUTO, LOCAL, Pool
-from xnas.engine.tasks import Failure, Task
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
 from xnas.runs.signals import Interrupt
+from xnas.study.ray_options import AUTO, LOCAL, Pool
+from xnas.study.remote_task import PATIENCE, Outcome
+from xnas.study.scheduler import Failure, Task
 
 MOST_LOSSES = 5
 """A task that is lost so many times in a row without progress counts as failed: it may be what ends its workers."""

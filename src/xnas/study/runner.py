@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnas.cli.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
-from xnas.cli.whole_progress import WholeProgress
 from xnas.config.schema import CONFIG, Config, images_are_gone
 from xnas.io.errors import Interrupted
+from xnas.study.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
+from xnas.study.progress import WholeProgress
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display
     from xnas.cli.session import Request
     from xnas.data.images import DataSet
-    from xnas.engine.pool import Pool
-    from xnas.engine.tasks import Failure, Task, Workers
     from xnas.runs.folder import RunFolder
     from xnas.space.architecture import Architecture
+    from xnas.study.ray_options import Pool
+    from xnas.study.scheduler import Failure, Task, Workers
 
 WRITING = 50
 """What sums up the whole is written anew after a task only if that takes less than a fiftieth of the time so far."""
@@ -72,10 +72,10 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
     from xnas.cli import exit_code
     from xnas.cli.session import check_images
-    from xnas.engine.tasks import run_tasks
     from xnas.runs.environment import environment
     from xnas.runs.folder import RunFolder
     from xnas.runs.lock import locked
+    from xnas.study.scheduler import run_tasks
     from xnas.train.device import pick_device
 
     if request.earlier() is None:
@@ -153,7 +153,7 @@ def _cluster(pool: "Pool | None", display: "Display") -> AbstractContextManager[
     """Within it the cluster can be worked with, if there is to be one: before anything is written."""
     if pool is None:
         return nullcontext()
-    from xnas.engine.ray_workers import connected
+    from xnas.study.ray import connected
 
     return connected(pool, say=display.say)
 
@@ -171,7 +171,7 @@ def _workers(
     is_done: "Callable[[Task], bool]",
 ) -> "Iterator[Workers]":
     """Those who do the tasks: this process, or a cluster."""
-    from xnas.engine.tasks import InTurn
+    from xnas.study.scheduler import InTurn
 
     def member(task: "Task") -> "Request":
         return member_request(request, task, path, verb=whole.kinds[task.kind].verb, above=standing.table)
@@ -183,9 +183,9 @@ def _workers(
     if pool is None:
         yield InTurn(lambda task: carry_out(member(task), genotype(task)))
         return
-    from xnas.engine.errand import marked
-    from xnas.engine.ray_workers import RayWorkers
     from xnas.runs.signals import interruptible
+    from xnas.study.ray import RayWorkers
+    from xnas.study.remote_task import marked
 
     with interruptible() as interrupt, marked(path) as token:
         workers = RayWorkers(

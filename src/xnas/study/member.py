@@ -12,9 +12,9 @@ from xnas.config.schema import LAST_BITS
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request
-    from xnas.engine.errand import Errand
-    from xnas.engine.tasks import Task
     from xnas.space.architecture import Architecture
+    from xnas.study.remote_task import Errand
+    from xnas.study.scheduler import Task
 
 LOCK_PATIENCE = 600.0
 """Seconds that a worker waits for another one, of a machine that was given up for lost, to end."""
@@ -76,7 +76,7 @@ def progress(member: "Request") -> object:
 
 def errand_text(member: "Request", genotype: "Architecture | None", *, token: str) -> str:
     """What a worker is told."""
-    from xnas.engine.errand import Errand
+    from xnas.study.remote_task import Errand
 
     assert member.whole is not None
     return Errand(
@@ -94,8 +94,8 @@ def errand_text(member: "Request", genotype: "Architecture | None", *, token: st
 
 def work(text: str) -> str:
     """Do an errand, as a worker; returns its outcome as text, whatever that is."""
-    from xnas.engine.errand import Errand, Outcome
     from xnas.io.errors import Interrupted, OutOfMemory
+    from xnas.study.remote_task import Errand, Outcome
     from xnas.train.memory import is_out_of_memory
 
     errand = Errand.of(text)

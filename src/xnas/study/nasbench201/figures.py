@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from xnas.report.bench.oracle_curves import draw_oracle
-from xnas.report.bench.results import Bench, Moment
-from xnas.report.bench.table import DATA_SETS
-from xnas.report.comparison_pictures import Lines, draw_courses, gather, optimizer_colours
 from xnas.report.pictures import Picture
+from xnas.study.comparison.figures import Lines, draw_courses, gather, optimizer_colours
+from xnas.study.nasbench201.oracle_curves import draw_oracle
+from xnas.study.nasbench201.score import Bench, Moment
+from xnas.study.nasbench201.table import DATA_SETS
 
 
 def bench_pictures(bench: Bench) -> Iterator[Picture]:
