@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from xnas.data.batches import Augmentation, batches
 from xnas.data.images import DataSet, Normalisation
 from xnas.data.load import SHIPPED, load_data
-from xnas.report.figures import house_style, save_figure
-from xnas.report.palette import INK
+from xnas.report.figures.style import INK, house_style, save_figure
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures" / "augmentation.png"
 NOTHING = Augmentation(padding=0, flip=False)

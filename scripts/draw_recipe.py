@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from xnas.config.loading import read_preset
 from xnas.config.schema import RetrainConfig
-from xnas.report.figures import house_style, save_figure
-from xnas.report.palette import GROUPS
+from xnas.report.figures.style import GROUPS, house_style, save_figure
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.network import build_network
 from xnas.space.published import published_genotype, published_names

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from matplotlib.figure import Figure
 
 from xnas.report import page
-from xnas.report.pictures import Picture
+from xnas.report.figures.run import Picture
 from xnas.runs.folder import RunRecord
 
 Replace = Callable[[object, str, object], None]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xnas.optimizers.gdas import Gdas as Gdas
     from xnas.optimizers.snas import Snas as Snas
     from xnas.optimizers.xnas import XNAS as XNAS
-    from xnas.report.architecture_picture import draw_genotype as draw_genotype
+    from xnas.report.figures.architecture import draw_genotype as draw_genotype
     from xnas.report.page import write_report as write_report
     from xnas.runs.folder import RunFolder as RunFolder
     from xnas.space.architecture import read_genotype as read_genotype
@@ -73,7 +73,7 @@ _HOMES = {
     "build_network": "xnas.space.network",
     "count_multiply_adds": "xnas.space.cost",
     "count_parameters": "xnas.space.cost",
-    "draw_genotype": "xnas.report.architecture_picture",
+    "draw_genotype": "xnas.report.figures.architecture",
     "load": "xnas.export.load",
     "load_data": "xnas.data.load",
     "published_genotype": "xnas.space.published",

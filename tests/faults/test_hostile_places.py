@@ -13,7 +13,7 @@ from xnas.config.loading import read_config
 from xnas.config.schema import Config
 from xnas.io.atomic import write_folder, write_whole
 from xnas.report.page import write_report
-from xnas.report.table import result_table
+from xnas.report.results_table import result_table
 from xnas.runs.folder import RunFolder, RunRecord, read_architecture, read_result, read_run_config
 from xnas.runs.history import read_course
 from xnas.runs.location import Place

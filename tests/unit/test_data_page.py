@@ -6,7 +6,7 @@ from pathlib import Path
 
 from xnas.data.fashion_mnist import read_shipped
 from xnas.data.load import NAMES
-from xnas.report.figures import png_bytes
+from xnas.report.figures.style import png_bytes
 from xnas.train.build import LARGE
 
 ROOT = Path(__file__).parents[2]

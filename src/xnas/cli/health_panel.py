@@ -8,7 +8,7 @@ from rich.text import Text
 
 from xnas.io.json import Fields
 from xnas.report.health import health_of, reward_size
-from xnas.report.promise import promise_of
+from xnas.report.regret import promise_of
 from xnas.runs.callbacks import Phase
 from xnas.runs.history import Group, GroupWeights, parse_search_epoch
 

@@ -93,7 +93,7 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
 def carry_out(request: "Request", genotype: "Architecture", *, anew: bool = False) -> int:
     """Begin a retraining or go on with it; returns the exit code. With `anew` what was trained before is dropped."""
     from xnas.cli.session import Session
-    from xnas.report.table import format_table, result_table
+    from xnas.report.results_table import format_table, result_table
     from xnas.train.retrain import check_fit, retrain
 
     session = Session.open(request)

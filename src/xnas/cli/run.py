@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 def carry_out(request: "Request") -> int:
     """Begin the whole job or go on with it; returns the exit code. What has ended is not done again."""
     from xnas.cli.session import Session
-    from xnas.report.table import format_table, result_table
+    from xnas.report.results_table import format_table, result_table
     from xnas.runs.folder import GENOTYPE
     from xnas.train.build import control_genotypes
     from xnas.train.retrain import check_fit, retrain

@@ -92,12 +92,12 @@ def main(argv: Sequence[str]) -> int:
     if arguments.cost:
         print(_cost(genotype, arguments))
     if arguments.picture:
-        from xnas.report.architecture_picture import draw_genotype
+        from xnas.report.figures.architecture import draw_genotype
 
         draw_genotype(genotype, arguments.picture)
         print(f"picture: {arguments.picture}")
     if arguments.run:
-        from xnas.report.table import format_table, result_table
+        from xnas.report.results_table import format_table, result_table
 
         if rows := result_table(arguments.run):
             print(visible(format_table(rows), lines=True))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from xnas.export.metadata import About
 from xnas.io.text import visible
-from xnas.report.intervals import wilson_interval
+from xnas.report.stats import wilson_interval
 from xnas.runs.folder import Result
 from xnas.space.architecture import architecture_text
 

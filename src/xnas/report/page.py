@@ -6,13 +6,12 @@ It is a function of the run folder: the same folder gives the same bytes. Whatev
 from collections.abc import Iterable
 from pathlib import Path
 
-from xnas.report import health_sections
-from xnas.report import page_sections as sections
-from xnas.report.figures import inline_svg, png_bytes, svg_bytes
-from xnas.report.markup import escape
-from xnas.report.page_style import STYLE
-from xnas.report.pictures import Picture, pictures_of
-from xnas.report.table import rows_of
+from xnas.report import sections as health_sections
+from xnas.report import sections as sections
+from xnas.report.figures.run import Picture, pictures_of
+from xnas.report.figures.style import inline_svg, png_bytes, svg_bytes
+from xnas.report.html import STYLE, escape
+from xnas.report.results_table import rows_of
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import RunRecord
 

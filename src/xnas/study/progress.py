@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xnas.report.duration import duration
+from xnas.report.format import duration
 from xnas.report.ranking import aligned
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from xnas.config.schema import Config
 from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
-from xnas.report.intervals import mean
+from xnas.report.stats import mean
 from xnas.space.architecture import Architecture
 
 

@@ -17,7 +17,7 @@ from xnas.experts.step_size import check_positive, optimal_step_size
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.softmax import SoftmaxLearner
 from xnas.optimizers.xnas import XNASLearner
-from xnas.report.palette import GROUPS
+from xnas.report.figures.style import GROUPS
 from xnas.theory.demonstration import Numbers, Say
 
 Name = Literal["xnas", "gd", "momentum", "adam"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xnas.experts.step_size import optimal_step_size
-from xnas.report.intervals import wilson_interval
+from xnas.report.stats import wilson_interval
 from xnas.theory.contenders import (
     CONTENDERS,
     Contender,

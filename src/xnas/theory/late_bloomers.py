@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xnas.experts.step_size import optimal_step_size
 from xnas.optimizers.learner import Learner
-from xnas.report.intervals import mean
+from xnas.report.stats import mean
 from xnas.theory.contenders import (
     CONTENDERS,
     DARTS_RATE,

@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xnas.report.figures import house_style
-from xnas.report.palette import GRID, INK, MUTED
+from xnas.report.figures.style import GRID, INK, MUTED, house_style
 from xnas.theory.contenders import CONTENDERS, Contender, at_eta, contender, step_words, tried
 from xnas.theory.demonstration import Numbers
 from xnas.theory.late_bloomers import least_zeta, shown

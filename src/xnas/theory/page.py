@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xnas.io.atomic import write_whole
-from xnas.report.figures import inline_svg, png_bytes, svg_bytes
-from xnas.report.markup import escape, figure, folded, section, table
-from xnas.report.page_style import STYLE
+from xnas.report.figures.style import inline_svg, png_bytes, svg_bytes
+from xnas.report.html import STYLE, escape, figure, folded, section, table
 from xnas.theory.demonstration import Demonstration, Numbers, Table
 
 PAGE = "index.html"

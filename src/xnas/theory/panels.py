@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from xnas.report.palette import INK, MUTED
+from xnas.report.figures.style import INK, MUTED
 from xnas.theory.demonstration import power
 
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g} %")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xnas.experts.regret import regret_bound
 from xnas.experts.step_size import optimal_step_size
-from xnas.report.intervals import wilson_interval
+from xnas.report.stats import wilson_interval
 from xnas.theory.contenders import CONTENDERS, Contender, at_eta, step_words, tournament, tried
 from xnas.theory.demonstration import Numbers, Say, Table, rounded
 from xnas.theory.entropy import normalised_entropy

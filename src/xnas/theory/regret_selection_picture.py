@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xnas.report.figures import house_style
-from xnas.report.palette import INK, MUTED
+from xnas.report.figures.style import INK, MUTED, house_style
 from xnas.theory.contenders import CONTENDERS, step_words, tried
 from xnas.theory.demonstration import Numbers
 from xnas.theory.panels import PERCENT, head, legend, note, sheet

@@ -4,8 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from xnas.report.figures import house_style
-from xnas.report.palette import MUTED
+from xnas.report.figures.style import MUTED, house_style
 from xnas.theory.contenders import contender
 from xnas.theory.demonstration import Numbers
 from xnas.theory.panels import PERCENT, head, legend, logarithmic, note, sheet

@@ -18,7 +18,7 @@ from xnas.experts.regret import log_wipeout_factor, regret_bound
 from xnas.experts.step_size import optimal_step_size
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.xnas import XNASLearner
-from xnas.report.intervals import wilson_interval
+from xnas.report.stats import wilson_interval
 from xnas.theory.contenders import build_learner
 from xnas.theory.demonstration import Numbers, Say, Table, rounded
 from xnas.theory.game import Rewards, check_counts, play, standard_noise

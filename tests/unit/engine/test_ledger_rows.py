@@ -8,7 +8,7 @@ import torch
 
 from xnas import Config, DataSet, RunFolder, Search, count_multiply_adds, search
 from xnas.io.errors import Interrupted
-from xnas.report.promise import promise_of
+from xnas.report.regret import promise_of
 from xnas.runs.callbacks import Silent
 from xnas.runs.history import read_course
 from xnas.runs.signals import Interrupt

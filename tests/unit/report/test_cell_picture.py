@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.transforms import Bbox
 
-from xnas.report.architecture_picture import draw_genotype
-from xnas.report.cell_layout import lay_out
-from xnas.report.cell_picture import draw_cell, draw_cells
-from xnas.report.nasbench201_picture import draw_nasbench201_cell
-from xnas.report.palette import operation_style
+from xnas.report.figures.architecture import draw_genotype
+from xnas.report.figures.cell import draw_cell, draw_cells
+from xnas.report.figures.cell_layout import lay_out
+from xnas.report.figures.nasbench201_cell import draw_nasbench201_cell
+from xnas.report.figures.style import operation_style
 from xnas.space.architecture import Architecture
 from xnas.space.genotype import OPERATIONS, CellGenotype, Edge
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.curves import draw_survivors, wipeout_epoch
-from xnas.report.expert_curves import Place, draw_expert_weights, panel_places
+from xnas.report.figures.curves import draw_survivors, wipeout_epoch
+from xnas.report.figures.expert_weights import Place, draw_expert_weights, panel_places
 from xnas.runs.history import read_course
 from xnas.space.architecture import chosen_operations
 from xnas.space.published import published_genotype

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from xnas.report.health import FAR_BELOW, concerns, health_of, scale_of, scale_words
-from xnas.report.promise import promise_of
+from xnas.report.regret import promise_of
 from xnas.runs.history import Group, GroupWeights, Ledger, SearchEpoch
 from xnas.space.published import PUBLISHED
 

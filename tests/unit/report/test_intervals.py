@@ -1,6 +1,6 @@
 import pytest
 
-from xnas.report.intervals import mean, standard_deviation, wilson_interval
+from xnas.report.stats import mean, standard_deviation, wilson_interval
 
 
 def test_wilson_interval_agrees_with_values_worked_out_by_hand() -> None:

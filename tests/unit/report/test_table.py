@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from xnas.report.table import count_text, format_table, result_table, verdict
+from xnas.report.results_table import count_text, format_table, result_table, verdict
 
 from .run_builder import build_run, result, write_json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xnas.report.figures import svg_bytes
+from xnas.report.figures.style import svg_bytes
 from xnas.theory.demonstration import Numbers, markdown_table, power, rounded, share_text, table_lines
 from xnas.theory.demonstrations import DEMONSTRATIONS
 from xnas.theory.names import DEMONSTRATIONS as NAMES

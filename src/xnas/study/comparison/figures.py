@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from xnas.report.architecture_picture import cells_of
-from xnas.report.curves import name_ends, style_axes
-from xnas.report.figures import house_style
+from xnas.report.figures.architecture import cells_of
+from xnas.report.figures.curves import name_ends, style_axes
+from xnas.report.figures.dots import PointRow, draw_points
+from xnas.report.figures.run import Picture
+from xnas.report.figures.style import MUTED, OTHERS, house_style
 from xnas.report.health import Health, health_of
-from xnas.report.intervals import mean
-from xnas.report.palette import MUTED, OTHERS
-from xnas.report.pictures import Picture
-from xnas.report.points import PointRow, draw_points
+from xnas.report.stats import mean
 from xnas.runs.history import Course, SearchEpoch
 from xnas.study.comparison.results import Comparison
 

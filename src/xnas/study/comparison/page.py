@@ -6,7 +6,7 @@ It is a function of the folder, as a run's report is: the same folder gives the 
 from collections.abc import Mapping
 from pathlib import Path
 
-from xnas.report.markup import escape, figure, folded, section, table
+from xnas.report.html import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
 from xnas.study.comparison.figures import comparison_pictures

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xnas.report.intervals import mean, standard_deviation
 from xnas.report.ranking import Standing, aligned, ranking
-from xnas.report.table import count_text, share_text
+from xnas.report.results_table import count_text, share_text
+from xnas.report.stats import mean, standard_deviation
 from xnas.runs.folder import RunRecord
 from xnas.study.comparison.plan import Plan
 

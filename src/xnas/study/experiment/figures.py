@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from xnas.report.architecture_picture import cells_of
-from xnas.report.pictures import Picture
-from xnas.report.points import PointRow, draw_points
+from xnas.report.figures.architecture import cells_of
+from xnas.report.figures.dots import PointRow, draw_points
+from xnas.report.figures.run import Picture
 from xnas.study.experiment.plan import Kind
 from xnas.study.experiment.results import Results
 

@@ -6,7 +6,7 @@ It is a function of the folder and the plan: the same give the same bytes.
 from collections.abc import Mapping
 from pathlib import Path
 
-from xnas.report.markup import answer, escape, figure, folded, pairs, section, table
+from xnas.report.html import answer, escape, figure, folded, pairs, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
 from xnas.study.experiment.figures import experiment_pictures

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xnas.io.safe_read import check_folder
-from xnas.report.intervals import mean, standard_deviation
+from xnas.report.stats import mean, standard_deviation
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, read_architecture, read_result
 from xnas.space.architecture import Architecture

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from xnas.report.ranking import Standing, aligned, ranking
-from xnas.report.table import count_text, share_text
+from xnas.report.results_table import count_text, share_text
 from xnas.study.experiment.plan import Plan
 from xnas.study.experiment.results import Results, Row
 

@@ -14,7 +14,7 @@ from xnas.config.schema import Config
 from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
 from xnas.io.safe_read import check_folder
-from xnas.report.source import source_name
+from xnas.report.format import source_name
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, RunFolder, read_result
 from xnas.space.architecture import Architecture

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from xnas.report.pictures import Picture
+from xnas.report.figures.run import Picture
 from xnas.study.comparison.figures import Lines, draw_courses, gather, optimizer_colours
 from xnas.study.nasbench201.oracle_curves import draw_oracle
 from xnas.study.nasbench201.score import Bench, Moment

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
-from xnas.report.curves import name_ends, style_axes
-from xnas.report.figures import house_style
-from xnas.report.intervals import mean
-from xnas.report.palette import INK, MUTED
+from xnas.report.figures.curves import name_ends, style_axes
+from xnas.report.figures.style import INK, MUTED, house_style
+from xnas.report.stats import mean
 from xnas.study.comparison.figures import Lines, draw_bands
 
 MARGIN = 0.1

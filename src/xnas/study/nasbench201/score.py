@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from xnas.io.toml import parse_toml
+from xnas.report.format import source_name
 from xnas.report.health import health_of
-from xnas.report.intervals import mean, standard_deviation
-from xnas.report.source import source_name
+from xnas.report.stats import mean, standard_deviation
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import GENOTYPE, RunRecord
 from xnas.runs.history import Course, SearchEpoch

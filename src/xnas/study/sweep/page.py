@@ -6,10 +6,10 @@ It is a function of the folder and the plan: the same give the same bytes.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from xnas.report.markup import escape, figure, folded, section, table
+from xnas.report.figures.dots import PointRow, draw_points
+from xnas.report.figures.run import Picture
+from xnas.report.html import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
-from xnas.report.pictures import Picture
-from xnas.report.points import PointRow, draw_points
 from xnas.runs.finished_files import RunFiles
 from xnas.study.comparison.figures import optimizer_colours
 from xnas.study.sweep.plan import Plan

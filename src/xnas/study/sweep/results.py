@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from xnas.io.safe_read import check_folder
-from xnas.report.intervals import mean, standard_deviation
+from xnas.report.stats import mean, standard_deviation
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, read_result
 from xnas.study.sweep.plan import COLUMNS, Cell, Plan

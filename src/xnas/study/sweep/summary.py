@@ -1,8 +1,8 @@
 """A sweep in words: how its numbers come about, a line for each cell of the grid, and who is ahead."""
 
-from xnas.report.duration import duration
+from xnas.report.format import duration
 from xnas.report.ranking import Standing, aligned, ranking
-from xnas.report.table import count_text, share_text
+from xnas.report.results_table import count_text, share_text
 from xnas.study.sweep.plan import Plan
 from xnas.study.sweep.results import Results, Row
 

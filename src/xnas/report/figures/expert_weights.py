@@ -15,9 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from xnas.report.curves import rounds_of_epoch, wipeout_epoch
-from xnas.report.figures import house_style
-from xnas.report.palette import INK, MUTED, OperationStyle, operation_style
+from xnas.report.figures.curves import rounds_of_epoch, wipeout_epoch
+from xnas.report.figures.style import INK, MUTED, OperationStyle, house_style, operation_style
 from xnas.runs.history import Course, Group, SearchEpoch, Wipeout
 
 _PANEL = (1.62, 1.02)

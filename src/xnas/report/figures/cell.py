@@ -14,9 +14,8 @@ from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
-from xnas.report.cell_layout import OPERATION_HEIGHT, OUTPUT, Item, Layout, Line, lay_out
-from xnas.report.figures import house_style
-from xnas.report.palette import CARD, INK, MUTED, operation_style
+from xnas.report.figures.cell_layout import OPERATION_HEIGHT, OUTPUT, Item, Layout, Line, lay_out
+from xnas.report.figures.style import CARD, INK, MUTED, house_style, operation_style
 from xnas.space.genotype import CellGenotype
 
 RADIUS = 0.155

@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 
-from xnas.report.figures import house_style
-from xnas.report.palette import CARD, GRID, INK, MUTED, operation_style
+from xnas.report.figures.style import CARD, GRID, INK, MUTED, house_style, operation_style
 from xnas.space.nasbench201.genotype import EDGES, NUM_NODES, Nasbench201Genotype
 
 _RADIUS, _STEP, _LEFT = 0.155, 1.75, 0.4

@@ -7,8 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from xnas.report.figures import house_style
-from xnas.report.palette import GROUPS, INK, PHASES
+from xnas.report.figures.style import GROUPS, INK, PHASES, house_style
 from xnas.runs.history import Course, SearchEpoch, Wipeout
 
 _SIZE = (5.2, 2.9)

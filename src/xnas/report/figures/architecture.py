@@ -7,9 +7,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from xnas.io.text import shown
-from xnas.report.cell_picture import draw_cell, draw_cells
-from xnas.report.figures import save_figure
-from xnas.report.nasbench201_picture import draw_nasbench201_cell
+from xnas.report.figures.cell import draw_cell, draw_cells
+from xnas.report.figures.nasbench201_cell import draw_nasbench201_cell
+from xnas.report.figures.style import save_figure
 from xnas.space.architecture import Architecture
 from xnas.space.genotype import Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from xnas.report.intervals import mean, standard_deviation, wilson_interval
+from xnas.report.stats import mean, standard_deviation, wilson_interval
 from xnas.runs.folder import Result, read_controls, read_result
 from xnas.space.published import PUBLISHED
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from xnas.report.figures import house_style
-from xnas.report.intervals import mean, standard_deviation
-from xnas.report.palette import INK
+from xnas.report.figures.style import INK, house_style
+from xnas.report.stats import mean, standard_deviation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from xnas.report.architecture_picture import cells_of
-from xnas.report.curves import (
+from xnas.report.figures.architecture import cells_of
+from xnas.report.figures.curves import (
     draw_retrain_accuracy,
     draw_retrain_loss,
     draw_search_accuracy,
@@ -15,8 +15,8 @@ from xnas.report.curves import (
     draw_supernet_size,
     draw_survivors,
 )
-from xnas.report.expert_curves import draw_expert_weights
-from xnas.report.health_curves import draw_clip_rate, draw_health, draw_regret, draw_wipeout_factor, promises
+from xnas.report.figures.expert_weights import draw_expert_weights
+from xnas.report.figures.health import draw_clip_rate, draw_health, draw_regret, draw_wipeout_factor, promises
 from xnas.runs.folder import RunRecord
 from xnas.runs.history import Course
 from xnas.space.architecture import chosen_operations

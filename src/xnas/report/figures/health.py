@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from xnas.report.curves import Points, draw_lines, name_ends, style_axes
-from xnas.report.figures import house_style
+from xnas.report.figures.curves import Points, draw_lines, name_ends, style_axes
+from xnas.report.figures.style import GROUPS, INK, MUTED, house_style
 from xnas.report.health import MOST_SKIP, Health, health_of
-from xnas.report.palette import GROUPS, INK, MUTED
-from xnas.report.promise import Promise, promise_of
+from xnas.report.regret import Promise, promise_of
 from xnas.runs.history import Course
 
 MOST_GROUPS = len(GROUPS)
