@@ -16,8 +16,8 @@ from benchmarks.figure import Figure
 from benchmarks.options import Options
 from benchmarks.timing import in_turn
 from xnas import Config, DataSet, ImageSet, Search, load_data, read_preset
-from xnas.data.batches import Batch
-from xnas.data.workers import available_cores
+from xnas.data.files.readers import available_cores
+from xnas.data.loader import Batch
 
 MOST = 3
 """Per cent of a round that the images may take."""

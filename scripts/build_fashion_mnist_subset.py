@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xnas.data.fashion_mnist import CLASSES, DEBIAN, TEST, TRAIN
-from xnas.data.idx import idx_bytes, read_idx
+from xnas.data.sets.fashion_mnist import CLASSES, DEBIAN, TEST, TRAIN
+from xnas.data.sets.idx import idx_bytes, read_idx
 
 PER_CLASS = {TRAIN: 1000, TEST: 200}
 OUT = Path(__file__).parents[1] / "src" / "xnas" / "data" / "fashion_mnist"

@@ -14,9 +14,9 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xnas.data.batches import Augmentation, batches
 from xnas.data.images import DataSet, Normalisation
-from xnas.data.load import SHIPPED, load_data
+from xnas.data.loader import Augmentation, batches
+from xnas.data.sets.registry import SHIPPED, load_data
 from xnas.report.figures.style import INK, house_style, save_figure
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures" / "augmentation.png"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from xnas.config.schema import Config as Config
     from xnas.data.images import DataSet as DataSet
     from xnas.data.images import ImageSet as ImageSet
-    from xnas.data.load import load_data as load_data
+    from xnas.data.sets.registry import load_data as load_data
     from xnas.export.load import load as load
     from xnas.optimizers.asap import Asap as Asap
     from xnas.optimizers.darts import Darts as Darts
@@ -75,7 +75,7 @@ _HOMES = {
     "count_parameters": "xnas.space.cost",
     "draw_genotype": "xnas.report.figures.architecture",
     "load": "xnas.export.load",
-    "load_data": "xnas.data.load",
+    "load_data": "xnas.data.sets.registry",
     "published_genotype": "xnas.space.published",
     "published_names": "xnas.space.published",
     "read_config": "xnas.config.loading",

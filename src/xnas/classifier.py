@@ -25,7 +25,7 @@ from torch import Tensor
 from xnas.config.diff import differences
 from xnas.config.loading import read_preset, settings_from
 from xnas.config.schema import AUGMENTATION, CONFIG, GIVEN, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
-from xnas.data.given import LAYOUTS, images_given, label_array, labels_given
+from xnas.data.arrays import LAYOUTS, images_given, label_array, labels_given
 from xnas.data.images import DataSet, ImageSet
 from xnas.io.errors import Interrupted, OutOfMemory
 from xnas.io.paths import expanded

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from xnas.cli import main
-from xnas.data import cifar
+from xnas.data.sets import cifar
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 

@@ -13,9 +13,9 @@ from PIL import Image
 
 from xnas.cli import main
 from xnas.data.check import check_data
-from xnas.data.decode import Form, each, read_image
-from xnas.data.decode_memory import DecodeMemory
-from xnas.data.folder import read_folder
+from xnas.data.files.decode import Form, each, read_image
+from xnas.data.files.decode_memory import DecodeMemory
+from xnas.data.files.folder import read_folder
 from xnas.export.predict import form_of, read_images
 
 from .bounded import _forget_peak, _peak_bytes
@@ -143,7 +143,7 @@ def test_a_network_that_says_it_was_trained_on_huge_images_is_asked_for_no_such(
 def test_no_more_processes_read_than_there_are_cores(
     image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xnas.data.folder.available_cores", lambda: 1)
+    monkeypatch.setattr("xnas.data.files.folder.available_cores", lambda: 1)
     said: list[str] = []
     data = read_folder(
         image_folder, image_size=None, test_fraction=0.5, seed=0, workers=1024, say=said.append
@@ -155,8 +155,8 @@ def test_no_more_processes_read_than_there_are_cores(
 def test_images_of_more_pixels_than_a_network_is_trained_on_need_a_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xnas.data.folder.MOST_AREA", 1000)
-    monkeypatch.setattr("xnas.data.check_folder.MOST_AREA", 1000)
+    monkeypatch.setattr("xnas.data.files.folder.MOST_AREA", 1000)
+    monkeypatch.setattr("xnas.data.check.folder.MOST_AREA", 1000)
     for label in ("a", "b"):
         (tmp_path / label).mkdir()
         for i in range(2):

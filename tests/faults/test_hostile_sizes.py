@@ -8,7 +8,7 @@ import pytest
 
 from xnas.cli import main
 from xnas.config.loading import parse_config, read_config
-from xnas.data.load import load_data
+from xnas.data.sets.registry import load_data
 from xnas.report.figures.architecture import draw_genotype
 from xnas.report.page import write_report
 from xnas.runs.folder import RunRecord, read_run_config

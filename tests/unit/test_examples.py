@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xnas.data import decode
-from xnas.data.decode import Form
+from xnas.data.files import decode
+from xnas.data.files.decode import Form
 from xnas.export.export import export
 
 from .engine.exported_networks import CASES, about_of, pixels, trained_network

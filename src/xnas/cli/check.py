@@ -16,7 +16,7 @@ from xnas.config.limits import check_decode_memory, check_text
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display
-    from xnas.data.findings import ClassCount, Finding, Report
+    from xnas.data.check.issues import ClassCount, Finding, Report
 
 FORMAT, VERSION = "xnas-check", 1
 LARGE = 2000

@@ -64,7 +64,7 @@ def _as_in_training(data: DataConfig, *, own: DataConfig, trained: "TrainedNetwo
 
     They are left as they are where a size is given, or the run does not say it or has no squares.
     """
-    from xnas.data.folder import LEAST_SIZE
+    from xnas.data.files.folder import LEAST_SIZE
 
     height, width = trained.image_shape[1:] if trained.image_shape else (0, 0)
     if data.source == own.source or data.image_size is not None or not height == width >= LEAST_SIZE:

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from xnas.data.files.streaming import StreamedSet
 from xnas.data.images import DataSet
-from xnas.data.order import split
-from xnas.data.streamed import StreamedSet
+from xnas.data.sampling import split
 
 
 def hold_out(data: DataSet, *, share: float, seed: int) -> DataSet:

@@ -16,7 +16,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from xnas.data.resized_crop import resized_crops
+from xnas.data.transforms.resized_crop import resized_crops
 from xnas.io.text import told_apart
 
 CHUNK = 4096

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from xnas.config.limits import MOST_TRAINED
-from xnas.data.decode import SUFFIXES, Broken, Form, each, read_image
-from xnas.data.decode_memory import DEFAULT, DecodeMemory
-from xnas.data.listing import is_hidden
+from xnas.data.files.decode import SUFFIXES, Broken, Form, each, read_image
+from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
+from xnas.data.files.listing import is_hidden
 from xnas.export.load import load
 from xnas.export.onnx import OnnxNetwork
 from xnas.train.evaluate import images_at_once

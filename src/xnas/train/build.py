@@ -14,11 +14,11 @@ from xnas.config.schema import (
     RetrainConfig,
     SpaceConfig,
 )
-from xnas.data.address import ARCHITECTURE, mix_address
-from xnas.data.batches import Augmentation
 from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
-from xnas.data.load import load_data
+from xnas.data.loader import Augmentation
+from xnas.data.rng import ARCHITECTURE, mix_address
+from xnas.data.sets.registry import load_data
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.rivals import rival
 from xnas.optimizers.xnas import XNAS

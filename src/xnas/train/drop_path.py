@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnas.data.address import DROP_PATH, mix_address
-from xnas.data.order import mix_addresses
-from xnas.data.transfer import to_device
+from xnas.data.device_copy import to_device
+from xnas.data.rng import DROP_PATH, mix_address
+from xnas.data.sampling import mix_addresses
 
 
 def draw_paths(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.data.batches import Part, batches
+from xnas.data.files.streaming import StreamedSet
 from xnas.data.images import Images, ImageSet, Normalisation
-from xnas.data.streamed import StreamedSet
+from xnas.data.loader import Part, batches
 from xnas.io.errors import Interrupted
 from xnas.runs.signals import Interrupt
 from xnas.train.distributed import team

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.config.schema import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
-from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet
+from xnas.data.loader import Batch, num_batches
 from xnas.runs.callbacks import Progress, Silent
 from xnas.runs.environment import environment
 from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.config.schema import CONFIG, SEARCH_SECTIONS, Config, SearchConfig
-from xnas.data.address import TRAIN, VALIDATION, mix_address
-from xnas.data.batches import Batch, num_batches
 from xnas.data.images import DataSet, Images
-from xnas.data.order import split
+from xnas.data.loader import Batch, num_batches
+from xnas.data.rng import TRAIN, VALIDATION, mix_address
+from xnas.data.sampling import split
 from xnas.io.json import LARGEST, Fields
 from xnas.optimizers.base import Wipeout
 from xnas.optimizers.learner import Learner

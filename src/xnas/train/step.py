@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.config.schema import RetrainConfig, SearchConfig
-from xnas.data.batches import Batch
 from xnas.data.images import Images
+from xnas.data.loader import Batch
 from xnas.io.errors import NonFinite
 from xnas.train.distributed import team
 from xnas.train.meters import Tally

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from xnas.config.schema import Config, RetrainConfig, SearchConfig
-from xnas.data.batches import Augmentation, Batch, Part, batches
 from xnas.data.images import Images, Normalisation
+from xnas.data.loader import Augmentation, Batch, Part, batches
 from xnas.runs.history import Group
 from xnas.train.build import LARGE
 from xnas.train.device import autocast, random_states, set_random_states

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from xnas import Search
-from xnas.data.batches import Batch
+from xnas.data.loader import Batch
 from xnas.train.trainer import Row
 
 

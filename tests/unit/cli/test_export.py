@@ -11,7 +11,7 @@ from PIL import Image
 
 from xnas import RunFolder, load, read_config
 from xnas.cli import main
-from xnas.data.load import load_data
+from xnas.data.sets.registry import load_data
 
 from ..engine.exported_networks import CASES, trained_network
 

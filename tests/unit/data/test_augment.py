@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xnas.data.address import CROP, CUTOUT, mix_address
-from xnas.data.augment import augment, below, cutout
-from xnas.data.order import mix_addresses
+from xnas.data.rng import CROP, CUTOUT, mix_address
+from xnas.data.sampling import mix_addresses
+from xnas.data.transforms.crop_flip_cutout import augment, below, cutout
 
 WORD = 2**64 - 1
 

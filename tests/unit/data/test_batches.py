@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from xnas.data.augment import augment, cutout
-from xnas.data.batches import Augmentation, Part, batches, num_batches
 from xnas.data.images import ImageSet, Normalisation
-from xnas.data.order import epoch_order
+from xnas.data.loader import Augmentation, Part, batches, num_batches
+from xnas.data.sampling import epoch_order
+from xnas.data.transforms.crop_flip_cutout import augment, cutout
 
 CPU = torch.device("cpu")
 IMAGES = ImageSet(

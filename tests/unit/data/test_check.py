@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xnas.data.check import check_data
-from xnas.data.check_image import look_at
-from xnas.data.decode import Form, read_header, read_image
-from xnas.data.findings import EXAMPLES, Findings, Kind, Report
-from xnas.data.folder import read_folder
+from xnas.data.check.image import look_at
+from xnas.data.check.issues import EXAMPLES, Findings, Kind, Report
+from xnas.data.files.decode import Form, read_header, read_image
+from xnas.data.files.folder import read_folder
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xnas.data.check_archive import check_archive
+from xnas.data.check.archive import check_archive
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

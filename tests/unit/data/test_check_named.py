@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from xnas.data import check, cifar, fashion_mnist
-from xnas.data.balance import unequal_classes
+from xnas.data import check
 from xnas.data.check import check_data, glance
-from xnas.data.fashion_mnist import FILES
-from xnas.data.idx import idx_bytes
+from xnas.data.check.class_balance import unequal_classes
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.sets import cifar, fashion_mnist
+from xnas.data.sets.fashion_mnist import FILES
+from xnas.data.sets.idx import idx_bytes
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xnas.data import cifar
-from xnas.data.cifar import CIFAR10, CIFAR100, read_cifar10, read_cifar100
-from xnas.data.download import fetch, unpack
+from xnas.data.sets import cifar
+from xnas.data.sets.cifar import CIFAR10, CIFAR100, read_cifar10, read_cifar100
+from xnas.data.sets.download import fetch, unpack
 
 FOLDER, TRAIN, TEST, NAMES = CIFAR10.folder, CIFAR10.train, CIFAR10.test, CIFAR10.names
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from xnas import Config, RunFolder, TrainedNetwork, build_network, published_genotype
 from xnas.cli import main
-from xnas.data.folder import read_folder
+from xnas.data.files.folder import read_folder
 from xnas.data.images import DataSet, Normalisation
 from xnas.export.export import about_network, export
 from xnas.export.load import load

@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.data.copies import first_copies, hash_images, image_hash, repeated, seen_in_training, two_classes
+from xnas.data.check.duplicates import (
+    first_copies,
+    hash_images,
+    image_hash,
+    repeated,
+    seen_in_training,
+    two_classes,
+)
 
 pictures = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2)), min_size=1, max_size=30)
 

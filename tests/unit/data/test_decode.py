@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from xnas.config.schema import DataConfig
-from xnas.data import decode
-from xnas.data.check_image import look_at
-from xnas.data.decode import Form, each, read_header, read_image, to_8_bits
-from xnas.data.decode_memory import DEFAULT, SHARED, BeyondShare, DecodeMemory, TooLarge
+from xnas.data.check.image import look_at
+from xnas.data.files import decode
+from xnas.data.files.decode import Form, each, read_header, read_image, to_8_bits
+from xnas.data.files.decode_memory import DEFAULT, SHARED, BeyondShare, DecodeMemory, TooLarge
 
 COLOUR = Form(height=1, width=2, scaled=False, colour=True, channels=3)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas.data import fashion_mnist
-from xnas.data.fashion_mnist import CLASSES, DEBIAN, FILES, read_fashion_mnist, read_shipped
-from xnas.data.idx import idx_bytes
+from xnas.data.sets import fashion_mnist
+from xnas.data.sets.fashion_mnist import CLASSES, DEBIAN, FILES, read_fashion_mnist, read_shipped
+from xnas.data.sets.idx import idx_bytes
 
 SHIPPED_FOLDER = Path(fashion_mnist.__file__).parent / "fashion_mnist"
 SCRIPT = Path(__file__).parents[3] / "scripts" / "build_fashion_mnist_subset.py"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from xnas.data import folder
 from xnas.data.check import check_data
-from xnas.data.check_image import PLAIN, look_at
-from xnas.data.decode import attempt, turn_upright
-from xnas.data.folder import read_folder
+from xnas.data.check.image import PLAIN, look_at
+from xnas.data.files import folder
+from xnas.data.files.decode import attempt, turn_upright
+from xnas.data.files.folder import read_folder
+from xnas.data.files.streaming import StreamedSet
 from xnas.data.images import ImageSet
-from xnas.data.streamed import StreamedSet
 
 GREY, RED = 90, (200, 10, 10)
 

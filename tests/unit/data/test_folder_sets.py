@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas.data import folder_sets
 from xnas.data.check import check_data
-from xnas.data.findings import Report
-from xnas.data.folder_sets import FOLDER_SETS, SOLUTION
+from xnas.data.check.issues import Report
+from xnas.data.files.streaming import StreamedSet
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.load import NAMES, load_data
-from xnas.data.streamed import StreamedSet
+from xnas.data.sets import known_folders as folder_sets
+from xnas.data.sets.known_folders import FOLDER_SETS, SOLUTION
+from xnas.data.sets.registry import NAMES, load_data
 
 WNIDS = ("n01440764", "n02102040", "n03000684")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas.data.decode import Form, read_image
-from xnas.data.given import images_given, labels_given
+from xnas.data.arrays import images_given, labels_given
+from xnas.data.files.decode import Form, read_image
 
 PIXELS_NCHW = np.random.default_rng(0).integers(0, 256, (5, 3, 9, 10), dtype=np.uint8)
 

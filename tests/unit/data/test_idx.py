@@ -6,7 +6,7 @@ import lzma
 import pytest
 import torch
 
-from xnas.data.idx import idx_bytes, read_idx
+from xnas.data.sets.idx import idx_bytes, read_idx
 
 ARRAY = torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4)
 PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 
 from xnas.config.schema import DataConfig
-from xnas.data import fashion_mnist
 from xnas.data.check import check_data
 from xnas.data.images import DataSet
-from xnas.data.load import NAMES, load_data
+from xnas.data.sets import fashion_mnist
+from xnas.data.sets.registry import NAMES, load_data
 from xnas.space.vocabulary import DATA_SETS
 
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.data.address import mix_address
-from xnas.data.order import epoch_order, mix_addresses, split
+from xnas.data.rng import mix_address
+from xnas.data.sampling import epoch_order, mix_addresses, split
 
 
 def test_an_address_is_a_63_bit_number_and_depends_on_every_word_and_their_order():

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
 
-from xnas.data.address import POLICY, mix_address
-from xnas.data.policy import SIGNED, augment_by_policy, magnitude, operations, pairs_of
+from xnas.data.rng import POLICY, mix_address
+from xnas.data.transforms.autoaugment import SIGNED, augment_by_policy, magnitude, operations, pairs_of
 
 from .test_augment import plain_bits
 

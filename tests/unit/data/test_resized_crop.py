@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from xnas.data.address import RESIZED, mix_address
-from xnas.data.batches import Augmentation, batches
-from xnas.data.folder import read_folder
+from xnas.data.files.folder import read_folder
 from xnas.data.hold_out import hold_out
 from xnas.data.images import Images, Normalisation
-from xnas.data.order import mix_addresses
-from xnas.data.resized_crop import crop_box, resized_crops
+from xnas.data.loader import Augmentation, batches
+from xnas.data.rng import RESIZED, mix_address
+from xnas.data.sampling import mix_addresses
+from xnas.data.transforms.resized_crop import crop_box, resized_crops
 
 RESIZED_CROPS = Augmentation(crop="resized", padding=0)
 

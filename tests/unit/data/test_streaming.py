@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas.data import streamed
-from xnas.data.batches import Augmentation, batches
-from xnas.data.folder import read_folder
+from xnas.data.files import streaming as streamed
+from xnas.data.files.folder import read_folder
+from xnas.data.files.streaming import StreamedSet
 from xnas.data.images import DataSet, ImageSet, Normalisation
-from xnas.data.streamed import StreamedSet
+from xnas.data.loader import Augmentation, batches
 
 WORKERS = [0, 1, 2]
 

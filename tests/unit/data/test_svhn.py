@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from xnas.data import svhn
-from xnas.data.load import load_data
-from xnas.data.svhn import FILES, read_svhn
+from xnas.data.sets import svhn
+from xnas.data.sets.registry import load_data
+from xnas.data.sets.svhn import FILES, read_svhn
 
 
 def write_set(folder: Path, **changes) -> None:

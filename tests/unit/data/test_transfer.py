@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xnas.data import augment, batches
+from xnas.data import loader as batches
+from xnas.data.device_copy import to_device
 from xnas.data.images import ImageSet, Normalisation
-from xnas.data.transfer import to_device
+from xnas.data.transforms import crop_flip_cutout as augment
 
 IMAGES = ImageSet(
     images_NCHW=torch.arange(6 * 3 * 8 * 8).remainder(251).to(torch.uint8).reshape(6, 3, 8, 8),

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas.data.folder import read_folder
+from xnas.data.files.folder import read_folder
 from xnas.data.images import Images
 
 STREAM = """
 import sys, time
 from pathlib import Path
 import torch
-from xnas.data.folder import read_folder
+from xnas.data.files.folder import read_folder
 data = read_folder(Path(sys.argv[1]), image_size=None, test_fraction=0.2, seed=0, workers=2, say=print)
 stream = data.train.stream(torch.arange(60).split(4))
 next(stream)
@@ -56,7 +56,7 @@ def all_gone(pids: list[int], *, seconds: float = 15) -> bool:
 
 
 def test_workers_import_no_torch():
-    code = "import sys, xnas.data.workers; sys.exit('torch' in sys.modules)"
+    code = "import sys, xnas.data.files.readers; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

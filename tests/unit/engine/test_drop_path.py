@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from xnas.data.address import DROP_PATH, mix_address
-from xnas.data.order import mix_addresses
+from xnas.data.rng import DROP_PATH, mix_address
+from xnas.data.sampling import mix_addresses
 from xnas.train.drop_path import draw_paths
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xnas import Config, DataSet, RunFolder, TrainedNetwork, published_genotype, retrain
-from xnas.data.batches import Batch
+from xnas.data.loader import Batch
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.cost import count_layer_multiply_adds, count_parameters

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xnas.data.decode import SUFFIXES
-from xnas.data.findings import Findings, Kind
-from xnas.data.listing import (
+from xnas.data.check.issues import Findings, Kind
+from xnas.data.files.decode import SUFFIXES
+from xnas.data.files.listing import (
     ONE_OF_TWINS,
     PART_NAMES,
     TEST_NAMES,

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from xnas.data.balance import unequal_classes
-from xnas.data.check_archive import SUFFIXES, check_archive, is_archive
-from xnas.data.check_folder import check_folder
-from xnas.data.check_named import check_named
-from xnas.data.copies import hash_images, seen_in_training
-from xnas.data.decode_memory import DEFAULT, DecodeMemory
-from xnas.data.download import Say
-from xnas.data.findings import Progress, Report
-from xnas.data.folder_sets import FOLDER_SETS, find_folder_set
+from xnas.data.check.archive import SUFFIXES, check_archive, is_archive
+from xnas.data.check.class_balance import unequal_classes
+from xnas.data.check.duplicates import hash_images, seen_in_training
+from xnas.data.check.folder import check_folder
+from xnas.data.check.issues import Progress, Report
+from xnas.data.check.named import check_named
+from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.load import NAMES, check_fold
+from xnas.data.sets.download import Say
+from xnas.data.sets.known_folders import FOLDER_SETS, find_folder_set
+from xnas.data.sets.registry import NAMES, check_fold
 from xnas.io.paths import expanded, is_path
 from xnas.io.text import lookup, visible
 

@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from xnas.data.findings import Findings, Kind, Report
+from xnas.data.check.issues import Findings, Kind, Report
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MOST_EXPANSION = 100

@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xnas.data import cifar, fashion_mnist
-from xnas.data.balance import check_counts
-from xnas.data.check_image import PLAIN
-from xnas.data.check_layout import EMPTY_CLASS
-from xnas.data.cifar import Cifar
-from xnas.data.copies import check_copies, hash_images
-from xnas.data.download import Say
-from xnas.data.findings import ClassCount, Findings, Kind, Report
-from xnas.data.idx import read_idx
+from xnas.data.check.class_balance import check_counts
+from xnas.data.check.duplicates import check_copies, hash_images
+from xnas.data.check.image import PLAIN
+from xnas.data.check.issues import ClassCount, Findings, Kind, Report
+from xnas.data.check.layout import EMPTY_CLASS
 from xnas.data.images import CHUNK
-from xnas.data.load import load_data
+from xnas.data.sets import cifar, fashion_mnist
+from xnas.data.sets.cifar import Cifar
+from xnas.data.sets.download import Say
+from xnas.data.sets.idx import read_idx
+from xnas.data.sets.registry import load_data
 
 DAMAGED_FILE = Kind("damaged files of the set", "bring the originals")
 LABEL = Kind("labels out of range", "bring the original files; labels are whole numbers from 0, one a class")

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xnas.data.broken import BrokenImage, BrokenImages
-from xnas.data.decode import Broken, Form, Header, each, is_grey, read_header, read_image
-from xnas.data.decode_memory import DEFAULT, DecodeMemory
-from xnas.data.download import Say
+from xnas.data.files.broken import BrokenImage, BrokenImages
+from xnas.data.files.decode import Broken, Form, Header, each, is_grey, read_header, read_image
+from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
+from xnas.data.files.listing import Listing, list_sets
+from xnas.data.files.readers import Workers, available_cores
+from xnas.data.files.streaming import LARGE, ImageFiles, StreamedSet, shows_colour
 from xnas.data.images import DataSet, Images, ImageSet
-from xnas.data.listing import Listing, list_sets
-from xnas.data.streamed import LARGE, ImageFiles, StreamedSet, shows_colour
-from xnas.data.workers import Workers, available_cores
+from xnas.data.sets.download import Say
 
 MOST_TRIED = 512
 """Pixels a side of the largest images that the tests train on."""

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xnas.data.address import POLICY, mix_address
-from xnas.data.augment import BITS, below
-from xnas.data.order import mix_addresses
-from xnas.data.transfer import to_device
+from xnas.data.device_copy import to_device
+from xnas.data.rng import POLICY, mix_address
+from xnas.data.sampling import mix_addresses
+from xnas.data.transforms.crop_flip_cutout import BITS, below
 
 Pairs = tuple[tuple[tuple[str, float, int | None], ...], ...]
 """Name, probability and level of each operation."""

@@ -14,11 +14,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from xnas.data.broken import BrokenImage, BrokenImages
-from xnas.data.decode import Broken, Form, attempt, is_grey, read_batch, read_image
-from xnas.data.decode_memory import SHARED, DecodeMemory
+from xnas.data.files.broken import BrokenImage, BrokenImages
+from xnas.data.files.decode import Broken, Form, attempt, is_grey, read_batch, read_image
+from xnas.data.files.decode_memory import SHARED, DecodeMemory
+from xnas.data.files.readers import Answer, Workers
 from xnas.data.images import CHUNK_BYTES, CropKeys, Images, check_every_class
-from xnas.data.workers import Answer, Workers
 
 LARGE = 2000
 """Images from which on going through all of them is worth a line."""

@@ -26,12 +26,12 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from xnas.data.decode import Broken, Form, attempt, read_batch, read_image
-from xnas.data.decode_memory import DEFAULT, DecodeMemory
+from xnas.data.files.decode import Broken, Form, attempt, read_batch, read_image
+from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 
 HELD = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 """Signals that are for the training process, which needs its images until it has decided to end."""
-PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from xnas.data.workers import serve; serve()"
+PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from xnas.data.files.readers import serve; serve()"
 
 Answer = tuple[NDArray[np.uint8], dict[int, str]]
 """Pixels, BCHW, and for each image that is broken its place and the reason."""

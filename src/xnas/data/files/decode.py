@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xnas.data.decode_memory import (
+from xnas.data.files.decode_memory import (
     SHARED,
     BeyondShare,
     DecodeMemory,
@@ -30,7 +30,7 @@ from xnas.data.decode_memory import (
     bytes_to_open,
     check_speed,
 )
-from xnas.data.resized_crop import resized_crop
+from xnas.data.transforms.resized_crop import resized_crop
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
 SUFFIXES = frozenset(

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xnas.data.decode import SUFFIXES
-from xnas.data.download import Say
+from xnas.data.files.decode import SUFFIXES
 from xnas.data.images import check_same_classes
-from xnas.data.order import split
+from xnas.data.sampling import split
+from xnas.data.sets.download import Say
 from xnas.io.text import one_form, visible
 
 TEST_NAMES = ("test", "val", "valid", "validation")

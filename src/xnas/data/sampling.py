@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnas.data.address import FIRST, GOLDEN, MASK, ORDER, SECOND, SPLIT, mix_address
+from xnas.data.rng import FIRST, GOLDEN, MASK, ORDER, SECOND, SPLIT, mix_address
 
 
 def mix_addresses(address: int | NDArray[np.uint64], ids_B: Tensor) -> NDArray[np.uint64]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from xnas.data.download import Say, fetch
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.sets.download import Say, fetch
 from xnas.io.safe_read import read_regular
 
 CLASSES = tuple("0123456789")

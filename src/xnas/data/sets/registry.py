@@ -7,14 +7,14 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from xnas.data.cifar import read_cifar10, read_cifar100
-from xnas.data.decode_memory import DEFAULT
-from xnas.data.download import Say
-from xnas.data.fashion_mnist import read_fashion_mnist, read_shipped
-from xnas.data.folder import LEAST_SIZE, MOST_BYTES, read_folder
-from xnas.data.folder_sets import FOLDER_SETS, read_folder_set
+from xnas.data.files.decode_memory import DEFAULT
+from xnas.data.files.folder import LEAST_SIZE, MOST_BYTES, read_folder
 from xnas.data.images import DataSet, Images, ImageSet
-from xnas.data.svhn import read_svhn
+from xnas.data.sets.cifar import read_cifar10, read_cifar100
+from xnas.data.sets.download import Say
+from xnas.data.sets.fashion_mnist import read_fashion_mnist, read_shipped
+from xnas.data.sets.known_folders import FOLDER_SETS, read_folder_set
+from xnas.data.sets.svhn import read_svhn
 from xnas.io.paths import expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import lookup, shown

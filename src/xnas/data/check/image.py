@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from xnas.data.copies import image_hash
-from xnas.data.decode import DEEP, FORMATS, GREY, opened, to_8_bits, turn_upright
-from xnas.data.decode_memory import SHARED, DecodeMemory, TooLarge
-from xnas.data.findings import Kind
-from xnas.data.folder import LEAST_SIZE
+from xnas.data.check.duplicates import image_hash
+from xnas.data.check.issues import Kind
+from xnas.data.files.decode import DEEP, FORMATS, GREY, opened, to_8_bits, turn_upright
+from xnas.data.files.decode_memory import SHARED, DecodeMemory, TooLarge
+from xnas.data.files.folder import LEAST_SIZE
 
 DAMAGED = Kind("truncated or damaged images", "replace them or take them out")
 EMPTY = Kind("empty files", "0 bytes: bring them anew or take them out")

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from xnas.data.balance import check_counts
-from xnas.data.check_image import Look, look_at
-from xnas.data.check_layout import OTHER_FILES, Part, Walk, holds_folders
-from xnas.data.copies import check_copies
-from xnas.data.decode import Broken, each
-from xnas.data.decode_memory import DecodeMemory
-from xnas.data.findings import ClassCount, Findings, Kind, Progress, Report
-from xnas.data.folder import LEAST_SIZE, MOST_AREA, MOST_BYTES, middle_side
-from xnas.data.folder_sets import FolderSet
+from xnas.data.check.class_balance import check_counts
+from xnas.data.check.duplicates import check_copies
+from xnas.data.check.image import Look, look_at
+from xnas.data.check.issues import ClassCount, Findings, Kind, Progress, Report
+from xnas.data.check.layout import OTHER_FILES, Part, Walk, holds_folders
+from xnas.data.files.decode import Broken, each
+from xnas.data.files.decode_memory import DecodeMemory
+from xnas.data.files.folder import LEAST_SIZE, MOST_AREA, MOST_BYTES, middle_side
 from xnas.data.images import check_same_classes
+from xnas.data.sets.known_folders import FolderSet
 
 TOO_LARGE = Kind(
     "sets larger than memory should hold",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from xnas.data.findings import Findings, Kind
+from xnas.data.check.issues import Findings, Kind
 from xnas.io.text import visible
 
 UNEQUAL = 10

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xnas.data.download import Say, fetch, unpack
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.sets.download import Say, fetch, unpack
 from xnas.io.safe_read import read_regular
 
 SHAPE = (3, 32, 32)

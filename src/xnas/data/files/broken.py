@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xnas.data.download import Say
+from xnas.data.sets.download import Say
 from xnas.io.text import visible
 
 NAMED = 3

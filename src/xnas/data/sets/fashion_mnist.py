@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from xnas.data.download import Say, fetch
-from xnas.data.idx import read_idx
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.sets.download import Say, fetch
+from xnas.data.sets.idx import read_idx
 
 CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from xnas.data.address import CROP, CUTOUT, mix_address
-from xnas.data.order import mix_addresses
-from xnas.data.transfer import to_device
+from xnas.data.device_copy import to_device
+from xnas.data.rng import CROP, CUTOUT, mix_address
+from xnas.data.sampling import mix_addresses
 
 BITS = 24
 

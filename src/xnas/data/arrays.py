@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from xnas.data.decode import GREY, to_8_bits, turn_upright
-from xnas.data.folder import LEAST_SIZE
+from xnas.data.files.decode import GREY, to_8_bits, turn_upright
+from xnas.data.files.folder import LEAST_SIZE
 from xnas.io.text import one_form, shown, visible
 
 LAYOUTS = ("auto", "NHWC", "NCHW")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from xnas.data.decode import SUFFIXES
-from xnas.data.download import Say, fetch, unpack_whole
-from xnas.data.folder import read_listings
+from xnas.data.files.decode import SUFFIXES
+from xnas.data.files.folder import read_listings
+from xnas.data.files.listing import Listing, entries_of, list_classes
 from xnas.data.images import DataSet, check_same_classes
-from xnas.data.listing import Listing, entries_of, list_classes
+from xnas.data.sets.download import Say, fetch, unpack_whole
 from xnas.io.safe_read import read_regular
 
 MOST_BYTES = 50_000_000

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from xnas.data.address import mix_address
+from xnas.data.rng import mix_address
 
 AREA = (0.08, 1.0)
 """Share of an image's area that a crop has."""

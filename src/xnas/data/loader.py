@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xnas.data.address import RESIZED, mix_address
-from xnas.data.augment import augment, cutout
+from xnas.data.device_copy import to_device
 from xnas.data.images import Images, Normalisation
-from xnas.data.order import epoch_order, mix_addresses
-from xnas.data.policy import augment_by_policy
-from xnas.data.transfer import to_device
+from xnas.data.rng import RESIZED, mix_address
+from xnas.data.sampling import epoch_order, mix_addresses
+from xnas.data.transforms.autoaugment import augment_by_policy
+from xnas.data.transforms.crop_flip_cutout import augment, cutout
 
 
 @dataclass(frozen=True, eq=False)
