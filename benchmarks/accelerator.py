@@ -26,8 +26,8 @@ from benchmarks.plain import plain_logits
 from benchmarks.rounds import Setting, setting_of
 from xnas import XNAS, DartsSpace
 from xnas.experts.step_size import Feedback
-from xnas.space.grouped.nodes import GroupedNodes, Plans
-from xnas.space.supernet import Supernet
+from xnas.space.darts.supernet import Supernet
+from xnas.space.fast.gpu.nodes import GroupedNodes, Plans
 from xnas.train.distributed import team
 
 SILENT = {
@@ -99,8 +99,8 @@ def grouped() -> Iterator[None]:
         return GroupedNodes(plans)
 
     with (
-        mock.patch("xnas.space.supernet.node_path", node_path),
-        mock.patch("xnas.space.node.usable", return_value=False),
+        mock.patch("xnas.space.darts.supernet.node_path", node_path),
+        mock.patch("xnas.space.fast.dispatch.usable", return_value=False),
     ):
         yield
 

@@ -12,7 +12,7 @@ from benchmarks.options import Options
 from benchmarks.rounds import fast_search, plain_search, setting_of
 from benchmarks.timing import in_turn
 from benchmarks.traffic import Parts, Work, pass_work
-from xnas.space.supernet import Supernet
+from xnas.space.darts.supernet import Supernet
 
 
 def least_seconds(work: Work, *, bandwidth: float, multiply_rate: float) -> float:

@@ -6,7 +6,7 @@ from torch import nn
 from benchmarks.figure import Figure
 from benchmarks.options import Options
 from benchmarks.timing import in_turn, time_ratio
-from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.fast.depthwise import DepthwiseConv2d
 
 SHAPE, SMALL = (64, 16, 28, 28), (2, 4, 8, 8)
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.experts.step_size import Feedback
-from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.backbone import CellInputs
+from xnas.space.darts.supernet import SearchCell, Supernet
+from xnas.space.fast.depthwise import DepthwiseConv2d
 from xnas.space.forecaster import Forecaster, forecaster_groups
 from xnas.space.operations import FactorizedReduce
 from xnas.space.partial import join_channels
-from xnas.space.stack import CellInputs
-from xnas.space.supernet import SearchCell, Supernet
 
 Leaves = dict[Forecaster, Tensor]
 """The mixture weights that each forecaster was called with, (B, K) or (K,)."""

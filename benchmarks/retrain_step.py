@@ -13,8 +13,8 @@ from benchmarks.plain import plain
 from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas import Network, published_genotype
 from xnas.config.schema import RetrainConfig
-from xnas.space.network import NetworkCell
-from xnas.space.stack import CellInputs
+from xnas.space.backbone import CellInputs
+from xnas.space.darts.network import NetworkCell
 from xnas.train.build import network_plan
 from xnas.train.device import make_repeatable
 from xnas.train.step import build_sgd, learned_by

@@ -19,7 +19,7 @@ from benchmarks.plain import Leaves, plain_logits
 from xnas import XNAS, DartsSpace, StackPlan
 from xnas.config.schema import SearchConfig
 from xnas.experts.step_size import Feedback
-from xnas.space.vocabulary import EXPERTS
+from xnas.space.names import EXPERTS
 from xnas.train.device import autocast, make_repeatable
 from xnas.train.distributed import team
 from xnas.train.step import build_sgd, learned_by

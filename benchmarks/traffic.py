@@ -20,10 +20,10 @@ from torch import nn
 
 from benchmarks.layers import Flow, flows
 from benchmarks.rounds import Setting
+from xnas.space.backbone import CellInputs
+from xnas.space.darts.supernet import SearchCell, Supernet, cell_edges
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import Zero
-from xnas.space.stack import CellInputs
-from xnas.space.supernet import SearchCell, Supernet, cell_edges
 
 NUMBER = 4
 """Bytes of a float32."""

@@ -17,7 +17,7 @@ from xnas.config.loading import read_preset
 from xnas.config.schema import RetrainConfig
 from xnas.report.figures.style import GROUPS, house_style, save_figure
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
-from xnas.space.network import build_network
+from xnas.space.darts.network import build_network
 from xnas.space.published import published_genotype, published_names
 from xnas.theory.panels import PLAIN, head, note, sheet
 from xnas.train.build import network_plan

@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from xnas.report.page import write_report as write_report
     from xnas.runs.folder import RunFolder as RunFolder
     from xnas.space.architecture import read_genotype as read_genotype
+    from xnas.space.backbone import StackPlan as StackPlan
     from xnas.space.cost import count_multiply_adds as count_multiply_adds
     from xnas.space.cost import count_parameters as count_parameters
-    from xnas.space.darts import DartsSpace as DartsSpace
+    from xnas.space.darts.network import Network as Network
+    from xnas.space.darts.network import build_network as build_network
+    from xnas.space.darts.space import DartsSpace as DartsSpace
     from xnas.space.forecaster import Forecaster as Forecaster
     from xnas.space.genotype import CellGenotype as CellGenotype
     from xnas.space.genotype import Edge as Edge
     from xnas.space.genotype import Genotype as Genotype
     from xnas.space.nasbench201.genotype import Nasbench201Genotype as Nasbench201Genotype
     from xnas.space.nasbench201.space import Nasbench201Space as Nasbench201Space
-    from xnas.space.network import Network as Network
-    from xnas.space.network import build_network as build_network
     from xnas.space.published import published_genotype as published_genotype
     from xnas.space.published import published_names as published_names
-    from xnas.space.stack import StackPlan as StackPlan
     from xnas.train.retrain import retrain as retrain
     from xnas.train.search import Search as Search
     from xnas.train.search import search as search
@@ -52,7 +52,7 @@ _HOMES = {
     "Config": "xnas.config.schema",
     "Darts": "xnas.optimizers.darts",
     "DartsSecondOrder": "xnas.optimizers.darts_second",
-    "DartsSpace": "xnas.space.darts",
+    "DartsSpace": "xnas.space.darts.space",
     "DataSet": "xnas.data.images",
     "Edge": "xnas.space.genotype",
     "Forecaster": "xnas.space.forecaster",
@@ -63,14 +63,14 @@ _HOMES = {
     "ImageSet": "xnas.data.images",
     "Nasbench201Genotype": "xnas.space.nasbench201.genotype",
     "Nasbench201Space": "xnas.space.nasbench201.space",
-    "Network": "xnas.space.network",
+    "Network": "xnas.space.darts.network",
     "RunFolder": "xnas.runs.folder",
     "Search": "xnas.train.search",
     "Snas": "xnas.optimizers.snas",
-    "StackPlan": "xnas.space.stack",
+    "StackPlan": "xnas.space.backbone",
     "TrainedNetwork": "xnas.train.trained_network",
     "XNAS": "xnas.optimizers.xnas",
-    "build_network": "xnas.space.network",
+    "build_network": "xnas.space.darts.network",
     "count_multiply_adds": "xnas.space.cost",
     "count_parameters": "xnas.space.cost",
     "draw_genotype": "xnas.report.figures.architecture",

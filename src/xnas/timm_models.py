@@ -37,12 +37,12 @@ from xnas.export.load import ABOUT, MOST_ABOUT, check_plan, read_fields
 from xnas.export.metadata import TIMM_NAME, first_conv, parse_plan
 from xnas.io.json import Fields, parse_object
 from xnas.io.safe_read import read_regular_text
+from xnas.space.activation_checkpointing import computed_twice
 from xnas.space.architecture import Architecture, parse_architecture
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.network import Network, build_network
 from xnas.space.nasbench201.stack import ResidualReduction
-from xnas.space.network import Network, build_network
 from xnas.space.published import published_genotype, published_names
-from xnas.space.recompute import computed_twice
-from xnas.space.stack import StackPlan
 
 _CIFAR = StackPlan(image_channels=3, num_classes=10, channels=36, cells=20)
 _IMAGENET = StackPlan(image_channels=3, num_classes=1000, channels=48, cells=14, stem="imagenet")

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.rivals import rival
+from xnas.optimizers.registry import rival
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 

@@ -20,8 +20,8 @@ from xnas.export.export import Form, export
 from xnas.export.onnx import OnnxNetwork, metadata_of
 from xnas.export.sums import IN_ONNX, sealed
 from xnas.hub import HubNetwork
+from xnas.space.backbone import StackPlan
 from xnas.space.published import published_genotype, published_names
-from xnas.space.stack import StackPlan
 from xnas.train.build import network_plan
 
 from ..unit.engine.exported_networks import (

@@ -21,9 +21,9 @@ from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_check
 from xnas.runs.folder import Job, RunFolder, RunRecord, read_architecture, read_result, read_run_config
 from xnas.runs.history import read_course
 from xnas.space.architecture import read_genotype
+from xnas.space.darts.network import Network
 from xnas.space.genotype import Genotype
 from xnas.space.genotype_text import to_darts_text
-from xnas.space.network import Network
 from xnas.space.published import published_genotype
 from xnas.train.build import network_plan
 from xnas.train.checkpointing import Keeper, Origin

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from xnas import Config
 from xnas.data.images import DataSet, Normalisation
 from xnas.runs.folder import WEIGHTS, RunFolder
-from xnas.space.network import Network
+from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype
 from xnas.train.build import network_plan
 from xnas.train.trained_network import TrainedNetwork

@@ -6,10 +6,10 @@ They are counted on torch's meta device, which knows shapes and holds no numbers
 import pytest
 import torch
 
+from xnas.space.backbone import StackPlan
 from xnas.space.cost import count_multiply_adds, count_parameters
-from xnas.space.network import Network
+from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype
-from xnas.space.stack import StackPlan
 
 
 def build(name: str, plan: StackPlan) -> Network:

@@ -21,9 +21,9 @@ from benchmarks.results import Result, read_results, table, write_result
 from benchmarks.rounds import SMALL, fast_search, plain_search
 from benchmarks.timing import Timing, in_turn, time_ratio
 from xnas import Network, count_multiply_adds, published_genotype
-from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.darts.supernet import Supernet
+from xnas.space.fast.depthwise import DepthwiseConv2d
 from xnas.space.forecaster import Forecaster
-from xnas.space.supernet import Supernet
 from xnas.train.build import network_plan
 from xnas.train.memory import peak_memory
 

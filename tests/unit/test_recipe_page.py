@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from xnas.config.loading import preset_names, read_preset
-from xnas.space.auxiliary import AuxiliaryTower
-from xnas.space.network import Network
+from xnas.space.darts.auxiliary import AuxiliaryTower
+from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype, published_names
 from xnas.train.build import network_plan
 

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xnas import timm_models
+from xnas.space.backbone import StackPlan
 from xnas.space.cost import count_parameters
-from xnas.space.stack import StackPlan
 from xnas.timm_models import NETWORKS, TimmNetwork, xnas_network
 
 from .engine.exported_networks import CASES, logits, pixels, trained_network, write_exported

@@ -10,7 +10,7 @@ from xnas.cli.arguments import NewRun, OnCluster
 from xnas.config.limits import MOST_RUNS, MOST_SEED, between
 from xnas.config.schema import Config
 from xnas.io.text import lookup
-from xnas.space.vocabulary import OPTIMIZERS
+from xnas.space.names import OPTIMIZERS
 
 if TYPE_CHECKING:
     from xnas.cli.session import Request

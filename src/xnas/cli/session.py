@@ -26,7 +26,7 @@ from xnas.runs.location import Place
 from xnas.runs.lock import locked
 from xnas.runs.signals import Interrupt, interruptible
 from xnas.space.architecture import Architecture
-from xnas.space.vocabulary import DATA_SETS, SHIPPED
+from xnas.space.names import DATA_SETS, SHIPPED
 from xnas.train.build import check_memory, open_images, settled
 from xnas.train.device import LAST_BITS_DIFFER, busy_cores, pick_device, total_memory, use_threads
 from xnas.train.distributed import team

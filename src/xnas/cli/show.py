@@ -138,7 +138,7 @@ def _cost(genotype: Architecture, arguments: Arguments) -> str:
     import torch
 
     from xnas.space.cost import count_multiply_adds, count_parameters
-    from xnas.space.network import build_network
+    from xnas.space.darts.network import build_network
     from xnas.train.build import network_plan, stem_for
 
     kind = "nasbench201" if isinstance(genotype, Nasbench201Genotype) else "darts"

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from xnas.config.schema import Config, _plain, images_are_gone
-from xnas.space.vocabulary import DATA_SETS, OPEN_STEMS
+from xnas.space.names import DATA_SETS, OPEN_STEMS
 
 FREE = (
     "data.root",

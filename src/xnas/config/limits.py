@@ -1,7 +1,7 @@
 """Bounds of the settings: far above what anybody trains, so that a stranger's file cannot ask for work without end."""
 
 from xnas.io.text import shown, visible
-from xnas.space.vocabulary import SEARCHABLE
+from xnas.space.names import SEARCHABLE
 
 MOST_CELLS = 200
 

@@ -37,7 +37,7 @@ from xnas.io.paths import absolute, expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import lookup, shown, visible
 from xnas.space.genotype import MAX_NODES
-from xnas.space.vocabulary import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
+from xnas.space.names import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""

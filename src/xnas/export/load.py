@@ -18,7 +18,7 @@ from xnas.io.paths import expanded
 from xnas.io.safe_read import is_there, open_regular, read_regular, resolved
 from xnas.io.tensors import MOST_BYTES, read_tensors
 from xnas.runs.folder import RunFolder
-from xnas.space.stack import StackPlan
+from xnas.space.backbone import StackPlan
 from xnas.train.device import pick_device
 from xnas.train.trained_network import TrainedNetwork, bring_back, check_weights
 

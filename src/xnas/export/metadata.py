@@ -13,8 +13,8 @@ from xnas.io.json import Fields
 from xnas.io.text import shown
 from xnas.runs.folder import Result, parse_result
 from xnas.space.architecture import Architecture, parse_architecture
+from xnas.space.backbone import StackPlan
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
-from xnas.space.stack import StackPlan
 from xnas.train.trained_network import check_border, check_image_shape
 
 FORMAT, VERSION = "xnas-network", 1

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from xnas.experts.update import mixture
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.darts import adam
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 from xnas.optimizers.softmax import Descent, SoftmaxLearner, softmax_gradient
 
 HOT, DECAY, EPOCHS = 1.6, 0.95, 50

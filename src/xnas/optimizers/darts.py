@@ -10,7 +10,7 @@ settings of the whole search here: SGD for the network weights, batches of 64, h
 
 import torch
 
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.softmax import SoftmaxLearner
 
 BETAS = (0.5, 0.999)

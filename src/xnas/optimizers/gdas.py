@@ -16,8 +16,8 @@ same for all and nothing that any expert has earned.
 import torch
 from torch import Tensor
 
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.gumbel import GumbelLearner, adam_learner
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 HOT, COLD = 10.0, 0.1
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xnas.optimizers.baseline import Recipe
 from xnas.optimizers.darts import NOISE, adam
 from xnas.optimizers.learner import GENERATOR, SamplingLearner
-from xnas.optimizers.rival_optimizer import Recipe
 from xnas.optimizers.softmax import Descent, SoftmaxLearner, softmax_gradient
 
 

@@ -7,7 +7,7 @@ rate / (1 - 0.9) a round, as fast as plain descent at its rate of 1.
 
 import torch
 
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.softmax import SoftmaxLearner
 
 MOMENTUM = 0.9

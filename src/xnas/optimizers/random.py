@@ -10,8 +10,8 @@ E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 import torch
 from torch import Tensor
 
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.learner import WeightLearner
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 
 class RandomLearner(WeightLearner):

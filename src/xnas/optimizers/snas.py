@@ -12,8 +12,8 @@ In one thing the harness differs from the paper: there weights and alpha learn f
 sample; here, as for all rivals, alpha learns from the validation half, with a sample of its own.
 """
 
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.gumbel import GumbelLearner, adam_learner
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 HOT, COLD = 1.0, 0.03
 

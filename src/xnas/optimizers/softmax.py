@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from xnas.optimizers.baseline import Recipe, RivalOptimizer
 from xnas.optimizers.learner import Learner
-from xnas.optimizers.rival_optimizer import Recipe, RivalOptimizer
 
 Descent = Callable[[list[Tensor]], torch.optim.Optimizer]
 """Makes the optimizer of the parameters in a list."""

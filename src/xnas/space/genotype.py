@@ -23,7 +23,7 @@ from xnas.space.genotype_json import (
     parse_fields,
     with_keys,
 )
-from xnas.space.vocabulary import OPERATIONS as OPERATIONS
+from xnas.space.names import OPERATIONS as OPERATIONS
 
 MAX_NODES = 32
 """Published cells have 4 or 5 nodes. The cap keeps a hostile file from asking for a network without end."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.io.text import lookup
-from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.fast.depthwise import DepthwiseConv2d
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xnas.io.text import lookup
 from xnas.space.architecture import Architecture
-from xnas.space.stack import StackPlan
+from xnas.space.backbone import StackPlan
 
 
 class SearchSpace(Protocol):

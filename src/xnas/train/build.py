@@ -20,16 +20,16 @@ from xnas.data.loader import Augmentation
 from xnas.data.rng import ARCHITECTURE, mix_address
 from xnas.data.sets.registry import load_data
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.rivals import rival
+from xnas.optimizers.registry import rival
 from xnas.optimizers.xnas import XNAS
 from xnas.runs.folder import RETRAIN, SEARCH
 from xnas.space.architecture import Architecture
-from xnas.space.darts import DartsSpace
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.space import DartsSpace
+from xnas.space.names import OPEN_STEMS, Stem, StemSetting
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.published import published_genotype
 from xnas.space.search_space import SearchSpace
-from xnas.space.stack import StackPlan
-from xnas.space.vocabulary import OPEN_STEMS, Stem, StemSetting
 from xnas.train.distributed import team
 
 SHRINKS = {"cifar": 1, "strided": 2, "imagenet": 8}

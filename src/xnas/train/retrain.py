@@ -22,11 +22,11 @@ from xnas.runs.environment import environment
 from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
 from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture
-from xnas.space.auxiliary import AuxiliaryTower
+from xnas.space.backbone import StackPlan
 from xnas.space.cost import count_multiply_adds, count_parameters
+from xnas.space.darts.auxiliary import AuxiliaryTower
+from xnas.space.darts.network import Network, NetworkCell, build_network
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
-from xnas.space.network import Network, NetworkCell, build_network
-from xnas.space.stack import StackPlan
 from xnas.train.build import augmentation_of, build_space, network_plan, settled
 from xnas.train.checkpointing import Origin
 from xnas.train.device import autocast, keeping_process_state, make_repeatable

@@ -15,9 +15,9 @@ from xnas.io.text import one_form, shown, told_apart, visible
 from xnas.runs.folder import RunFolder
 from xnas.runs.signals import Interrupt
 from xnas.space.architecture import Architecture, parse_architecture
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.network import build_network
 from xnas.space.genotype import Genotype
-from xnas.space.network import build_network
-from xnas.space.stack import StackPlan
 from xnas.train.build import network_plan
 from xnas.train.distributed import team
 from xnas.train.evaluate import (

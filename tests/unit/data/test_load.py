@@ -14,7 +14,7 @@ from xnas.data.check import check_data
 from xnas.data.images import DataSet
 from xnas.data.sets import fashion_mnist
 from xnas.data.sets.registry import NAMES, load_data
-from xnas.space.vocabulary import DATA_SETS
+from xnas.space.names import DATA_SETS
 
 
 def test_the_default_of_the_settings_is_shipped_and_loads_without_a_word():

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
 from xnas.runs.checkpoint import read_checkpoint
-from xnas.space.vocabulary import OPTIMIZERS
+from xnas.space.names import OPTIMIZERS
 from xnas.train.device import autocast
 from xnas.train.retrain import Retraining
 

@@ -18,7 +18,7 @@ from xnas.export.predict import (
     predict_files,
     some_images,
 )
-from xnas.space.vocabulary import Stem
+from xnas.space.names import Stem
 
 from .exported_networks import CASES, Case, about_of, pixels, trained_network, write_exported
 

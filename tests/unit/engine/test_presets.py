@@ -13,7 +13,7 @@ from xnas.config.loading import preset_names, read_preset
 from xnas.config.schema import Config
 from xnas.data.sets.registry import NAMES
 from xnas.space.cost import count_multiply_adds, count_parameters
-from xnas.space.network import build_network
+from xnas.space.darts.network import build_network
 from xnas.space.published import published_genotype
 from xnas.train.build import network_plan
 

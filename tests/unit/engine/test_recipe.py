@@ -15,8 +15,8 @@ from xnas.data.loader import Batch
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
+from xnas.space.darts.network import Network
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
-from xnas.space.network import Network
 from xnas.space.published import published_names
 from xnas.train.drop_path import draw_paths
 from xnas.train.retrain import Retraining, check_fit

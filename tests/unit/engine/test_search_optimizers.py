@@ -15,7 +15,7 @@ from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import Silent
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import Interrupt
-from xnas.space.vocabulary import OPTIMIZERS
+from xnas.space.names import OPTIMIZERS
 
 from ...sealed import seal
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from xnas.optimizers.darts import BETAS
 from xnas.optimizers.gdas import Gdas, GdasLearner
 from xnas.optimizers.gumbel import Annealing, GumbelLearner
-from xnas.optimizers.rivals import rival
+from xnas.optimizers.registry import rival
 from xnas.optimizers.snas import Snas
 
 from .small import Twins, batch, by_autograd, losses, one_round

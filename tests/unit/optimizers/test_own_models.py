@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.rivals import rival
+from xnas.optimizers.registry import rival
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
-from xnas.space.vocabulary import OPTIMIZERS
+from xnas.space.names import OPTIMIZERS
 
 from .small import Twins, batch, losses
 

@@ -3,8 +3,8 @@
 import torch
 
 from xnas.optimizers.random import RandomChoice, RandomLearner
-from xnas.space.darts import DartsSpace
-from xnas.space.supernet import cell_edges
+from xnas.space.darts.space import DartsSpace
+from xnas.space.darts.supernet import cell_edges
 
 from .small import Twins, one_round
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xnas.optimizers.rivals import rival
+from xnas.optimizers.registry import rival
 
 from .small import Twins, by_autograd, one_round
 

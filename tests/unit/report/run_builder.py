@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xnas.space.genotype import Genotype
+from xnas.space.names import EXPERTS
 from xnas.space.published import published_genotype
-from xnas.space.vocabulary import EXPERTS
 
 from ...sealed import seal
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from xnas.space.backbone import StackPlan
 from xnas.space.cost import count_layer_multiply_adds, count_multiply_adds
+from xnas.space.darts.network import Network
+from xnas.space.darts.supernet import Supernet
 from xnas.space.forecaster import Forecaster
-from xnas.space.network import Network
+from xnas.space.names import SEARCHABLE
 from xnas.space.published import published_genotype
-from xnas.space.stack import StackPlan
-from xnas.space.supernet import Supernet
-from xnas.space.vocabulary import SEARCHABLE
 
 PLAN = StackPlan(image_channels=3, num_classes=3, channels=4, cells=3)
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from benchmarks.plain import plain_logits
 from xnas import DartsSpace, StackPlan
 from xnas.experts.step_size import Feedback
+from xnas.space.darts.supernet import Supernet
 from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
-from xnas.space.supernet import Supernet
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 PLAN = StackPlan(image_channels=2, num_classes=3, channels=4, cells=2, reductions=1)

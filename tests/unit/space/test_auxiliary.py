@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from xnas.space.auxiliary import AuxiliaryTower, at_both_ends
-from xnas.space.network import Network
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.auxiliary import AuxiliaryTower, at_both_ends
+from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype
-from xnas.space.stack import StackPlan
 
 GENOTYPE = published_genotype("xnas")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.fast.depthwise import DepthwiseConv2d
 
 SIZES = ((1, 1), (4, 4), (5, 7), (8, 3))
 

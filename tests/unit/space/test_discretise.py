@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.space.darts import DartsSpace
-from xnas.space.discretise import discretise_cell, edge_strengths
+from xnas.space.darts.discretise import discretise_cell, edge_strengths
+from xnas.space.darts.space import DartsSpace
+from xnas.space.darts.supernet import cell_edges
 from xnas.space.genotype import Edge
-from xnas.space.supernet import cell_edges
 
 EXPERTS = ("none", "skip_connect", "sep_conv_3x3", "max_pool_3x3")
 

@@ -12,13 +12,13 @@ from torch.nn import functional as F
 
 from benchmarks.plain import plain
 from xnas.kernels.calls import usable
+from xnas.space.backbone import CellInputs, StackPlan
+from xnas.space.darts.network import Network, NetworkCell
+from xnas.space.fast.dispatch import added, added_by_path
 from xnas.space.genotype import CellGenotype, Edge, Genotype
-from xnas.space.network import Network, NetworkCell
-from xnas.space.node import added, added_by_path
+from xnas.space.names import OPERATIONS
 from xnas.space.operations import NETWORK_STYLE, build_operation
 from xnas.space.published import published_genotype
-from xnas.space.stack import CellInputs, StackPlan
-from xnas.space.vocabulary import OPERATIONS
 
 from .equality import CLOSE
 from .test_native import module_by_module

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.kernels.calls import usable
+from xnas.space.fast.cpu.nodes import NativeNodes
+from xnas.space.fast.dispatch import NodePath
+from xnas.space.fast.gpu.nodes import GroupedNodes, Plans
 from xnas.space.forecaster import (
     Forecaster,
     forecaster_groups,
@@ -22,9 +25,6 @@ from xnas.space.forecaster import (
     listening,
     share_mixtures,
 )
-from xnas.space.grouped.nodes import GroupedNodes, Plans
-from xnas.space.native.nodes import NativeNodes
-from xnas.space.node import NodePath
 
 NAMES = ("plain", "wide", "bent")
 

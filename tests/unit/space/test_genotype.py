@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xnas.space.genotype import MAX_NODES, OPERATIONS, CellGenotype, Edge, Genotype, shown
+from xnas.space.names import EXPERTS
 from xnas.space.published import published_genotype
-from xnas.space.vocabulary import EXPERTS
 
 from .drawing import cells, check_read_or_refused_in_one_line, corrupted, genotypes
 

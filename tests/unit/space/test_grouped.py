@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_forecast
+from xnas.space.fast.dispatch import NodePath, node_path, one_by_one
+from xnas.space.fast.gpu.nodes import GroupedNodes, grouped_node
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped.nodes import GroupedNodes, grouped_node
-from xnas.space.node import NodePath, node_path, one_by_one
+from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
-from xnas.space.vocabulary import EXPERTS, SEARCHABLE
 
 from .equality import (
     CLOSE,

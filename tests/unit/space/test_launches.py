@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.accelerator import Counted, HostWaits, Round, grouped, plain_launches
 from benchmarks.rounds import USUAL, Setting
 from xnas.experts.step_size import Feedback
-from xnas.space.vocabulary import EXPERTS
+from xnas.space.names import EXPERTS
 
 SMALL = Setting(channels=4, cells=3, batch=4, size=8, nodes=2)
 

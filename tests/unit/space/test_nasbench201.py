@@ -7,15 +7,15 @@ import torch
 from torch.nn import functional as F
 
 from xnas.space.architecture import read_genotype
+from xnas.space.backbone import StackPlan
 from xnas.space.cost import count_multiply_adds, count_parameters
+from xnas.space.darts.network import build_network
+from xnas.space.fast.dispatch import one_by_one
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.nasbench201.genotype import EDGES, OPERATIONS, Nasbench201Genotype, every_genotype
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import Nasbench201Network, Nasbench201Supernet, ResidualReduction
-from xnas.space.network import build_network
-from xnas.space.node import one_by_one
 from xnas.space.operations import NETWORK_STYLE
-from xnas.space.stack import StackPlan
 
 TEXT = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
 SMALL = StackPlan(image_channels=3, num_classes=4, channels=4, cells=3)

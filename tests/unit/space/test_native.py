@@ -21,15 +21,15 @@ from benchmarks.plain import plain_logits
 from xnas import XNAS, Config, DataSet, Search
 from xnas.kernels import calls
 from xnas.runs.folder import RunFolder
-from xnas.space.depthwise import DepthwiseConv2d
+from xnas.space.darts.network import Network
+from xnas.space.darts.supernet import Supernet
+from xnas.space.fast.cpu.nodes import NativeNodes
+from xnas.space.fast.depthwise import DepthwiseConv2d
+from xnas.space.fast.dispatch import added, node_path, one_by_one
 from xnas.space.forecaster import Forecaster
-from xnas.space.native.nodes import NativeNodes
-from xnas.space.network import Network
-from xnas.space.node import added, node_path, one_by_one
+from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
 from xnas.space.published import published_genotype
-from xnas.space.supernet import Supernet
-from xnas.space.vocabulary import EXPERTS, SEARCHABLE
 from xnas.train.search import search
 
 from .equality import (
@@ -48,7 +48,7 @@ from .equality import (
 
 def module_by_module() -> "mock._patch[mock.MagicMock]":
     """Within it there are no kernels."""
-    return mock.patch("xnas.space.node.usable", return_value=False)
+    return mock.patch("xnas.space.fast.dispatch.usable", return_value=False)
 
 
 @pytest.mark.parametrize("partial", [2, 4])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from xnas.space.names import SEARCHABLE
 from xnas.space.operations import (
     NETWORK_STYLE,
     SUPERNET_STYLE,
@@ -16,7 +17,6 @@ from xnas.space.operations import (
     NormStyle,
     build_operation,
 )
-from xnas.space.vocabulary import SEARCHABLE
 
 STYLES = {"network": NETWORK_STYLE, "supernet": SUPERNET_STYLE}
 

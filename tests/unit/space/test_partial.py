@@ -7,14 +7,14 @@ from torch.nn import functional as F
 
 from xnas import XNAS
 from xnas.config.schema import SpaceConfig
-from xnas.optimizers.rivals import rival
-from xnas.space.darts import DartsSpace
+from xnas.optimizers.registry import rival
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.network import build_network
+from xnas.space.darts.space import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
-from xnas.space.network import build_network
+from xnas.space.names import SEARCHABLE
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass, join_channels, shuffle_channels, split_channels
-from xnas.space.stack import StackPlan
-from xnas.space.vocabulary import SEARCHABLE
 
 
 @pytest.mark.parametrize("shape", [(2, 12), (2, 12, 5), (2, 12, 5, 3), (2, 12, 2, 2, 2)])

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_logits
-from xnas.space.vocabulary import EXPERTS, SEARCHABLE
+from xnas.space.names import EXPERTS, SEARCHABLE
 
 from .equality import check_equal, forecasters_of, images, supernet
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.network import Network
 from xnas.space.genotype import Genotype
-from xnas.space.network import Network
 from xnas.space.published import PUBLISHED, published_genotype, published_names, published_source
-from xnas.space.stack import StackPlan
 
 PLAN = StackPlan(image_channels=3, num_classes=5, channels=4, cells=3)
 

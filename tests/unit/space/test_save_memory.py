@@ -7,15 +7,15 @@ from torch.nn import functional as F
 
 from xnas.optimizers.checks import frozen
 from xnas.space.architecture import Architecture
-from xnas.space.darts import DartsSpace
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.network import build_network
+from xnas.space.darts.space import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
+from xnas.space.names import EXPERTS
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import Nasbench201Stack
-from xnas.space.network import build_network
 from xnas.space.published import published_genotype
 from xnas.space.search_space import SearchSpace
-from xnas.space.stack import StackPlan
-from xnas.space.vocabulary import EXPERTS
 
 SPACES: dict[str, SearchSpace] = {
     "darts": DartsSpace(num_nodes=2, experts=("none", *EXPERTS), partial_channels=2),

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xnas.space.darts import DartsSpace
+from xnas.space.backbone import SqueezeExcite, StackPlan
+from xnas.space.darts.network import Network, build_network
+from xnas.space.darts.space import DartsSpace
 from xnas.space.nasbench201.space import Nasbench201Space
-from xnas.space.network import Network, build_network
 from xnas.space.published import published_genotype
-from xnas.space.stack import SqueezeExcite, StackPlan
 
 
 def plan(**changes: Any) -> StackPlan:

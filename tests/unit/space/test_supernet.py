@@ -7,15 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xnas.space.backbone import StackPlan
 from xnas.space.cost import count_parameters
-from xnas.space.darts import DartsSpace
+from xnas.space.darts.network import build_network
+from xnas.space.darts.space import DartsSpace
+from xnas.space.darts.supernet import GROUPS, cell_edges
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.genotype import Genotype
 from xnas.space.genotype_text import from_darts_text, to_darts_text
-from xnas.space.network import build_network
-from xnas.space.stack import StackPlan
-from xnas.space.supernet import GROUPS, cell_edges
-from xnas.space.vocabulary import EXPERTS, Stem
+from xnas.space.names import EXPERTS, Stem
 
 SPACE = DartsSpace(num_nodes=2)
 PLAN = StackPlan(image_channels=3, num_classes=5, channels=4, cells=4)

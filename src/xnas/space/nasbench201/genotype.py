@@ -25,7 +25,7 @@ from xnas.space.genotype_json import (
     checked_fields,
     parse_fields,
 )
-from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
+from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 
 SPACE = "nasbench201"
 NUM_NODES = 3

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from xnas.io.plain_value import plain_value, take_plain
+from xnas.space.backbone import StackPlan
+from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 from xnas.space.nasbench201.stack import GROUP, Nasbench201Supernet
 from xnas.space.search_space import check_experts, check_partial
-from xnas.space.stack import StackPlan
-from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.space.activation_checkpointing import computed_twice
+from xnas.space.backbone import StackPlan
+from xnas.space.fast.dispatch import added, node_path
+from xnas.space.fast.gpu.nodes import Plans
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped.nodes import Plans
 from xnas.space.nasbench201.genotype import EDGES, NUM_NODES, Nasbench201Genotype
-from xnas.space.node import added, node_path
 from xnas.space.operations import (
     NETWORK_STYLE,
     SUPERNET_STYLE,
@@ -25,8 +27,6 @@ from xnas.space.operations import (
     ReluConvNorm,
     build_operation,
 )
-from xnas.space.recompute import computed_twice
-from xnas.space.stack import StackPlan
 
 GROUP = "cell"
 """Of all forecasters: every cell is a replica of every other."""

@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from xnas.io.safe_read import check_place, is_there, open_regular, read_regular_text
 from xnas.io.text import shown, visible
+from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, FORM, PATTERN, every_genotype
-from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
 DATA_SETS: Mapping[str, str] = {
     "cifar10": "CIFAR-10",

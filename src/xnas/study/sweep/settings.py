@@ -19,7 +19,7 @@ from xnas.config.schema import Config, fields_of, located
 from xnas.io.text import lookup, shown
 from xnas.io.toml import parse_toml, read_settings_text
 from xnas.runs.finished_files import RunFiles
-from xnas.space.vocabulary import OPTIMIZERS
+from xnas.space.names import OPTIMIZERS
 from xnas.study.sweep.plan import AXES, Cell
 
 FILE = "sweep.toml"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
-from xnas.space.vocabulary import NASBENCH201_OPERATIONS as OPERATIONS
 
 from ..run_builder import write, write_json, write_rows
 

@@ -7,12 +7,12 @@ all cells of a type are replicas. Edges are numbered node by node: node 2 has th
 import torch
 from torch import Tensor, nn
 
+from xnas.space.backbone import CellInputs, CellPlace, Stack, StackPlan
+from xnas.space.fast.dispatch import node_path
+from xnas.space.fast.gpu.nodes import Plans
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped.nodes import Plans
-from xnas.space.node import node_path
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass
-from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
 GROUPS = ("normal", "reduction")
 

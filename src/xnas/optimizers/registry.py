@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 from xnas.io.text import lookup
 from xnas.optimizers.asap import Asap
+from xnas.optimizers.baseline import RivalOptimizer
 from xnas.optimizers.darts import Darts
 from xnas.optimizers.darts_second import DartsSecondOrder
 from xnas.optimizers.gaea import Gaea
 from xnas.optimizers.gdas import Gdas
 from xnas.optimizers.momentum import SoftmaxMomentum
 from xnas.optimizers.random import RandomChoice
-from xnas.optimizers.rival_optimizer import RivalOptimizer
 from xnas.optimizers.snas import Snas
 from xnas.optimizers.softmax import SoftmaxDescent
 

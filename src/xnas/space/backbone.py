@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from xnas.io.plain_value import take_plain
 from xnas.io.text import lookup
-from xnas.space.node import added
+from xnas.space.activation_checkpointing import computed_twice
+from xnas.space.fast.dispatch import added
+from xnas.space.names import Stem
 from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
-from xnas.space.recompute import computed_twice
-from xnas.space.vocabulary import Stem
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from xnas.space.grouped.precision import as_they_are
+from xnas.space.fast.gpu.precision import as_they_are
 
 
 class Read(NamedTuple):

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from xnas.kernels.calls import usable
+from xnas.space.fast.cpu.nodes import NativeNodes
+from xnas.space.fast.gpu.nodes import GroupedNodes, Plans
 from xnas.space.forecaster import Forecaster
-from xnas.space.grouped.nodes import GroupedNodes, Plans
-from xnas.space.native.nodes import NativeNodes
 from xnas.space.operations import Zero
 
 NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from xnas.space.grouped.grouping import EPS, Place
-from xnas.space.grouped.precision import as_they_are, full_type
+from xnas.space.fast.gpu.grouping import EPS, Place
+from xnas.space.fast.gpu.precision import as_they_are, full_type
 
 
 class Shares(NamedTuple):

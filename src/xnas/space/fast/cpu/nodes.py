@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from xnas.kernels import calls
+from xnas.space.fast.cpu.branches import Branch, DenseRound, Norm, SeparableRound
+from xnas.space.fast.cpu.function import NodeFunction, Pool
 from xnas.space.forecaster import Forecaster, versions
-from xnas.space.native.branches import Branch, DenseRound, Norm, SeparableRound
-from xnas.space.native.function import NodeFunction, Pool
 from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
 from xnas.space.operations import Norm as BatchNorm
 

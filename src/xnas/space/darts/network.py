@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from xnas.io.text import shown
 from xnas.space.architecture import Architecture
+from xnas.space.backbone import CellInputs, CellPlace, Stack, StackPlan
+from xnas.space.fast.dispatch import added, added_by_path
 from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.nasbench201.stack import Nasbench201Network
-from xnas.space.node import added, added_by_path
 from xnas.space.operations import NETWORK_STYLE, build_operation
-from xnas.space.stack import CellInputs, CellPlace, Stack, StackPlan
 
 MOST_OPERATIONS = 2000
 """Of all cells together. The published networks have 160 to 200; a stranger's file could ask for any number."""

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xnas.space.fast.gpu.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
+from xnas.space.fast.gpu.normed_mix import Shares, Table, mix_normed, shares_of
+from xnas.space.fast.gpu.precision import as_they_are, full_type, low_type
+from xnas.space.fast.gpu.rows import Read, spread, stack_weights
 from xnas.space.forecaster import Forecaster, versions
-from xnas.space.grouped.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
-from xnas.space.grouped.normed_mix import Shares, Table, mix_normed, shares_of
-from xnas.space.grouped.precision import as_they_are, full_type, low_type
-from xnas.space.grouped.rows import Read, spread, stack_weights
 from xnas.space.partial import join_channels
 
 

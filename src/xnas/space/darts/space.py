@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from xnas.io.plain_value import plain_value, take_plain
-from xnas.space.discretise import INPUTS_PER_NODE, discretise_cell
+from xnas.space.backbone import StackPlan
+from xnas.space.darts.discretise import INPUTS_PER_NODE, discretise_cell
+from xnas.space.darts.supernet import GROUPS, Supernet, cell_edges
 from xnas.space.genotype import CellGenotype, Edge, Genotype
+from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.search_space import check_experts, check_partial
-from xnas.space.stack import StackPlan
-from xnas.space.supernet import GROUPS, Supernet, cell_edges
-from xnas.space.vocabulary import EXPERTS, SEARCHABLE
 
 
 @dataclass(frozen=True, kw_only=True)

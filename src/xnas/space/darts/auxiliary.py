@@ -12,8 +12,8 @@ B: samples; C H W: channels, height, width; D: classes.
 import torch
 from torch import Tensor, nn
 
+from xnas.space.backbone import Stack
 from xnas.space.operations import NETWORK_STYLE
-from xnas.space.stack import Stack
 
 SQUEEZED, WIDE = 128, 768
 """Channels after the first and the second convolution."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from xnas.kernels import calls
-from xnas.space.native.branches import Branch, Gradients, compute, restore
+from xnas.space.fast.cpu.branches import Branch, Gradients, compute, restore
 
 
 class NodeFunction(torch.autograd.Function):

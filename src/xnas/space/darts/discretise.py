@@ -12,8 +12,8 @@ E: edges of a cell; K: experts.
 import torch
 from torch import Tensor
 
+from xnas.space.darts.supernet import cell_edges
 from xnas.space.genotype import CellGenotype, Edge
-from xnas.space.supernet import cell_edges
 
 INPUTS_PER_NODE = 2
 
