@@ -24,7 +24,7 @@ from xnas.space.backbone import StackPlan
 from xnas.space.published import published_genotype, published_names
 from xnas.train.build import network_plan
 
-from ..unit.engine.exported_networks import (
+from ..unit.export.exported_networks import (
     CASES,
     SHORT,
     Case,
@@ -405,7 +405,7 @@ def test_every_published_cell_and_every_preset_is_exported_with_sizes_of_its_own
     tmp_path: Path, long_faults: bool, record_property: Callable[[str, object], None]
 ) -> None:
     if not long_faults:
-        pytest.skip("in short the three networks of tests/unit/engine/test_export.py stand for all")
+        pytest.skip("in short the three networks of tests/unit/export/test_export.py stand for all")
     worst, count = 0.0, 0
     for name, case in small_networks().items():
         trained = trained_network(case)

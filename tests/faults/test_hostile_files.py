@@ -32,7 +32,7 @@ from xnas.train.trained_network import TrainedNetwork
 from ..conftest import TINY
 from ..golden import small
 from ..sealed import seal
-from ..unit.engine.exported_networks import reseal
+from ..unit.export.exported_networks import reseal
 from ..unit.report.run_builder import build_run
 from .bounded import Outcome, watched
 from .mutations import (

@@ -14,7 +14,7 @@ from xnas.data.files import decode
 from xnas.data.files.decode import Form
 from xnas.export.export import export
 
-from .engine.exported_networks import CASES, about_of, pixels, trained_network
+from .export.exported_networks import CASES, about_of, pixels, trained_network
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

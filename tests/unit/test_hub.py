@@ -11,7 +11,7 @@ import torch
 from xnas import load
 from xnas.hub import HubNetwork
 
-from .engine.exported_networks import CASES, RESULT, about_of, logits, pixels, trained_network, write_exported
+from .export.exported_networks import CASES, RESULT, about_of, logits, pixels, trained_network, write_exported
 
 CASE = CASES["RGB, DARTS"]
 

@@ -18,7 +18,7 @@ from xnas.space.architecture import architecture_text, read_genotype
 from xnas.study.nasbench201 import page as bench_page
 
 from ...sealed import seal
-from ..report.bench.nasbench201_maker import make_rows, write_csv
+from ..study.nasbench201.nasbench201_maker import make_rows, write_csv
 from .breaking_off import signal_in_round
 
 SETTINGS = """

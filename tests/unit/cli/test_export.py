@@ -13,7 +13,7 @@ from xnas import RunFolder, load, read_config
 from xnas.cli import main
 from xnas.data.sets.registry import load_data
 
-from ..engine.exported_networks import CASES, trained_network
+from ..export.exported_networks import CASES, trained_network
 
 SMALL = """
 [data]

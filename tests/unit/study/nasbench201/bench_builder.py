@@ -8,7 +8,7 @@ from typing import Any
 from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 
-from ..run_builder import write, write_json, write_rows
+from ...report.run_builder import write, write_json, write_rows
 
 ROUNDS = 390
 """Of an epoch."""

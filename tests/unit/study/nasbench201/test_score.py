@@ -14,7 +14,7 @@ from xnas.study.nasbench201.score import Bench, read_bench
 from xnas.study.nasbench201.summary import format_bench
 from xnas.study.nasbench201.table import Nasbench201Table
 
-from ..run_builder import write
+from ...report.run_builder import write
 from .bench_builder import Leads, build_bench, write_job
 from .nasbench201_maker import make_rows, write_csv
 

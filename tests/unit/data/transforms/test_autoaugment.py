@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
 from xnas.data.rng import POLICY, mix_address
 from xnas.data.transforms.autoaugment import SIGNED, augment_by_policy, magnitude, operations, pairs_of
 
-from .test_augment import plain_bits
+from .test_crop_flip_cutout import plain_bits
 
 POLICIES = ["cifar10", "svhn", "imagenet"]
 

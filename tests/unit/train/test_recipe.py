@@ -22,7 +22,7 @@ from xnas.train.drop_path import draw_paths
 from xnas.train.retrain import Retraining, check_fit
 from xnas.train.step import build_sgd
 
-from .test_follow import Stopper, tensors
+from .test_loop import Stopper, tensors
 
 CPU = torch.device("cpu")
 GENOTYPE = published_genotype("xnas")

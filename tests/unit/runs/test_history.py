@@ -5,7 +5,7 @@ import pytest
 
 from xnas.runs.history import read_course
 
-from .run_builder import build_run, search_rows, write, write_rows
+from ..report.run_builder import build_run, search_rows, write, write_rows
 
 
 def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from xnas.data.sets.fashion_mnist import CLASSES, DEBIAN, FILES, read_fashion_mn
 from xnas.data.sets.idx import idx_bytes
 
 SHIPPED_FOLDER = Path(fashion_mnist.__file__).parent / "fashion_mnist"
-SCRIPT = Path(__file__).parents[3] / "scripts" / "build_fashion_mnist_subset.py"
+SCRIPT = Path(__file__).parents[4] / "scripts" / "build_fashion_mnist_subset.py"
 SHA256 = {
     "train": "73194a0c06a93deab58b95e00e618cc5c80fb5c9a84df26bbc429eeb3507846a",
     "test": "8e8b02fc2db0ff9ed2d481ff30f8bd7cc5c88205cb131d7f4a0c19448f6957c9",
