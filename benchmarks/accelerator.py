@@ -27,8 +27,8 @@ from benchmarks.rounds import Setting, setting_of
 from xnas import XNAS, DartsSpace
 from xnas.experts.step_size import Feedback
 from xnas.space.darts.supernet import Supernet
-from xnas.space.fast.gpu.nodes import GroupedNodes, Plans
-from xnas.train.distributed import team
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
+from xnas.train.distributed import process_group
 
 SILENT = {
     "alias", "as_strided", "detach", "diagonal", "empty", "empty_like", "empty_strided", "expand", "new_empty",
@@ -94,9 +94,9 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def grouped() -> Iterator[None]:
     """Within it every cell computes its nodes as on an accelerator, wherever it is."""
 
-    def node_path(inputs: Tensor, *, training: bool, plans: Plans) -> GroupedNodes:
+    def node_path(inputs: Tensor, *, training: bool, plans: Plans) -> BatchedGpuNodes:
         del inputs, training
-        return GroupedNodes(plans)
+        return BatchedGpuNodes(plans)
 
     with (
         mock.patch("xnas.space.darts.supernet.node_path", node_path),
@@ -120,7 +120,7 @@ class Round:
         self.experts = XNAS(
             self.supernet, rounds=10, batch_size=setting.batch, feedback=feedback, zeta=None, reward_bound=1.0
         )
-        self.experts.ranks = team()  # as a trainer does, which looks at numbers itself
+        self.experts.ranks = process_group()  # as a trainer does, which looks at numbers itself
 
     def ours(self) -> Counted:
         """The launches of a round with the supernet as it is."""

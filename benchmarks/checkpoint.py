@@ -11,7 +11,7 @@ from benchmarks.options import Options
 from benchmarks.timing import in_turn, time_ratio
 from xnas import Config, RunFolder, Search, load_data, read_preset
 from xnas.config.schema import SEARCH_SECTIONS
-from xnas.train.checkpointing import Keeper, Origin
+from xnas.train.checkpointing import CheckpointManager, ResumeKey
 
 
 class Saved:
@@ -21,8 +21,8 @@ class Saved:
         data = load_data(config.data.source, say=lambda line: None)
         self.course = Search(config, data, device=torch.device("cpu"))
         self.stream = self.course.batches_left()
-        origin = Origin(config=config, sections=SEARCH_SECTIONS, facts={})
-        self.keeper = Keeper(self.course, origin=origin, folder=folder, say=print)
+        origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={})
+        self.keeper = CheckpointManager(self.course, origin=origin, folder=folder, say=print)
         self.keeper.begin()
 
     def round(self) -> None:

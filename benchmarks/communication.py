@@ -18,7 +18,7 @@ from benchmarks.data_share import coloured_images
 from benchmarks.figure import Figure
 from benchmarks.options import Options
 from xnas import Config, Search
-from xnas.train.distributed import Ranks, join, leave, team
+from xnas.train.distributed import ProcessGroup, join, leave, process_group
 from xnas.train.launch import launched
 
 WARM_UP, ROUNDS = 2, 5
@@ -85,11 +85,11 @@ def main(feedback: str, *, small: bool) -> None:
         course.round(*batches)
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
-    ranks = team()
+    ranks = process_group()
     count = {
         "gradients": sum(weight.numel() * weight.element_size() for weight in course.network.parameters())
     }
-    if isinstance(ranks, Ranks):
+    if isinstance(ranks, ProcessGroup):
         count |= {name: size // len(seconds) for name, size in ranks.traffic.items()}
     if ranks.leads:
         print(json.dumps({"bytes": count, "seconds": seconds[WARM_UP:]}))

@@ -12,7 +12,7 @@ from benchmarks.rounds import FastRound, PlainRound, Setting
 from benchmarks.timing import in_turn, milliseconds, time_ratio
 from xnas.experts.step_size import Feedback
 from xnas.space.nasbench201.space import Nasbench201Space
-from xnas.space.nasbench201.stack import Nasbench201Supernet, SearchCell
+from xnas.space.nasbench201.stack import Nasbench201SearchCell, Nasbench201Supernet
 
 USUAL, SMALL = Setting(16, cells=3, batch=64, size=32), Setting(4, cells=3, batch=4, size=8)
 
@@ -29,13 +29,13 @@ def plain_logits(
     leaves: Leaves = {}
     features = model.stem(images)
     for layer in model.layers:
-        searched = isinstance(layer, SearchCell)
+        searched = isinstance(layer, Nasbench201SearchCell)
         features = _cell(layer, features, feedback, leaves) if searched else layer(features)
     logits_BD: Tensor = model.classifier(model.last(features).mean(dim=(2, 3)))
     return logits_BD, leaves
 
 
-def _cell(cell: SearchCell, inputs: Tensor, feedback: Feedback | None, leaves: Leaves) -> Tensor:
+def _cell(cell: Nasbench201SearchCell, inputs: Tensor, feedback: Feedback | None, leaves: Leaves) -> Tensor:
     nodes = [inputs]
     for forecasters in cell.incoming():
         edges = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import Figure, shown
-from xnas.io.atomic import write_whole
+from xnas.io.atomic import atomic_write
 
 TABLE = "README.md"
 BUSY = 0.2
@@ -65,8 +65,8 @@ def write_result(result: Result, folder: Path) -> Path:
     ]
     path = folder / f"{result.benchmark}.json"
     content = {**vars(result), "environment": dict(result.environment), "figures": figures}
-    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
-    write_whole(folder / TABLE, table(read_results(folder)).encode())
+    atomic_write(path, (json.dumps(content, indent=2) + "\n").encode())
+    atomic_write(folder / TABLE, table(read_results(folder)).encode())
     return path
 
 

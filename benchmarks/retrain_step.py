@@ -15,9 +15,9 @@ from xnas import Network, published_genotype
 from xnas.config.schema import RetrainConfig
 from xnas.space.backbone import CellInputs
 from xnas.space.darts.network import NetworkCell
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 from xnas.train.device import make_repeatable
-from xnas.train.step import build_sgd, learned_by
+from xnas.train.step import build_sgd, parameters_of
 
 GENOTYPE = "xnas"
 USUAL = (RetrainConfig(channels=36, cells=20, batch_size=32), 32)
@@ -53,7 +53,7 @@ class Step:
         config, size = SMALL if small else USUAL
         make_repeatable(0)
         layout = torch.contiguous_format if plain else torch.channels_last
-        plan = network_plan(config, image_channels=3, num_classes=10, save_memory=save_memory)
+        plan = network_spec(config, image_channels=3, num_classes=10, save_memory=save_memory)
         network = Network(published_genotype(GENOTYPE), plan)
         self.network = network.to(memory_format=layout).train()
         self.forward: Callable[[Tensor], Tensor] = self.network
@@ -74,7 +74,7 @@ class Step:
         """One step of the weights."""
         self.weights.zero_grad(set_to_none=True)
         F.cross_entropy(self.forward(self.images), self.labels).backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learned_by(self.weights), self.clip_norm)
+        nn.utils.clip_grad_norm_(parameters_of(self.weights), self.clip_norm)
         self.weights.step()
 
 

@@ -21,8 +21,8 @@ from xnas.config.schema import SearchConfig
 from xnas.experts.step_size import Feedback
 from xnas.space.names import EXPERTS
 from xnas.train.device import autocast, make_repeatable
-from xnas.train.distributed import team
-from xnas.train.step import build_sgd, learned_by
+from xnas.train.distributed import process_group
+from xnas.train.step import build_sgd, parameters_of
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Round(ABC):
         self.weights.zero_grad(set_to_none=True)
         loss = F.cross_entropy(self.logits(), self.labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(learned_by(self.weights), self.config.clip_norm)
+        nn.utils.clip_grad_norm_(parameters_of(self.weights), self.config.clip_norm)
         self.weights.step()
 
     def round(self) -> None:
@@ -198,7 +198,7 @@ class FastRound(Round):
             feedback="sample",
             reward_bound=1.0,
         )
-        self.experts.ranks = team()  # as a trainer does, which looks at numbers itself
+        self.experts.ranks = process_group()  # as a trainer does, which looks at numbers itself
         if alive is not None:
             wiped = {f"{group}.alive_EK": alive_EK for group, alive_EK in alive.items()}
             self.experts.load_state_dict(self.experts.state_dict() | wiped)

@@ -20,7 +20,7 @@ from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.darts.network import build_network
 from xnas.space.published import published_genotype, published_names
 from xnas.theory.panels import PLAIN, head, note, sheet
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 from xnas.train.schedule import learning_rate, power_cosine
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures"
@@ -94,7 +94,7 @@ def _draw_powers(axes: Axes) -> None:
 
 def cells_table() -> str:
     """Every published cell as a network of XNAS-Small's shape, beside the paper's table 1."""
-    plan = network_plan(read_preset("xnas-small").retrain, image_channels=3, num_classes=10)
+    plan = network_spec(read_preset("xnas-small").retrain, image_channels=3, num_classes=10)
     rows = [
         "| cell | parameters | multiply-adds (M) | table 1 calls it | parameters there (M) | test error there (%) |",
         "|---|---:|---:|---|---:|---:|",

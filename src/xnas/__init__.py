@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from xnas.report.page import write_report as write_report
     from xnas.runs.folder import RunFolder as RunFolder
     from xnas.space.architecture import read_genotype as read_genotype
-    from xnas.space.backbone import StackPlan as StackPlan
+    from xnas.space.backbone import NetworkSpec as NetworkSpec
     from xnas.space.cost import count_multiply_adds as count_multiply_adds
     from xnas.space.cost import count_parameters as count_parameters
     from xnas.space.darts.network import Network as Network
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from xnas.space.published import published_genotype as published_genotype
     from xnas.space.published import published_names as published_names
     from xnas.train.retrain import retrain as retrain
-    from xnas.train.search import Search as Search
+    from xnas.train.search import SearchTrainer as SearchTrainer
     from xnas.train.search import search as search
     from xnas.train.trained_network import TrainedNetwork as TrainedNetwork
 
@@ -65,9 +65,9 @@ _HOMES = {
     "Nasbench201Space": "xnas.space.nasbench201.space",
     "Network": "xnas.space.darts.network",
     "RunFolder": "xnas.runs.folder",
-    "Search": "xnas.train.search",
+    "SearchTrainer": "xnas.train.search",
     "Snas": "xnas.optimizers.snas",
-    "StackPlan": "xnas.space.backbone",
+    "NetworkSpec": "xnas.space.backbone",
     "TrainedNetwork": "xnas.train.trained_network",
     "XNAS": "xnas.optimizers.xnas",
     "build_network": "xnas.space.darts.network",

@@ -24,25 +24,25 @@ from torch import Tensor
 
 from xnas.config.diff import differences
 from xnas.config.loading import read_preset, settings_from
-from xnas.config.schema import AUGMENTATION, CONFIG, GIVEN, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
-from xnas.data.arrays import LAYOUTS, images_given, label_array, labels_given
+from xnas.config.schema import AUGMENTATION, CONFIG, IN_MEMORY, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
+from xnas.data.arrays import LAYOUTS, as_image_tensor, as_labels, label_array
 from xnas.data.images import DataSet, ImageSet
 from xnas.io.errors import Interrupted, OutOfMemory
 from xnas.io.paths import expanded
 from xnas.io.plain_value import plain_tree, plain_value
-from xnas.io.text import lookup, shown
+from xnas.io.text import choose, short_repr
 from xnas.report.page import write_report
-from xnas.runs.callbacks import Lines, Progress, Silent
+from xnas.runs.callbacks import Callback, LogCallback, NullCallback
 from xnas.runs.environment import environment
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import GENOTYPE, RunFolder
-from xnas.runs.location import Place
+from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
-from xnas.runs.signals import Interrupt, interruptible
-from xnas.train.build import settled
+from xnas.runs.signals import StopRequest, stop_on_signals
+from xnas.train.build import resolve_stems
 from xnas.train.device import keeping_process_state, pick_device, use_threads
-from xnas.train.retrain import check_fit, train
-from xnas.train.search import Search, check_search, search
+from xnas.train.retrain import train, validate_retrain
+from xnas.train.search import SearchTrainer, search, validate_search
 from xnas.train.trained_network import TrainedNetwork
 
 IMAGES = "images.json"
@@ -108,15 +108,15 @@ class ImageClassifier:
         place = self._place()
         if not (self.say is None or callable(self.say)):
             raise ValueError(
-                f"say of ImageClassifier must take a line of text, as print does, or be None; got {shown(self.say)}"
+                f"say of ImageClassifier must take a line of text, as print does, or be None; got {short_repr(self.say)}"
             )
-        images_NCHW = images_given(images, layout=lookup("layout", self.layout, LAYOUTS))
-        classes_D, labels_N, names = labels_given(labels, count=len(images_NCHW))
+        images_NCHW = as_image_tensor(images, layout=choose("layout", self.layout, LAYOUTS))
+        classes_D, labels_N, names = as_labels(labels, count=len(images_NCHW))
         given = ImageSet(images_NCHW=images_NCHW, labels_N=labels_N, classes=names)
         data = DataSet(name="images", train=given, test=given)  # nothing is tested
-        config = settled(self._config(), data.image_shape)
-        check_fit(config, data)
-        check_search(config, data)
+        config = resolve_stems(self._config(), data.image_shape)
+        validate_retrain(config, data)
+        validate_search(config, data)
         device = pick_device(config.device)
         use_threads(config.threads)
         place.earlier()  # complains of what is no run's
@@ -136,13 +136,15 @@ class ImageClassifier:
     ) -> TrainedNetwork:
         """Search and train, from where the folder is."""
         say = self.say
-        progress: Progress = Silent() if say is None else Lines(lambda line: say(in_words_of_python(line)))
+        progress: Callback = (
+            NullCallback() if say is None else LogCallback(lambda line: say(in_words_of_python(line)))
+        )
         try:
             with _hearing() as interrupt:
                 if folder.has(GENOTYPE):
                     genotype = folder.genotype()
                 else:
-                    course = Search(config, data, device=device)
+                    course = SearchTrainer(config, data, device=device)
                     genotype = search(course, folder=folder, progress=progress, interrupt=interrupt)
                     del course  # training needs the memory
                 return train(
@@ -200,17 +202,17 @@ class ImageClassifier:
     def _check_kind(self, labels_N: NDArray[Any]) -> None:
         """Raises ValueError for text where numbers were fitted, or the other way round; warns of unknown labels."""
         kinds = ["text" if labels.dtype.kind == "U" else "numbers" for labels in (self.classes_, labels_N)]
-        first = ", ".join(map(shown, self.classes_[:3].tolist()))
+        first = ", ".join(map(short_repr, self.classes_[:3].tolist()))
         classes = f"the classes of fit ({first}{', ...' if len(self.classes_) > 3 else ''})"
         if kinds[0] != kinds[1]:
-            example = shown(labels_N[0].item()) if len(labels_N) else labels_N.dtype
+            example = short_repr(labels_N[0].item()) if len(labels_N) else labels_N.dtype
             raise ValueError(
                 f"labels are {kinds[1]}, such as {example}, but {classes} are {kinds[0]}; give the same"
             )
         unknown_N = ~np.isin(labels_N, self.classes_)
         if unknown_N.any():
             warnings.warn(
-                f"{unknown_N.sum():,} of {len(labels_N):,} labels, such as {shown(labels_N[unknown_N][0].item())}, are "
+                f"{unknown_N.sum():,} of {len(labels_N):,} labels, such as {short_repr(labels_N[unknown_N][0].item())}, are "
                 f"not among {classes}; they count as misses",
                 stacklevel=3,
             )
@@ -223,7 +225,7 @@ class ImageClassifier:
     def set_params(self, **params: Any) -> Self:
         """Change what it was built with. Raises ValueError for an unknown name."""
         for name, value in params.items():
-            setattr(self, lookup("parameter of ImageClassifier", name, _parameters()), value)
+            setattr(self, choose("parameter of ImageClassifier", name, _parameters()), value)
         return self
 
     def __repr__(self) -> str:
@@ -253,23 +255,27 @@ class ImageClassifier:
         """Raises ValueError for a preset or settings that are none."""
         where = "settings of ImageClassifier"
         if not isinstance(self.settings, Mapping | None):
-            raise ValueError(f"{where} must be a mapping of sections to settings; got {shown(self.settings)}")
+            raise ValueError(
+                f"{where} must be a mapping of sections to settings; got {short_repr(self.settings)}"
+            )
         given = plain_tree(self.settings or {})
         if "seed" in given:
             raise ValueError(f"{where}: the seed has no place in them; give seed=")
         if isinstance(of_data := given.get("data"), Mapping):
             for name in of_data:
-                lookup("setting of [data] for images that are given", name, AUGMENTATION)
+                choose("setting of [data] for images that are given", name, AUGMENTATION)
         config = settings_from(given, where=where, base=read_preset(self.preset))
         config = settings_from({"seed": plain_value(self.seed)}, where="ImageClassifier", base=config)
-        return replace(config, data=replace(config.data, source=GIVEN, root=None, download=False))
+        return replace(config, data=replace(config.data, source=IN_MEMORY, root=None, download=False))
 
-    def _place(self) -> Place:
+    def _place(self) -> RunLocation:
         if self.folder is None:
-            return Place(runs=Path("runs"), name=None, stem="image-classifier")
+            return RunLocation(runs=Path("runs"), name=None, stem="image-classifier")
         if not isinstance(self.folder, str | Path) or not str(self.folder) or "\0" in str(self.folder):
-            raise ValueError(f"folder of ImageClassifier must be a path or None; got {shown(self.folder)}")
-        return Place.of(expanded(self.folder))
+            raise ValueError(
+                f"folder of ImageClassifier must be a path or None; got {short_repr(self.folder)}"
+            )
+        return RunLocation.of(expanded(self.folder))
 
     def _network(self) -> TrainedNetwork:
         if not hasattr(self, "network_"):
@@ -277,7 +283,7 @@ class ImageClassifier:
         return self.network_
 
     def _like_fitted(self, images: Any) -> Tensor:
-        images_NCHW = images_given(images, layout=self.layout)
+        images_NCHW = as_image_tensor(images, layout=self.layout)
         shape = tuple(images_NCHW.shape[1:])
         if shape != self._image_shape:
             raise ValueError(
@@ -340,11 +346,11 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
         raise ValueError(f"{path} was begun with other images or labels; give the same, or another folder=")
 
 
-def _hearing() -> AbstractContextManager[Interrupt]:
+def _hearing() -> AbstractContextManager[StopRequest]:
     """Signals wait for the end of the round; only Python's main thread can hear them."""
     if threading.current_thread() is threading.main_thread():
-        return interruptible()
-    return nullcontext(Interrupt())
+        return stop_on_signals()
+    return nullcontext(StopRequest())
 
 
 def _parameters() -> tuple[str, ...]:

@@ -22,8 +22,8 @@ except ImportError as error:
 from xnas.export.load import ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.export.metadata import About
 from xnas.export.model_card import CARD, model_card
-from xnas.io.atomic import alone_in, write_whole
-from xnas.io.safe_read import is_there
+from xnas.io.atomic import alone_in, atomic_write
+from xnas.io.safe_read import exists
 
 
 class HubNetwork(nn.Module, PyTorchModelHubMixin):
@@ -51,12 +51,12 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
 
     def _save_pretrained(self, save_directory: Path) -> None:
         files = exported_files(self.about, self.network)
-        if not is_there(save_directory / CARD):  # somebody may have written more into it
+        if not exists(save_directory / CARD):  # somebody may have written more into it
             files[CARD] = model_card(self.about, name=save_directory.name).encode()
         # The mixin has taken the old description away; without one nothing is read, so the new one comes last.
         with alone_in(save_directory):
             for name in sorted(files, key=lambda name: name == ABOUT):
-                write_whole(save_directory / name, files[name])
+                atomic_write(save_directory / name, files[name])
 
     @classmethod
     def _from_pretrained(

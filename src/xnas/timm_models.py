@@ -35,17 +35,17 @@ except ImportError as error:
 
 from xnas.export.load import ABOUT, MOST_ABOUT, check_plan, read_fields
 from xnas.export.metadata import TIMM_NAME, first_conv, parse_plan
-from xnas.io.json import Fields, parse_object
+from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.safe_read import read_regular_text
-from xnas.space.activation_checkpointing import computed_twice
+from xnas.space.activation_checkpointing import checkpointed
 from xnas.space.architecture import Architecture, parse_architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import Network, build_network
 from xnas.space.nasbench201.stack import ResidualReduction
 from xnas.space.published import published_genotype, published_names
 
-_CIFAR = StackPlan(image_channels=3, num_classes=10, channels=36, cells=20)
-_IMAGENET = StackPlan(image_channels=3, num_classes=1000, channels=48, cells=14, stem="imagenet")
+_CIFAR = NetworkSpec(image_channels=3, num_classes=10, channels=36, cells=20)
+_IMAGENET = NetworkSpec(image_channels=3, num_classes=1000, channels=48, cells=14, stem="imagenet")
 
 _STATISTICS = {
     "cifar": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -53,7 +53,7 @@ _STATISTICS = {
 }
 """Means and standard deviations of the training images of CIFAR-10 and ImageNet, as everybody rounds them."""
 
-NETWORKS: Mapping[str, tuple[str, StackPlan]] = {
+NETWORKS: Mapping[str, tuple[str, NetworkSpec]] = {
     "xnas_small_cifar10": ("xnas", _CIFAR),
     "xnas_medium_cifar10": ("xnas", replace(_CIFAR, channels=44)),
     "xnas_large_cifar10": ("xnas", replace(_CIFAR, channels=50)),
@@ -86,7 +86,7 @@ class TimmNetwork(nn.Module):
     def __init__(
         self,
         genotype: Architecture,
-        plan: StackPlan,
+        plan: NetworkSpec,
         *,
         num_classes: int | None = None,
         in_chans: int | None = None,
@@ -122,14 +122,14 @@ class TimmNetwork(nn.Module):
             yield last
             for cell, excitation in zip(self.cells, self.excitations, strict=True):
                 run = partial(_excited, cell, excitation)
-                now = computed_twice(cell, run, before_last, last) if twice else run(before_last, last)
+                now = checkpointed(cell, run, before_last, last) if twice else run(before_last, last)
                 before_last, last = last, now
                 yield last
         else:
             last = self.stem(images)
             yield last
             for layer in self.layers:
-                last = computed_twice(layer, layer, last) if twice else layer(last)
+                last = checkpointed(layer, layer, last) if twice else layer(last)
                 yield last
             yield self.last(last)
 
@@ -249,7 +249,7 @@ def _darts_places(network: Network) -> list[dict[str, Any]]:
     return places
 
 
-def _nasbench201_places(plan: StackPlan, network: nn.Module) -> list[dict[str, Any]]:
+def _nasbench201_places(plan: NetworkSpec, network: nn.Module) -> list[dict[str, Any]]:
     channels = plan.stem_channels or plan.channels
     reduction = 2 if plan.stem == "strided" else 1
     places: list[dict[str, Any]] = [{"num_chs": channels, "reduction": reduction, "module": "stem"}]
@@ -260,12 +260,12 @@ def _nasbench201_places(plan: StackPlan, network: nn.Module) -> list[dict[str, A
     return [*places, {"num_chs": channels, "reduction": reduction, "module": "last"}]
 
 
-def _places(network: nn.Module, plan: StackPlan) -> list[dict[str, Any]]:
+def _places(network: nn.Module, plan: NetworkSpec) -> list[dict[str, Any]]:
     return _darts_places(network) if isinstance(network, Network) else _nasbench201_places(plan, network)
 
 
 def _build(
-    name: str, genotype: Architecture, plan: StackPlan, *, pretrained: bool, **kwargs: Any
+    name: str, genotype: Architecture, plan: NetworkSpec, *, pretrained: bool, **kwargs: Any
 ) -> nn.Module:
     resolutions = plan.reductions + (2 if plan.stem == "imagenet" else 1)
     model: nn.Module = build_model_with_cfg(
@@ -280,7 +280,7 @@ def _build(
     return model
 
 
-def _settings(genotype: Architecture, plan: StackPlan) -> dict[str, Any]:
+def _settings(genotype: Architecture, plan: NetworkSpec) -> dict[str, Any]:
     """What timm knows of a network that nobody has trained."""
     size = 224 if plan.stem == "imagenet" else 32
     mean, std = _STATISTICS[plan.stem]
@@ -311,7 +311,7 @@ def _check_folder(settings: object) -> None:
     folder = Path(words["file"])
     text = read_regular_text(folder / ABOUT, what="file", most=MOST_ABOUT)
     # Also where one bit of what it is known by has changed; what timm has saved knows nothing of the three.
-    if {"format", "xnas", "sha256"} & parse_object(text, where=str(folder / ABOUT)).values.keys():
+    if {"format", "xnas", "sha256"} & parse_json_object(text, where=str(folder / ABOUT)).values.keys():
         read_fields(folder)
 
 
@@ -319,7 +319,7 @@ def xnas_network(
     pretrained: bool = False,
     *,
     genotype: Architecture | Mapping[str, Any] | None = None,
-    plan: StackPlan | Mapping[str, Any] | None = None,
+    plan: NetworkSpec | Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> nn.Module:
     """The network of any genotype and plan, as values or as config.json has them; by default `xnas_small_cifar10`.
@@ -330,7 +330,7 @@ def xnas_network(
     if isinstance(genotype, Mapping):
         genotype = parse_architecture(json.dumps(dict(genotype)))
     if isinstance(plan, Mapping):
-        plan = parse_plan(Fields(plan, where="plan"))
+        plan = parse_plan(JsonObject(plan, where="plan"))
     genotype, plan = genotype or published_genotype("xnas"), plan or _CIFAR
     check_plan(plan)
     kwargs.setdefault("num_classes", plan.num_classes)
@@ -338,7 +338,7 @@ def xnas_network(
     return _build(TIMM_NAME, genotype, plan, pretrained=pretrained, **kwargs)
 
 
-def _entry_point(name: str, cell: str, plan: StackPlan) -> Callable[..., nn.Module]:
+def _entry_point(name: str, cell: str, plan: NetworkSpec) -> Callable[..., nn.Module]:
     def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _build(name, published_genotype(cell), plan, pretrained=pretrained, **kwargs)
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from xnas.config.schema import Config, SearchConfig, SpaceConfig
 from xnas.data.images import DataSet, ImageSet
 from xnas.optimizers.xnas import XNASLearner
-from xnas.train.distributed import join, leave, team
+from xnas.train.distributed import join, leave, process_group
 from xnas.train.launch import launched
-from xnas.train.search import Search
+from xnas.train.search import SearchTrainer
 
 
-class WithoutStatistics(Search):
+class WithoutStatistics(SearchTrainer):
     """A search whose norms take their statistics of each image by itself."""
 
     def __init__(self, config: Config, data: DataSet) -> None:
@@ -42,7 +42,7 @@ class WithoutStatistics(Search):
             losses_B = nn.functional.cross_entropy(
                 self.forecast(train.images_BCHW), train.labels_B, reduction="none"
             )
-        self.losses.append(team().gather(losses_B).mean().item())
+        self.losses.append(process_group().gather(losses_B).mean().item())
         return super().round(*batches)
 
 
@@ -113,7 +113,7 @@ def main(folder: str, seed: str) -> None:
     for batches in course.batches_left():
         course.round(*batches)
     course.pool()
-    (Path(folder) / f"{team().rank}.json").write_text(json.dumps(told(course)))
+    (Path(folder) / f"{process_group().rank}.json").write_text(json.dumps(told(course)))
     leave()
 
 

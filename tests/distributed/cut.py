@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from tests.distributed.alike import begun, joined, told
-from xnas.train.distributed import leave, team
+from xnas.train.distributed import leave, process_group
 
 
 def main(before: str, after: str, stop: str) -> None:
@@ -20,10 +20,10 @@ def main(before: str, after: str, stop: str) -> None:
         if course.rounds == int(stop):
             break
     course.pool()
-    if team().leads:
+    if process_group().leads:
         save_file({name: value.contiguous() for name, value in course.tensors().items()}, after)
         Path(after).with_suffix(".json").write_text(json.dumps(course.rounds))
-    Path(f"{after}.{team().rank}").write_text(json.dumps(told(course)))
+    Path(f"{after}.{process_group().rank}").write_text(json.dumps(told(course)))
     leave()
 
 

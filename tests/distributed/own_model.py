@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.registry import rival
+from xnas.optimizers.registry import baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 
@@ -69,7 +69,7 @@ def build(name: str, model: nn.Module, sgd: torch.optim.SGD, **more: Any) -> Arc
             weight_optimizer=sgd,
             **more,
         )
-    return rival(name)(model, rounds=ROUNDS, step_size=0.3, weight_optimizer=sgd, **more)
+    return baseline(name)(model, rounds=ROUNDS, step_size=0.3, weight_optimizer=sgd, **more)
 
 
 class Program:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from safetensors.torch import load
 
-from xnas.runs.checkpoint import Checkpoints, read_checkpoint
+from xnas.runs.checkpoint import CheckpointStore, read_checkpoint
 
 WHOLE = ("metrics.jsonl", "genotype.json", "result.json", "checkpoints/network.safetensors")
 """Files that are the same byte for byte, where a run has them."""
@@ -27,7 +27,7 @@ def outcome(run: Path) -> dict[str, bytes]:
             else:
                 found[str(path.relative_to(run))] = path.read_bytes()
         for phase in ("search", "retrain"):
-            for newest in Checkpoints(place / "checkpoints", phase).found()[:1]:
+            for newest in CheckpointStore(place / "checkpoints", phase).found()[:1]:
                 for tensor, value in read_checkpoint(newest).tensors.items():
                     found[f"{newest.relative_to(run)}: {tensor}"] = value.contiguous().numpy().tobytes()
     return found

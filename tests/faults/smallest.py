@@ -9,9 +9,9 @@ import torch
 from xnas import Config, DataSet, RunFolder, Search, retrain, search
 from xnas.config.loading import parse_config
 from xnas.io.errors import Interrupted
-from xnas.runs.callbacks import Silent
-from xnas.runs.checkpoint import Checkpoints, Damaged, read_checkpoint
-from xnas.runs.signals import Interrupt
+from xnas.runs.callbacks import NullCallback
+from xnas.runs.checkpoint import CheckpointStore, Damaged, read_checkpoint
+from xnas.runs.signals import StopRequest
 
 Record = Callable[[str, object], None]
 """Of a figure, to be shown at the end."""
@@ -59,7 +59,7 @@ def is_warning(line: str) -> bool:
     return line.startswith("warning: ") and not line.startswith(REMARKS)
 
 
-class Listener(Silent):
+class Listener(NullCallback):
     """Keeps what is said."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ def run_search(
     data: DataSet,
     run: Path,
     *,
-    interrupt: Interrupt | None = None,
+    interrupt: StopRequest | None = None,
     course: Search | None = None,
 ) -> Listener:
     """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
@@ -104,7 +104,7 @@ def run_job(config: Config, data: DataSet, run: Path) -> Listener:
 
 def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None:
     """A search that a signal ended after so many rounds."""
-    interrupt = Interrupt()
+    interrupt = StopRequest()
 
     class Stopper(Listener):
         left = after
@@ -126,7 +126,7 @@ def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None
 
 def newest_good(run: Path, phase: str) -> int:
     """Rounds of the newest checkpoint that is as it was written; -1 if there is none."""
-    for path in Checkpoints(run / "checkpoints", phase).found():
+    for path in CheckpointStore(run / "checkpoints", phase).found():
         try:
             read_checkpoint(path)
         except Damaged:

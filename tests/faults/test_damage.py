@@ -9,7 +9,7 @@ import pytest
 
 from xnas import DataSet
 from xnas.cli import main
-from xnas.runs.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, Checkpoints, Damaged
+from xnas.runs.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, CheckpointStore, Damaged
 
 from ..sealed import seal
 from .outcome import differing, outcome
@@ -87,7 +87,7 @@ def test_every_damage_is_noticed_and_the_checkpoint_before_is_taken(
         bad = contents(home / NEWEST)
         said: list[str] = []
         started = time.perf_counter()
-        found = Checkpoints(home, "search").newest(say=said.append)
+        found = CheckpointStore(home, "search").newest(say=said.append)
         slowest = max(slowest, time.perf_counter() - started)
         assert found is not None
         assert found[0].name == OLDER, seed

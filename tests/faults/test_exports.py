@@ -20,9 +20,9 @@ from xnas.export.export import Form, export
 from xnas.export.onnx import OnnxNetwork, metadata_of
 from xnas.export.sums import IN_ONNX, sealed
 from xnas.hub import HubNetwork
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.published import published_genotype, published_names
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 
 from ..unit.export.exported_networks import (
     CASES,
@@ -380,12 +380,12 @@ def small_networks() -> dict[str, Case]:
     found = {}
     for name in published_names():
         for stem, size in (("cifar", 20), ("imagenet", 40)):
-            plan = StackPlan(image_channels=3, num_classes=3, channels=2, cells=3, reductions=2, stem=stem)  # type: ignore[arg-type]
+            plan = NetworkSpec(image_channels=3, num_classes=3, channels=2, cells=3, reductions=2, stem=stem)  # type: ignore[arg-type]
             found[f"{name}, {stem}"] = Case(published_genotype(name), plan, size)
     for name in preset_names():
         settings = read_preset(name)
-        plan = network_plan(settings.retrain, image_channels=3, num_classes=3)
-        fewer = StackPlan(
+        plan = network_spec(settings.retrain, image_channels=3, num_classes=3)
+        fewer = NetworkSpec(
             image_channels=3,
             num_classes=3,
             channels=2,

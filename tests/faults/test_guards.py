@@ -18,9 +18,9 @@ from xnas.cli import main
 from xnas.io.errors import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
 from xnas.runs.checkpoint import read_checkpoint
-from xnas.train.build import settled
-from xnas.train.retrain import Retraining
-from xnas.train.trainer import Course
+from xnas.train.build import resolve_stems
+from xnas.train.retrain import RetrainTrainer
+from xnas.train.trainer import Trainer
 
 from .outcome import differing, outcome
 from .smallest import CPU, run_job, run_search, smallest
@@ -31,7 +31,7 @@ BAD = [1, 5]
 KINDS = ("loss", "gradient", "validation loss", "reward")
 
 
-def spoil(course: Course, kind: str, value: float, *, after: int, patch: pytest.MonkeyPatch) -> None:
+def spoil(course: Trainer, kind: str, value: float, *, after: int, patch: pytest.MonkeyPatch) -> None:
     """Let a number of the round after `after` rounds not be finite."""
 
     def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
@@ -60,7 +60,7 @@ def spoil(course: Course, kind: str, value: float, *, after: int, patch: pytest.
             )
 
 
-def changed(course: Course, checkpoint: Path, *parts: str) -> list[str]:
+def changed(course: Trainer, checkpoint: Path, *parts: str) -> list[str]:
     """What of a course is not as it was saved."""
     saved, now = read_checkpoint(checkpoint).tensors, course.tensors()
     parameters = {f"network/{name}" for name, _ in course.network.named_parameters()}
@@ -129,16 +129,16 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
 ) -> None:
     config, run = smallest(), tmp_path / "run"
     run_search(config, data, run)
-    made: list[Course] = []
+    made: list[Trainer] = []
     with pytest.MonkeyPatch.context() as patch:
 
-        def make(*given: Any, **named: Any) -> Retraining:
-            course = Retraining(*given, **named)
+        def make(*given: Any, **named: Any) -> RetrainTrainer:
+            course = RetrainTrainer(*given, **named)
             spoil(course, kind, VALUES[value], after=1, patch=patch)
             made.append(course)
             return course
 
-        patch.setattr("xnas.train.retrain.Retraining", make)
+        patch.setattr("xnas.train.retrain.RetrainTrainer", make)
         folder = RunFolder(run)
         with pytest.raises(
             NonFinite, match=r"the (loss|gradient norm) is (-?inf|nan) at round 1 of retrain epoch 2"
@@ -184,7 +184,7 @@ def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_set
         r".*/search-0000000002$",
     ):
         run_search(config, data, run, course=course)
-    assert (run / "config.toml").read_text() == settled(config, data.image_shape).to_toml()
+    assert (run / "config.toml").read_text() == resolve_stems(config, data.image_shape).to_toml()
     run_search(config, data, run)
     run_search(config, data, tmp_path / "other")
     assert differing(outcome(run), outcome(tmp_path / "other")) == []

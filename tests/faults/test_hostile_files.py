@@ -19,14 +19,14 @@ from xnas.export.load import exported_files, load
 from xnas.report.page import write_report
 from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, _manifest, read_checkpoint
 from xnas.runs.folder import Job, RunFolder, RunRecord, read_architecture, read_result, read_run_config
-from xnas.runs.history import read_course
+from xnas.runs.history import read_history
 from xnas.space.architecture import read_genotype
 from xnas.space.darts.network import Network
 from xnas.space.genotype import Genotype
 from xnas.space.genotype_text import to_darts_text
 from xnas.space.published import published_genotype
-from xnas.train.build import network_plan
-from xnas.train.checkpointing import Keeper, Origin
+from xnas.train.build import network_spec
+from xnas.train.checkpointing import CheckpointManager, ResumeKey
 from xnas.train.trained_network import TrainedNetwork
 
 from ..conftest import TINY
@@ -72,8 +72,8 @@ def go_on(run: Path) -> None:
     """A search goes on from the checkpoint, or begins to."""
     course = Search(small.config(), small.images(), device=CPU)
     facts = {"the images": course.images}
-    origin = Origin(config=small.config(), sections=SEARCH_SECTIONS, facts=facts)
-    Keeper(course, origin=origin, folder=RunFolder(run / "begun"), say=lambda line: None).begin()
+    origin = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, facts=facts)
+    CheckpointManager(course, origin=origin, folder=RunFolder(run / "begun"), say=lambda line: None).begin()
 
 
 def go_on_resealed(run: Path) -> None:
@@ -113,7 +113,7 @@ KINDS = {
         (lambda run: read_config(run / "config.toml"), read_run_config, read_record),
     ),
     "metrics": Kind(
-        "metrics.jsonl", mutate_json_lines, (read_course, lambda run: RunFolder(run).drop_training())
+        "metrics.jsonl", mutate_json_lines, (read_history, lambda run: RunFolder(run).drop_training())
     ),
     "result": Kind("result.json", mutate_json, (read_record,)),
     "timing": Kind(
@@ -150,7 +150,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     RunFolder(run).write_job(Job(verb="run"))
     shutil.copytree(GOLDEN, run / "begun")
     shutil.rmtree((run / BEGUN).with_name("search-0000000006"))
-    plan = network_plan(read_run_config(run).retrain, image_channels=3, num_classes=3)
+    plan = network_spec(read_run_config(run).retrain, image_channels=3, num_classes=3)
     normalisation = Normalisation(mean_C=torch.full((3,), 0.5), std_C=torch.full((3,), 0.25))
     trained = TrainedNetwork(
         network=Network(genotype, plan),

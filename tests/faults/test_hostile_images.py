@@ -13,7 +13,7 @@ from PIL import Image
 
 from xnas.cli import main
 from xnas.data.check import check_data
-from xnas.data.files.decode import Form, each, read_image
+from xnas.data.files.decode import DecodeSpec, each, read_image
 from xnas.data.files.decode_memory import DecodeMemory
 from xnas.data.files.folder import read_folder
 from xnas.export.predict import form_of, read_images
@@ -44,7 +44,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, long_faults: bool) -> Path
 
 def uses(hostile: Path, *, gib: float) -> dict[str, Callable[[], object]]:
     """What decodes all of them."""
-    form = Form(height=32, width=32, scaled=True, colour=True, channels=3)
+    form = DecodeSpec(height=32, width=32, scaled=True, colour=True, channels=3)
     paths = sorted(str(path) for path in (hostile / "train/a").iterdir())
     memory = DecodeMemory(gib)
 
@@ -124,7 +124,7 @@ def test_how_many_read_decides_nothing(tmp_path: Path, workers: int | None) -> N
     )  # fmt: skip
     assert [Path(name).stem for name in data.train.names or ()] == ["large", "middle", "small"] * 2
     wanted = [
-        read_image(name, Form(height=32, width=32, scaled=True, colour=True, channels=3))
+        read_image(name, DecodeSpec(height=32, width=32, scaled=True, colour=True, channels=3))
         for name in data.train.names or ()
     ]
     assert data.train.pixels(torch.arange(6)).equal(torch.from_numpy(np.stack(wanted)))

@@ -11,12 +11,12 @@ import torch
 from xnas.cli import main
 from xnas.config.loading import read_config
 from xnas.config.schema import Config
-from xnas.io.atomic import write_folder, write_whole
+from xnas.io.atomic import atomic_write, write_folder
 from xnas.report.page import write_report
 from xnas.report.results_table import result_table
 from xnas.runs.folder import RunFolder, RunRecord, read_architecture, read_result, read_run_config
-from xnas.runs.history import read_course
-from xnas.runs.location import Place
+from xnas.runs.history import read_history
+from xnas.runs.location import RunLocation
 from xnas.space.architecture import read_genotype
 from xnas.space.published import published_genotype
 from xnas.train.trained_network import TrainedNetwork
@@ -31,7 +31,7 @@ READERS: dict[str, tuple[Callable[[Path], object], ...]] = {
     "environment.json": (RunRecord.read,),
     "timing.json": (RunRecord.read, lambda run: RunFolder(run).add_timing("search", seconds=1.0)),
     "metrics.jsonl": (
-        read_course,
+        read_history,
         lambda run: RunFolder(run).log({"kind": "test"}),
         lambda run: RunFolder(run).drop_training(),
     ),
@@ -148,16 +148,16 @@ def test_a_run_that_is_a_link_is_not_overwritten(run: Path, tmp_path: Path) -> N
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mine").symlink_to(run)
     with pytest.raises(ValueError, match="mine is a link, so it is not overwritten; choose another --name"):
-        Place(runs=tmp_path / "runs", name="mine", overwrite=True).earlier()
+        RunLocation(runs=tmp_path / "runs", name="mine", overwrite=True).earlier()
     assert (run / "config.toml").is_file()
 
 
 def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ValueError, match="file is there and is not a run folder; choose another --name"):
-        Place(runs=tmp_path, name="file", overwrite=True).earlier()
+        RunLocation(runs=tmp_path, name="file", overwrite=True).earlier()
     for name, stem in (("x" * 300, "quick"), (None, "x" * 300)):
-        place = Place(runs=tmp_path, name=name, stem=stem)
+        place = RunLocation(runs=tmp_path, name=name, stem=stem)
         assert place.earlier() is None
         with pytest.raises(ValueError, match=r"cannot make the run folder .*File name too long"):
             place.claim()
@@ -206,10 +206,10 @@ def test_nothing_is_written_below_what_is_no_folder(put: Callable[[Path], None],
     place = tmp_path / "place"
     put(place)
     writers: tuple[Callable[[], object], ...] = (
-        lambda: write_whole(place / "picture.svg", b""),
-        lambda: write_whole(place / "below" / "picture.svg", b""),
+        lambda: atomic_write(place / "picture.svg", b""),
+        lambda: atomic_write(place / "below" / "picture.svg", b""),
         lambda: write_folder(place / "exported", {}, check=lambda folder: None),
-        lambda: Place(runs=place, name="mine").claim(),
+        lambda: RunLocation(runs=place, name="mine").claim(),
         lambda: RunFolder.at(place),
     )
     for write in writers:

@@ -12,7 +12,7 @@ from xnas.data.sets.registry import load_data
 from xnas.report.figures.architecture import draw_genotype
 from xnas.report.page import write_report
 from xnas.runs.folder import RunRecord, read_run_config
-from xnas.runs.history import MOST_LINES, read_course
+from xnas.runs.history import MOST_LINES, read_history
 from xnas.space.genotype import CellGenotype, Genotype
 
 from ..unit.report.run_builder import build_run, result, search_rows, write_json, write_rows
@@ -98,9 +98,9 @@ def test_a_file_of_gigabytes_is_refused_before_it_is_read(file: str, num_bytes: 
 def test_metrics_of_too_many_or_too_long_lines_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text("\n" * (MOST_LINES + 2))
-    assert f"line {MOST_LINES + 1} is too much" in str(watched(lambda: read_course(tmp_path)).refusal)
+    assert f"line {MOST_LINES + 1} is too much" in str(watched(lambda: read_history(tmp_path)).refusal)
     path.write_text('{"kind": "test"}\n' + " " * 5_000_000)
-    assert "line 2 is too much" in str(watched(lambda: read_course(tmp_path)).refusal)
+    assert "line 2 is too much" in str(watched(lambda: read_history(tmp_path)).refusal)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_number_that_is_no_float_is_refused_wherever_it_stands(tmp_path: Path)
         (tmp_path / "timing.json").unlink()
         row = f'{{"kind": "retrain_epoch", "epoch": 1, "train_loss": {number}, "train_accuracy": 0.5}}\n'
         (tmp_path / "metrics.jsonl").write_text(row)
-        assert "metrics.jsonl, line 1" in str(watched(lambda: read_course(tmp_path)).refusal)
+        assert "metrics.jsonl, line 1" in str(watched(lambda: read_history(tmp_path)).refusal)
         (tmp_path / "metrics.jsonl").unlink()
 
 
@@ -140,7 +140,7 @@ def test_a_key_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 def test_a_group_that_changes_on_the_way_is_refused(tmp_path: Path) -> None:
     rows = search_rows(epochs=1)
     write_rows(tmp_path, [*rows, rows[0] | {"edges": ["one"]}])
-    assert "is not as it was in a line before" in str(watched(lambda: read_course(tmp_path)).refusal)
+    assert "is not as it was in a line before" in str(watched(lambda: read_history(tmp_path)).refusal)
 
 
 def test_a_run_of_thousands_of_edges_has_a_report_of_the_first(tmp_path: Path) -> None:

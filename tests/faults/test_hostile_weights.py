@@ -12,7 +12,7 @@ from xnas.data.images import DataSet, Normalisation
 from xnas.runs.folder import WEIGHTS, RunFolder
 from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 from xnas.train.trained_network import TrainedNetwork
 
 from .bounded import watched
@@ -27,7 +27,7 @@ def run(tiny: Config, data: DataSet, tmp_path: Path) -> Path:
     folder = RunFolder(tmp_path)
     folder.describe(tiny, {})
     genotype = published_genotype("darts_v2")
-    plan = network_plan(tiny.retrain, image_channels=3, num_classes=3)
+    plan = network_spec(tiny.retrain, image_channels=3, num_classes=3)
     TrainedNetwork(
         network=Network(genotype, plan), genotype=genotype, classes=data.train.classes,
         normalisation=Normalisation.of(data.train), image_shape=data.image_shape,

@@ -15,7 +15,7 @@ from rich.console import Console
 from xnas.cli import main
 from xnas.cli.display import Display
 from xnas.config.loading import parse_config
-from xnas.io.text import shown, visible
+from xnas.io.text import printable, short_repr
 from xnas.report.page import write_report
 from xnas.runs.folder import Job, RunFolder
 
@@ -186,10 +186,10 @@ def test_every_acting_character_is_made_visible_and_others_stay() -> None:
         0xD800,
         0xDFFF,
     ):
-        assert visible(f"a{chr(code)}b") == f"a\\{f'x{code:02x}' if code < 256 else f'u{code:04x}'}b"
-    assert visible("a\nb\tc", lines=True) == "a\nb\\x09c"
-    assert visible("é ± → 家 🙂 \u00a0") == "é ± → 家 🙂 \u00a0"
-    assert shown("\x1b[2J\n") == r"'\x1b[2J\n'"
+        assert printable(f"a{chr(code)}b") == f"a\\{f'x{code:02x}' if code < 256 else f'u{code:04x}'}b"
+    assert printable("a\nb\tc", lines=True) == "a\nb\\x09c"
+    assert printable("é ± → 家 🙂 \u00a0") == "é ± → 家 🙂 \u00a0"
+    assert short_repr("\x1b[2J\n") == r"'\x1b[2J\n'"
 
 
 def test_a_download_is_not_started_because_a_runs_file_says_so(

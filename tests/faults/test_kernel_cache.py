@@ -21,7 +21,7 @@ from PIL import Image
 
 from xnas.kernels import build
 from xnas.kernels.cache import SUM, WORK, trusted
-from xnas.runs.checkpoint import Checkpoints
+from xnas.runs.checkpoint import CheckpointStore
 
 from ..sealed import seal
 from .forks import Fork, Forks, nobody_is_left
@@ -392,7 +392,7 @@ def test_a_compiler_that_never_comes_to_its_end_stops_the_run_before_anything_is
         assert said.count("xnas: kernels for this processor could not be compiled: ") == 1
         assert "CXX=none" in said
         assert "Traceback" not in said
-        (checkpoint,) = Checkpoints(rehearsal.run / "checkpoints", "search").found()
+        (checkpoint,) = CheckpointStore(rehearsal.run / "checkpoints", "search").found()
         assert int(checkpoint.name.rpartition("-")[2]) == 0
     rehearsal.start_anew()
 

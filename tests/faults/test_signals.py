@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from xnas.runs.checkpoint import Checkpoints
+from xnas.runs.checkpoint import CheckpointStore
 
 from .forks import Fork, Forks, nobody_is_left
 from .outcome import differing, outcome
@@ -79,7 +79,7 @@ def wait_for(path: Path, fork: Fork) -> None:
 
 
 def newest_rounds(run: Path) -> int:
-    found = [Checkpoints(run / "checkpoints", phase).found()[:1] for phase in ("search", "retrain")]
+    found = [CheckpointStore(run / "checkpoints", phase).found()[:1] for phase in ("search", "retrain")]
     return sum(int(path.name.rpartition("-")[2]) for paths in found for path in paths)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xnas import DataSet, RunFolder, Search, search
-from xnas.runs.callbacks import Silent
+from xnas.runs.callbacks import NullCallback
 
 from .smallest import CPU, Record, smallest
 
@@ -15,7 +15,7 @@ MOST_GROWTH = 5e6
 """Bytes."""
 
 
-class Gauge(Silent):
+class Gauge(NullCallback):
     """Reads memory and open files after `warm` rounds and every so many rounds from there."""
 
     def __init__(self, warm: int, every: int) -> None:

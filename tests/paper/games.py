@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xnas.experts.regret import RegretLedger, Standing
+from xnas.experts.regret import RegretLedger, RegretSummary
 from xnas.experts.state import ExpertRule, ExpertState, advance
 
 QUANTUM = 2.0**-40
@@ -81,7 +81,7 @@ class Played:
         return self.totals_EK.argmax(dim=-1)
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> RegretSummary:
         """What the ledger says, in units of reward."""
         return self.ledger.standing(self.state.alive_EK, rule=self.rule)
 

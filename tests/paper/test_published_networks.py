@@ -6,13 +6,13 @@ They are counted on torch's meta device, which knows shapes and holds no numbers
 import pytest
 import torch
 
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype
 
 
-def build(name: str, plan: StackPlan) -> Network:
+def build(name: str, plan: NetworkSpec) -> Network:
     with torch.device("meta"):
         return Network(published_genotype(name), plan)
 
@@ -30,7 +30,7 @@ def build(name: str, plan: StackPlan) -> Network:
 def test_a_published_cifar_network_has_its_published_size(
     name: str, channels: int, parameters: int, million_multiply_adds: float | None
 ) -> None:
-    network = build(name, StackPlan(image_channels=3, num_classes=10, channels=channels, cells=20))
+    network = build(name, NetworkSpec(image_channels=3, num_classes=10, channels=channels, cells=20))
     assert count_parameters(network) == parameters
     if million_multiply_adds:
         found = count_multiply_adds(network, (3, 32, 32)) / 1e6
@@ -39,7 +39,7 @@ def test_a_published_cifar_network_has_its_published_size(
 
 @pytest.mark.parametrize(("squeeze_excite", "parameters"), [(True, 5_258_564), (False, 4_886_148)])
 def test_the_published_imagenet_network_has_its_published_size(squeeze_excite: bool, parameters: int) -> None:
-    plan = StackPlan(
+    plan = NetworkSpec(
         image_channels=3,
         num_classes=1000,
         channels=46,
@@ -52,5 +52,5 @@ def test_the_published_imagenet_network_has_its_published_size(squeeze_excite: b
 
 
 def test_the_reductions_of_twenty_cells_are_the_seventh_and_the_fourteenth() -> None:
-    plan = StackPlan(image_channels=3, num_classes=10, channels=36, cells=20)
+    plan = NetworkSpec(image_channels=3, num_classes=10, channels=36, cells=20)
     assert plan.reduction_cells == (6, 13)

@@ -24,7 +24,7 @@ from xnas import Network, count_multiply_adds, published_genotype
 from xnas.space.darts.supernet import Supernet
 from xnas.space.fast.depthwise import DepthwiseConv2d
 from xnas.space.forecaster import Forecaster
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 from xnas.train.memory import peak_memory
 
 ROOT = Path(__file__).parents[2]
@@ -249,7 +249,7 @@ def test_the_plain_cells_of_nasbench201_compute_what_ours_do() -> None:
 def test_the_plain_network_computes_what_ours_does() -> None:
     config, size = retrain_step.SMALL
     torch.manual_seed(0)
-    plan = network_plan(config, image_channels=3, num_classes=10)
+    plan = network_spec(config, image_channels=3, num_classes=10)
     network = Network(published_genotype(retrain_step.GENOTYPE), plan).double()
     assert any(isinstance(module, DepthwiseConv2d) for module in network.modules())
     images = torch.randn(4, 3, size, size, dtype=torch.float64)

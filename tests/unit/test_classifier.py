@@ -18,7 +18,7 @@ import xnas
 from xnas import Config, DataSet, ImageClassifier, RunFolder, Search, TrainedNetwork
 from xnas.classifier import in_words_of_python
 from xnas.io.errors import OutOfMemory
-from xnas.train.retrain import Retraining
+from xnas.train.retrain import RetrainTrainer
 
 SETTINGS: dict[str, Any] = {
     "device": "cpu",
@@ -87,27 +87,27 @@ def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
     images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ImageClassifier(settings=SETTINGS).fit(images, labels)
-    one_round = Retraining.round
+    one_round = RetrainTrainer.round
 
-    def round_with_a_signal(self: Retraining, *batches: Any) -> Any:
+    def round_with_a_signal(self: RetrainTrainer, *batches: Any) -> Any:
         if self.rounds == 6:
             os.kill(os.getpid(), signal.SIGINT)
         return one_round(self, *batches)
 
     classifier = ImageClassifier(settings=SETTINGS, folder="mine")
     with monkeypatch.context() as patch:
-        patch.setattr(Retraining, "round", round_with_a_signal)
+        patch.setattr(RetrainTrainer, "round", round_with_a_signal)
         with pytest.raises(KeyboardInterrupt, match="fit the same images with folder='mine'"):
             classifier.fit(images, labels)
     with pytest.raises(ValueError, match="has not been fitted yet"):
         classifier.predict(images)
     rounds: list[int] = []
 
-    def counted(self: Retraining, *batches: Any) -> Any:
+    def counted(self: RetrainTrainer, *batches: Any) -> Any:
         rounds.append(self.rounds)
         return one_round(self, *batches)
 
-    monkeypatch.setattr(Retraining, "round", counted)
+    monkeypatch.setattr(RetrainTrainer, "round", counted)
     monkeypatch.setattr(xnas.Search, "round", None)  # the search is not done again
     classifier.fit(images, labels)
     assert rounds == list(range(7, 15))
@@ -298,18 +298,18 @@ def break_off(error: BaseException) -> Callable[..., Any]:
 
 @pytest.mark.parametrize(
     ("kind", "error"),
-    [(Search, KeyboardInterrupt()), (Search, RuntimeError("broken")), (Retraining, MemoryError())],
+    [(Search, KeyboardInterrupt()), (Search, RuntimeError("broken")), (RetrainTrainer, MemoryError())],
 )
 def test_a_fit_that_fails_leaves_the_process_as_it_was(
     images: np.ndarray,
     labels: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
-    kind: type[Search] | type[Retraining],
+    kind: type[Search] | type[RetrainTrainer],
     error: BaseException,
     odd_state: None,
 ) -> None:
     monkeypatch.setattr(kind, "round", break_off(error))
-    search = {"optimizer": "random"} if kind is Retraining else {}  # which has no rounds
+    search = {"optimizer": "random"} if kind is RetrainTrainer else {}  # which has no rounds
     settings = {**SETTINGS, "threads": 1, "search": {**SETTINGS["search"], **search}}
     before = process_state()
     with pytest.raises((type(error), OutOfMemory)):
@@ -335,7 +335,7 @@ def test_what_a_fit_says_names_its_own_parameters(
     images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(Retraining, "round", break_off(MemoryError()))
+    monkeypatch.setattr(RetrainTrainer, "round", break_off(MemoryError()))
     with pytest.raises(OutOfMemory) as error:
         ImageClassifier(settings=SETTINGS, say=said.append).fit(images, labels)
     lines = [*said, str(error.value)]

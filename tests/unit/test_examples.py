@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from xnas.data.files import decode
-from xnas.data.files.decode import Form
+from xnas.data.files.decode import DecodeSpec
 from xnas.export.export import export
 
 from .export.exported_networks import CASES, about_of, pixels, trained_network
@@ -53,7 +53,7 @@ def test_deployed_images_are_read_as_in_training(tmp_path: Path) -> None:
     for name, image in images.items():
         image.save(tmp_path / name, **({"exif": turned} if name == "turned.jpg" else {}))
         for channels in (1, 3):
-            form = Form(
+            form = DecodeSpec(
                 height=20, width=24, scaled=True, colour=channels == 3, border=0.05, channels=channels
             )
             ours, theirs = (

@@ -12,7 +12,7 @@ from xnas.config.loading import preset_names, read_preset
 from xnas.space.darts.auxiliary import AuxiliaryTower
 from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype, published_names
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipe.md").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def test_the_page_names_every_preset_of_the_paper_and_no_other() -> None:
 
 
 def test_the_size_of_the_tower_is_as_said() -> None:
-    plan = network_plan(read_preset("xnas-small").retrain, image_channels=3, num_classes=10)
+    plan = network_spec(read_preset("xnas-small").retrain, image_channels=3, num_classes=10)
     tower = AuxiliaryTower(Network(published_genotype("xnas"), plan))
     assert f"{sum(weight.numel() for weight in tower.parameters()):,} parameters" in PAGE
 

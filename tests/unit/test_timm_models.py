@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from xnas import timm_models
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_parameters
 from xnas.timm_models import NETWORKS, TimmNetwork, xnas_network
 
@@ -152,7 +152,7 @@ def test_the_classifier_is_taken_off_and_changed() -> None:
 
 
 def test_a_network_larger_than_there_are_is_not_built_because_a_file_says_so() -> None:
-    plan = StackPlan(image_channels=3, num_classes=3, channels=1_000_000, cells=4)
+    plan = NetworkSpec(image_channels=3, num_classes=3, channels=1_000_000, cells=4)
     with pytest.raises(ValueError, match=r"plan\.channels"):
         xnas_network(plan=plan)
 

@@ -13,7 +13,7 @@ from xnas.cli.caches import private_caches
 from xnas.cli.memory import advice, lacks_memory, watch_torch
 from xnas.cli.streams import Output, ReaderLeft, steady_streams
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory, RankLost
-from xnas.io.text import lookup, visible
+from xnas.io.text import choose, printable
 from xnas.train.launch import launched
 
 _LONGEST = 2000
@@ -80,7 +80,7 @@ def _main(arguments: list[str]) -> int:
         print(f"xnas {version('xnas')}")
         return 0
     verb, *rest = arguments
-    module = importlib.import_module(f"xnas.cli.{lookup('verb', verb, VERBS)}")
+    module = importlib.import_module(f"xnas.cli.{choose('verb', verb, VERBS)}")
     return int(module.main(rest))
 
 
@@ -144,7 +144,7 @@ def exit_code(error: Exception) -> int:
 
 def _in_one_line(error: BaseException) -> str:
     """What an error says, in one line that does nothing to a terminal: a stranger's file may be quoted in it."""
-    line = visible(" ".join(str(error).split()))
+    line = printable(" ".join(str(error).split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 

@@ -17,7 +17,7 @@ from xnas.config.loading import read_config, read_preset
 from xnas.config.schema import Config
 from xnas.config.schema import fields_of as fields_of
 from xnas.io.paths import expanded
-from xnas.study.ray_options import Pool
+from xnas.study.ray_options import RayOptions
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")
@@ -51,9 +51,9 @@ class OnCluster:
     gpus: float | None = None
     """GPUs of a task on the cluster, 0 by default; 0.25 lets four share one."""
 
-    def pool(self) -> Pool | None:
+    def pool(self) -> RayOptions | None:
         """The cluster, if one is given. Raises ValueError for what none has."""
-        return Pool.given(address=self.address, cpus=self.cpus, gpus=self.gpus)
+        return RayOptions.given(address=self.address, cpus=self.cpus, gpus=self.gpus)
 
 
 def settings_of(arguments: Config) -> Config:

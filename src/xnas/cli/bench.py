@@ -12,13 +12,13 @@ from xnas.cli.members import ManyRuns, Optimizers, member_tasks
 from xnas.config.limits import check_text
 from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS, Config
 from xnas.io.paths import absolute
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.study.nasbench201.table import SOURCES, Nasbench201Table, must_be_trusted
-from xnas.study.ray_options import Pool
-from xnas.study.runner import Whole, carry_out_whole, searching
+from xnas.study.ray_options import RayOptions
+from xnas.study.runner import Study, run_study, searching
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
 
 NASBENCH201 = "nasbench201"
 BENCHMARKS = (NASBENCH201,)
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     )
     start = start_from(argv, preset=NASBENCH201)
     arguments = parse(Arguments, argv, verb="bench", description=description, start=fields_of(start))
-    lookup("benchmark", arguments.benchmark, BENCHMARKS)
+    choose("benchmark", arguments.benchmark, BENCHMARKS)
     if arguments.table is None:
         raise ValueError(
             f"bench: give --table, the accuracies of all cells of NAS-Bench-201, which others trained: {SOURCES}"
@@ -57,15 +57,15 @@ def main(argv: Sequence[str]) -> int:
     place = absolute(arguments.table)
     check_text("--table", str(place))
     table = Nasbench201Table.read(arguments.table)  # before anything heavy is imported, or computed
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import BENCH, Job
-    from xnas.runs.location import Place
+    from xnas.runs.location import RunLocation
 
     return carry_out(
-        Request(
+        RunRequest(
             job=Job(verb=BENCH, optimizers=arguments.optimizers, seeds=arguments.seeds, table=str(place)),
             config=config,
-            place=Place.named(
+            place=RunLocation.named(
                 arguments.name, runs=arguments.runs, stem="bench", overwrite=arguments.overwrite
             ),
             fixed=(*SEARCH_SECTIONS, *LAST_BITS),
@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def resume(request: "Request", *, pool: Pool | None = None) -> int:
+def resume(request: "RunRequest", *, pool: RayOptions | None = None) -> int:
     """Go on with a bench, by the table that it was begun with. Raises ValueError if that cannot or must not be read."""
     runs, name, path = request.place.runs, request.place.name, Path(request.job.table)
     again = f"give the command that began it again: xnas bench {NASBENCH201} --table FILE --runs {runs} --name {name}"
@@ -90,22 +90,22 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
     return carry_out(request, table, pool=pool)
 
 
-def carry_out(request: "Request", table: Nasbench201Table, *, pool: Pool | None = None) -> int:
+def carry_out(request: "RunRequest", table: Nasbench201Table, *, pool: RayOptions | None = None) -> int:
     """Begin a bench or go on with it; returns the exit code: 2 if a search's numbers broke down, 3 if memory did."""
     from xnas.study.nasbench201.page import write_bench
     from xnas.study.nasbench201.score import read_bench
     from xnas.study.nasbench201.summary import format_bench
-    from xnas.train.search import check_search
+    from xnas.train.search import validate_search
 
-    whole = Whole(
+    whole = Study(
         noun="bench",
         tasks=member_tasks(request, verb="search"),
         kinds={"search": searching()},
-        check=check_search,
+        check=validate_search,
         write=lambda path, failures: write_bench(path, table, failures=failures),
         summary=lambda path, failures: format_bench(read_bench(path, table, failures=failures)),
     )
-    return carry_out_whole(request, whole, pool=pool)
+    return run_study(request, whole, pool=pool)
 
 
 def _check_space(config: Config) -> None:

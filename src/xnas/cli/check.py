@@ -16,7 +16,7 @@ from xnas.config.limits import check_decode_memory, check_text
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display
-    from xnas.data.check.issues import ClassCount, Finding, Report
+    from xnas.data.check.issues import ClassCount, Issue, Report
 
 FORMAT, VERSION = "xnas-check", 1
 LARGE = 2000
@@ -129,7 +129,7 @@ def _lines(report: "Report", *, seconds: float) -> Iterator[str]:
     yield f"{_printable(report.source)}, {report.holds}: {said} ({seconds:.1f} s)"
 
 
-def _finding_lines(finding: "Finding") -> Iterator[str]:
+def _finding_lines(finding: "Issue") -> Iterator[str]:
     yield f"  {finding.title}: {finding.count:,}"
     for example in finding.examples:
         yield f"    {_printable(example)}"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from xnas.cli.arguments import fields_of, parse, settings_of, start_from
 from xnas.cli.members import ManyRuns, member_tasks
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
-from xnas.study.ray_options import Pool
-from xnas.study.runner import Kind, Whole, carry_out_whole
+from xnas.study.ray_options import RayOptions
+from xnas.study.runner import Study, TaskType, run_study
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.config.schema import Config
     from xnas.data.images import DataSet
 
@@ -33,15 +33,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(
         Arguments, argv, verb="compare", description=description, start=fields_of(start_from(argv))
     )
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import COMPARE, Job
-    from xnas.runs.location import Place
+    from xnas.runs.location import RunLocation
 
     return carry_out(
-        Request(
+        RunRequest(
             job=Job(verb=COMPARE, optimizers=arguments.optimizers, seeds=arguments.seeds),
             config=settings_of(arguments),
-            place=Place.named(
+            place=RunLocation.named(
                 arguments.name, runs=arguments.runs, stem="compare", overwrite=arguments.overwrite
             ),
             fixed=FIXED,
@@ -50,24 +50,24 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def carry_out(request: "Request", *, pool: Pool | None = None) -> int:
+def carry_out(request: "RunRequest", *, pool: RayOptions | None = None) -> int:
     """Begin a comparison or go on with it; returns the exit code: 2 if a run's numbers broke down, 3 if memory did."""
     from xnas.runs.folder import RESULT
     from xnas.study.comparison.page import write_comparison
     from xnas.study.comparison.results import format_comparison, read_comparison
-    from xnas.train.retrain import check_fit
-    from xnas.train.search import check_search
+    from xnas.train.retrain import validate_retrain
+    from xnas.train.search import validate_search
 
     def check(config: "Config", data: "DataSet") -> None:
-        check_search(config, data)
-        check_fit(config, data)
+        validate_search(config, data)
+        validate_retrain(config, data)
 
-    whole = Whole(
+    whole = Study(
         noun="comparison",
         tasks=member_tasks(request, verb="run"),
-        kinds={"run": Kind(verb="run", files=(RESULT,))},
+        kinds={"run": TaskType(verb="run", files=(RESULT,))},
         check=check,
         write=lambda path, failures: write_comparison(path, failures=failures),
         summary=lambda path, failures: format_comparison(read_comparison(path, failures=failures)),
     )
-    return carry_out_whole(request, whole, pool=pool)
+    return run_study(request, whole, pool=pool)

@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from xnas.cli.health_panel import health_lines
-from xnas.io.text import visible
-from xnas.runs.callbacks import Lines, Phase, summary
+from xnas.io.text import printable
+from xnas.runs.callbacks import LogCallback, PhaseInfo, summary
 from xnas.runs.history import Group as ForecasterGroup
 
 
@@ -29,11 +29,13 @@ def open_display(*, above: Callable[[], str] | None = None) -> "Display":
     return LiveDisplay(console, above=above) if console.is_terminal else Display(console)
 
 
-class Display(Lines):
+class Display(LogCallback):
     """Plain lines: one for each epoch."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(lambda line: console.print(visible(line, lines=True), markup=False, soft_wrap=True))
+        super().__init__(
+            lambda line: console.print(printable(line, lines=True), markup=False, soft_wrap=True)
+        )
         self.console = console
 
     def watch(self, text: Callable[[], str]) -> None:
@@ -50,7 +52,7 @@ class LiveDisplay(Display):
         self.live: Live | None = None
         self.last: Mapping[str, Any] = {}
 
-    def start(self, phase: Phase) -> None:
+    def start(self, phase: PhaseInfo) -> None:
         """Open the panel."""
         self.phase, self.last = phase, {}
         self.progress = Progress(
@@ -115,7 +117,7 @@ class _Renewed:
         self.line = line
 
     def __rich__(self) -> Text:
-        return Text(visible(self.line(), lines=True))
+        return Text(printable(self.line(), lines=True))
 
 
 def _leaders(groups: Mapping[str, Any], known: Mapping[str, ForecasterGroup]) -> Table:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from xnas.cli.arguments import parse
 from xnas.cli.from_file import FromFile
 from xnas.study.experiment.settings import FILE, ExperimentSettings, begun_text, read_begun, read_experiment
-from xnas.study.ray_options import Pool
-from xnas.study.runner import Kind, Whole, carry_out_whole, searching
+from xnas.study.ray_options import RayOptions
+from xnas.study.runner import Study, TaskType, run_study, searching
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import RunFolder
 
 DESCRIPTION = """Search with several seeds, choose a cell by training images that were held out, train it on the whole
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     return carry_out(arguments.request(config, verb=EXPERIMENT), settings, pool=pool)
 
 
-def resume(request: "Request", *, pool: Pool | None = None) -> int:
+def resume(request: "RunRequest", *, pool: RayOptions | None = None) -> int:
     """Go on with an experiment. Raises ValueError if its folder does not say what it is."""
     folder = request.place.runs / str(request.place.name)
     settings = read_begun(folder)
@@ -44,7 +44,7 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
     return carry_out(request, settings, pool=pool)
 
 
-def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | None = None) -> int:
+def carry_out(request: "RunRequest", settings: ExperimentSettings, *, pool: RayOptions | None = None) -> int:
     """Begin an experiment or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory."""
     from xnas.runs.folder import RESULT
     from xnas.study.experiment.page import write_experiment
@@ -67,12 +67,12 @@ def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | 
     def describe(folder: "RunFolder") -> None:
         folder.write_text(FILE, begun_text(settings))
 
-    training = Kind(
+    training = TaskType(
         verb="retrain",
         files=(RESULT,),
         genotype=lambda task, path: genotype_of(task, plan, folder=path),
     )
-    whole = Whole(
+    whole = Study(
         noun="experiment",
         tasks=experiment_tasks(settings, request.config),
         kinds={SEARCH: searching(), SELECT: training, TRAIN: training},
@@ -81,4 +81,4 @@ def carry_out(request: "Request", settings: ExperimentSettings, *, pool: Pool | 
         summary=lambda path, failures: format_results(read_results(path, plan, failures=failures)),
         describe=describe,
     )
-    return carry_out_whole(request, whole, pool=pool)
+    return run_study(request, whole, pool=pool)

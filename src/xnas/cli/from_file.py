@@ -11,7 +11,7 @@ from xnas.cli.arguments import OnCluster
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +33,21 @@ class FromFile(OnCluster):
     root: Path | None = None
     """Where the files of a named data set are, instead of the file's."""
 
-    def request(self, config: Config, *, verb: str) -> "Request":
+    def request(self, config: Config, *, verb: str) -> "RunRequest":
         """That `verb` be done with `config`, the file's settings, but for what is given instead.
 
         Raises ValueError for a value that a setting cannot have, or a name that no folder can.
         """
-        from xnas.cli.session import Request
+        from xnas.cli.session import RunRequest
         from xnas.runs.folder import Job
-        from xnas.runs.location import Place, as_name
+        from xnas.runs.location import RunLocation, slugify
 
         for name in ("device", "threads"):
             if (value := getattr(self, name)) is not None:
                 config = dataclasses.replace(config, **{name: value})
         if self.root is not None:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=self.root))
-        name = self.name or as_name(self.file.stem)
-        place = Place.named(name, runs=self.runs, stem="", overwrite=self.overwrite)
+        name = self.name or slugify(self.file.stem)
+        place = RunLocation.named(name, runs=self.runs, stem="", overwrite=self.overwrite)
         fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
-        return Request(job=Job(verb=verb), config=config, place=place, fixed=fixed)
+        return RunRequest(job=Job(verb=verb), config=config, place=place, fixed=fixed)

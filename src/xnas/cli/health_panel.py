@@ -6,19 +6,19 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from xnas.io.json import Fields
+from xnas.io.json import JsonObject
 from xnas.report.health import health_of, reward_size
-from xnas.report.regret import promise_of
-from xnas.runs.callbacks import Phase
+from xnas.report.regret import check_regret
+from xnas.runs.callbacks import PhaseInfo
 from xnas.runs.history import Group, GroupWeights, parse_search_epoch
 
 _HEAD = ("", "entropy", "skip", "pool", "decided", "lead", "regret/bound", "clipped", "|R|/L")
 """Short, so that a terminal of 80 columns has them all."""
 
 
-def health_lines(row: Mapping[str, Any], phase: Phase) -> list[Table | Text]:
+def health_lines(row: Mapping[str, Any], phase: PhaseInfo) -> list[Table | Text]:
     """What an epoch's row says of the search's health: a line for each group, and the cost that is left."""
-    epoch = parse_search_epoch(Fields(row, where="the epoch's row"), phase.groups)
+    epoch = parse_search_epoch(JsonObject(row, where="the epoch's row"), phase.groups)
     lines = [_line(phase.groups[name], weights) for name, weights in epoch.groups.items()]
     parts: list[Table | Text] = []
     shown = [number for number in range(len(_HEAD)) if any(line[number] for line in lines)]
@@ -36,7 +36,7 @@ def health_lines(row: Mapping[str, Any], phase: Phase) -> list[Table | Text]:
 
 def _line(group: Group, weights: GroupWeights) -> tuple[str, ...]:
     health = health_of(group, weights)
-    promise = promise_of(weights.ledger) if weights.ledger else None
+    promise = check_regret(weights.ledger) if weights.ledger else None
     size = reward_size(weights)
     return (
         group.name,

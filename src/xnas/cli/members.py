@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import NewRun, OnCluster
-from xnas.config.limits import MOST_RUNS, MOST_SEED, between
+from xnas.config.limits import MOST_RUNS, MOST_SEED, check_range
 from xnas.config.schema import Config
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.space.names import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.study.scheduler import Task
 
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(OPTIMIZERS) + "} ...")]
@@ -32,9 +32,9 @@ class ManyRuns(OnCluster, NewRun):
         super().__post_init__()
         self.pool()  # which checks it
         for name in self.optimizers:
-            lookup("optimizer", name, OPTIMIZERS)
+            choose("optimizer", name, OPTIMIZERS)
         for seed in self.seeds:
-            between("seeds", seed, 0, MOST_SEED)
+            check_range("seeds", seed, 0, MOST_SEED)
         for what, values in (("optimizers", self.optimizers), ("seeds", self.seeds)):
             if not values:
                 raise ValueError(f"{what} must name at least one; got none")
@@ -53,7 +53,7 @@ class ManyRuns(OnCluster, NewRun):
             )
 
 
-def member_tasks(request: "Request", *, verb: str) -> "list[Task]":
+def member_tasks(request: "RunRequest", *, verb: str) -> "list[Task]":
     """The runs: seed by seed, so that what is broken off has all optimizers."""
     from xnas.study.comparison.plan import folder_name
     from xnas.study.scheduler import Task

@@ -11,7 +11,7 @@ import tyro
 
 from xnas.cli.arguments import parse
 from xnas.config.limits import MOST_PIXELS, check_decode_memory
-from xnas.io.text import visible
+from xnas.io.text import printable
 
 if TYPE_CHECKING:
     from xnas.export.predict import Prediction
@@ -80,20 +80,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _print_table(predictions: "Iterable[Prediction]", paths: Sequence[str]) -> int:
-    width = min(60, max(len(visible(path)) for path in paths))
+    width = min(60, max(len(printable(path)) for path in paths))
     code = 0
     for prediction in predictions:
-        name = visible(prediction.path)
+        name = printable(prediction.path)
         if prediction.not_finite:
             code = NOT_FINITE
             print(f"xnas: {name}: {_NOT_FINITE}", file=sys.stderr)
             continue
         if prediction.broken is not None:
             code = max(code, SOME_BROKEN)
-            print(f"xnas: {name} cannot be read as an image: {visible(prediction.broken)}", file=sys.stderr)
+            print(f"xnas: {name} cannot be read as an image: {printable(prediction.broken)}", file=sys.stderr)
             continue
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
-        said = "   ".join(f"{visible(label)} {probability:6.1%}" for label, probability in pairs)
+        said = "   ".join(f"{printable(label)} {probability:6.1%}" for label, probability in pairs)
         print(f"{name:<{width}}  {said}")
     return code
 
@@ -105,7 +105,7 @@ def _print_json(predictions: "Iterable[Prediction]", paths: Sequence[str]) -> in
     for prediction in predictions:
         if prediction.not_finite:
             code = NOT_FINITE
-            print(f"xnas: {visible(prediction.path)}: {_NOT_FINITE}", file=sys.stderr)
+            print(f"xnas: {printable(prediction.path)}: {_NOT_FINITE}", file=sys.stderr)
             rows.append({"image": prediction.path, "error": _NOT_FINITE})
             continue
         if prediction.broken is not None:

@@ -46,9 +46,9 @@ def main(argv: Sequence[str]) -> int:
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
     from xnas.cli import bench, compare, experiment, retrain, run, search, sweep
-    from xnas.cli.session import Request, moved
+    from xnas.cli.session import RunRequest, relocate_images
     from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
-    from xnas.runs.location import Place
+    from xnas.runs.location import RunLocation
 
     folder = RunFolder(arguments.run)
     if arguments.data is not None:
@@ -56,11 +56,11 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(
                 f"--data is for a single run, and {arguments.run} holds many; put a link to the images where they were"
             )
-        config = moved(folder, config, source=arguments.data)
-    request = Request(
+        config = relocate_images(folder, config, source=arguments.data)
+    request = RunRequest(
         job=folder.job(),
         config=config,
-        place=Place.of(arguments.run),
+        place=RunLocation.of(arguments.run),
         fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS),
     )
     if request.job.verb == COMPARE:

@@ -11,13 +11,13 @@ import tyro
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.config.diff import differences
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, Config
-from xnas.io.text import visible
+from xnas.io.text import printable
 from xnas.runs.finished_files import changed_file
 from xnas.runs.folder import read_run_config
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
-    from xnas.runs.location import Place
+    from xnas.cli.session import RunRequest
+    from xnas.runs.location import RunLocation
     from xnas.space.architecture import Architecture
 
 
@@ -41,26 +41,26 @@ def main(argv: Sequence[str]) -> int:
         arguments = _parse(argv, searched)
         _refuse_what_run_decides(arguments, searched)
         return _retrain_run(run, settings_of(arguments), overwrite=arguments.overwrite)
-    from xnas.cli.session import place_of
+    from xnas.cli.session import location_from_args
     from xnas.space.architecture import read_genotype
 
     source = str(arguments.genotype)
     if changed := changed_file(Path(source)):
-        print(f"warning: {visible(' '.join(changed.split()))}", file=sys.stderr)
+        print(f"warning: {printable(' '.join(changed.split()))}", file=sys.stderr)
     return train_anew(
         read_genotype(source),
         network=Path(source).stem,
         config=settings_of(arguments),
-        place=place_of(arguments),
+        place=location_from_args(arguments),
     )
 
 
-def train_anew(genotype: "Architecture", *, network: str, config: Config, place: "Place") -> int:
+def train_anew(genotype: "Architecture", *, network: str, config: Config, place: "RunLocation") -> int:
     """Train the network of an architecture, called `network`, in a run folder of its own; returns the exit code."""
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import Job
 
-    request = Request(
+    request = RunRequest(
         job=Job(verb="retrain", network=network),
         config=config,
         place=place,
@@ -76,9 +76,9 @@ def train_anew(genotype: "Architecture", *, network: str, config: Config, place:
 
 def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     """Retrain what a search has found, in its own folder."""
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import RETRAIN, RunFolder
-    from xnas.runs.location import Place
+    from xnas.runs.location import RunLocation
 
     folder = RunFolder(run)
     genotype = folder.genotype()
@@ -86,18 +86,18 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     begun = folder.has_begun(RETRAIN) and not overwrite
     fixed = (*RETRAIN_SECTIONS, *LAST_BITS) if begun else ()
     folder.check_same(config, sections=fixed)
-    request = Request(job=folder.job(), config=config, place=Place.of(run), fixed=fixed)
+    request = RunRequest(job=folder.job(), config=config, place=RunLocation.of(run), fixed=fixed)
     return carry_out(request, genotype, anew=overwrite)
 
 
-def carry_out(request: "Request", genotype: "Architecture", *, anew: bool = False) -> int:
+def carry_out(request: "RunRequest", genotype: "Architecture", *, anew: bool = False) -> int:
     """Begin a retraining or go on with it; returns the exit code. With `anew` what was trained before is dropped."""
-    from xnas.cli.session import Session
+    from xnas.cli.session import RunContext
     from xnas.report.results_table import format_table, result_table
-    from xnas.train.retrain import check_fit, retrain
+    from xnas.train.retrain import retrain, validate_retrain
 
-    session = Session.open(request)
-    check_fit(request.config, session.data, genotype=genotype)
+    session = RunContext.open(request)
+    validate_retrain(request.config, session.data, genotype=genotype)
     with session.recording(genotype=genotype) as (folder, interrupt):
         if anew:
             folder.drop_training()

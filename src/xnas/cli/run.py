@@ -8,7 +8,7 @@ from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,34 +32,34 @@ def main(argv: Sequence[str]) -> int:
     )
     arguments = parse(Arguments, argv, verb="run", description=description, start=fields_of(start_from(argv)))
     # Imported once the arguments are known to be right: help and mistakes do not wait for torch.
-    from xnas.cli.session import Request, place_of
+    from xnas.cli.session import RunRequest, location_from_args
     from xnas.runs.folder import Job
 
     return carry_out(
-        Request(
+        RunRequest(
             job=Job(verb="run", controls=arguments.controls),
             config=settings_of(arguments),
-            place=place_of(arguments),
+            place=location_from_args(arguments),
             fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS),
         )
     )
 
 
-def carry_out(request: "Request") -> int:
+def carry_out(request: "RunRequest") -> int:
     """Begin the whole job or go on with it; returns the exit code. What has ended is not done again."""
-    from xnas.cli.session import Session
+    from xnas.cli.session import RunContext
     from xnas.report.results_table import format_table, result_table
     from xnas.runs.folder import GENOTYPE
     from xnas.train.build import control_genotypes
-    from xnas.train.retrain import check_fit, retrain
-    from xnas.train.search import Search, search
+    from xnas.train.retrain import retrain, validate_retrain
+    from xnas.train.search import SearchTrainer, search
 
     earlier = request.earlier()
-    session = Session.open(request)
+    session = RunContext.open(request)
     config, data, device, display = request.config, session.data, session.device, session.display
-    check_fit(config, data)
+    validate_retrain(config, data)
     searched = earlier is not None and earlier.has(GENOTYPE)
-    course = None if searched else Search(config, data, device=device)
+    course = None if searched else SearchTrainer(config, data, device=device)
     with session.recording() as (folder, interrupt):
         if course is not None:
             search(course, folder=folder, progress=display, interrupt=interrupt)

@@ -13,33 +13,33 @@ import torch
 from xnas.cli.arguments import QUICK, NewRun
 from xnas.cli.display import Display, open_display
 from xnas.config.schema import CONFIG, Config, DataConfig, images_are_gone
-from xnas.data.check import glance
+from xnas.data.check import quick_check
 from xnas.data.images import DataSet
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory, RankLost
-from xnas.io.json import Fields
+from xnas.io.json import JsonObject
 from xnas.io.safe_read import is_folder
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.report.page import write_report
 from xnas.runs.environment import environment
 from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
-from xnas.runs.location import Place
+from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
-from xnas.runs.signals import Interrupt, interruptible
+from xnas.runs.signals import StopRequest, stop_on_signals
 from xnas.space.architecture import Architecture
 from xnas.space.names import DATA_SETS, SHIPPED
-from xnas.train.build import check_memory, open_images, settled
+from xnas.train.build import build_dataset, check_memory, resolve_stems
 from xnas.train.device import LAST_BITS_DIFFER, busy_cores, pick_device, total_memory, use_threads
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 from xnas.train.memory import is_out_of_memory, take_memory_early
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RunRequest:
     """What is to be done, with which settings, where."""
 
     job: Job
     config: Config
-    place: Place
+    place: RunLocation
     fixed: tuple[str, ...]
     """The settings in which it must agree with a run that it continues."""
     whole: Path | None = None
@@ -80,33 +80,33 @@ class Request:
         folder.check_same(self.config, sections=self.fixed)
 
 
-def place_of(arguments: NewRun) -> Place:
+def location_from_args(arguments: NewRun) -> RunLocation:
     """Where the arguments want the run to go."""
     stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
-    return Place.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite)
+    return RunLocation.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class RunContext:
     """What a run works with."""
 
-    request: Request
+    request: RunRequest
     data: DataSet
     device: torch.device
     display: Display
 
     @classmethod
-    def open(cls, request: Request) -> "Session":
+    def open(cls, request: RunRequest) -> "RunContext":
         """Find the device, load the images. Raises ValueError if either is not there."""
         display, config = open_display(above=request.above), request.config
         device = pick_device(config.device)
-        team().check(config.distributed, device)
+        process_group().check(config.distributed, device)
         use_threads(config.threads)
         take_memory_early()
         if (
             device.type == "cpu"
             and config.threads is None
-            and team().size == 1
+            and process_group().size == 1
             and (busy := busy_cores()) > 0.5
         ):
             # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
@@ -123,14 +123,14 @@ class Session:
         data = open_data(config.data, seed=config.seed, display=display)
         _check_memory(request, data.image_shape, device)
         return cls(
-            request=replace(request, config=settled(config, data.image_shape)),
+            request=replace(request, config=resolve_stems(config, data.image_shape)),
             data=data,
             device=device,
             display=display,
         )
 
     @contextmanager
-    def recording(self, *, genotype: Architecture | None = None) -> Iterator[tuple[RunFolder, Interrupt]]:
+    def recording(self, *, genotype: Architecture | None = None) -> Iterator[tuple[RunFolder, StopRequest]]:
         """The run folder, begun (with `genotype`, where it does not come from a search) or continued.
 
         Within it no other process works there, a signal waits for the end of the round, and the report of what there
@@ -149,7 +149,7 @@ class Session:
                 folder.describe(self.request.config, environment(self.device))
             self.display.say(f"run folder: {path}")
             try:
-                with interruptible() as interrupt:
+                with stop_on_signals() as interrupt:
                     yield folder, interrupt
             except (Interrupted, NonFinite, OutOfMemory, RankLost) as stop:
                 try:
@@ -193,13 +193,13 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if isinstance(versions, dict):
         pairs += [(name, versions.get(name), now["versions"][name]) for name in ("torch", "xnas")]
     return [
-        f"{name} was {shown(old)}, is {shown(new)}"
+        f"{name} was {short_repr(old)}, is {short_repr(new)}"
         for name, old, new in pairs
         if None not in (old, new) and old != new
     ]
 
 
-def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
+def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config:
     """The settings of a run whose folder of images is now at `source`; the run and its controls say so from now on.
 
     Raises ValueError, before anything is written, if other images than the run's are there, or it is of a named set.
@@ -209,7 +209,7 @@ def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
             "--data is for a run on a folder of images; say with --root where a named data set is"
         )
     config = replace(config, data=replace(config.data, source=source))
-    fingerprint = open_images(config.data, seed=config.seed, say=lambda line: None).fingerprint()
+    fingerprint = build_dataset(config.data, seed=config.seed, say=lambda line: None).fingerprint()
     with locked(folder.path):
         place = folder.path / "controls"
         there = place.iterdir() if is_folder(place, inside=folder.path) else ()
@@ -217,7 +217,7 @@ def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
         parts = [folder, *(folder.child("controls", name) for name in controls)]
         for part, phase in product(parts, (SEARCH, RETRAIN)):
             if (found := part.checkpoints(phase).newest(say=open_display().say)) is not None:
-                facts = Fields.of(found[1].values, where=str(found[0])).inner("facts")
+                facts = JsonObject.of(found[1].values, where=str(found[0])).inner("facts")
                 if facts.text("the images") != fingerprint:
                     raise ValueError(
                         f"{source} has other images than {found[0]} was begun with; give the same"
@@ -228,11 +228,11 @@ def moved(folder: RunFolder, config: Config, *, source: str) -> Config:
     return config
 
 
-def _check_memory(request: Request, image_shape: tuple[int, int, int], device: torch.device) -> None:
+def _check_memory(request: RunRequest, image_shape: tuple[int, int, int], device: torch.device) -> None:
     """Raises ValueError for settings that take far more memory than all processes of the run can have."""
     phases = {"run": (SEARCH, RETRAIN)}.get(request.job.verb, (request.job.verb,))
     if (has := total_memory(device)) is not None:
-        check_memory(request.config, image_shape, phases=phases, has=has * team().size)
+        check_memory(request.config, image_shape, phases=phases, has=has * process_group().size)
 
 
 def check_images(data: DataConfig, *, of: Path, remedy: str) -> None:
@@ -243,14 +243,14 @@ def check_images(data: DataConfig, *, of: Path, remedy: str) -> None:
 
 def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
     """The images that the settings name. Raises ValueError if they cannot be had."""
-    data = open_images(config, seed=seed, say=display.say)
+    data = build_dataset(config, seed=seed, say=display.say)
     channels, height, width = data.image_shape
     kind = "test" if config.held_out == 0 else "held-out"
     display.say(
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} {kind} images of {data.num_classes} "
         f"classes, {height} x {width}, {channels} channel{'s' if channels > 1 else ''}"
     )
-    for line in glance(data, check=check_command(config)):
+    for line in quick_check(data, check=check_command(config)):
         display.say(line)
     return data
 

@@ -12,7 +12,7 @@ import tyro
 from xnas.cli.arguments import parse
 from xnas.config.limits import MOST_PIXELS
 from xnas.config.schema import RetrainConfig
-from xnas.io.text import visible
+from xnas.io.text import printable
 from xnas.runs.finished_files import changed_file, check_files
 from xnas.runs.folder import (
     GENOTYPE,
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parse(argv)
     if arguments.run is not None and arguments.genotype is None:
         for line in check_files(arguments.run):
-            print(f"warning: {visible(' '.join(line.split()))}", file=sys.stderr)
+            print(f"warning: {printable(' '.join(line.split()))}", file=sys.stderr)
     if arguments.run is not None:
         arguments = _parse(argv, {"run": arguments.run, "retrain": read_run_config(arguments.run).retrain})
     if arguments.run is not None and arguments.genotype is not None:
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
             f"show: give the folder of a run, or --genotype with a file or one of {', '.join(published_names())}"
         )
     if arguments.genotype is not None and (changed := changed_file(Path(arguments.genotype))):
-        print(f"warning: {visible(' '.join(changed.split()))}", file=sys.stderr)
+        print(f"warning: {printable(' '.join(changed.split()))}", file=sys.stderr)
     file = genotype_file(arguments.run) if arguments.run else None
     genotype = _genotype_of(arguments.run) if arguments.run else read_genotype(str(arguments.genotype))
     if arguments.json:
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
         from xnas.report.results_table import format_table, result_table
 
         if rows := result_table(arguments.run):
-            print(visible(format_table(rows), lines=True))
+            print(printable(format_table(rows), lines=True))
     return 0
 
 
@@ -139,11 +139,11 @@ def _cost(genotype: Architecture, arguments: Arguments) -> str:
 
     from xnas.space.cost import count_multiply_adds, count_parameters
     from xnas.space.darts.network import build_network
-    from xnas.train.build import network_plan, stem_for
+    from xnas.train.build import network_spec, stem_for
 
     kind = "nasbench201" if isinstance(genotype, Nasbench201Genotype) else "darts"
     stem = stem_for(arguments.retrain.stem, arguments.image_shape, kind=kind)
-    plan = network_plan(
+    plan = network_spec(
         dataclasses.replace(arguments.retrain, stem=stem),
         image_channels=arguments.image_shape[0],
         num_classes=arguments.classes,

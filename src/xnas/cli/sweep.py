@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from xnas.cli.arguments import parse
 from xnas.cli.from_file import FromFile
-from xnas.study.ray_options import Pool
-from xnas.study.runner import Kind, Whole, carry_out_whole, searching
+from xnas.study.ray_options import RayOptions
+from xnas.study.runner import Study, TaskType, run_study, searching
 from xnas.study.sweep.settings import FILE, SweepSettings, begun_text, read_begun, read_sweep
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import RunFolder
 
 DESCRIPTION = """Search in every cell of a grid with several seeds, train what each search finds from scratch with
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     return carry_out(arguments.request(config, verb=SWEEP), settings, pool=pool)
 
 
-def resume(request: "Request", *, pool: Pool | None = None) -> int:
+def resume(request: "RunRequest", *, pool: RayOptions | None = None) -> int:
     """Go on with a sweep. Raises ValueError if its folder does not say what it is."""
     folder = request.place.runs / str(request.place.name)
     settings = read_begun(folder)
@@ -43,7 +43,7 @@ def resume(request: "Request", *, pool: Pool | None = None) -> int:
     return carry_out(request, settings, pool=pool)
 
 
-def carry_out(request: "Request", settings: SweepSettings, *, pool: Pool | None = None) -> int:
+def carry_out(request: "RunRequest", settings: SweepSettings, *, pool: RayOptions | None = None) -> int:
     """Begin a sweep or go on with it; returns the exit code: 2 if a task's numbers broke down, 3 if memory did."""
     from xnas.runs.folder import RESULT
     from xnas.study.sweep.page import write_sweep
@@ -66,10 +66,10 @@ def carry_out(request: "Request", settings: SweepSettings, *, pool: Pool | None 
     def describe(folder: "RunFolder") -> None:
         folder.write_text(FILE, begun_text(settings))
 
-    training = Kind(
+    training = TaskType(
         verb="retrain", files=(RESULT,), genotype=lambda task, path: genotype_of(task, folder=path)
     )
-    whole = Whole(
+    whole = Study(
         noun="sweep",
         tasks=sweep_tasks(settings, request.config),
         kinds={SEARCH: searching(), TRAIN: training},
@@ -79,4 +79,4 @@ def carry_out(request: "Request", settings: SweepSettings, *, pool: Pool | None 
         describe=describe,
         checked=cell_configs(settings, request.config),
     )
-    return carry_out_whole(request, whole, pool=pool)
+    return run_study(request, whole, pool=pool)

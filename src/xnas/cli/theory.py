@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse
-from xnas.config.limits import size
+from xnas.config.limits import check_scale
 from xnas.io.errors import CannotWrite
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Arguments:
     (weight-decay). Nothing is drawn by chance in late-bloomers."""
 
     def __post_init__(self) -> None:
-        lookup("demonstration", self.name, _CHOICES)
+        choose("demonstration", self.name, _CHOICES)
         if self.seeds is not None and not 1 <= self.seeds <= MOST_SEEDS:
             raise ValueError(f"seeds must be from 1 to {MOST_SEEDS:,}; got {self.seeds}")
 
@@ -75,7 +75,7 @@ class StepSizeArguments:
         for name in ("reward_bound", "step_size"):
             value = getattr(self, name)
             if value is not None:
-                size(name, value)
+                check_scale(name, value)
         if not 0 < self.zeta <= 1:
             raise ValueError(f"zeta must lie in (0, 1]; got {self.zeta}")
 
@@ -123,10 +123,10 @@ def _show(demonstration: "Demonstration", arguments: Arguments, display: "Displa
 
 def _have_folder(out: Path) -> None:
     """Make the folder before any work is done. Raises ValueError, or CannotWrite where the disk is what refuses."""
-    from xnas.io.atomic import make_folder
+    from xnas.io.atomic import mkdir_fsync
 
     try:
-        make_folder(out)
+        mkdir_fsync(out)
     except CannotWrite:
         raise
     except (FileExistsError, NotADirectoryError, ValueError) as error:

@@ -33,16 +33,18 @@ def main(argv: Sequence[str]) -> int:
             "says it"
         )
     from xnas.runs.folder import RunFolder
-    from xnas.runs.location import Place, as_name
+    from xnas.runs.location import RunLocation, slugify
 
     run = arguments.run.resolve()
     source = arguments.preset or Path(arguments.data.source).name
-    stem = "-".join(map(as_name, (run.name, "on", source)))
+    stem = "-".join(map(slugify, (run.name, "on", source)))
     return train_anew(
         RunFolder(arguments.run).genotype(),
         network=run.name,
         config=settings_of(arguments),
-        place=Place.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite),
+        place=RunLocation.named(
+            arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite
+        ),
     )
 
 

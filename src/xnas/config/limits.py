@@ -1,6 +1,6 @@
 """Bounds of the settings: far above what anybody trains, so that a stranger's file cannot ask for work without end."""
 
-from xnas.io.text import shown, visible
+from xnas.io.text import printable, short_repr
 from xnas.space.names import SEARCHABLE
 
 MOST_CELLS = 200
@@ -38,15 +38,15 @@ LONGEST_TEXT = 1000
 """Characters of a setting that is text."""
 
 
-def between(name: str, value: int, least: int, most: int) -> None:
+def check_range(name: str, value: int, least: int, most: int) -> None:
     """Raises ValueError for a number that is smaller or larger."""
     if value < least:
-        raise ValueError(f"{name} must be at least {least}; got {shown(value)}")
+        raise ValueError(f"{name} must be at least {least}; got {short_repr(value)}")
     if value > most:
-        raise ValueError(f"{name} must be at most {most}; got {shown(value)}")
+        raise ValueError(f"{name} must be at most {most}; got {short_repr(value)}")
 
 
-def size(name: str, value: float) -> None:
+def check_scale(name: str, value: float) -> None:
     """Raises ValueError for what is no positive number between SMALLEST and LARGEST."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be positive and finite; got {value}")
@@ -62,17 +62,17 @@ def check_decode_memory(name: str, gib: float) -> None:
 
 def check_text(name: str, value: str) -> None:
     """Raises ValueError for text that is long or has control characters in it."""
-    if visible(value) != value or len(value) > LONGEST_TEXT:
+    if printable(value) != value or len(value) > LONGEST_TEXT:
         raise ValueError(
-            f"{name} must be plain text of at most {LONGEST_TEXT} characters; got {shown(value)}"
+            f"{name} must be plain text of at most {LONGEST_TEXT} characters; got {short_repr(value)}"
         )
 
 
 def check_stack(section: str, channels: int, cells: int, reductions: int) -> None:
     """Raises ValueError for a shape of a network that does not fit together, or that nobody could train."""
-    between(f"{section}.channels", channels, 1, MOST_CHANNELS)
-    between(f"{section}.cells", cells, 1, MOST_CELLS)
-    between(f"{section}.reductions", reductions, 0, MOST_CELLS)
+    check_range(f"{section}.channels", channels, 1, MOST_CHANNELS)
+    check_range(f"{section}.cells", cells, 1, MOST_CELLS)
+    check_range(f"{section}.reductions", reductions, 0, MOST_CELLS)
     if reductions > cells:
         raise ValueError(
             f"{section}.reductions = {reductions} do not fit into {section}.cells = {cells}; "

@@ -10,7 +10,7 @@ import dacite
 from xnas.config.limits import LONGEST_TEXT
 from xnas.config.schema import Config, Settings, _number
 from xnas.io.paths import expanded
-from xnas.io.text import lookup, shown
+from xnas.io.text import choose, short_repr
 from xnas.io.toml import parse_toml, read_settings_text
 
 
@@ -22,7 +22,7 @@ def preset_names() -> tuple[str, ...]:
 
 def read_preset(name: str, *, base: Config | None = None) -> Config:
     """The settings of a preset; what it leaves out is as in `base`. Raises ValueError for an unknown name."""
-    known = lookup("preset", name, preset_names())
+    known = choose("preset", name, preset_names())
     text = resources.files("xnas.config").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
     return parse_config(text, where=f"preset {known}", base=base)
 
@@ -66,7 +66,7 @@ def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = ""
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in given.items():
         try:
-            lookup("setting", key, tuple(fields))
+            choose("setting", key, tuple(fields))
         except ValueError as error:
             raise ValueError(f"{where}: {f'in [{prefix}], ' if prefix else ''}{error}") from error
         section = fields[key].type
@@ -76,7 +76,9 @@ def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = ""
             check_keys(section, value, where=where, prefix=f"{prefix}.{key}".lstrip("."))
         elif get_origin(section) is tuple and not isinstance(value, list):
             name = f"{prefix}.{key}".lstrip(".")
-            raise ValueError(f"{where}: {name} must be a list, such as [{shown(value)}]; got {shown(value)}")
+            raise ValueError(
+                f"{where}: {name} must be a list, such as [{short_repr(value)}]; got {short_repr(value)}"
+            )
         elif isinstance(value, bool) and section is not bool:  # True is an int to Python
             name = f"{prefix}.{key}".lstrip(".")
             raise ValueError(f"{where}: {name} is not a switch; got {str(value).lower()}")

@@ -25,17 +25,17 @@ from xnas.config.limits import (
     MOST_PIXELS,
     MOST_SEED,
     MOST_TRAINED,
-    between,
     check_decode_memory,
     check_nasbench201,
+    check_range,
+    check_scale,
     check_stack,
     check_supernet,
     check_text,
-    size,
 )
 from xnas.io.paths import absolute, expanded, is_path
 from xnas.io.plain_value import plain_value
-from xnas.io.text import lookup, shown, visible
+from xnas.io.text import choose, printable, short_repr
 from xnas.space.genotype import MAX_NODES
 from xnas.space.names import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
 
@@ -60,7 +60,7 @@ AUGMENTATION = ("crop", "padding", "flip", "policy", "cutout")
 Settings = TypeVar("Settings")
 
 
-GIVEN = "given to ImageClassifier.fit"
+IN_MEMORY = "given to ImageClassifier.fit"
 """In place of a data set's name, of images that were in memory."""
 
 Precision = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRECISIONS) + "}")]
@@ -117,22 +117,22 @@ class DataConfig:
         check_text("data.root", str(self.root or ""))
         for name, value in located({"source": self.source, "root": self.root}).items():
             object.__setattr__(self, name, value)
-        between("data.padding", self.padding, 0, MOST_PIXELS)
-        between("data.cutout", self.cutout, 0, MOST_PIXELS)
+        check_range("data.padding", self.padding, 0, MOST_PIXELS)
+        check_range("data.cutout", self.cutout, 0, MOST_PIXELS)
         if self.fold is not None:
-            between("data.fold", self.fold, 0, 1000)
-        between("data.max_broken", self.max_broken, 0, 10**9)
+            check_range("data.fold", self.fold, 0, 1000)
+        check_range("data.max_broken", self.max_broken, 0, 10**9)
         check_decode_memory("data.decode_memory", self.decode_memory)
         if self.workers is not None:
-            between("data.workers", self.workers, 0, 1024)
+            check_range("data.workers", self.workers, 0, 1024)
         if self.image_size is not None:
-            between("data.image_size", self.image_size, 8, MOST_TRAINED)
+            check_range("data.image_size", self.image_size, 8, MOST_TRAINED)
         if not 0 < self.test_fraction < 1:
             raise ValueError(f"data.test_fraction must lie in (0, 1); got {self.test_fraction}")
         if not 0 <= self.held_out < 1:
             raise ValueError(f"data.held_out must lie in [0, 1); got {self.held_out}")
         if self.split_seed is not None:
-            between("data.split_seed", self.split_seed, 0, MOST_SEED)
+            check_range("data.split_seed", self.split_seed, 0, MOST_SEED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,17 +164,17 @@ class SpaceConfig:
 
     def __post_init__(self) -> None:
         _take_types(self, SpaceConfig, "space")
-        between("space.nodes", self.nodes, 1, MAX_NODES)
-        known = SPACES[lookup("space in space.kind", self.kind, SPACES)]
+        check_range("space.nodes", self.nodes, 1, MAX_NODES)
+        known = SPACES[choose("space in space.kind", self.kind, SPACES)]
         for name in self.experts:
-            lookup(f"operation in space.experts of {self.kind}", name, known)
+            choose(f"operation in space.experts of {self.kind}", name, known)
         if self.kind == "nasbench201":
             check_nasbench201("space", self.nodes, self.cells, self.reductions, self.stem)
         elif self.choose_none:
             raise ValueError("space.choose_none is for nasbench201; the edges of darts never end with none")
         check_stack("space", self.channels, self.cells, self.reductions)
         check_supernet(cells=self.cells, nodes=self.nodes, experts=len(self.experts))
-        between("space.partial_channels", self.partial_channels, 1, MOST_CHANNELS)
+        check_range("space.partial_channels", self.partial_channels, 1, MOST_CHANNELS)
         if self.channels % self.partial_channels:
             raise ValueError(
                 f"space.partial_channels = {self.partial_channels} does not divide space.channels = {self.channels}; "
@@ -228,8 +228,8 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _take_types(self, SearchConfig, "search")
-        between("search.epochs", self.epochs, 1, MOST_EPOCHS)
-        between("search.batch_size", self.batch_size, 1, MOST_BATCH)
+        check_range("search.epochs", self.epochs, 1, MOST_EPOCHS)
+        check_range("search.batch_size", self.batch_size, 1, MOST_BATCH)
         if not 0 <= self.warmup_epochs < self.epochs:
             raise ValueError(
                 f"search.warmup_epochs must lie between 0 and search.epochs - 1 = {self.epochs - 1}; "
@@ -243,9 +243,9 @@ class SearchConfig:
             )
         if not 0 < self.zeta <= 1:
             raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
-        lookup("optimizer in search.optimizer", self.optimizer, OPTIMIZERS)
+        choose("optimizer in search.optimizer", self.optimizer, OPTIMIZERS)
         if self.reward_bound is not None:
-            size("search.reward_bound", self.reward_bound)
+            check_scale("search.reward_bound", self.reward_bound)
         elif self.feedback != "batch":
             raise ValueError(
                 f"search.feedback = {self.feedback} needs a search.reward_bound: without one nothing is clipped, and "
@@ -270,7 +270,7 @@ class SearchConfig:
                     f"got {self.architecture_weight_decay}"
                 )
         if self.step_size is not None:
-            size("search.step_size", self.step_size)
+            check_scale("search.step_size", self.step_size)
         _check_descent("search", self)
 
 
@@ -321,10 +321,10 @@ class RetrainConfig:
 
     def __post_init__(self) -> None:
         _take_types(self, RetrainConfig, "retrain")
-        between("retrain.epochs", self.epochs, 1, MOST_EPOCHS)
-        between("retrain.batch_size", self.batch_size, 1, MOST_BATCH)
+        check_range("retrain.epochs", self.epochs, 1, MOST_EPOCHS)
+        check_range("retrain.batch_size", self.batch_size, 1, MOST_BATCH)
         if self.stem_channels is not None:
-            between("retrain.stem_channels", self.stem_channels, 1, MOST_CHANNELS)
+            check_range("retrain.stem_channels", self.stem_channels, 1, MOST_CHANNELS)
         check_stack("retrain", self.channels, self.cells, self.reductions)
         _check_descent("retrain", self)
         _check_recipe(self)
@@ -346,8 +346,8 @@ class CheckpointConfig:
         if not self.minutes > 0:
             raise ValueError(f"checkpoint.minutes must be positive; got {self.minutes}")
         if self.rounds is not None:
-            between("checkpoint.rounds", self.rounds, 1, 10**9)
-        between("checkpoint.keep", self.keep, 2, 1000)
+            check_range("checkpoint.rounds", self.rounds, 1, 10**9)
+        check_range("checkpoint.keep", self.keep, 2, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,10 +393,10 @@ class Config:
 
     def __post_init__(self) -> None:
         _take_types(self, Config, "")
-        between("seed", self.seed, 0, MOST_SEED)
+        check_range("seed", self.seed, 0, MOST_SEED)
         check_text("device", self.device)
         if self.threads is not None:
-            between("threads", self.threads, 1, 1024)
+            check_range("threads", self.threads, 1, 1024)
 
     def to_toml(self) -> str:
         """The settings as a file that `read_config` reads back as an equal value."""
@@ -421,12 +421,12 @@ def located(data: dict[str, Any]) -> dict[str, Any]:
 def _if_plain(path: Path, *, else_: str) -> str:
     """The path, unless the name of a folder above is long, not UTF-8, or acts on a terminal."""
     text = str(path)
-    return text if visible(text) == text and len(text) <= LONGEST_TEXT else else_
+    return text if printable(text) == text and len(text) <= LONGEST_TEXT else else_
 
 
 def images_are_gone(data: DataConfig) -> bool:
     """Whether the settings name a folder of images, and it is not there."""
-    if data.source in ("", GIVEN, *DATA_SETS):
+    if data.source in ("", IN_MEMORY, *DATA_SETS):
         return False
     with suppress(ValueError):
         return not os.path.exists(expanded(data.source))
@@ -472,7 +472,7 @@ def _take_types(settings: Any, kind: type, section: str) -> None:
             value = tuple(value)
         if not is_instance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             full = f"{section}.{name}".lstrip(".")
-            raise ValueError(f"{full} must be {_kind_in_words(wanted)}; got {shown(given)}")
+            raise ValueError(f"{full} must be {_kind_in_words(wanted)}; got {short_repr(given)}")
         if value is not given:
             object.__setattr__(settings, name, value)
 
@@ -528,9 +528,9 @@ def _check_recipe(config: RetrainConfig) -> None:
 
 
 def _check_descent(section: str, config: SearchConfig | RetrainConfig) -> None:
-    lookup(f"precision in {section}.precision", config.precision, PRECISIONS)
-    size(f"{section}.learning_rate", config.learning_rate)
-    size(f"{section}.clip_norm", config.clip_norm)
+    choose(f"precision in {section}.precision", config.precision, PRECISIONS)
+    check_scale(f"{section}.learning_rate", config.learning_rate)
+    check_scale(f"{section}.clip_norm", config.clip_norm)
     if not 0 <= config.learning_rate_min <= config.learning_rate:
         raise ValueError(
             f"{section}.learning_rate_min must lie between 0 and the learning rate {config.learning_rate}; "

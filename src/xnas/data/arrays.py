@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xnas.data.files.decode import GREY, to_8_bits, turn_upright
 from xnas.data.files.folder import LEAST_SIZE
-from xnas.io.text import one_form, shown, visible
+from xnas.io.text import one_form, printable, short_repr
 
 LAYOUTS = ("auto", "NHWC", "NCHW")
 LONGEST_NAME = 255
@@ -24,7 +24,7 @@ CHANNELS = (1, 3)
 """By which "auto" knows the axis of channels."""
 
 
-def images_given(images: Any, *, layout: str = "auto") -> Tensor:
+def as_image_tensor(images: Any, *, layout: str = "auto") -> Tensor:
     """Images as uint8 of shape (N, C, H, W), of one array or of a list of arrays or of Pillow's images, one an image.
 
     (N, H, W) are grey. Of four axes, "auto" takes the last for channels if it has 1 or 3 and the second has not, and
@@ -131,7 +131,7 @@ def label_array(labels: Any) -> NDArray[Any]:
         # Numpy would make text of all.
         number = next(label for label in labels if not isinstance(label, str))
         raise ValueError(
-            f"labels must be all whole numbers or all text; some are text, and one is {shown(number)}"
+            f"labels must be all whole numbers or all text; some are text, and one is {short_repr(number)}"
         )
     try:
         given = np.asarray(labels)
@@ -166,11 +166,11 @@ def _kind_of(labels: NDArray[Any]) -> str:
             wrong = [
                 each for each in labels.ravel() if not isinstance(each, str | int | np.integer | np.bool_)
             ]
-            return f"objects, among them {shown(wrong[0])}" if wrong else "both numbers and text"
+            return f"objects, among them {short_repr(wrong[0])}" if wrong else "both numbers and text"
     return str(labels.dtype)
 
 
-def labels_given(labels: Any, *, count: int) -> tuple[NDArray[Any], Tensor, tuple[str, ...]]:
+def as_labels(labels: Any, *, count: int) -> tuple[NDArray[Any], Tensor, tuple[str, ...]]:
     """The classes in order, as they were given, (D,); each image's index among them, int64 (N,); and their names.
 
     Raises ValueError, in one line, for what is neither whole numbers nor text, or not one label an image, for fewer
@@ -184,21 +184,21 @@ def labels_given(labels: Any, *, count: int) -> tuple[NDArray[Any], Tensor, tupl
     classes, indices = np.unique(given, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(
-            f"there must be at least 2 classes to tell apart; got only {shown(classes[0].item())}"
+            f"there must be at least 2 classes to tell apart; got only {short_repr(classes[0].item())}"
         )
     counts = np.bincount(indices)
     if counts.min() < 2:
         lonely = classes[int(counts.argmin())].item()
-        raise ValueError(f"the class {shown(lonely)} has only 1 image; add images to it or leave it out")
+        raise ValueError(f"the class {short_repr(lonely)} has only 1 image; add images to it or leave it out")
     return classes, torch.from_numpy(indices.astype(np.int64)), _names(classes.tolist())
 
 
 def _names(classes: Sequence[Any]) -> tuple[str, ...]:
     names = tuple(map(str, classes))
     for name in names:
-        if not name or len(name) > LONGEST_NAME or visible(name) != name:
+        if not name or len(name) > LONGEST_NAME or printable(name) != name:
             raise ValueError(
-                f"labels of text must be plain, of 1 to {LONGEST_NAME} characters; got {shown(name)}"
+                f"labels of text must be plain, of 1 to {LONGEST_NAME} characters; got {short_repr(name)}"
             )
     if len({*map(one_form, names)}) < len(names):
         twice = next(

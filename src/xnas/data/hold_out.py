@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from xnas.data.files.streaming import StreamedSet
+from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import DataSet
 from xnas.data.sampling import split
 
@@ -15,7 +15,7 @@ def hold_out(data: DataSet, *, share: float, seed: int) -> DataSet:
     """
     aside_N, rest_N = split(data.train.labels_N, fraction=share, seed=seed, classes=data.train.classes)
     aside, border = data.train.subset(aside_N), 0.0
-    if isinstance(aside, StreamedSet) and isinstance(data.test, StreamedSet):
+    if isinstance(aside, FileImageSet) and isinstance(data.test, FileImageSet):
         aside = replace(aside, files=replace(aside.files, form=data.test.files.form))
         border = data.border
     return DataSet(

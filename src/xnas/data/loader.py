@@ -77,14 +77,14 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Shard:
     """One of `of` equal parts of every batch, in the order of its images: what one process of many computes."""
 
     index: int = 0
     of: int = 1
 
 
-WHOLE = Part()
+ALL = Shard()
 
 
 def num_batches(n: int, batch_size: int, *, drop_last: bool = False) -> int:
@@ -109,7 +109,7 @@ def batches(
     augmentation: Augmentation | None = None,
     drop_last: bool = False,
     channels_last: bool = True,
-    part: Part = WHOLE,
+    part: Shard = ALL,
 ) -> Iterator[Batch]:
     """One epoch over a set: shuffled by (seed, epoch), augmented by (seed, epoch, index of the image).
 
@@ -143,7 +143,7 @@ def batches(
     crop_keys = keys if augmentation is not None and augmentation.crop == "resized" else None
     whole_lots = (order_N[batch_size * i : batch_size * (i + 1)] for i in range(start, count))
     parts = (torch.tensor_split(lot_B, part.of)[part.index] for lot_B in whole_lots)
-    lots = [lot_B for lot_B in parts if len(lot_B)]
+    index_batches = [lot_B for lot_B in parts if len(lot_B)]
 
     def draw(ids_B: Tensor, pixels_BCHW: Tensor) -> Batch:
         pixels_BCHW = to_device(pixels_BCHW, device)
@@ -169,5 +169,5 @@ def batches(
         )
 
     # Closed with the generator, so that nobody reads ahead for an epoch that was left.
-    stream = images.stream(lots, crop_keys=crop_keys)
-    return (draw(ids_B, pixels_BCHW) for ids_B, pixels_BCHW in zip(lots, stream, strict=True))
+    stream = images.stream(index_batches, crop_keys=crop_keys)
+    return (draw(ids_B, pixels_BCHW) for ids_B, pixels_BCHW in zip(index_batches, stream, strict=True))

@@ -51,7 +51,7 @@ def regret_bound(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RegretSummary:
     """What a ledger says of every forecaster, float64, shape (E,) each. Rewards are in units of the loss."""
 
     regret_E: Tensor
@@ -133,7 +133,9 @@ class RegretLedger:
             squared_feedbacks=self.squared_feedbacks + num_feedbacks**2,
         )
 
-    def standing(self, alive_EK: Tensor, *, rule: ExpertRule, scale: RewardScale | None = None) -> Standing:
+    def standing(
+        self, alive_EK: Tensor, *, rule: ExpertRule, scale: RewardScale | None = None
+    ) -> RegretSummary:
         """Regret and bounds so far, of the experts that `alive_EK` says are left and the rule that they learn by.
 
         With a scale all is in units of it, and all bounds are the one that holds then (scale.py).
@@ -160,7 +162,7 @@ class RegretLedger:
                 dtype=torch.float64,
             )
 
-        return Standing(
+        return RegretSummary(
             regret_E=best_E - self.mixture_rewards_E,
             theorem_E=bounds_E(self.num_feedbacks, self.log_gamma_E),
             bound_E=bounds_E(self.squared_feedbacks, self.log_gamma_E),

@@ -16,18 +16,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from xnas.config.schema import GIVEN, Config
+from xnas.config.schema import IN_MEMORY, Config
 from xnas.export import onnx as onnx_file
 from xnas.export.load import ABOUT, MOST_ABOUT, WEIGHTS, exported_files, read_exported
 from xnas.export.metadata import FORMAT, About
 from xnas.export.model_card import CARD, model_card
 from xnas.export.module import module_to_export, program_bytes, program_module, takes_any_size
 from xnas.export.onnx import OnnxNetwork, OnnxVersions
-from xnas.io.atomic import alone_in, check_target, write_folder, write_whole
-from xnas.io.json import read_object
+from xnas.io.atomic import alone_in, atomic_write, check_target, write_folder
+from xnas.io.json import read_json_object
 from xnas.io.manifest import FileDigest
 from xnas.io.safe_read import read_regular
-from xnas.io.text import shown, visible
+from xnas.io.text import printable, short_repr
 from xnas.runs.folder import Result
 from xnas.train.memory import is_out_of_memory
 from xnas.train.trained_network import TrainedNetwork
@@ -54,7 +54,7 @@ Run = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ExportCheck:
     """How far what was written is from the network."""
 
     difference: float
@@ -79,7 +79,7 @@ def about_network(
         image_shape=image_shape,
         border=trained.border,
         data="images in memory"
-        if config.data.source == GIVEN
+        if config.data.source == IN_MEMORY
         else os.path.basename(os.path.abspath(config.data.source)),
         # Images that were held out are no test images, and whoever reads the figure would take them for that.
         result=None if config.data.held_out > 0 else result,
@@ -95,7 +95,7 @@ def check_place(path: Path, form: Form, *, overwrite: bool) -> None:
     if form == "torch-export":
         if {"\n", "\\"} & {*path.name}:
             raise ValueError(
-                f"--to {shown(str(path))}: the sum beside it cannot name a backslash or newline; choose another"
+                f"--to {short_repr(str(path))}: the sum beside it cannot name a backslash or newline; choose another"
             )
         check_target(sum_file(path), overwrite=overwrite, ours=_is_sum_file)
 
@@ -136,7 +136,7 @@ def _is_folder_of_ours(path: Path) -> bool:
         return False
     if not names:
         return True  # there is nothing to lose
-    fields = read_object(path / ABOUT, inside=path, most=MOST_ABOUT)
+    fields = read_json_object(path / ABOUT, inside=path, most=MOST_ABOUT)
     return fields is not None and fields.values.get("format") == FORMAT
 
 
@@ -151,7 +151,7 @@ def export(
     normalise: bool = True,
     overwrite: bool = False,
     versions: OnnxVersions | None = None,
-) -> Comparison:
+) -> ExportCheck:
     """Write the network to `path`, if what is written gives the network's logits on these uint8 images.
 
     `name` is what a model card calls it. Without `normalise` an ONNX file or a program takes images that are normalised
@@ -171,7 +171,7 @@ def export(
     reference = module_to_export(network, about, normalise=True)
     images_NCHW = images_NCHW[:IMAGES]
 
-    def compared(run: Run, *, any_size: bool = True) -> Comparison:
+    def compared(run: Run, *, any_size: bool = True) -> ExportCheck:
         least = about.reduction + 1 if any_size else None
         return compare(reference, run, images_NCHW, least=least, form=form)
 
@@ -188,15 +188,15 @@ def export(
                 comparison = compared(run, any_size=takes_any_size(about))
         with alone_in(path.parent):
             check_place(path, form, overwrite=overwrite)  # again: minutes may have passed
-            write_whole(path, content)
+            atomic_write(path, content)
             if form == "torch-export":
                 line = f"{FileDigest.of(content).sha256}  ".encode() + os.fsencode(path.name) + b"\n"
-                write_whole(sum_file(path), line)
+                atomic_write(sum_file(path), line)
         return comparison
     files = exported_files(about, network)
     if form != "safetensors":
         files[CARD] = model_card(about, name=name).encode()
-    found: list[Comparison] = []
+    found: list[ExportCheck] = []
     read = {"safetensors": _read_by_xnas, "timm": _read_by_timm, "hub": _read_by_hub}[form]
 
     def check(folder: Path) -> None:
@@ -229,7 +229,7 @@ def _in_one_line(form: Form) -> Iterator[None]:
 
 
 def _cannot(form: Form, error: Exception) -> ValueError:
-    said = visible(" ".join(str(error).split())[:300]) or type(error).__name__
+    said = printable(" ".join(str(error).split())[:300]) or type(error).__name__
     return ValueError(
         f"the network cannot be written as {form}: {said}; nothing was written; try another --format"
     )
@@ -238,7 +238,7 @@ def _cannot(form: Form, error: Exception) -> ValueError:
 @torch.no_grad()
 def compare(
     reference: nn.Module, run: Run, images_NCHW: Tensor, *, least: int | None, form: str
-) -> Comparison:
+) -> ExportCheck:
     """Both on all images, on the first alone, and on parts of them that are no squares, if other sizes are taken.
 
     These are not made smaller than `least` pixels a side; None: no other sizes are taken.
@@ -263,7 +263,7 @@ def compare(
             f"{form} gives logits that differ by {difference:.2e} from the network's, more than {TOLERANCE:g}; nothing "
             "was written"
         )
-    return Comparison(
+    return ExportCheck(
         difference=difference,
         rounding=rounding,
         images=len(images_NCHW),

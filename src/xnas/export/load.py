@@ -7,18 +7,18 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from xnas.config.limits import MOST_CHANNELS, between, check_stack
+from xnas.config.limits import MOST_CHANNELS, check_range, check_stack
 from xnas.config.schema import CONFIG
 from xnas.data.images import Normalisation
 from xnas.export.metadata import About, check_format
 from xnas.export.sums import BLANK, IN_JSON, is_sealed, sealed
-from xnas.io.json import Fields, parse_object
+from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.manifest import FileDigest
 from xnas.io.paths import expanded
-from xnas.io.safe_read import is_there, open_regular, read_regular, resolved
+from xnas.io.safe_read import exists, open_regular, read_regular, resolved
 from xnas.io.tensors import MOST_BYTES, read_tensors
 from xnas.runs.folder import RunFolder
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.train.device import pick_device
 from xnas.train.trained_network import TrainedNetwork, bring_back, check_weights
 
@@ -39,7 +39,7 @@ def load(folder: str | Path, *, device: str = "cpu", unchecked: bool = False) ->
     a file in it is damaged, has changed since it was exported, or does not fit the others, or there is no such device.
     """
     path = expanded(folder)
-    if is_there(path / CONFIG):
+    if exists(path / CONFIG):
         return TrainedNetwork.read(RunFolder(path), device=pick_device(device))
     about, network = read_exported(path, unchecked=unchecked)
     return TrainedNetwork(
@@ -69,7 +69,7 @@ def read_exported(folder: Path, *, unchecked: bool = False) -> tuple[About, nn.M
     return about, network
 
 
-def read_fields(folder: Path, *, unchecked: bool = False) -> Fields:
+def read_fields(folder: Path, *, unchecked: bool = False) -> JsonObject:
     """The description in an exported folder, whose files are known to be those that were exported, if not `unchecked`.
 
     Raises ValueError as `load` does, for what can be told without its network.
@@ -77,8 +77,8 @@ def read_fields(folder: Path, *, unchecked: bool = False) -> Fields:
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is no folder; give a run folder or one that xnas export has written")
     path = folder / ABOUT
-    if not is_there(path):
-        if is_there(folder / CONFIG):
+    if not exists(path):
+        if exists(folder / CONFIG):
             raise ValueError(
                 f"{folder} is a run folder, and an exported one is needed: xnas export {folder} --format hub --to "
                 "FOLDER writes it; xnas.load reads both"
@@ -89,20 +89,20 @@ def read_fields(folder: Path, *, unchecked: bool = False) -> Fields:
     home, place = _place(folder, ABOUT)
     content = read_regular(place, what="file", most=MOST_ABOUT, inside=home)
     try:
-        fields = parse_object(content.decode(), where=str(path))
+        fields = parse_json_object(content.decode(), where=str(path))
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is damaged: it is not UTF-8 at byte {error.start:,}; export the run again"
         ) from None
     check_format(fields)
-    if not is_there(folder / WEIGHTS):
+    if not exists(folder / WEIGHTS):
         raise ValueError(f"{folder} has no {WEIGHTS}; export the run again")
     if not unchecked:
         _check_sums(folder, content, fields)
     return fields
 
 
-def _check_sums(folder: Path, content: bytes, fields: Fields) -> None:
+def _check_sums(folder: Path, content: bytes, fields: JsonObject) -> None:
     changed = None
     if not is_sealed(content, IN_JSON):
         changed = ABOUT
@@ -125,13 +125,13 @@ def _place(folder: Path, name: str) -> tuple[Path, Path]:
     return Path(os.path.realpath(inside)), resolved(folder / name, inside=inside)
 
 
-def check_plan(plan: StackPlan) -> None:
+def check_plan(plan: NetworkSpec) -> None:
     """Raises ValueError for a network larger than there are, before one is built because a file says so."""
     check_stack("plan", plan.channels, plan.cells, plan.reductions)
-    between("plan.image_channels", plan.image_channels, 1, MOST_CHANNELS)
-    between("plan.num_classes", plan.num_classes, 2, MOST_CLASSES)
+    check_range("plan.image_channels", plan.image_channels, 1, MOST_CHANNELS)
+    check_range("plan.num_classes", plan.num_classes, 2, MOST_CLASSES)
     if plan.stem_channels is not None:
-        between("plan.stem_channels", plan.stem_channels, 1, MOST_CHANNELS)
+        check_range("plan.stem_channels", plan.stem_channels, 1, MOST_CHANNELS)
 
 
 def exported_files(about: About, network: nn.Module) -> dict[str, bytes]:

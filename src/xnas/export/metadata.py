@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from xnas.io.json import Fields
-from xnas.io.text import shown
+from xnas.io.json import JsonObject
+from xnas.io.text import short_repr
 from xnas.runs.folder import Result, parse_result
 from xnas.space.architecture import Architecture, parse_architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.train.trained_network import check_border, check_image_shape
 
@@ -49,7 +49,7 @@ class About:
     itself."""
 
     genotype: Architecture
-    plan: StackPlan
+    plan: NetworkSpec
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     """Of each channel of the training images, for pixels from 0 to 1."""
@@ -118,7 +118,7 @@ class About:
         return json.dumps(fields, indent=2) + "\n"
 
     @classmethod
-    def from_fields(cls, fields: Fields) -> "About":
+    def from_fields(cls, fields: JsonObject) -> "About":
         """What `to_json` wrote. Raises ValueError, naming the file, for anything else."""
         check_format(fields)
         if fields.integer("version") != VERSION:
@@ -149,7 +149,7 @@ class About:
             raise ValueError(said if said.startswith(fields.where) else f"{fields.where}: {said}") from None
 
 
-def check_format(fields: Fields) -> None:
+def check_format(fields: JsonObject) -> None:
     """Raises ValueError for JSON that describes no exported network."""
     if fields.values.get("format") != FORMAT:
         raise ValueError(f'{fields.where} is not of an exported network: it lacks "format": "{FORMAT}"')
@@ -160,25 +160,25 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     if not (mean and std) or min(std) < _SMALLEST or max(*std, *map(abs, mean)) > 1 / _SMALLEST:
         raise ValueError(
             f"the normalisation must lie between {_SMALLEST:g} and {1 / _SMALLEST:g}; got the means "
-            f"{shown(list(mean))} and the standard deviations {shown(list(std))}"
+            f"{short_repr(list(mean))} and the standard deviations {short_repr(list(std))}"
         )
 
 
-def first_conv(genotype: Architecture, plan: StackPlan) -> str:
+def first_conv(genotype: Architecture, plan: NetworkSpec) -> str:
     """The name of the convolution that takes the images, which timm adapts to other channels."""
     if isinstance(genotype, Nasbench201Genotype):
         return "stem.0"
     return "stem.first.0" if plan.stem == "imagenet" else "stem.conv"
 
 
-def plan_fields(plan: StackPlan) -> dict[str, Any]:
+def plan_fields(plan: NetworkSpec) -> dict[str, Any]:
     """The plan as JSON has it."""
     return {name: getattr(plan, name) for name in _PLAN}
 
 
-def parse_plan(fields: Fields) -> StackPlan:
+def parse_plan(fields: JsonObject) -> NetworkSpec:
     """What `plan_fields` gave. Raises ValueError for what is no plan."""
-    return StackPlan(
+    return NetworkSpec(
         image_channels=fields.integer("image_channels"),
         num_classes=fields.integer("num_classes"),
         channels=fields.integer("channels"),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from xnas.export.metadata import About
-from xnas.io.text import visible
+from xnas.io.text import printable
 from xnas.report.stats import wilson_interval
 from xnas.runs.folder import Result
 from xnas.space.architecture import architecture_text
@@ -110,4 +110,4 @@ def _figures(result: Result | None) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """A name with nothing in it that Markdown or HTML would act on."""
-    return "".join(f"&#{ord(mark)};" if mark in "<>&`*_[]|\\#" else mark for mark in visible(text))
+    return "".join(f"&#{ord(mark)};" if mark in "<>&`*_[]|\\#" else mark for mark in printable(text))

@@ -16,9 +16,9 @@ from xnas.export.load import MOST_CLASSES
 from xnas.export.metadata import BESIDE, FORMAT, INSIDE, VERSION, About, check_normalisation
 from xnas.export.module import export_program
 from xnas.export.sums import BLANK, IN_ONNX, is_sealed, sealed
-from xnas.io.json import Fields, parse_json
+from xnas.io.json import JsonObject, parse_json
 from xnas.io.safe_read import read_regular
-from xnas.io.text import shown, visible
+from xnas.io.text import printable, short_repr
 from xnas.train.evaluate import images_at_once, shares
 from xnas.train.trained_network import check_border, check_image_shape
 
@@ -106,7 +106,7 @@ def metadata_of(about: About, *, normalise: bool) -> dict[str, str]:
         "std": json.dumps(about.std),
         "image_shape": json.dumps(about.image_shape),
         "border": json.dumps(about.border),
-        "data": visible(about.data),
+        "data": printable(about.data),
         "genotype": about.genotype.to_json(),
     }
     if about.result:
@@ -198,7 +198,7 @@ class OnnxNetwork:
         lists = {
             name: words.get(name, "null") for name in ("classes", "mean", "std", "image_shape", "border")
         }
-        fields = Fields(
+        fields = JsonObject(
             {name: parse_json(text, where=f"{where}: {name}") for name, text in lists.items()}, where=where
         )
         classes, shape = fields.exact_names("classes"), fields.integers("image_shape")
@@ -208,13 +208,13 @@ class OnnxNetwork:
         check_image_shape(shape)
         if len(mean) != shape[0] or len(std) != shape[0] or inside not in (INSIDE, BESIDE):
             raise ValueError(
-                f"image_shape {shown(shape)}, means {shown(mean)}, standard deviations {shown(std)} and normalisation "
-                f"{shown(inside)} do not fit together; export the run again"
+                f"image_shape {short_repr(shape)}, means {short_repr(mean)}, standard deviations {short_repr(std)} and normalisation "
+                f"{short_repr(inside)} do not fit together; export the run again"
             )
         check_normalisation(mean, std)
         if not 2 <= len(set(classes)) == len(classes) <= MOST_CLASSES:
             raise ValueError(
-                f"there must be 2 to {MOST_CLASSES:,} different classes; got {shown(list(classes))}"
+                f"there must be 2 to {MOST_CLASSES:,} different classes; got {short_repr(list(classes))}"
             )
         _check_input(session.get_inputs(), channels=shape[0], pixels=inside == INSIDE)
         _check_output(session.get_outputs(), num_classes=len(classes))
@@ -245,7 +245,7 @@ class OnnxNetwork:
         for given, fixed in zip(images.shape, taken.shape, strict=True):
             if isinstance(fixed, int) and fixed != given:
                 raise ValueError(
-                    f"the network takes images of the shape {shown(taken.shape)} alone; got {tuple(images.shape)}"
+                    f"the network takes images of the shape {short_repr(taken.shape)} alone; got {tuple(images.shape)}"
                 )
         values = np.ascontiguousarray(images.numpy())
         options = _run_options()
@@ -312,7 +312,7 @@ def _check_output(outputs: Sequence[Any], *, num_classes: int) -> None:
 
 
 def _signature(values: Sequence[Any]) -> str:
-    return visible(shown([f"{value.name}: {value.type} {value.shape}" for value in values]))
+    return printable(short_repr([f"{value.name}: {value.type} {value.shape}" for value in values]))
 
 
 def _run_options() -> Any:
@@ -324,7 +324,7 @@ def _run_options() -> Any:
 
 
 def _said(error: Exception) -> str:
-    return visible(" ".join(str(error).split())[:300])
+    return printable(" ".join(str(error).split())[:300])
 
 
 def _raise_want_of_memory(error: Exception) -> None:

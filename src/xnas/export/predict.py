@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from xnas.config.limits import MOST_TRAINED
-from xnas.data.files.decode import SUFFIXES, Broken, Form, each, read_image
+from xnas.data.files.decode import SUFFIXES, Broken, DecodeSpec, each, read_image
 from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.files.listing import is_hidden
 from xnas.export.load import load
@@ -109,7 +109,7 @@ def _is_hidden(path: Path, folder: Path) -> bool:
     return any(map(is_hidden, path.relative_to(folder).parts))
 
 
-def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
+def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> DecodeSpec:
     """What every image is brought to: the channels, the cut and, unless `image_size` (H, W) is given, the size of the
     test.
 
@@ -135,7 +135,7 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
     if channels not in (1, 3):
         raise ValueError(f"the network takes images of {channels} channels; files have 1 or 3")
     height, width = image_size or (shape[1:] if shape else (0, 0))
-    return Form(
+    return DecodeSpec(
         height=height,
         width=width,
         scaled=True,
@@ -146,7 +146,7 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Form:
 
 
 def read_images(
-    paths: Sequence[str], form: Form, *, decode_memory: float = DEFAULT
+    paths: Sequence[str], form: DecodeSpec, *, decode_memory: float = DEFAULT
 ) -> Iterator[tuple[str, Tensor | Broken]]:
     """Every file's pixels, uint8 CHW, or why it is broken, in their order.
 
@@ -158,7 +158,7 @@ def read_images(
         yield path, image if isinstance(image, Broken) else torch.tensor(image)
 
 
-def some_images(places: Sequence[Path], form: Form, *, most: int) -> Tensor:
+def some_images(places: Sequence[Path], form: DecodeSpec, *, most: int) -> Tensor:
     """The first images of these files and folders: uint8 NCHW. Raises ValueError for one that is broken."""
     images = []
     for path, image in read_images(image_files(places)[:most], form):
@@ -169,7 +169,12 @@ def some_images(places: Sequence[Path], form: Form, *, most: int) -> Tensor:
 
 
 def predict_files(
-    classifier: Classifier, paths: Sequence[str], form: Form, *, top: int, decode_memory: float = DEFAULT
+    classifier: Classifier,
+    paths: Sequence[str],
+    form: DecodeSpec,
+    *,
+    top: int,
+    decode_memory: float = DEFAULT,
 ) -> Iterator[Prediction]:
     """What the network says of every file, in their order: the `top` most probable classes.
 

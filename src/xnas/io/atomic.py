@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xnas.io.errors import CannotWrite
-from xnas.io.safe_read import check_place, is_folder, is_there, remove_folder
+from xnas.io.safe_read import check_place, exists, is_folder, remove_folder
 
 
 class FolderGone(CannotWrite):
@@ -68,7 +68,7 @@ def _identity(file: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> None:
+def atomic_write(path: Path, content: bytes, *, inside: Path | None = None) -> None:
     """Put `content` at `path`, or leave what was there.
 
     Raises CannotWrite if the place cannot be written to, FolderGone if the folder `inside` is not there any more, and
@@ -80,9 +80,9 @@ def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> No
         for place in (path, staged):
             check_place(place, inside=inside)
         staged.unlink(missing_ok=True)  # of a process that died
-        write_synced(staged, content)
+        write_fsync(staged, content)
         os.replace(staged, path)
-        sync_folder(path.parent)
+        fsync_dir(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             staged.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ def write_whole(path: Path, content: bytes, *, inside: Path | None = None) -> No
         ) from error
 
 
-def write_synced(path: Path, content: bytes) -> None:
+def write_fsync(path: Path, content: bytes) -> None:
     """A new file that is on the disk when this returns. Raises OSError, also if it exists already."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
@@ -110,7 +110,7 @@ def write_all(handle: int, content: bytes) -> None:
         left = left[os.write(handle, left) :]
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_dir(folder: Path) -> None:
     """Have the names in a folder on the disk when this returns. Raises OSError."""
     if os.name == "nt":
         return  # Windows opens no folders, and keeps names in its journal
@@ -121,7 +121,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def make_folder(path: Path, *, inside: Path | None = None) -> None:
+def mkdir_fsync(path: Path, *, inside: Path | None = None) -> None:
     """Have a folder, and those above it up to `inside`, on the disk when this returns.
 
     Raises OSError, also if `inside` is not there, and ValueError for what is no folder, or a link below `inside`.
@@ -130,12 +130,12 @@ def make_folder(path: Path, *, inside: Path | None = None) -> None:
         check_kept(inside)
         return
     if not is_folder(path, inside=inside):
-        make_folder(path.parent, inside=inside)
+        mkdir_fsync(path.parent, inside=inside)
         path.mkdir(exist_ok=True)
     # Also if it was there: a process that died may have made it a moment ago. A parent that may not be read cannot be
     # forced to the disk either.
     with suppress(PermissionError):
-        sync_folder(path.parent)
+        fsync_dir(path.parent)
 
 
 if sys.platform == "win32":  # there folders cannot be locked
@@ -151,7 +151,7 @@ def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -
     """
     if path.name in ("", ".."):
         raise ValueError(f"{path} names no place of its own; give --to a name to be made")
-    if not is_there(path):
+    if not exists(path):
         return
     if not overwrite:
         raise ValueError(f"{path} is there already; choose another place, or replace it with --overwrite")
@@ -174,7 +174,7 @@ def alone_in(folder: Path, *, seconds: float = 600) -> Iterator[None]:
     """
     handle = None
     try:
-        make_folder(folder)
+        mkdir_fsync(folder)
         with suppress(PermissionError):  # one may write into some folders, and not look into them
             handle = os.open(folder, os.O_RDONLY) if flock is not None else None
     except OSError as error:
@@ -215,23 +215,23 @@ def write_folder(path: Path, files: Mapping[str, bytes], *, check: Callable[[Pat
     """
     staged, gone = (path.with_name(f".{path.name}.{what}") for what in ("part", "discarded"))
     try:
-        make_folder(path.parent)
+        mkdir_fsync(path.parent)
         remove_folder(staged)  # of a process that died
         staged.mkdir()
         for name, content in files.items():
-            write_synced(staged / name, content)
-        sync_folder(staged)
+            write_fsync(staged / name, content)
+        fsync_dir(staged)
         check(staged)
-        if is_there(path):
+        if exists(path):
             remove_folder(gone)
             os.rename(path, gone)
         try:
             os.rename(staged, path)
         except OSError:
-            if is_there(gone) and not is_there(path):
+            if exists(gone) and not exists(path):
                 os.rename(gone, path)
             raise
-        sync_folder(path.parent)
+        fsync_dir(path.parent)
         with suppress(OSError):  # what was to be written is written
             remove_folder(gone)
     except OSError as error:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from xnas.io.safe_read import is_there, read_regular_text
-from xnas.io.text import shown, visible
+from xnas.io.safe_read import exists, read_regular_text
+from xnas.io.text import printable, short_repr
 
 
 def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -19,7 +19,7 @@ def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     fields: dict[str, object] = {}
     for key, value in pairs:
         if key in fields:
-            raise ValueError(f"the key {shown(key)} is given twice; keep one")
+            raise ValueError(f"the key {short_repr(key)} is given twice; keep one")
         fields[key] = value
     return fields
 
@@ -47,20 +47,20 @@ _NAME = f"a string of at most {LONGEST_NAME} characters"
 _NUMBER = f"a finite number of at most {LARGEST:g} in size"
 
 
-def read_object(path: Path, *, inside: Path, most: int = MOST_BYTES) -> "Fields | None":
+def read_json_object(path: Path, *, inside: Path, most: int = MOST_BYTES) -> "JsonObject | None":
     """The JSON object in a file, of at most so many bytes, of the run folder `inside`, or None if it is not there.
 
     Raises ValueError, naming the file, for one that is damaged, too large, no regular file, or elsewhere by a link.
     """
-    if not is_there(path):
+    if not exists(path):
         return None
     text = read_regular_text(path, what="file", most=most, inside=inside)
-    return parse_object(text, where=str(path))
+    return parse_json_object(text, where=str(path))
 
 
-def parse_object(text: str, *, where: str) -> "Fields":
+def parse_json_object(text: str, *, where: str) -> "JsonObject":
     """The JSON object in `text`. Raises ValueError, naming `where` it is, for anything else."""
-    return Fields.of(parse_json(text, where=where), where=where)
+    return JsonObject.of(parse_json(text, where=where), where=where)
 
 
 def parse_json(text: str, *, where: str) -> object:
@@ -79,7 +79,7 @@ def _refuse_constant(name: str) -> object:
 _DECODER = json.JSONDecoder(object_pairs_hook=without_duplicates, parse_constant=_refuse_constant)
 
 
-class Fields:
+class JsonObject:
     """The keys of a JSON object."""
 
     def __init__(self, values: Mapping[str, Any], *, where: str) -> None:
@@ -87,10 +87,10 @@ class Fields:
         self.where = where
 
     @classmethod
-    def of(cls, value: object, *, where: str) -> "Fields":
+    def of(cls, value: object, *, where: str) -> "JsonObject":
         """The keys of `value`. Raises ValueError if it is no object."""
         if not isinstance(value, dict):
-            raise ValueError(f"{where} must be a JSON object; got {shown(value)}")
+            raise ValueError(f"{where} must be a JSON object; got {short_repr(value)}")
         return cls(cast("dict[str, Any]", value), where=where)
 
     def number(self, key: str) -> float:
@@ -131,14 +131,14 @@ class Fields:
 
     def name(self, key: str) -> str:
         """A short string, its control characters made visible. Raises ValueError for anything else."""
-        return visible(self._checked(key, _is_name, _NAME))
+        return printable(self._checked(key, _is_name, _NAME))
 
     def names(self, key: str) -> tuple[str, ...]:
         """A list of short strings, as `name` has them. Raises ValueError for anything else."""
-        return tuple(map(visible, self.exact_names(key)))
+        return tuple(map(printable, self.exact_names(key)))
 
     def exact_names(self, key: str) -> tuple[str, ...]:
-        """A list of short strings as they are, to be compared: `visible` is for showing one.
+        """A list of short strings as they are, to be compared: `printable` is for showing one.
 
         Raises ValueError for anything else.
         """
@@ -190,11 +190,11 @@ class Fields:
         """E lists of K truth values. Raises ValueError for anything else."""
         return tuple(map(tuple, self._table(key, shape, _are_flags, "true or false")))
 
-    def inner(self, key: str) -> "Fields":
+    def inner(self, key: str) -> "JsonObject":
         """An object inside this one. Raises ValueError for anything else."""
-        return Fields.of(self._value(key), where=f"{self.where}: {key!r}")
+        return JsonObject.of(self._value(key), where=f"{self.where}: {key!r}")
 
-    def optional_inner(self, key: str) -> "Fields | None":
+    def optional_inner(self, key: str) -> "JsonObject | None":
         """An object inside this one, or None where the key is missing or null. Raises ValueError for anything else."""
         return None if self.values.get(key) is None else self.inner(key)
 
@@ -220,7 +220,7 @@ class Fields:
     def _checked(self, key: str, fits: Any, what: str) -> Any:
         value = self._value(key)
         if not fits(value):
-            raise ValueError(f"{self.where}: {key!r} must be {what}; got {shown(value)}")
+            raise ValueError(f"{self.where}: {key!r} must be {what}; got {short_repr(value)}")
         return value
 
     def _value(self, key: str) -> Any:

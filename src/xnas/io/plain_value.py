@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 
 
 def plain_value(value: Any) -> Any:
@@ -44,4 +44,4 @@ def take_plain(settings: Any, *whole: str) -> None:
         if value is not given:
             object.__setattr__(settings, item.name, value)
         if item.name in whole and type(value) is not int:
-            raise ValueError(f"{item.name} must be a whole number; got {shown(given)}")
+            raise ValueError(f"{item.name} must be a whole number; got {short_repr(given)}")

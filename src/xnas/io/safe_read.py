@@ -107,7 +107,7 @@ def read_regular_text(path: Path, *, what: str, most: int, inside: Path | None =
         ) from None
 
 
-def is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
     """Whether there is anything at `path`, be it a link that leads nowhere."""
     return os.path.lexists(path)
 

@@ -10,7 +10,7 @@ _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 """Control characters (a terminal obeys them), marks that turn the order of a line, and halves of characters."""
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value as an error line shows it: shortened, in one line."""
     short = reprlib.Repr()
     short.maxstring = 60
@@ -20,7 +20,7 @@ def shown(value: object) -> str:
         return "a number of thousands of digits"
 
 
-def visible(text: str, *, lines: bool = False) -> str:
+def printable(text: str, *, lines: bool = False) -> str:
     """The text with every acting character written as an escape, such as \\x1b; with `lines` newlines stay."""
 
     if text.isprintable():  # nearly all are, and this is quicker
@@ -42,7 +42,7 @@ def one_form(name: str) -> str:
 
 def told_apart(name: str) -> str:
     """A name, and its characters too where its looks may hide them: accents, other alphabets, odd spaces."""
-    plain = visible(name)
+    plain = printable(name)
     return plain if name.isascii() and name == " ".join(name.split()) else f"{plain} ({name!a})"
 
 
@@ -50,12 +50,12 @@ _LONGEST = 60
 """Of a name that is compared with others: comparing takes the square of its length."""
 
 
-def lookup(kind: str, name: str, known: Collection[str]) -> str:
+def choose(kind: str, name: str, known: Collection[str]) -> str:
     """`name`, if it is one of `known`. Raises ValueError with the nearest name and the list of all."""
     if isinstance(name, str) and name in known:
         return name
     if not isinstance(name, str) or len(name) > _LONGEST:
-        raise ValueError(f"unknown {kind} {shown(name)}. Known: {', '.join(known)}")
+        raise ValueError(f"unknown {kind} {short_repr(name)}. Known: {', '.join(known)}")
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ValueError(f"unknown {kind} {name!r}{hint} Known: {', '.join(known)}")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from xnas.experts.update import mixture
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.darts import adam
 from xnas.optimizers.softmax import Descent, SoftmaxLearner, softmax_gradient
 
@@ -89,7 +89,7 @@ class AsapLearner(SoftmaxLearner):
         self._alive_EK = state["alive_EK"].bool().clone()
 
 
-class Asap(RivalOptimizer):
+class Asap(BaselineOptimizer):
     """ASAP (Noy et al. 2020): a softmax that is annealed, and experts that are pruned by a threshold."""
 
     name = "asap"
@@ -98,7 +98,7 @@ class Asap(RivalOptimizer):
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> AsapLearner:
+    def build_learner(recipe: LearnerSpec) -> AsapLearner:
         """Starts uniform."""
         return AsapLearner(
             recipe.num_forecasters,

@@ -45,7 +45,7 @@ Closure = Callable[[], Tensor]
 """Runs the model on a validation batch and returns the losses of its samples, shape (B,)."""
 
 
-class Together(Protocol):
+class Reducer(Protocol):
     """Processes that measure parts of one batch each."""
 
     def mean_(self, tensors: Iterable[Tensor]) -> None:
@@ -87,7 +87,7 @@ class ArchitectureOptimizer:
 
     learns: ClassVar[bool] = True
     """Whether rounds change anything: a search without learning needs none."""
-    ranks: Together | None = None
+    ranks: Reducer | None = None
     """Given by a trainer that divides batches among processes, and checks by itself what they measure; None: those
     of the process group, if there is one."""
 
@@ -385,7 +385,7 @@ class ArchitectureOptimizer:
             )
         return samples * own.size
 
-    def _of_all(self, measured: Measured, ranks: Together) -> Measured:
+    def _of_all(self, measured: Measured, ranks: Reducer) -> Measured:
         """What the parts of a batch give together: its samples' gradients, or those of its mean loss."""
         if self.feedback == "sample":
             return {name: ranks.gather(part_RBEK, dim=1) for name, part_RBEK in measured.items()}

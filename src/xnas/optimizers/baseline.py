@@ -18,7 +18,7 @@ from xnas.space.forecaster import ForecasterGroup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class LearnerSpec:
     """What the learner of one group is made from."""
 
     num_forecasters: int
@@ -31,7 +31,7 @@ class Recipe:
     """The group's own randomness."""
 
 
-class RivalOptimizer(ArchitectureOptimizer):
+class BaselineOptimizer(ArchitectureOptimizer):
     """Learns every group's mixture weights by the rule of `build_learner`.
 
     `rounds` says how many steps the search will make, `seed` decides all that is drawn. None takes the published
@@ -73,7 +73,7 @@ class RivalOptimizer(ArchitectureOptimizer):
 
         def build(group: ForecasterGroup) -> tuple[GroupSettings, Learner]:
             own = int(torch.randint(2**62, (), generator=seeds))
-            recipe = Recipe(
+            recipe = LearnerSpec(
                 num_forecasters=group.num_forecasters,
                 num_experts=group.num_experts,
                 rounds=rounds,
@@ -104,7 +104,7 @@ class RivalOptimizer(ArchitectureOptimizer):
 
     @staticmethod
     @abstractmethod
-    def build_learner(recipe: Recipe) -> Learner:
+    def build_learner(recipe: LearnerSpec) -> Learner:
         """The learner of a group."""
 
     def _decay(self, given: float | None) -> float:

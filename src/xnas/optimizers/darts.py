@@ -10,21 +10,21 @@ settings of the whole search here: SGD for the network weights, batches of 64, h
 
 import torch
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.softmax import SoftmaxLearner
 
 BETAS = (0.5, 0.999)
 NOISE = 1e-3
 
 
-def adam(recipe: Recipe, parameters: list[torch.Tensor]) -> torch.optim.Adam:
+def adam(recipe: LearnerSpec, parameters: list[torch.Tensor]) -> torch.optim.Adam:
     """The Adam of DARTS, which SNAS, GDAS and others have taken over."""
     return torch.optim.Adam(
         parameters, lr=recipe.step_size, betas=BETAS, weight_decay=recipe.weight_decay, foreach=False
     )
 
 
-class Darts(RivalOptimizer):
+class Darts(BaselineOptimizer):
     """First-order DARTS (Liu et al. 2019): softmax weights, learned by Adam from the validation loss."""
 
     name = "darts"
@@ -33,7 +33,7 @@ class Darts(RivalOptimizer):
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> SoftmaxLearner:
+    def build_learner(recipe: LearnerSpec) -> SoftmaxLearner:
         """Starts near uniform."""
         return SoftmaxLearner(
             recipe.num_forecasters,

@@ -15,7 +15,7 @@ E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 import torch
 from torch import Tensor
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.learner import WeightLearner
 
 
@@ -35,7 +35,7 @@ class GaeaLearner(WeightLearner):
         self._num_feedbacks += len(gradients_FEK)
 
 
-class Gaea(RivalOptimizer):
+class Gaea(BaselineOptimizer):
     """GAEA (Li et al. 2021): exponentiated gradient, without clipping and without wipeout."""
 
     name = "gaea"
@@ -43,7 +43,7 @@ class Gaea(RivalOptimizer):
     step_size = 0.1
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> GaeaLearner:
+    def build_learner(recipe: LearnerSpec) -> GaeaLearner:
         """Starts uniform."""
         return GaeaLearner(
             recipe.num_forecasters,

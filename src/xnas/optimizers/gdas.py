@@ -16,7 +16,7 @@ same for all and nothing that any expert has earned.
 import torch
 from torch import Tensor
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.gumbel import GumbelLearner, adam_learner
 
 HOT, COLD = 10.0, 0.1
@@ -33,7 +33,7 @@ class GdasLearner(GumbelLearner):
         return torch.zeros_like(self.sample_EK).scatter(-1, self.sample_EK.argmax(dim=-1, keepdim=True), 1.0)
 
 
-class Gdas(RivalOptimizer):
+class Gdas(BaselineOptimizer):
     """GDAS (Dong and Yang 2019): one expert of every forecaster is drawn, and it alone is computed."""
 
     name = "gdas"
@@ -42,6 +42,6 @@ class Gdas(RivalOptimizer):
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> GumbelLearner:
+    def build_learner(recipe: LearnerSpec) -> GumbelLearner:
         """Starts near uniform."""
         return adam_learner(GdasLearner, recipe, hot=HOT, cold=COLD)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xnas.optimizers.baseline import Recipe
+from xnas.optimizers.baseline import LearnerSpec
 from xnas.optimizers.darts import NOISE, adam
 from xnas.optimizers.learner import GENERATOR, SamplingLearner
 from xnas.optimizers.softmax import Descent, SoftmaxLearner, softmax_gradient
@@ -92,7 +92,7 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         self.generator.set_state(state[GENERATOR].cpu())
 
 
-def adam_learner(kind: type[GumbelLearner], recipe: Recipe, *, hot: float, cold: float) -> GumbelLearner:
+def adam_learner(kind: type[GumbelLearner], recipe: LearnerSpec, *, hot: float, cold: float) -> GumbelLearner:
     """A learner that starts near uniform and cools from `hot` to `cold`; Adam as in DARTS descends alpha."""
     return kind(
         recipe.num_forecasters,

@@ -7,13 +7,13 @@ rate / (1 - 0.9) a round, as fast as plain descent at its rate of 1.
 
 import torch
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.softmax import SoftmaxLearner
 
 MOMENTUM = 0.9
 
 
-class SoftmaxMomentum(RivalOptimizer):
+class SoftmaxMomentum(BaselineOptimizer):
     """Gradient descent with softmax and momentum."""
 
     name = "momentum"
@@ -21,7 +21,7 @@ class SoftmaxMomentum(RivalOptimizer):
     step_size = 0.1
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> SoftmaxLearner:
+    def build_learner(recipe: LearnerSpec) -> SoftmaxLearner:
         """Starts uniform."""
         return SoftmaxLearner(
             recipe.num_forecasters,

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup as ProcessGroup
 
-from xnas.io.text import visible
+from xnas.io.text import printable
 
 Result = TypeVar("Result")
 
@@ -85,7 +85,7 @@ class OwnProcesses:
             raise error
         first = bytes(told[failed[0]].tolist()).decode(errors="ignore").strip()
         raise ValueError(
-            f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {visible(first)}"
+            f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {printable(first)}"
         )
 
 

@@ -10,7 +10,7 @@ E: forecasters of a group; K: experts of each; F: feedbacks of a round.
 import torch
 from torch import Tensor
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.learner import WeightLearner
 
 
@@ -31,7 +31,7 @@ class RandomLearner(WeightLearner):
         self._num_feedbacks += len(gradients_FEK)
 
 
-class RandomChoice(RivalOptimizer):
+class RandomChoice(BaselineOptimizer):
     """Uniform random architectures; the same seed gives the same one."""
 
     name = "random"
@@ -41,6 +41,6 @@ class RandomChoice(RivalOptimizer):
     weight_decay = None
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> RandomLearner:
+    def build_learner(recipe: LearnerSpec) -> RandomLearner:
         """Draws at once."""
         return RandomLearner(recipe.num_forecasters, recipe.num_experts, generator=recipe.generator)

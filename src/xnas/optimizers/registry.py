@@ -6,9 +6,9 @@ its own paper has it, with the mean loss of a batch as one feedback.
 
 from collections.abc import Mapping
 
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.optimizers.asap import Asap
-from xnas.optimizers.baseline import RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer
 from xnas.optimizers.darts import Darts
 from xnas.optimizers.darts_second import DartsSecondOrder
 from xnas.optimizers.gaea import Gaea
@@ -18,7 +18,7 @@ from xnas.optimizers.random import RandomChoice
 from xnas.optimizers.snas import Snas
 from xnas.optimizers.softmax import SoftmaxDescent
 
-RIVALS: Mapping[str, type[RivalOptimizer]] = {
+BASELINES: Mapping[str, type[BaselineOptimizer]] = {
     kind.name: kind
     for kind in (
         SoftmaxDescent,
@@ -34,6 +34,6 @@ RIVALS: Mapping[str, type[RivalOptimizer]] = {
 }
 
 
-def rival(name: str) -> type[RivalOptimizer]:
+def baseline(name: str) -> type[BaselineOptimizer]:
     """The rival of that name. Raises ValueError, with the nearest, for an unknown one."""
-    return RIVALS[lookup("optimizer", name, RIVALS)]
+    return BASELINES[choose("optimizer", name, BASELINES)]

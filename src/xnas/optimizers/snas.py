@@ -12,13 +12,13 @@ In one thing the harness differs from the paper: there weights and alpha learn f
 sample; here, as for all rivals, alpha learns from the validation half, with a sample of its own.
 """
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.gumbel import GumbelLearner, adam_learner
 
 HOT, COLD = 1.0, 0.03
 
 
-class Snas(RivalOptimizer):
+class Snas(BaselineOptimizer):
     """SNAS (Xie et al. 2019): mixture weights are relaxed samples, at a temperature that falls."""
 
     name = "snas"
@@ -27,6 +27,6 @@ class Snas(RivalOptimizer):
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> GumbelLearner:
+    def build_learner(recipe: LearnerSpec) -> GumbelLearner:
         """Starts near uniform."""
         return adam_learner(GumbelLearner, recipe, hot=HOT, cold=COLD)

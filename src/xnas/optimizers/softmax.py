@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from xnas.optimizers.baseline import Recipe, RivalOptimizer
+from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
 from xnas.optimizers.learner import Learner
 
 Descent = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -100,7 +100,7 @@ class SoftmaxLearner(Learner):
             moment.copy_(state[f"moment_{name}"])
 
 
-class SoftmaxDescent(RivalOptimizer):
+class SoftmaxDescent(BaselineOptimizer):
     """Plain gradient descent with softmax, the rule that section 3.2.1 compares XNAS with.
 
     The paper gives it no learning rate. The default of 1 is chosen here: alpha moves by the reward of equation 6.
@@ -111,7 +111,7 @@ class SoftmaxDescent(RivalOptimizer):
     step_size = 1.0
 
     @staticmethod
-    def build_learner(recipe: Recipe) -> SoftmaxLearner:
+    def build_learner(recipe: LearnerSpec) -> SoftmaxLearner:
         """Starts uniform."""
         return SoftmaxLearner(
             recipe.num_forecasters,

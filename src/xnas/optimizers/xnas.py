@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xnas.experts.regret import RegretLedger, Standing
+from xnas.experts.regret import RegretLedger, RegretSummary
 from xnas.experts.scale import RewardScale, anytime_step_size, centred
 from xnas.experts.state import ExpertRule, ExpertState, advance, advance_scaled
 from xnas.experts.step_size import Feedback, check_positive, feedbacks_per_round, optimal_step_size
@@ -60,7 +60,7 @@ class XNASLearner(Learner):
         return self.state.num_feedbacks
 
     @property
-    def standing(self) -> Standing | None:
+    def standing(self) -> RegretSummary | None:
         """Regret and its bounds so far, if there is a ledger."""
         if self.ledger is None:
             return None
@@ -211,7 +211,7 @@ class XNAS(ArchitectureOptimizer):
         """Weights and survivors of every group."""
         return {name: learner.state for name, learner in self._xnas_learners().items()}
 
-    def standing(self, group: str) -> Standing | None:
+    def standing(self, group: str) -> RegretSummary | None:
         """Regret of a group's forecasters and its bounds so far (theorem 1)."""
         return self._xnas_learners()[group].standing
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Score:
     """The mean of one's results, in per cent; their sample standard deviation, None for fewer than two; n."""
 
     name: str
@@ -14,7 +14,7 @@ class Standing:
     n: int
 
 
-def ranking(standings: Iterable[Standing], *, what: str, noun: str = "optimizers") -> str:
+def ranking(standings: Iterable[Score], *, what: str, noun: str = "optimizers") -> str:
     """In words: who has the highest mean of `what`, and by how much more than chance would give it.
 
     Means that are equal to the two decimals shown share the first place.

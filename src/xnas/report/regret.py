@@ -14,7 +14,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class RegretCheck:
     """A group's regret, and its bounds for the forecaster that is nearest to breaking them."""
 
     mean_regret: float
@@ -48,14 +48,14 @@ class Promise:
         return self.bound > self.theorem * (1 + _ROUNDING)
 
 
-def promise_of(ledger: Ledger, *, scaled: bool = False) -> Promise | None:
+def check_regret(ledger: Ledger, *, scaled: bool = False) -> RegretCheck | None:
     """What a ledger says of its group; None of a group without forecasters."""
     count = len(ledger.regret_E)
     if not count:
         return None
     worst = min(range(count), key=lambda edge: ledger.bound_E[edge] - ledger.regret_E[edge])
     pairs = list(zip(ledger.regret_E, ledger.bound_E, strict=True))
-    return Promise(
+    return RegretCheck(
         mean_regret=sum(ledger.regret_E) / count,
         regret=ledger.regret_E[worst],
         bound=ledger.bound_E[worst],

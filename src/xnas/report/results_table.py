@@ -18,7 +18,7 @@ Kind = Literal["found", "random mean", "random", "other"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ResultRow:
     """A line of the table: one trained network, or the mean of the random controls."""
 
     kind: Kind
@@ -38,7 +38,7 @@ class Row:
     notes: str
 
 
-def result_table(folder: Path) -> list[Row]:
+def result_table(folder: Path) -> list[ResultRow]:
     """The found network, the random controls' mean, each of them, then other controls. Empty if nothing was tested.
 
     Raises ValueError, naming the file, if a result is damaged.
@@ -46,7 +46,7 @@ def result_table(folder: Path) -> list[Row]:
     return rows_of(read_result(folder), read_controls(folder))
 
 
-def rows_of(result: Result | None, controls: Mapping[str, Result]) -> list[Row]:
+def rows_of(result: Result | None, controls: Mapping[str, Result]) -> list[ResultRow]:
     """The rows of results that were read already."""
     rows = []
     if result is not None:
@@ -63,7 +63,7 @@ def rows_of(result: Result | None, controls: Mapping[str, Result]) -> list[Row]:
     return rows
 
 
-def format_table(rows: list[Row]) -> str:
+def format_table(rows: list[ResultRow]) -> str:
     """The table for a terminal, and below it what it says."""
     if not rows:
         return "No network of this run has been trained from scratch and tested yet."
@@ -93,7 +93,7 @@ def format_table(rows: list[Row]) -> str:
     return "\n".join((*lines, "", verdict(rows)))
 
 
-def verdict(rows: list[Row]) -> str:
+def verdict(rows: list[ResultRow]) -> str:
     """In words: who is ahead, by how much, and whether that is more than chance would do."""
     found = next((row for row in rows if row.kind == "found"), None)
     if found is None:
@@ -114,7 +114,7 @@ def verdict(rows: list[Row]) -> str:
     return " ".join(said)
 
 
-def accuracy_text(row: Row) -> str:
+def accuracy_text(row: ResultRow) -> str:
     """Such as "92.35 %", or "91.80 ± 0.42 %" with the spread."""
     return share_text(row.test_accuracy, row.spread)
 
@@ -127,7 +127,7 @@ def share_text(share: float | None, spread: float | None = None) -> str:
     return f"{100 * share:.2f}{behind} %"
 
 
-def interval_text(row: Row) -> str:
+def interval_text(row: ResultRow) -> str:
     """Such as "91.1 to 93.5 %"; empty for a mean."""
     return "" if row.interval is None else "{:.1f} to {:.1f} %".format(*(100 * end for end in row.interval))
 
@@ -142,9 +142,9 @@ def count_text(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _row(kind: Kind, name: str, result: Result) -> Row:
+def _row(kind: Kind, name: str, result: Result) -> ResultRow:
     sampled = result.test_samples > 0
-    return Row(
+    return ResultRow(
         kind=kind,
         name=name,
         test_accuracy=result.test_accuracy,
@@ -163,10 +163,10 @@ def _other_name(name: str) -> str:
     return f"published {name} cell" if name in PUBLISHED else f"{name} cell"
 
 
-def _mean_row(results: list[Result]) -> Row:
+def _mean_row(results: list[Result]) -> ResultRow:
     accuracies = [result.test_accuracy for result in results]
     spread = standard_deviation(accuracies)
-    return Row(
+    return ResultRow(
         kind="random mean",
         name="random cells, mean" if spread is None else "random cells, mean ± sd",
         test_accuracy=mean(accuracies),
@@ -186,7 +186,7 @@ def _random_seed(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _against_random(found: Row, centre: Row, rows: list[Row]) -> str:
+def _against_random(found: ResultRow, centre: ResultRow, rows: list[ResultRow]) -> str:
     controls = [row for row in rows if row.kind == "random"]
     better = sum(row.test_accuracy > found.test_accuracy for row in controls)
     gap = found.test_accuracy - centre.test_accuracy
@@ -206,7 +206,7 @@ def _against_random(found: Row, centre: Row, rows: list[Row]) -> str:
     return f"{said}."
 
 
-def _against_other(found: Row, other: Row) -> str:
+def _against_other(found: ResultRow, other: ResultRow) -> str:
     gap = found.test_accuracy - other.test_accuracy
     said = _standing(found.name, gap, f"the {other.name}")
     return f"{said}." if gap == 0 else f"{said}, {_test_chance(found, other.test_accuracy)}."
@@ -219,7 +219,7 @@ def _standing(name: str, gap: float, against: str) -> str:
     return f"{subject} is {'ahead of' if gap > 0 else 'behind'} {against} by {100 * abs(gap):.2f} points"
 
 
-def _test_chance(found: Row, accuracy: float) -> str:
+def _test_chance(found: ResultRow, accuracy: float) -> str:
     if found.interval is None:
         return "of unknown weight, as the size of the test set is unknown"
     within = found.interval[0] <= accuracy <= found.interval[1]

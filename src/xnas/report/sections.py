@@ -10,10 +10,10 @@ from xnas.report.figures.run import drawn_edges
 from xnas.report.format import duration
 from xnas.report.health import concerns, health_of, scale_words
 from xnas.report.html import answer, escape, figure, folded, pairs, section, table
-from xnas.report.regret import Promise
-from xnas.report.results_table import Row, accuracy_text, count_text, interval_text, verdict
+from xnas.report.regret import RegretCheck
+from xnas.report.results_table import ResultRow, accuracy_text, count_text, interval_text, verdict
 from xnas.runs.folder import RunRecord
-from xnas.runs.history import Course, Group, GroupWeights
+from xnas.runs.history import Group, GroupWeights, History
 from xnas.space.architecture import Architecture, architecture_text
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 
@@ -23,7 +23,7 @@ _WIPEOUTS_SHOWN = 8
 _GROUPS_NAMED = 8
 
 
-def header(run: RunRecord, rows: list[Row]) -> str:
+def header(run: RunRecord, rows: list[ResultRow]) -> str:
     """The answer first: accuracy, cost, data, seed, time; then what is missing, and who is ahead."""
     found = next((row for row in rows if row.kind == "found"), None)
     source = run.setting("data", "source")
@@ -77,7 +77,7 @@ def cells(architecture: Architecture | None, pictures: list[str]) -> str:
     return section("The cells", f'<p class="lesser">{caption}</p><div class="cells">{shown}</div>')
 
 
-def results(rows: list[Row]) -> str:
+def results(rows: list[ResultRow]) -> str:
     """The table of the found cell and its controls."""
     if not rows:
         return ""
@@ -352,7 +352,7 @@ _LEGEND_OF_LEADS = (
 )
 
 
-def _promise_line(name: str, promise: Promise) -> tuple[str, ...]:
+def _promise_line(name: str, promise: RegretCheck) -> tuple[str, ...]:
     return (
         escape(name),
         f"{promise.mean_regret:.3g}",
@@ -380,7 +380,7 @@ _BOUND_OF_SCALED = (
 )
 
 
-def _cautions(course: Course, last: Mapping[str, tuple[int, Promise]]) -> Iterator[str]:
+def _cautions(course: History, last: Mapping[str, tuple[int, RegretCheck]]) -> Iterator[str]:
     """What the bound is about and what not, in sentences."""
     promises = [promise for _, promise in last.values()]
     scaled = any(promise.scaled for promise in promises)
@@ -412,7 +412,7 @@ def _cautions(course: Course, last: Mapping[str, tuple[int, Promise]]) -> Iterat
         )
 
 
-def _warnings(course: Course) -> str:
+def _warnings(course: History) -> str:
     """What there was to be worried about, each kind of it at the first epoch that gave cause to."""
     said: dict[str, str] = {}
     for row in course.search:
@@ -421,7 +421,7 @@ def _warnings(course: Course) -> str:
     return "".join(f'<p class="note">{escape(line)}</p>\n' for line in said.values())
 
 
-def _numbers(course: Course) -> str:
+def _numbers(course: History) -> str:
     """What is drawn, in words, and every group at its last epoch on record, and the supernet."""
     lines, said = [], []
     for name in heard_groups(course):
@@ -453,5 +453,5 @@ def _numbers(course: Course) -> str:
     )
 
 
-def _last_weights(course: Course, name: str) -> GroupWeights:
+def _last_weights(course: History, name: str) -> GroupWeights:
     return next(row.groups[name] for row in reversed(course.search) if name in row.groups)

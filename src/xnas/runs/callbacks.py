@@ -9,7 +9,7 @@ from xnas.runs.history import Group
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class PhaseInfo:
     """What lies ahead."""
 
     name: str
@@ -23,14 +23,14 @@ class Phase:
     """Of a supernet with all its experts, for one image."""
 
 
-class Progress(Protocol):
+class Callback(Protocol):
     """Receives the course of a run. Every method returns at once."""
 
     def say(self, line: str) -> None:
         """A line worth keeping."""
         ...
 
-    def start(self, phase: Phase) -> None:
+    def start(self, phase: PhaseInfo) -> None:
         """A phase begins."""
         ...
 
@@ -47,13 +47,13 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
+class NullCallback:
     """Ignores everything."""
 
     def say(self, line: str) -> None:
         """Ignored."""
 
-    def start(self, phase: Phase) -> None:
+    def start(self, phase: PhaseInfo) -> None:
         """Ignored."""
 
     def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
@@ -66,19 +66,19 @@ class Silent:
         """Ignored."""
 
 
-class Lines:
+class LogCallback:
     """Gives a line for each epoch to `say`."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
-        self.phase = Phase(name="", epochs=0, rounds_per_epoch=1)
+        self.phase = PhaseInfo(name="", epochs=0, rounds_per_epoch=1)
         self.started = time.monotonic()
 
     def say(self, line: str) -> None:
         """A line worth keeping."""
         self._say(line)
 
-    def start(self, phase: Phase) -> None:
+    def start(self, phase: PhaseInfo) -> None:
         """A phase begins."""
         self.phase, self.started = phase, time.monotonic()
         self.say(

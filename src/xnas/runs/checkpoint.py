@@ -18,9 +18,9 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor
 
-from xnas.io.atomic import check_kept, make_folder, sync_folder, write_synced
+from xnas.io.atomic import check_kept, fsync_dir, mkdir_fsync, write_fsync
 from xnas.io.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
-from xnas.io.safe_read import check_folder, is_folder, is_there, read_regular, remove_folder
+from xnas.io.safe_read import check_folder, exists, is_folder, read_regular, remove_folder
 from xnas.io.tensors import MOST_BYTES
 
 FORMAT, VERSION = "xnas-checkpoint", 1
@@ -36,7 +36,7 @@ class Damaged(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class CheckpointState:
     """A state as named tensors and plain values."""
 
     tensors: Mapping[str, Tensor]
@@ -44,7 +44,7 @@ class Snapshot:
     """What JSON can say."""
 
 
-class Checkpoints:
+class CheckpointStore:
     """The checkpoints of one phase of a run, in the folder `home`; the newest `keep` stay."""
 
     def __init__(self, home: Path, phase: str, *, keep: int = 2) -> None:
@@ -61,7 +61,7 @@ class Checkpoints:
             check_folder(path, inside=self.home)
         return found
 
-    def save(self, snapshot: Snapshot, *, rounds: int) -> Path:
+    def save(self, snapshot: CheckpointState, *, rounds: int) -> Path:
         """Add a checkpoint, and drop those that are too many.
 
         Raises OSError, with the old ones as they were, and FolderGone if the run's folder is not there any more.
@@ -71,23 +71,23 @@ class Checkpoints:
         if place not in self.found():  # a course may come to the same state again
             self._write(snapshot, place)
         # Also if it was there: a process that died between these steps is made up for.
-        sync_folder(self.home)
+        fsync_dir(self.home)
         for old in self.found()[self.keep :]:
             self._discard(old)
         return place
 
-    def _write(self, snapshot: Snapshot, place: Path) -> None:
+    def _write(self, snapshot: CheckpointState, place: Path) -> None:
         if not self.found():
-            make_folder(self.home, inside=self.home.parent)
+            mkdir_fsync(self.home, inside=self.home.parent)
         self.tidy()
         staging = self.home / f"{STAGING}{place.name}"
         try:
             staging.mkdir()
             contents = {TENSORS: _packed(snapshot.tensors), STATE: _json(snapshot.values)}
             for file, content in contents.items():
-                write_synced(staging / file, content)
-            write_synced(staging / MANIFEST, _manifest(contents))
-            sync_folder(staging)
+                write_fsync(staging / file, content)
+            write_fsync(staging / MANIFEST, _manifest(contents))
+            fsync_dir(staging)
             os.rename(staging, place)
         except OSError:
             with suppress(OSError, ValueError):
@@ -95,7 +95,7 @@ class Checkpoints:
             check_kept(self.home)
             raise
 
-    def newest(self, *, say: Say) -> tuple[Path, Snapshot] | None:
+    def newest(self, *, say: Say) -> tuple[Path, CheckpointState] | None:
         """The newest checkpoint that is as it was written, or None if there never was one.
 
         Damaged ones are set aside, with a warning that names the bad file. Raises Damaged if there is no other.
@@ -138,14 +138,14 @@ class Checkpoints:
         # Renamed first, on the disk too: a folder of a checkpoint's name is never half of one.
         gone = path.with_name(DISCARDED + path.name)
         os.rename(path, gone)
-        sync_folder(self.home)
+        fsync_dir(self.home)
         remove_folder(gone)
 
     def _is_there(self) -> bool:
         return is_folder(self.home, inside=self.home.parent)
 
 
-def read_checkpoint(path: Path) -> Snapshot:
+def read_checkpoint(path: Path) -> CheckpointState:
     """The state in a checkpoint's folder. Raises Damaged, naming the file, if it is not as it was written."""
     manifest = _read(path, MANIFEST, most=MOST_BYTES_OF_JSON)
     try:
@@ -166,11 +166,11 @@ def read_checkpoint(path: Path) -> Snapshot:
         raise Damaged(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise Damaged(f"{path / STATE} holds no object")
-    return Snapshot(tensors=tensors, values=values)
+    return CheckpointState(tensors=tensors, values=values)
 
 
 def _read(checkpoint: Path, name: str, *, most: int) -> bytes:
-    if not is_there(checkpoint / name):
+    if not exists(checkpoint / name):
         raise Damaged(f"{checkpoint / name} is missing")
     try:
         return read_regular(checkpoint / name, what="checkpoint's file", most=most, inside=checkpoint)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from xnas.kernels import build as kernels
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 
 PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
 
@@ -26,7 +26,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "threads": torch.get_num_threads(),
-        "processes": team().size,
+        "processes": process_group().size,
         "compiler": kernels.compiler_name() if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "command": [_program(), *sys.argv[1:]],

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from xnas.io.atomic import write_whole
+from xnas.io.atomic import atomic_write
 from xnas.io.json import MOST_BYTES as MOST_BYTES_OF_JSON
-from xnas.io.json import Fields, parse_object
+from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.manifest import FileDigest, pack_manifest, unpack_manifest
-from xnas.io.safe_read import check_folder, check_place, is_there, open_regular, read_regular
+from xnas.io.safe_read import check_folder, check_place, exists, open_regular, read_regular
 from xnas.io.toml import MOST_BYTES as MOST_BYTES_OF_SETTINGS
 
 MANIFEST = "manifest.json"
@@ -63,8 +63,8 @@ class RunFiles:
         Raises ValueError for a manifest that has changed, or is missing where there are files that it must have named.
         """
         path = self.folder / MANIFEST
-        if not is_there(path):
-            if found := [name for name in LATER if is_there(self.folder / name)]:
+        if not exists(path):
+            if found := [name for name in LATER if exists(self.folder / name)]:
                 raise ValueError(
                     f"{self.folder} has {found[0]} but no {MANIFEST}, without which nothing in it can be checked; "
                     f"restore it from a copy, or start anew with --overwrite"
@@ -86,7 +86,7 @@ class RunFiles:
         check_place(self.folder / name, inside=self.folder)
         if name not in self.digests():
             return False
-        if is_there(self.folder / name):
+        if exists(self.folder / name):
             return True
         if is_drawn(name):
             return False  # it is drawn again
@@ -118,10 +118,10 @@ class RunFiles:
         """The text of a file of settings, as `text` has it."""
         return self.text(name, what="settings", most=MOST_BYTES_OF_SETTINGS)
 
-    def json_object(self, name: str) -> Fields | None:
+    def json_object(self, name: str) -> JsonObject | None:
         """The JSON object in a file, as `text` has it. Raises ValueError for one that is damaged, too."""
         text = self.text(name, what="file", most=MOST_BYTES_OF_JSON)
-        return None if text is None else parse_object(text, where=str(self.folder / name))
+        return None if text is None else parse_json_object(text, where=str(self.folder / name))
 
     def check(self, name: str) -> bool:
         """Whether a file of any size is finished. Raises ValueError if it is missing or not as it was written."""
@@ -173,7 +173,7 @@ class RunFiles:
         if replaced := {next_of(name): new[name] for name in fresh if name in (*kept, *growing)}:
             self._write_manifest(kept | replaced, before=before)
         for name in fresh:
-            write_whole(self.folder / name, contents[name], inside=self.folder)
+            atomic_write(self.folder / name, contents[name], inside=self.folder)
         after = (
             {name: digest for name, digest in kept.items() if name not in without} | new | dict(known or {})
         )
@@ -182,7 +182,7 @@ class RunFiles:
     def _write_manifest(self, digests: Mapping[str, FileDigest], *, before: Mapping[str, FileDigest]) -> None:
         if dict(digests) != before:
             content = pack_manifest(dict(sorted(digests.items())), form=FORMAT, version=VERSION)
-            write_whole(self.folder / MANIFEST, content, inside=self.folder)
+            atomic_write(self.folder / MANIFEST, content, inside=self.folder)
 
     def _settled(self, digests: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
         """The digests where nothing is being replaced: a process that died may have come to it or not."""
@@ -196,7 +196,7 @@ class RunFiles:
         return settled
 
     def _holds(self, name: str, digest: FileDigest) -> bool:
-        if not is_there(self.folder / name):
+        if not exists(self.folder / name):
             return False
         with open_regular(self.folder / name, what="file", most=MOST_SIZE, inside=self.folder) as file:
             return FileDigest.of_file(file) == digest
@@ -211,7 +211,7 @@ class RunFiles:
         while True:
             digests = self.digests()
             accepted = {key: digests[key] for key in keys if key in digests}
-            there = is_there(self.folder / name)
+            there = exists(self.folder / name)
             if not accepted or (not there and accepted == {GROWING: NO_ROWS}):
                 return
             if accepted == before:
@@ -233,9 +233,7 @@ class RunFiles:
             what_to_do = f"xnas resume {self.folder} writes it again"
         else:
             what_to_do = "restore it from a copy, or start anew with --overwrite"
-        said = (
-            "has changed since it was written" if is_there(path) else f"is missing, but {MANIFEST} names it"
-        )
+        said = "has changed since it was written" if exists(path) else f"is missing, but {MANIFEST} names it"
         return f"{path} {said}; {what_to_do}"
 
 
@@ -251,7 +249,7 @@ def next_of(name: str) -> str:
 
 def changed_file(path: Path) -> str:
     """That a file which the user names is one of a run, and not as it was written; empty for every other file."""
-    if not (is_there(path) and is_there(path.parent / MANIFEST)):
+    if not (exists(path) and exists(path.parent / MANIFEST)):
         return ""
     try:
         files = RunFiles(path.parent)
@@ -279,7 +277,7 @@ def check_files(folder: Path) -> list[str]:
             wrong.append(str(error))
             continue
         for name in dict.fromkeys(name.removesuffix(NEXT).replace(GROWING, METRICS) for name in names):
-            if is_drawn(name) and not is_there(place / name):
+            if is_drawn(name) and not exists(place / name):
                 gone.append(files.said_of(name))
                 continue
             try:
@@ -301,7 +299,7 @@ def _runs_inside(folder: Path, *, many: bool = True) -> Iterator[Path]:
         except OSError:
             continue
         for path in found:
-            if is_there(path / "config.toml") or is_there(path / MANIFEST):
+            if exists(path / "config.toml") or exists(path / MANIFEST):
                 check_folder(path, inside=folder)
                 yield path
                 if home is folder:

@@ -15,17 +15,17 @@ from xnas.config.diff import differences
 from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, check_text
 from xnas.config.loading import parse_config
 from xnas.config.schema import CONFIG, Config
-from xnas.io.atomic import make_folder
+from xnas.io.atomic import mkdir_fsync
 from xnas.io.errors import CannotWrite
-from xnas.io.json import Fields, parse_object
+from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.paths import expanded
-from xnas.io.safe_read import check_folder, check_place, is_folder, is_there
+from xnas.io.safe_read import check_folder, check_place, exists, is_folder
 from xnas.io.tensors import read_tensors
-from xnas.io.text import lookup, shown, visible
+from xnas.io.text import choose, printable, short_repr
 from xnas.io.toml import parse_toml
-from xnas.runs.checkpoint import Checkpoints
+from xnas.runs.checkpoint import CheckpointStore
 from xnas.runs.finished_files import GROWING, MANIFEST, RunFiles
-from xnas.runs.history import METRICS, Course, read_course, read_rows
+from xnas.runs.history import METRICS, History, read_history, read_rows
 from xnas.runs.log import MetricsLog
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
@@ -66,7 +66,7 @@ class RunRecord:
     """Wall time by phase."""
     peak_memory: Mapping[str, float]
     """Bytes that the process held at most, by phase."""
-    course: Course
+    course: History
     genotype: Architecture | None
     result: Result | None
     controls: Mapping[str, Result]
@@ -94,7 +94,7 @@ class RunRecord:
             environment_text=_pretty(environment) if environment else None,
             seconds=_by_phase(timing, "seconds") if timing else {},
             peak_memory=_by_phase(timing, "peak_memory_bytes") if timing else {},
-            course=read_course(folder),
+            course=read_history(folder),
             genotype=read_architecture(folder),
             result=read_result(folder),
             controls=controls,
@@ -129,7 +129,7 @@ def read_result(folder: Path) -> Result | None:
     return parse_result(fields)
 
 
-def parse_result(fields: Fields) -> Result:
+def parse_result(fields: JsonObject) -> Result:
     """The result that these fields hold. Raises ValueError where one is missing or wrong."""
     return Result(
         name=fields.name("name"),
@@ -147,13 +147,13 @@ def lacking(folder: Path, file: str, *, what: str, remedy: str) -> ValueError:
     """Why `file`, the run's `what`, cannot be had of the run in `folder`, where it is missing."""
     try:
         runs = sorted(
-            path for path in folder.iterdir() if not path.is_symlink() and is_there(path / "config.toml")
+            path for path in folder.iterdir() if not path.is_symlink() and exists(path / "config.toml")
         )
     except OSError:
         runs = []
     if not runs:
         return ValueError(f"{folder} has no {what} yet{remedy}")
-    inside = next((path for path in runs if is_there(path / file)), None)
+    inside = next((path for path in runs if exists(path / file)), None)
     if inside is None:  # as after a bench, which trains no network
         return ValueError(
             f"{folder} holds many runs and has no {what} of its own, nor has any of them yet; begin with one of them, "
@@ -202,12 +202,12 @@ def _control_folders(folder: Path) -> list[Path]:
     return found
 
 
-def _by_phase(timing: Fields, what: str) -> dict[str, float]:
-    found = {visible(phase): timing.inner(phase).optional_number(what) for phase in timing.values}
+def _by_phase(timing: JsonObject, what: str) -> dict[str, float]:
+    found = {printable(phase): timing.inner(phase).optional_number(what) for phase in timing.values}
     return {phase: value for phase, value in found.items() if value is not None}
 
 
-def _pretty(fields: Fields) -> str:
+def _pretty(fields: JsonObject) -> str:
     try:
         return json.dumps(fields.values, indent=2, ensure_ascii=False)
     except RecursionError:  # writing goes less deep than reading
@@ -267,7 +267,7 @@ class RunFolder:
         """
         path = expanded(path)
         try:
-            make_folder(path, inside=inside)
+            mkdir_fsync(path, inside=inside)
         except OSError as error:
             raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
         return cls(path)
@@ -300,12 +300,12 @@ class RunFolder:
             table=fields.text("table") if "table" in fields.values else "",
         )
         check_text(f"{fields.where}: 'table'", job.table)
-        lookup(
+        choose(
             f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, COMPARE, BENCH, EXPERIMENT, SWEEP)
         )
         for name, values in (("optimizers", job.optimizers), ("seeds", job.seeds)):
             if len(set(values)) < len(values):
-                raise ValueError(f"{fields.where}: {name!r} must differ; got {shown(list(values))}")
+                raise ValueError(f"{fields.where}: {name!r} must differ; got {short_repr(list(values))}")
         if len(job.optimizers) * len(job.seeds) > MOST_RUNS:
             raise ValueError(f"{fields.where}: at most {MOST_RUNS:,} runs go together")
         return job
@@ -344,9 +344,9 @@ class RunFolder:
                 "--name, or start anew with --overwrite"
             )
 
-    def checkpoints(self, phase: str, *, keep: int = 2) -> Checkpoints:
+    def checkpoints(self, phase: str, *, keep: int = 2) -> CheckpointStore:
         """The checkpoints of a phase."""
-        return Checkpoints(self.path / CHECKPOINTS, phase, keep=keep)
+        return CheckpointStore(self.path / CHECKPOINTS, phase, keep=keep)
 
     def has_begun(self, phase: str) -> bool:
         """Whether a phase has been saved at least once, or has left its result."""
@@ -368,7 +368,7 @@ class RunFolder:
         if genotype is None:
             strange = (
                 f", and {MANIFEST} does not know the one that is there"
-                if is_there(self.path / GENOTYPE)
+                if exists(self.path / GENOTYPE)
                 else ""
             )
             remedy = f": its search has not ended{strange}; go on with: xnas resume {self.path}"
@@ -412,7 +412,7 @@ class RunFolder:
             remedy = f"; run: xnas retrain {self.path}"
             raise lacking(self.path, WEIGHTS, what="trained network", remedy=remedy)
         tensors, words = read_tensors(path, inside=self.path)
-        about = parse_object(words.get("about", ""), where=f"{path}: about")
+        about = parse_json_object(words.get("about", ""), where=f"{path}: about")
         return tensors, {name: about.text(name) for name in about.values}
 
     def drop_training(self) -> None:
@@ -422,15 +422,15 @@ class RunFolder:
         kept = [line for line, row in read_rows(self.path) if row.name("kind") not in TRAINING_ROWS]
         self.files.write({}, without=(RESULT, WEIGHTS))
         (self.path / RESULT).unlink(missing_ok=True)
-        if is_there(self.path / METRICS):
+        if exists(self.path / METRICS):
             self.files.write({METRICS: b"".join(kept)}, without=(GROWING,))
             self.metrics = MetricsLog(self.path / METRICS)
         self.checkpoints(RETRAIN).drop()
         (self.path / WEIGHTS).unlink(missing_ok=True)
 
-    def _read_json(self, name: str) -> Fields:
+    def _read_json(self, name: str) -> JsonObject:
         """The fields of a file; none if it is not there. Raises ValueError if it is damaged."""
-        return self.files.json_object(name) or Fields({}, where=str(self.path / name))
+        return self.files.json_object(name) or JsonObject({}, where=str(self.path / name))
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of text."""
@@ -463,6 +463,6 @@ def read_run_config(run: Path) -> Config:
     path = run / CONFIG
     text = RunFiles(run).settings_text(CONFIG)
     if text is None:
-        missing = f"its {MANIFEST} names no {CONFIG}" if is_there(path) else f"it has no {CONFIG}"
+        missing = f"its {MANIFEST} names no {CONFIG}" if exists(path) else f"it has no {CONFIG}"
         raise ValueError(f"{run} is not a run folder: {missing}")
     return parse_config(text, where=str(path))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xnas.config.limits import MOST_EPOCHS
-from xnas.io.json import Fields, Numbers, parse_object
-from xnas.io.text import shown, visible
+from xnas.io.json import JsonObject, Numbers, parse_json_object
+from xnas.io.text import printable, short_repr
 from xnas.runs.finished_files import METRICS as METRICS
 from xnas.runs.finished_files import RunFiles
 
@@ -89,7 +89,7 @@ class SearchEpoch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wipeout:
+class WipeoutRow:
     """An expert that left the search."""
 
     epoch: int
@@ -110,16 +110,16 @@ class RetrainEpoch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Course:
+class History:
     """All that metrics.jsonl tells of a run."""
 
     groups: Mapping[str, Group] = field(default_factory=dict)
     search: tuple[SearchEpoch, ...] = ()
-    wipeouts: tuple[Wipeout, ...] = ()
+    wipeouts: tuple[WipeoutRow, ...] = ()
     retrain: tuple[RetrainEpoch, ...] = ()
 
 
-def read_course(folder: Path) -> Course:
+def read_history(folder: Path) -> History:
     """The course of the run in `folder`; an empty one if it has no metrics.jsonl.
 
     Raises ValueError, naming file and line, for a row that is damaged or lacks something.
@@ -127,7 +127,7 @@ def read_course(folder: Path) -> Course:
     groups: dict[str, Group] = {}
     search: dict[int, SearchEpoch] = {}
     retrain: dict[int, RetrainEpoch] = {}
-    wipeouts: dict[tuple[str, int, str], Wipeout] = {}
+    wipeouts: dict[tuple[str, int, str], WipeoutRow] = {}
     for _, row in read_rows(folder):
         # An epoch that was done again after an interruption counts as it ended the last time.
         match row.name("kind"):
@@ -148,7 +148,7 @@ def read_course(folder: Path) -> Course:
                 retrain[retrain_epoch.epoch] = retrain_epoch
             case _:
                 pass
-    return Course(
+    return History(
         groups=groups,
         search=tuple(search[epoch] for epoch in sorted(search)),
         wipeouts=tuple(wipeouts.values()),
@@ -156,7 +156,7 @@ def read_course(folder: Path) -> Course:
     )
 
 
-def read_rows(folder: Path) -> Iterator[tuple[bytes, Fields]]:
+def read_rows(folder: Path) -> Iterator[tuple[bytes, JsonObject]]:
     """The lines of the run's metrics.jsonl that are not blank, and what is in them; nothing without that file.
 
     Raises ValueError, naming file and line, for a line that is damaged.
@@ -184,16 +184,16 @@ def read_rows(folder: Path) -> Iterator[tuple[bytes, Fields]]:
             yield line, row
 
 
-def _row(line: bytes, *, where: str) -> Fields:
+def _row(line: bytes, *, where: str) -> JsonObject:
     # Bytes: a crash may have cut the last line inside a character.
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError(f"{where} is damaged: it is not UTF-8; restore it or take it away") from None
-    return parse_object(text, where=where)
+    return parse_json_object(text, where=where)
 
 
-def _group(row: Fields) -> Group:
+def _group(row: JsonObject) -> Group:
     return Group(
         name=row.name("group"),
         experts=row.names("experts"),
@@ -209,7 +209,7 @@ def _group(row: Fields) -> Group:
     )
 
 
-def parse_search_epoch(row: Fields, groups: Mapping[str, Group]) -> SearchEpoch:
+def parse_search_epoch(row: JsonObject, groups: Mapping[str, Group]) -> SearchEpoch:
     """An epoch's row, which tells of some of the `groups`. Raises ValueError if it is damaged or lacks something."""
     weights = row.inner("groups")
     return SearchEpoch(
@@ -222,13 +222,13 @@ def parse_search_epoch(row: Fields, groups: Mapping[str, Group]) -> SearchEpoch:
         val_loss=row.optional_number("val_loss"),
         val_accuracy=row.optional_share("val_accuracy"),
         groups={
-            visible(name): _weights(weights.inner(name), _known(visible(name), groups, where=row.where))
+            printable(name): _weights(weights.inner(name), _known(printable(name), groups, where=row.where))
             for name in weights.values
         },
     )
 
 
-def _weights(row: Fields, group: Group) -> GroupWeights:
+def _weights(row: JsonObject, group: Group) -> GroupWeights:
     shape = (len(group.edges), len(group.experts))
     ledger = row.optional_inner("ledger")
     return GroupWeights(
@@ -240,7 +240,7 @@ def _weights(row: Fields, group: Group) -> GroupWeights:
     )
 
 
-def _ledger(row: Fields, count: int) -> Ledger:
+def _ledger(row: JsonObject, count: int) -> Ledger:
     return Ledger(
         regret_E=row.numbers_E("regret", count=count),
         theorem_E=row.numbers_E("theorem", count=count),
@@ -252,8 +252,8 @@ def _ledger(row: Fields, count: int) -> Ledger:
     )
 
 
-def _wipeout(row: Fields, groups: Mapping[str, Group]) -> Wipeout:
-    wipeout = Wipeout(
+def _wipeout(row: JsonObject, groups: Mapping[str, Group]) -> WipeoutRow:
+    wipeout = WipeoutRow(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
         round=row.integer("round"),
         group=row.name("group"),
@@ -271,7 +271,7 @@ def _wipeout(row: Fields, groups: Mapping[str, Group]) -> Wipeout:
     return wipeout
 
 
-def _retrain_epoch(row: Fields) -> RetrainEpoch:
+def _retrain_epoch(row: JsonObject) -> RetrainEpoch:
     return RetrainEpoch(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
         train_loss=row.number("train_loss"),
@@ -281,5 +281,5 @@ def _retrain_epoch(row: Fields) -> RetrainEpoch:
 
 def _known(name: str, groups: Mapping[str, Group], *, where: str) -> Group:
     if name not in groups:
-        raise ValueError(f"{where}: group {shown(name)} has no row of its own before this one")
+        raise ValueError(f"{where}: group {short_repr(name)} has no row of its own before this one")
     return groups[name]

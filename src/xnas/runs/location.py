@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xnas.config.schema import CONFIG
-from xnas.io.atomic import check_kept, make_folder, sync_folder
+from xnas.io.atomic import check_kept, fsync_dir, mkdir_fsync
 from xnas.io.errors import CannotWrite
-from xnas.io.safe_read import check_folder, check_place, is_there, remove_folder
+from xnas.io.safe_read import check_folder, check_place, exists, remove_folder
 from xnas.runs.finished_files import AT_THE_START, MANIFEST, RunFiles
 from xnas.runs.folder import ENVIRONMENT, RunFolder
 from xnas.runs.lock import LOCK, locked
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class RunLocation:
     """Where a run goes: the folder `runs/name`, or without a name `runs/stem-` and the next free number."""
 
     runs: Path
@@ -32,11 +32,11 @@ class Place:
     @classmethod
     def named(
         cls, name: str | None, *, runs: Path, stem: str, overwrite: bool, member: bool = False
-    ) -> "Place":
+    ) -> "RunLocation":
         """The place that a user's words mean. Raises ValueError for a name that is none."""
         if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
-        if team().restarts and (name is None or overwrite):
+        if process_group().restarts and (name is None or overwrite):
             what = (
                 "--overwrite would begin anew" if overwrite else "without --name nobody finds the run again"
             )
@@ -46,14 +46,14 @@ class Place:
         return cls(runs=runs, name=name, stem=stem, overwrite=overwrite, member=member)
 
     @classmethod
-    def of(cls, folder: Path) -> "Place":
+    def of(cls, folder: Path) -> "RunLocation":
         """The place of a run folder that is there, whatever it is called."""
         path = folder.resolve() if folder.name in ("", "..") else folder
         return cls(runs=path.parent, name=path.name)
 
     def earlier(self) -> RunFolder | None:
         """The run that is there and is to be continued. Raises ValueError if something else is there."""
-        if self.name is None or not is_there(self.runs / self.name):
+        if self.name is None or not exists(self.runs / self.name):
             return None
         path = self.runs / self.name
         if self.member:
@@ -65,11 +65,11 @@ class Place:
             check_place(path / CONFIG, inside=path)
         if self.overwrite and (path / CONFIG).is_file():
             return None
-        if (is_there(path / MANIFEST) or is_there(path / CONFIG)) and CONFIG in RunFiles(path).digests():
+        if (exists(path / MANIFEST) or exists(path / CONFIG)) and CONFIG in RunFiles(path).digests():
             return None if self.overwrite else RunFolder(path)
         # A process that ended while it made the folder: the settings are written last, and are no file of a user's.
         names = {item.name for item in path.iterdir()} if path.is_dir() else {""}
-        if names <= UNBORN and (CONFIG not in names or ENVIRONMENT in names):
+        if names <= INCOMPLETE_FILES and (CONFIG not in names or ENVIRONMENT in names):
             return None
         raise ValueError(f"{path} is there and is not a run folder; choose another --name")
 
@@ -82,7 +82,7 @@ class Place:
         check_kept(self.runs)
         try:
             if not self.member:
-                make_folder(self.runs)
+                mkdir_fsync(self.runs)
             if self.name is None:
                 path = self._next_free()
             else:
@@ -93,11 +93,11 @@ class Place:
                     with locked(path):
                         # In one step out of the way, on the disk too: there is never half a run of that name.
                         os.rename(path, gone)
-                        sync_folder(self.runs)
+                        fsync_dir(self.runs)
                 with suppress(OSError):
                     remove_folder(gone)
             path.mkdir(exist_ok=True)
-            sync_folder(self.runs)
+            fsync_dir(self.runs)
         except OSError as error:
             raise CannotWrite(f"cannot make the run folder {path}: {error.strerror}") from error
         return path
@@ -113,12 +113,12 @@ class Place:
         raise AssertionError
 
 
-def as_name(text: str) -> str:
+def slugify(text: str) -> str:
     """`text`, such as the name of a file, with what no run's name can have exchanged for '-'."""
     return re.sub(r"[^\w.\-]", "-", text).strip("-.")
 
 
-UNBORN = {
+INCOMPLETE_FILES = {
     LOCK,
     *(name for file in (*AT_THE_START, MANIFEST) for name in (file, f".{file}.part")),
 }

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from xnas.io.atomic import check_kept, sync_folder, write_all
+from xnas.io.atomic import check_kept, fsync_dir, write_all
 from xnas.io.errors import CannotWrite
 from xnas.io.manifest import FileDigest
-from xnas.io.safe_read import AT_ONCE, NO_LINK, check_place, is_there, open_regular
+from xnas.io.safe_read import AT_ONCE, NO_LINK, check_place, exists, open_regular
 from xnas.runs.finished_files import GROWING, RunFiles
 from xnas.runs.history import METRICS, MOST_BYTES, read_rows
 
@@ -64,7 +64,7 @@ class MetricsLog:
         finally:
             os.close(handle)
         if is_new:
-            sync_folder(self.path.parent)
+            fsync_dir(self.path.parent)
         self._length += len(self._waiting)
         self._sha256.update(self._waiting)
         self._waiting = b""
@@ -107,7 +107,7 @@ class MetricsLog:
     def _look(self, length: int | None = None) -> None:
         """Know the first `length` bytes, by default all whole rows."""
         self._length, self._sha256 = 0, hashlib.sha256()
-        if not is_there(self.path):
+        if not exists(self.path):
             return
         with open_regular(self.path, what="metrics", most=MOST_BYTES, inside=self.path.parent) as file:
             left = _whole_rows(file.fileno()) if length is None else length

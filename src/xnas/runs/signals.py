@@ -13,7 +13,7 @@ SIGNALS = tuple(
 """Batch systems send SIGUSR1 ahead of the end of an allocation, terminals SIGHUP when they are closed."""
 
 
-class Interrupt:
+class StopRequest:
     """Remembers a signal until the running round has ended."""
 
     def __init__(self) -> None:
@@ -26,9 +26,9 @@ class Interrupt:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interrupt]:
+def stop_on_signals() -> Iterator[StopRequest]:
     """Within it a first signal waits for the end of the round; a second one acts at once."""
-    interrupt = Interrupt()
+    interrupt = StopRequest()
 
     def remember(number: int, frame: FrameType | None) -> None:
         del frame

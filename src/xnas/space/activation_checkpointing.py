@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def computed_twice(module: nn.Module, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def checkpointed(module: nn.Module, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """`function` of the inputs, which runs `module`, with the same mixture weights both times."""
     outputs: Tensor = checkpoint(
         function,

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.io.plain_value import take_plain
-from xnas.io.text import lookup
-from xnas.space.activation_checkpointing import computed_twice
+from xnas.io.text import choose
+from xnas.space.activation_checkpointing import checkpointed
 from xnas.space.fast.dispatch import added
 from xnas.space.names import Stem
 from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackPlan:
+class NetworkSpec:
     """The shape of a stack. Raises ValueError for a shape that cannot be built."""
 
     image_channels: int
@@ -54,7 +54,7 @@ class StackPlan:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
-        lookup("stem", self.stem, get_args(Stem))
+        choose("stem", self.stem, get_args(Stem))
         # The imagenet stem, and the cell after it, work on halves of their channels.
         least = 2 if self.stem == "imagenet" else 1
         for name in ("channels", "stem_channels"):
@@ -83,7 +83,7 @@ class StackPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellPlace:
+class CellPosition:
     """Where a cell stands in the stack: what it reads and how wide it is."""
 
     index: int
@@ -97,7 +97,7 @@ class CellPlace:
 class CellInputs(nn.Module):
     """Brings the outputs of the two cells before to one size and width."""
 
-    def __init__(self, place: CellPlace, *, style: NormStyle) -> None:
+    def __init__(self, place: CellPosition, *, style: NormStyle) -> None:
         super().__init__()
         before_last = FactorizedReduce if place.last_was_reduction else ReluConvNorm
         self.before_last = before_last(place.channels_before_last, place.channels, style=style)
@@ -116,7 +116,7 @@ class Stack(nn.Module):
     """Stem, cells, global average, classifier; `build_cell` says what a cell is."""
 
     def __init__(
-        self, plan: StackPlan, *, style: NormStyle, build_cell: Callable[[CellPlace], nn.Module]
+        self, plan: NetworkSpec, *, style: NormStyle, build_cell: Callable[[CellPosition], nn.Module]
     ) -> None:
         super().__init__()
         self.plan = plan
@@ -128,7 +128,7 @@ class Stack(nn.Module):
         for index in range(plan.cells):
             reduction = index in plan.reduction_cells
             channels = channels * 2 if reduction else channels
-            place = CellPlace(
+            place = CellPosition(
                 index=index,
                 channels_before_last=before_last,
                 channels_last=last,
@@ -167,7 +167,7 @@ class Stack(nn.Module):
             run = partial(_run, cell, excitation)
             # The factors are an input too: what is computed again in the backward pass drops the same paths.
             inputs = (before_last, last) if paths is None else (before_last, last, paths[index])
-            now = computed_twice(cell, run, *inputs) if twice else run(*inputs)
+            now = checkpointed(cell, run, *inputs) if twice else run(*inputs)
             before_last, last = last, now
             yield last
 
@@ -185,7 +185,7 @@ def _run(cell: nn.Module, excitation: nn.Module, *inputs: Tensor) -> Tensor:
 class SmallStem(nn.Module):
     """One 3x3 convolution and norm, for small images."""
 
-    def __init__(self, plan: StackPlan, style: NormStyle) -> None:
+    def __init__(self, plan: NetworkSpec, style: NormStyle) -> None:
         super().__init__()
         channels = plan.stem_channels or 3 * plan.channels
         stride = 2 if plan.stem == "strided" else 1
@@ -203,7 +203,7 @@ class SmallStem(nn.Module):
 class ImageNetStem(nn.Module):
     """Two stem cells of convolutions, to a quarter and an eighth of the image's size (section 4.3)."""
 
-    def __init__(self, plan: StackPlan, style: NormStyle) -> None:
+    def __init__(self, plan: NetworkSpec, style: NormStyle) -> None:
         super().__init__()
         channels = plan.stem_channels or plan.channels
         self.first = nn.Sequential(

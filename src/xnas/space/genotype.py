@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 from xnas.io.plain_value import plain_tree, plain_value
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.space.genotype_json import (
     FORMAT,
     VERSION,
@@ -95,7 +95,7 @@ class Genotype:
         check_name("space", self.space, get_args(Space))
         for name, cell in (("normal", self.normal), ("reduction", self.reduction)):
             if not isinstance(cell, CellGenotype):
-                raise ValueError(f"the {name} cell must be a CellGenotype; got {shown(cell)}")
+                raise ValueError(f"the {name} cell must be a CellGenotype; got {short_repr(cell)}")
             if self.space == "darts" and cell.repeating_nodes:
                 node = cell.repeating_nodes[0]
                 raise ValueError(
@@ -144,7 +144,7 @@ def _span(nodes: range) -> str:
 
 def _checked_edges(edges: object) -> tuple[Edge, ...]:
     if not isinstance(edges, list | tuple):
-        raise ValueError(f"edges must be a list of pairs (operation, source); got {shown(edges)}")
+        raise ValueError(f"edges must be a list of pairs (operation, source); got {short_repr(edges)}")
     if len(edges) not in range(2, 2 * MAX_NODES + 1, 2):
         raise ValueError(f"there are {len(edges)} edges; give two for every node, for 1 to {MAX_NODES} nodes")
     return tuple(_checked_edge(edge, node=2 + k // 2) for k, edge in enumerate(edges))
@@ -152,26 +152,28 @@ def _checked_edges(edges: object) -> tuple[Edge, ...]:
 
 def _checked_edge(edge: object, *, node: int) -> Edge:
     if not isinstance(edge, list | tuple) or len(edge) != 2:
-        raise ValueError(f"node {node}: an edge must be a pair (operation, source); got {shown(edge)}")
+        raise ValueError(f"node {node}: an edge must be a pair (operation, source); got {short_repr(edge)}")
     operation, source = map(plain_value, edge)
     if operation == "none":
         raise ValueError(f"node {node}: operation 'none' is no choice; give the edge the best of the others")
     check_name(f"operation of node {node}", operation, OPERATIONS)
     # True is an int to Python, and would pass for node 1.
     if type(source) is not int or not 0 <= source < node:
-        raise ValueError(f"node {node} cannot read {shown(source)}; give an earlier node, 0 to {node - 1}")
+        raise ValueError(
+            f"node {node} cannot read {short_repr(source)}; give an earlier node, 0 to {node - 1}"
+        )
     return Edge(operation, source)
 
 
 def _checked_concat(concat: object, nodes: range) -> tuple[int, ...]:
     concat = concat if isinstance(concat, list | tuple) else plain_tree(concat)  # an array becomes a list
     if not isinstance(concat, list | tuple | range) or not concat:
-        raise ValueError(f"concat must be a list of nodes, of {_span(nodes)}; got {shown(concat)}")
+        raise ValueError(f"concat must be a list of nodes, of {_span(nodes)}; got {short_repr(concat)}")
     # More entries than nodes must hold a wrong one among the first: a range without end is never walked through.
     chosen = tuple(map(plain_value, concat[: len(nodes) + 1]))
     for position, node in enumerate(chosen):
         if type(node) is not int or node not in nodes:
-            raise ValueError(f"concat cannot hold {shown(node)}; give nodes of {_span(nodes)}")
+            raise ValueError(f"concat cannot hold {short_repr(node)}; give nodes of {_span(nodes)}")
         if node in chosen[:position]:
             raise ValueError(f"concat names node {node} twice; name every node once at most")
     return chosen

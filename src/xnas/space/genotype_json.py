@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from xnas.io.json import without_duplicates
-from xnas.io.text import lookup, shown
+from xnas.io.text import choose, short_repr
 
 MAX_CHARACTERS = 100_000
 """The longest text that is parsed; a cell of 32 nodes needs a few thousand characters."""
@@ -40,7 +40,9 @@ def parse_fields(text: str | bytes) -> dict[str, Any]:
 def checked_format(fields: object) -> dict[str, Any]:
     """Raises ValueError unless it is an object of the format of genotypes."""
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        raise ValueError(f'not a genotype: expected an object with "format": "{FORMAT}"; got {shown(fields)}')
+        raise ValueError(
+            f'not a genotype: expected an object with "format": "{FORMAT}"; got {short_repr(fields)}'
+        )
     return fields
 
 
@@ -49,7 +51,7 @@ def checked_fields(fields: dict[str, Any], keys: tuple[str, ...]) -> dict[str, A
     checked = with_keys("the genotype", fields, ("format", "version", "space", *keys))
     version = checked["version"]
     if type(version) is not int or version != VERSION:
-        what = f"the genotype has version {shown(version)}; this xnas reads version {VERSION}"
+        what = f"the genotype has version {short_repr(version)}; this xnas reads version {VERSION}"
         raise ValueError(f"{what}: upgrade xnas if the file is newer")
     return checked
 
@@ -68,7 +70,7 @@ def plain_text(source: str | bytes) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"not a genotype: no UTF-8 text ({error}); save it as UTF-8") from None
     if not isinstance(text, str):
-        raise ValueError(f"not a genotype: expected text; got {shown(text)}")
+        raise ValueError(f"not a genotype: expected text; got {short_repr(text)}")
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"not a genotype: {len(text):,} characters; it has {MAX_CHARACTERS:,} at most")
     return text.removeprefix("\ufeff")
@@ -77,14 +79,14 @@ def plain_text(source: str | bytes) -> str:
 def check_name(kind: str, name: object, known: Collection[str]) -> None:
     """Raises ValueError, with the nearest name, if `name` is none of `known`: it may be anything, of any length."""
     if not isinstance(name, str) or len(name) > 60:
-        raise ValueError(f"the {kind} must be one of {', '.join(known)}; got {shown(name)}")
-    lookup(kind, name, known)
+        raise ValueError(f"the {kind} must be one of {', '.join(known)}; got {short_repr(name)}")
+    choose(kind, name, known)
 
 
 def _whole_number(digits: str) -> int:
     if not digits.removeprefix("-").isdecimal() or len(digits) > 20:
         raise ValueError(
-            f"{shown(digits)} is not a number that a genotype can hold; give a small whole number"
+            f"{short_repr(digits)} is not a number that a genotype can hold; give a small whole number"
         )
     return int(digits)
 
@@ -92,7 +94,7 @@ def _whole_number(digits: str) -> int:
 def with_keys(thing: str, fields: object, keys: tuple[str, ...]) -> dict[str, Any]:
     """An object's fields. Raises ValueError unless it is an object with exactly these keys."""
     if not isinstance(fields, dict):
-        raise ValueError(f"{thing} must be an object with {', '.join(keys)}; got {shown(fields)}")
+        raise ValueError(f"{thing} must be an object with {', '.join(keys)}; got {short_repr(fields)}")
     for key in fields:
         check_name(f"key of {thing}", key, keys)
     if missing := [key for key in keys if key not in fields]:

@@ -12,7 +12,7 @@ import re
 import warnings
 from typing import Any
 
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.space.genotype import MAX_NODES, CellGenotype, Genotype, Space, named_cell
 from xnas.space.genotype_json import check_name, plain_text
 
@@ -87,7 +87,7 @@ def _parsed(source: str) -> list[ast.stmt]:
 
 
 def _refusal(node: ast.stmt | ast.expr, source: str, expected: str) -> ValueError:
-    found = shown(ast.get_source_segment(source, node))
+    found = short_repr(ast.get_source_segment(source, node))
     return ValueError(
         f"not a genotype: line {node.lineno}, column {node.col_offset + 1}: expected {expected}; got {found}"
     )
@@ -154,7 +154,7 @@ def _end_of_call(text: str) -> int | None:
 def _only_call(body: list[ast.stmt], source: str) -> ast.Call:
     if not body:
         raise ValueError(
-            f"not a genotype: the text is empty, or only comments ({shown(source)}); expected {FORM}"
+            f"not a genotype: the text is empty, or only comments ({short_repr(source)}); expected {FORM}"
         )
     if len(body) > 1:
         raise _refusal(body[1], source, "the end of the text, as it holds one genotype")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.space.fast.depthwise import DepthwiseConv2d
 
 
@@ -57,7 +57,7 @@ NETWORK_STYLE = NormStyle(affine=True, running=True, after_pooling=False)
 
 def build_operation(name: str, channels: int, *, stride: int, style: NormStyle) -> nn.Module:
     """The operation of that name on `channels` channels. Raises ValueError for an unknown name, with the nearest."""
-    return _BUILDERS[lookup("operation", name, _BUILDERS)](channels, stride, style)
+    return _BUILDERS[choose("operation", name, _BUILDERS)](channels, stride, style)
 
 
 class Zero(nn.Module):

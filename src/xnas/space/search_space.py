@@ -5,15 +5,15 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.space.architecture import Architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 
 
 class SearchSpace(Protocol):
     """Groups are those of the supernet's forecasters."""
 
-    def supernet(self, plan: StackPlan) -> nn.Module:
+    def supernet(self, plan: NetworkSpec) -> nn.Module:
         """All architectures of the space at once, with forecasters where they differ."""
         ...
 
@@ -33,7 +33,7 @@ class SearchSpace(Protocol):
 def check_experts(experts: tuple[str, ...], *, known: Collection[str], choices: Collection[str]) -> None:
     """Raises ValueError for an unknown or repeated expert, or if none of them is among the `choices` of an edge."""
     for name in experts:
-        lookup("operation", name, known)
+        choose("operation", name, known)
         if experts.count(name) > 1:
             raise ValueError(f"the operation {name!r} is listed twice among the experts")
     if not choices:

@@ -11,27 +11,27 @@ from xnas.config.loading import parse_config
 from xnas.config.schema import LAST_BITS
 
 if TYPE_CHECKING:
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.space.architecture import Architecture
-    from xnas.study.remote_task import Errand
+    from xnas.study.remote_task import RemoteTask
     from xnas.study.scheduler import Task
 
 LOCK_PATIENCE = 600.0
 """Seconds that a worker waits for another one, of a machine that was given up for lost, to end."""
 
 
-def member_request(
-    request: "Request", task: "Task", path: Path, *, verb: str, above: Callable[[], str] | None = None
-) -> "Request":
+def task_request(
+    request: "RunRequest", task: "Task", path: Path, *, verb: str, above: Callable[[], str] | None = None
+) -> "RunRequest":
     """What is to be done for a task of a whole in the folder `path`."""
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import Job
-    from xnas.runs.location import Place
+    from xnas.runs.location import RunLocation
 
-    return Request(
+    return RunRequest(
         job=Job(verb=verb),
         config=task.config,
-        place=Place.named(task.name, runs=path, stem="", overwrite=False, member=True),
+        place=RunLocation.named(task.name, runs=path, stem="", overwrite=False, member=True),
         # Where it is done may change from one sitting to the next; what the user has changed, the whole notices.
         fixed=tuple(name for name in request.fixed if name not in LAST_BITS),
         whole=path,
@@ -39,7 +39,7 @@ def member_request(
     )
 
 
-def carry_out(member: "Request", genotype: "Architecture | None") -> None:
+def run_task(member: "RunRequest", genotype: "Architecture | None") -> None:
     """Begin it or go on with it. Raises NonFinite and OutOfMemory where it fails by itself."""
     from xnas.cli import retrain, run, search
 
@@ -51,7 +51,7 @@ def carry_out(member: "Request", genotype: "Architecture | None") -> None:
         search.carry_out(member)
 
 
-def has_ended(member: "Request", files: tuple[str, ...]) -> bool:
+def has_ended(member: "RunRequest", files: tuple[str, ...]) -> bool:
     """Whether its folder has what it has when it has ended. Raises ValueError if it was begun as something else."""
     folder = member.place.earlier()
     if folder is None:
@@ -60,7 +60,7 @@ def has_ended(member: "Request", files: tuple[str, ...]) -> bool:
     return all(map(folder.has, files))
 
 
-def progress(member: "Request") -> object:
+def progress(member: "RunRequest") -> object:
     """A value that changes whenever it comes further."""
     from xnas.io.safe_read import is_folder
     from xnas.runs.folder import CHECKPOINTS
@@ -74,12 +74,12 @@ def progress(member: "Request") -> object:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def errand_text(member: "Request", genotype: "Architecture | None", *, token: str) -> str:
+def errand_text(member: "RunRequest", genotype: "Architecture | None", *, token: str) -> str:
     """What a worker is told."""
-    from xnas.study.remote_task import Errand
+    from xnas.study.remote_task import RemoteTask
 
     assert member.whole is not None
-    return Errand(
+    return RemoteTask(
         whole=str(member.whole.resolve()),
         token=token,
         version=version("xnas"),
@@ -95,44 +95,44 @@ def errand_text(member: "Request", genotype: "Architecture | None", *, token: st
 def work(text: str) -> str:
     """Do an errand, as a worker; returns its outcome as text, whatever that is."""
     from xnas.io.errors import Interrupted, OutOfMemory
-    from xnas.study.remote_task import Errand, Outcome
+    from xnas.study.remote_task import RemoteTask, TaskResult
     from xnas.train.memory import is_out_of_memory
 
-    errand = Errand.of(text)
-    if (outcome := errand.misplaced()) is not None:
+    errand = RemoteTask.of(text)
+    if (outcome := errand.check_worker()) is not None:
         return outcome.to_text()
     try:
         _run(errand)
     except (ValueError, OutOfMemory, OSError, Interrupted) as error:
-        return Outcome.of_error(error).to_text()
+        return TaskResult.of_error(error).to_text()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return Outcome.of_error(OutOfMemory(str(error))).to_text()
-    return Outcome.here("ended").to_text()
+        return TaskResult.of_error(OutOfMemory(str(error))).to_text()
+    return TaskResult.here("ended").to_text()
 
 
-def _run(errand: "Errand") -> None:
-    from xnas.cli.session import Request
+def _run(errand: "RemoteTask") -> None:
+    from xnas.cli.session import RunRequest
     from xnas.runs.folder import Job
-    from xnas.runs.location import Place
+    from xnas.runs.location import RunLocation
     from xnas.runs.lock import wait_until_free
     from xnas.space.architecture import parse_architecture
 
     if os.path.isdir(errand.cwd):
         os.chdir(errand.cwd)
     whole = Path(errand.whole)
-    member = Request(
+    member = RunRequest(
         job=Job(verb=errand.verb),
         config=parse_config(errand.config, where=errand.name),
-        place=Place.named(errand.name, runs=whole, stem="", overwrite=False, member=True),
+        place=RunLocation.named(errand.name, runs=whole, stem="", overwrite=False, member=True),
         fixed=errand.fixed,
         whole=whole,
     )
     member.place.earlier()  # which looks at what it is
     wait_until_free(whole / errand.name, seconds=LOCK_PATIENCE)
     genotype = None if errand.genotype is None else parse_architecture(errand.genotype)
-    carry_out(member, genotype)
+    run_task(member, genotype)
 
 
 def with_threads(task: "Task", threads: int) -> "Task":

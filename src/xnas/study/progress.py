@@ -16,7 +16,7 @@ MOST_SHOWN = 8
 """Running tasks that the table names."""
 
 
-class WholeProgress:
+class StudyProgress:
     """Where the whole is, and how long it will still take, as far as tasks that have ended tell."""
 
     def __init__(

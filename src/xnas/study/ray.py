@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory
-from xnas.runs.signals import Interrupt
-from xnas.study.ray_options import AUTO, LOCAL, Pool
-from xnas.study.remote_task import PATIENCE, Outcome
+from xnas.runs.signals import StopRequest
+from xnas.study.ray_options import AUTO, LOCAL, RayOptions
+from xnas.study.remote_task import PATIENCE, TaskResult
 from xnas.study.scheduler import Failure, Task
 
 MOST_LOSSES = 5
@@ -40,13 +40,13 @@ class _Started:
     """At the last loss."""
 
 
-class RayWorkers:
+class RayExecutor:
     """The workers of a cluster, as `tasks.Workers` has it. Made by `connected`."""
 
     def __init__(
         self,
         ray: Any,
-        pool: Pool,
+        pool: RayOptions,
         *,
         work: Callable[[str], str],
         errand: Callable[[Task], str],
@@ -54,7 +54,7 @@ class RayWorkers:
         progress: Callable[[Task], object],
         say: Callable[[str], object],
         beat: Callable[[], object],
-        interrupt: Interrupt,
+        interrupt: StopRequest,
     ) -> None:
         """`work` is done by a worker, with the text of an errand; a function of a module, which goes by its name.
 
@@ -126,17 +126,17 @@ class RayWorkers:
                         raise CannotWrite(f"{started.task.title}, on {outcome.host}: {outcome.reason}")
                 return started.task, failure
 
-    def _outcome(self, ref: Any) -> Outcome:
+    def _outcome(self, ref: Any) -> TaskResult:
         """What has become of a task, as its worker says, or Ray."""
         try:
-            return Outcome.of(self.ray.get(ref))
+            return TaskResult.of(self.ray.get(ref))
         except self.ray.exceptions.RayTaskError as error:  # a mistake of xnas: what it knows of, it answers
-            return Outcome(end="mistake", reason=str(error).strip().rpartition("\n")[2][:500], host="")
+            return TaskResult(end="mistake", reason=str(error).strip().rpartition("\n")[2][:500], host="")
         except self.ray.exceptions.RayError as error:
             said = str(error).strip().partition("\n")[0].partition(". ")[0]
-            return Outcome(end="lost", reason=f"{type(error).__name__}: {said}"[:200], host="")
+            return TaskResult(end="lost", reason=f"{type(error).__name__}: {said}"[:200], host="")
 
-    def _lost(self, started: _Started, outcome: Outcome) -> Failure | None:
+    def _lost(self, started: _Started, outcome: TaskResult) -> Failure | None:
         """Count a loss; a failure if there were too many in a row."""
         progress = self.progress(started.task)
         started.losses = 1 if progress != started.progress else started.losses + 1
@@ -149,7 +149,7 @@ class RayWorkers:
         error = OutOfMemory(reason) if outcome.reason.startswith("OutOfMemoryError") else ValueError(reason)
         return Failure(reason=reason, error=error, for_good=False)
 
-    def _unseen(self, task: Task, outcome: Outcome) -> Failure | None:
+    def _unseen(self, task: Task, outcome: TaskResult) -> Failure | None:
         """A failure if what a worker has done does not show here: shared disks take a while."""
         until = time.monotonic() + PATIENCE
         while not self.has_ended(task):
@@ -171,7 +171,7 @@ class RayWorkers:
 
 
 @contextmanager
-def connected(pool: Pool, *, say: Callable[[str], object]) -> Iterator[Any]:
+def connected(pool: RayOptions, *, say: Callable[[str], object]) -> Iterator[Any]:
     """Within it the module ray, which belongs to the cluster. Raises ValueError if there is none, or no Ray."""
     try:
         import ray
@@ -218,7 +218,7 @@ def _shutting_down(ray: Any) -> Iterator[None]:
         ray.shutdown()
 
 
-def _described(ray: Any, pool: Pool) -> str:
+def _described(ray: Any, pool: RayOptions) -> str:
     nodes, resources = len(list(_alive(ray))), ray.cluster_resources()
     return (
         f"cluster: {nodes} node{'s' * (nodes != 1)}, {resources.get('CPU', 0):g} CPUs, "
@@ -226,7 +226,7 @@ def _described(ray: Any, pool: Pool) -> str:
     )
 
 
-def slots_of(resources: dict[str, float], pool: Pool) -> int:
+def slots_of(resources: dict[str, float], pool: RayOptions) -> int:
     """How many tasks fit on a node with these resources."""
     fits = [resources.get("CPU", 0.0) / pool.cpus]
     if pool.gpus:

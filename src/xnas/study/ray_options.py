@@ -7,14 +7,14 @@ import math
 import re
 from dataclasses import dataclass
 
-from xnas.config.limits import between, check_text
+from xnas.config.limits import check_range, check_text
 
 LOCAL, AUTO = "local", "auto"
 MOST = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pool:
+class RayOptions:
     """A Ray cluster, and the resources of a task."""
 
     address: str
@@ -34,7 +34,7 @@ class Pool:
                 f"--address must be HOST:PORT of a Ray cluster's head, {AUTO} or {LOCAL}; got {self.address!r}"
             )
         if self.address not in (LOCAL, AUTO):
-            between("the port of --address", int(self.address.rpartition(":")[2]), 1, 65_535)
+            check_range("the port of --address", int(self.address.rpartition(":")[2]), 1, 65_535)
         for name, value, least in (("cpus", self.cpus, 0.01), ("gpus", self.gpus, 0.0)):
             if not (math.isfinite(value) and least <= value <= MOST):
                 raise ValueError(f"--{name} must lie between {least:g} and {MOST}; got {value:g}")
@@ -52,7 +52,7 @@ class Pool:
         return said + (f" and {self.gpus:g} GPU{'s' * (self.gpus > 1)}" if self.gpus else "")
 
     @classmethod
-    def given(cls, *, address: str | None, cpus: float | None, gpus: float | None) -> "Pool | None":
+    def given(cls, *, address: str | None, cpus: float | None, gpus: float | None) -> "RayOptions | None":
         """That of the command line. Raises ValueError for resources without a cluster to take them from."""
         resources = {name: value for name, value in (("cpus", cpus), ("gpus", gpus)) if value is not None}
         if address is None:

@@ -12,11 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, get_args
 
-from xnas.io.atomic import write_whole
+from xnas.io.atomic import atomic_write
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
-from xnas.io.json import parse_object
+from xnas.io.json import parse_json_object
 from xnas.io.safe_read import read_regular_text
-from xnas.io.text import lookup
+from xnas.io.text import choose
 
 TOKEN = ".token"
 """The file by which a worker knows that it sees the same folder as the one who sends it."""
@@ -28,7 +28,7 @@ End = Literal["ended", "not finite", "memory", "mistake", "disk", "interrupted",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Errand:
+class RemoteTask:
     """A run, in a folder of its own inside that of the whole."""
 
     whole: str
@@ -53,19 +53,19 @@ class Errand:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text: str) -> "Errand":
+    def of(cls, text: str) -> "RemoteTask":
         """That of the text. Raises ValueError for anything else."""
-        fields = parse_object(text, where="an errand")
+        fields = parse_json_object(text, where="an errand")
         texts = {
             name: fields.text(name) for name in ("whole", "token", "version", "cwd", "name", "verb", "config")
         }
         genotype = None if fields.values.get("genotype") is None else fields.text("genotype")
         return cls(**texts, fixed=fields.names("fixed"), genotype=genotype)
 
-    def misplaced(self) -> "Outcome | None":
+    def check_worker(self) -> "TaskResult | None":
         """Why it cannot be done by this process, if it cannot: it looks for the token, and takes its time."""
         if self.version != (here := version("xnas")):
-            return Outcome.here("version", f"it has xnas {here}, and the sweep is of xnas {self.version}")
+            return TaskResult.here("version", f"it has xnas {here}, and the sweep is of xnas {self.version}")
         path, until = Path(self.whole) / TOKEN, time.monotonic() + PATIENCE
         while True:
             with suppress(ValueError, OSError):
@@ -73,12 +73,12 @@ class Errand:
                 if found == self.token:
                     return None
             if time.monotonic() > until:
-                return Outcome.here("unseen", f"it does not see {self.whole}")
+                return TaskResult.here("unseen", f"it does not see {self.whole}")
             time.sleep(0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TaskResult:
     """What has become of an errand."""
 
     end: End
@@ -87,12 +87,12 @@ class Outcome:
     """Name of the machine."""
 
     @classmethod
-    def here(cls, end: End, reason: str = "") -> "Outcome":
+    def here(cls, end: End, reason: str = "") -> "TaskResult":
         """An outcome on this machine."""
         return cls(end=end, reason=reason, host=socket.gethostname())
 
     @classmethod
-    def of_error(cls, error: Exception) -> "Outcome":
+    def of_error(cls, error: Exception) -> "TaskResult":
         """That of an errand that an error has ended."""
         ends: tuple[tuple[type[Exception], End], ...] = (
             (NonFinite, "not finite"),
@@ -109,10 +109,10 @@ class Outcome:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of(cls, text: str) -> "Outcome":
+    def of(cls, text: str) -> "TaskResult":
         """That of the text. Raises ValueError for anything else."""
-        fields = parse_object(text, where="an outcome")
-        end = lookup("outcome", fields.text("end"), get_args(End))
+        fields = parse_json_object(text, where="an outcome")
+        end = choose("outcome", fields.text("end"), get_args(End))
         return cls(end=end, reason=fields.text("reason"), host=fields.name("host"))  # type: ignore[arg-type]
 
     def error(self) -> Exception:
@@ -126,10 +126,10 @@ class Outcome:
 
 
 @contextmanager
-def marked(folder: Path) -> Iterator[str]:
+def shared_folder_token(folder: Path) -> Iterator[str]:
     """Within it the folder has a token that no other folder has. Raises CannotWrite."""
     token = secrets.token_hex(16)
-    write_whole(folder / TOKEN, token.encode(), inside=folder)
+    atomic_write(folder / TOKEN, token.encode(), inside=folder)
     try:
         yield token
     finally:

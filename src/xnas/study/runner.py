@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any
 
 from xnas.config.schema import CONFIG, Config, images_are_gone
 from xnas.io.errors import Interrupted
-from xnas.study.member import carry_out, errand_text, has_ended, member_request, progress, with_threads, work
-from xnas.study.progress import WholeProgress
+from xnas.study.member import errand_text, has_ended, progress, run_task, task_request, with_threads, work
+from xnas.study.progress import StudyProgress
 
 if TYPE_CHECKING:
     from xnas.cli.display import Display
-    from xnas.cli.session import Request
+    from xnas.cli.session import RunRequest
     from xnas.data.images import DataSet
     from xnas.runs.folder import RunFolder
     from xnas.space.architecture import Architecture
-    from xnas.study.ray_options import Pool
-    from xnas.study.scheduler import Failure, Task, Workers
+    from xnas.study.ray_options import RayOptions
+    from xnas.study.scheduler import Executor, Failure, Task
 
 WRITING = 50
 """What sums up the whole is written anew after a task only if that takes less than a fiftieth of the time so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class TaskType:
     """How tasks of a kind are done."""
 
     verb: str
@@ -38,13 +38,13 @@ class Kind:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
+class Study:
     """What a verb makes of many tasks."""
 
     noun: str
     tasks: "Sequence[Task]"
     """None before those that it needs."""
-    kinds: Mapping[str, Kind]
+    kinds: Mapping[str, TaskType]
     check: Callable[[Config, "DataSet"], object]
     """Raises ValueError, before anything is written, for what no task could begin with."""
     write: Callable[[Path, Mapping[str, str]], Path]
@@ -57,7 +57,7 @@ class Whole:
     """What is checked, where that is not the settings of the whole."""
 
 
-def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = None) -> int:
+def run_study(request: "RunRequest", whole: Study, *, pool: "RayOptions | None" = None) -> int:
     """Do what is not done yet, here or on a cluster; returns the exit code.
 
     It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
@@ -66,10 +66,12 @@ def carry_out_whole(request: "Request", whole: Whole, *, pool: "Pool | None" = N
 
     display = open_display()
     with _cluster(pool, display) as ray:
-        return _carry_out(request, whole, pool, ray, display)
+        return _run_study(request, whole, pool, ray, display)
 
 
-def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, display: "Display") -> int:
+def _run_study(
+    request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any, display: "Display"
+) -> int:
     from xnas.cli import exit_code
     from xnas.cli.session import check_images
     from xnas.runs.environment import environment
@@ -92,12 +94,12 @@ def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, 
             folder.describe(request.config, environment(pick_device(device)))
         display.say(f"{whole.noun}: {path}")
         tasks = whole.tasks if pool is None else [with_threads(task, pool.threads) for task in whole.tasks]
-        standing = WholeProgress(path, tasks, noun=whole.noun)
+        standing = StudyProgress(path, tasks, noun=whole.noun)
         account = _Account(path, whole)
 
         def is_done(task: "Task") -> bool:
             kind = whole.kinds[task.kind]
-            done = has_ended(member_request(request, task, path, verb=kind.verb), kind.files)
+            done = has_ended(task_request(request, task, path, verb=kind.verb), kind.files)
             if done and kind.genotype is not None and standing.done >= set(task.after):
                 kept = path / task.name
                 if RunFolder(kept).genotype() != kind.genotype(task, path):
@@ -141,15 +143,15 @@ def _carry_out(request: "Request", whole: Whole, pool: "Pool | None", ray: Any, 
     return max((exit_code(failure.error) for failure in failures.values() if failure.error), default=0)
 
 
-def searching() -> Kind:
+def searching() -> TaskType:
     """Tasks that search."""
     from xnas.report.page import PAGE
     from xnas.runs.folder import GENOTYPE
 
-    return Kind(verb="search", files=(GENOTYPE, PAGE))
+    return TaskType(verb="search", files=(GENOTYPE, PAGE))
 
 
-def _cluster(pool: "Pool | None", display: "Display") -> AbstractContextManager[Any]:
+def _cluster(pool: "RayOptions | None", display: "Display") -> AbstractContextManager[Any]:
     """Within it the cluster can be worked with, if there is to be one: before anything is written."""
     if pool is None:
         return nullcontext()
@@ -160,35 +162,35 @@ def _cluster(pool: "Pool | None", display: "Display") -> AbstractContextManager[
 
 @contextmanager
 def _workers(
-    request: "Request",
-    whole: Whole,
+    request: "RunRequest",
+    whole: Study,
     path: Path,
-    pool: "Pool | None",
+    pool: "RayOptions | None",
     ray: Any,
     *,
-    standing: WholeProgress,
+    standing: StudyProgress,
     display: "Display",
     is_done: "Callable[[Task], bool]",
-) -> "Iterator[Workers]":
+) -> "Iterator[Executor]":
     """Those who do the tasks: this process, or a cluster."""
-    from xnas.study.scheduler import InTurn
+    from xnas.study.scheduler import LocalExecutor
 
-    def member(task: "Task") -> "Request":
-        return member_request(request, task, path, verb=whole.kinds[task.kind].verb, above=standing.table)
+    def member(task: "Task") -> "RunRequest":
+        return task_request(request, task, path, verb=whole.kinds[task.kind].verb, above=standing.table)
 
     def genotype(task: "Task") -> "Architecture | None":
         found = whole.kinds[task.kind].genotype
         return None if found is None else found(task, path)
 
     if pool is None:
-        yield InTurn(lambda task: carry_out(member(task), genotype(task)))
+        yield LocalExecutor(lambda task: run_task(member(task), genotype(task)))
         return
-    from xnas.runs.signals import interruptible
-    from xnas.study.ray import RayWorkers
-    from xnas.study.remote_task import marked
+    from xnas.runs.signals import stop_on_signals
+    from xnas.study.ray import RayExecutor
+    from xnas.study.remote_task import shared_folder_token
 
-    with interruptible() as interrupt, marked(path) as token:
-        workers = RayWorkers(
+    with stop_on_signals() as interrupt, shared_folder_token(path) as token:
+        workers = RayExecutor(
             ray,
             pool,
             work=work,
@@ -210,7 +212,7 @@ def _workers(
 class _Account:
     """What sums up the whole, written as often as it takes little of the time."""
 
-    def __init__(self, path: Path, whole: Whole) -> None:
+    def __init__(self, path: Path, whole: Study) -> None:
         self.path, self.whole = path, whole
         self.reasons: dict[str, str] = {}
         """Why tasks failed, by name."""
@@ -227,11 +229,11 @@ class _Account:
         return page
 
 
-def _again(pool: "Pool | None") -> str:
+def _again(pool: "RayOptions | None") -> str:
     return "" if pool is None else f" --address {pool.address}"
 
 
-def _check(request: "Request", whole: Whole, *, device: bool) -> None:
+def _check(request: "RunRequest", whole: Study, *, device: bool) -> None:
     """Raises ValueError for a device, images or sizes that no task could begin with, before anything is written."""
     from rich.console import Console
 

@@ -50,7 +50,7 @@ class Failure:
         return cls(reason=str(error), error=error, for_good=isinstance(error, NonFinite))
 
 
-class Workers(Protocol):
+class Executor(Protocol):
     """Those who do tasks."""
 
     def room(self) -> int:
@@ -66,7 +66,7 @@ class Workers(Protocol):
         ...
 
 
-class InTurn:
+class LocalExecutor:
     """This process, one task after another."""
 
     def __init__(self, perform: Callable[[Task], object]) -> None:
@@ -98,7 +98,7 @@ def run_tasks(
     tasks: Sequence[Task],
     *,
     has_ended: Callable[[Task], bool],
-    workers: Workers,
+    workers: Executor,
     begins: Callable[[Task], object],
     ends: Callable[[Task, Failure | None], object],
 ) -> dict[str, Failure]:

@@ -25,7 +25,7 @@ NOBODY = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class GameResult:
     """What E games of T rounds came to. Rewards are sums over all rounds, in units of reward."""
 
     rewards_EK: Tensor
@@ -47,7 +47,7 @@ class Outcome:
         return self.rewards_EK.amax(dim=-1) - self.mixture_rewards_E
 
 
-def play(learner: Learner, rewards: Rewards, *, rounds: int, watch: Watch | None = None) -> Outcome:
+def play(learner: Learner, rewards: Rewards, *, rounds: int, watch: Watch | None = None) -> GameResult:
     """Play all games of a learner to their end."""
     rewards_EK = torch.zeros_like(learner.log_v_EK)
     mixture_rewards_E = torch.zeros_like(rewards_EK[:, 0])
@@ -58,7 +58,7 @@ def play(learner: Learner, rewards: Rewards, *, rounds: int, watch: Watch | None
         learner.update(-earned_EK[None])
         if watch is not None:
             watch(t, learner)
-    return Outcome(
+    return GameResult(
         rewards_EK=rewards_EK,
         mixture_rewards_E=mixture_rewards_E,
         leader_E=leaders(learner),

@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from xnas.io.atomic import write_whole
+from xnas.io.atomic import atomic_write
 from xnas.report.figures.style import inline_svg, png_bytes, svg_bytes
 from xnas.report.html import STYLE, escape, figure, folded, section, table
 from xnas.theory.demonstration import Demonstration, Numbers, Table
@@ -33,7 +33,7 @@ def write_demonstration(folder: Path, demonstration: Demonstration, numbers: Num
     paths = []
     for suffix, content in files.items():
         path = folder / f"{demonstration.name}.{suffix}"
-        write_whole(path, content)
+        atomic_write(path, content)
         paths.append(path)
     return paths
 
@@ -53,7 +53,7 @@ def to_json(name: str, numbers: Numbers) -> str:
 def write_page(folder: Path, found: Mapping[str, tuple[Demonstration, Numbers]]) -> Path:
     """Write index.html, which needs nothing else: every picture with its text and its table."""
     path = folder / PAGE
-    write_whole(path, render_page(found).encode("utf-8"))
+    atomic_write(path, render_page(found).encode("utf-8"))
     return path
 
 

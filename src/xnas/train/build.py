@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from xnas.config.schema import (
-    GIVEN,
+    IN_MEMORY,
     Config,
     DataConfig,
     RetrainConfig,
@@ -20,17 +20,17 @@ from xnas.data.loader import Augmentation
 from xnas.data.rng import ARCHITECTURE, mix_address
 from xnas.data.sets.registry import load_data
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.registry import rival
+from xnas.optimizers.registry import baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.runs.folder import RETRAIN, SEARCH
 from xnas.space.architecture import Architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.space import DartsSpace
 from xnas.space.names import OPEN_STEMS, Stem, StemSetting
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.published import published_genotype
 from xnas.space.search_space import SearchSpace
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 
 SHRINKS = {"cifar": 1, "strided": 2, "imagenet": 8}
 """By how much a stem divides the sides of an image."""
@@ -53,7 +53,7 @@ memory of CIFAR's.
 """
 
 
-def augmentation_of(settings: DataConfig, image_shape: tuple[int, int, int]) -> Augmentation:
+def build_augmentation(settings: DataConfig, image_shape: tuple[int, int, int]) -> Augmentation:
     """How training images of this (C, H, W) are varied. Raises ValueError if they could come out empty."""
     augmentation = Augmentation(
         crop=settings.crop,
@@ -66,7 +66,7 @@ def augmentation_of(settings: DataConfig, image_shape: tuple[int, int, int]) -> 
     return augmentation
 
 
-def settled(config: Config, image_shape: tuple[int, int, int]) -> Config:
+def resolve_stems(config: Config, image_shape: tuple[int, int, int]) -> Config:
     """The settings with what they leave to the size of the images (C, H, W) decided."""
     stems = {
         section: stem_for(settings.stem, image_shape, kind=config.space.kind)
@@ -85,7 +85,7 @@ def check_memory(
 
     What is compared is less than a fifth of what was measured at 32 x 32 pixels: nothing that can be done is refused.
     """
-    config, pixels = settled(config, image_shape), image_shape[1] * image_shape[2]
+    config, pixels = resolve_stems(config, image_shape), image_shape[1] * image_shape[2]
     for phase, stem, precision, batch_size, bytes_a_pixel in (
         (SEARCH, config.space.stem, config.search.precision, config.search.batch_size, _search_bytes(config)),
         (
@@ -142,11 +142,11 @@ def build_space(settings: SpaceConfig) -> SearchSpace:
     )
 
 
-def supernet_plan(
+def supernet_spec(
     settings: SpaceConfig, *, image_channels: int, num_classes: int, save_memory: bool = False
-) -> StackPlan:
+) -> NetworkSpec:
     """The shape of the supernet that the search trains. A stem that is still open is that of small images."""
-    return StackPlan(
+    return NetworkSpec(
         image_channels=image_channels,
         num_classes=num_classes,
         channels=settings.channels,
@@ -157,11 +157,11 @@ def supernet_plan(
     )
 
 
-def network_plan(
+def network_spec(
     settings: RetrainConfig, *, image_channels: int, num_classes: int, save_memory: bool = False
-) -> StackPlan:
+) -> NetworkSpec:
     """The shape of the network that retraining trains. A stem that is still open is that of small images."""
-    return StackPlan(
+    return NetworkSpec(
         image_channels=image_channels,
         num_classes=num_classes,
         channels=settings.channels,
@@ -174,9 +174,9 @@ def network_plan(
     )
 
 
-def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) -> DataSet:
+def build_dataset(config: DataConfig, *, seed: int, say: Callable[[str], object]) -> DataSet:
     """The training and test images, or held-out ones in the place of these. Raises ValueError if they cannot be had."""
-    if config.source == GIVEN:
+    if config.source == IN_MEMORY:
         raise ValueError(
             "the images of this run were given to ImageClassifier.fit and are not kept; say where images are, with "
             "--data FOLDER, or to export with --images FOLDER"
@@ -190,7 +190,7 @@ def open_images(config: DataConfig, *, seed: int, say: Callable[[str], object]) 
         seed=seed,
         download=config.download,
         workers=config.workers,
-        sharers=team().sharers,
+        sharers=process_group().sharers,
         max_broken=config.max_broken,
         decode_memory=config.decode_memory,
         fold=config.fold,
@@ -246,7 +246,7 @@ def build_optimizer(
             step_size=settings.step_size,
             weight_optimizer=weight_optimizer,
         )
-    return rival(settings.optimizer)(
+    return baseline(settings.optimizer)(
         network,
         rounds=rounds,
         seed=mix_address(config.seed, ARCHITECTURE),

@@ -14,10 +14,10 @@ from xnas.config.loading import parse_config
 from xnas.config.schema import CheckpointConfig, Config
 from xnas.io.atomic import FolderGone
 from xnas.io.errors import CannotWrite
-from xnas.io.json import Fields
-from xnas.runs.checkpoint import Checkpoints, Snapshot
+from xnas.io.json import JsonObject
+from xnas.runs.checkpoint import CheckpointState, CheckpointStore
 from xnas.runs.folder import RunFolder
-from xnas.train.trainer import Course, Row
+from xnas.train.trainer import Row, Trainer
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""
@@ -28,7 +28,7 @@ ROOM = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
+class ResumeKey:
     """What a course must have been begun with, to be continued."""
 
     config: Config
@@ -41,7 +41,7 @@ class Origin:
         """As a checkpoint keeps it."""
         return {"config": self.config.to_toml(), "facts": dict(self.facts)}
 
-    def check(self, values: Fields) -> None:
+    def check(self, values: JsonObject) -> None:
         """Raises ValueError, naming every difference, if a checkpoint has another origin."""
         before = parse_config(values.text("config"), where=f"{values.where}: config")
         # A folder of images may have moved since; whether they are the same is among the facts.
@@ -56,21 +56,21 @@ class Origin:
             )
 
 
-class Keeper:
+class CheckpointManager:
     """Decides when a course is saved, and what happens where the disk does not take it."""
 
     def __init__(
         self,
-        course: Course,
+        course: Trainer,
         *,
-        origin: Origin,
+        origin: ResumeKey,
         folder: RunFolder,
         say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.course, self.origin, self.folder, self.say, self.clock = course, origin, folder, say, clock
         self.settings: CheckpointConfig = origin.config.checkpoint
-        self.store: Checkpoints = folder.checkpoints(course.phase, keep=self.settings.keep)
+        self.store: CheckpointStore = folder.checkpoints(course.phase, keep=self.settings.keep)
         self.last: Path | None = None
         """The newest good checkpoint."""
         self.failures = 0
@@ -106,7 +106,7 @@ class Keeper:
             self._save()
         else:
             path, snapshot = found
-            values = Fields.of(snapshot.values, where=str(path))
+            values = JsonObject.of(snapshot.values, where=str(path))
             self.origin.check(values)
             self.course.load(snapshot.tensors, rounds=values.integer("rounds"))
             self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
@@ -159,7 +159,7 @@ class Keeper:
         self._rounds_tried, self._time_tried = rounds, self.clock()
         tensors = self.course.tensors()
         try:
-            snapshot = Snapshot(
+            snapshot = CheckpointState(
                 tensors=tensors,
                 values={
                     "phase": self.course.phase,

@@ -14,7 +14,7 @@ import torch
 
 from xnas.io.errors import CannotWrite, OutOfMemory
 from xnas.kernels import build as kernels
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -27,7 +27,7 @@ def pick_device(name: str) -> torch.device:
 
     Of several processes each takes a CUDA device of its own: the one with its number on its machine.
     """
-    own = team().local_rank
+    own = process_group().local_rank
     if name == "auto":
         name = _available()[0]
     if name == "cuda" and own is not None:

@@ -47,8 +47,8 @@ POLL = 0.02
 SIGNS_OF_LOSS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out")
 
 
-class Team:
-    """A process alone: what it exchanges comes back as it was. `Ranks` are many."""
+class SingleProcess:
+    """A process alone: what it exchanges comes back as it was. `ProcessGroup` are many."""
 
     rank = 0
     size = 1
@@ -128,7 +128,7 @@ class _Pass(nn.Module):
         return compute()
 
 
-class Ranks(Team):
+class ProcessGroup(SingleProcess):
     """Processes that found each other through a launcher's rendezvous."""
 
     def __init__(self, launch: Launch) -> None:
@@ -411,22 +411,22 @@ def _backend(asked: str, device: torch.device) -> str:
     return backend
 
 
-_team = Team()
+_team = SingleProcess()
 
 
-def team() -> Team:
+def process_group() -> SingleProcess:
     """The processes that this one belongs to."""
     return _team
 
 
-def join(launch: Launch) -> Ranks:
-    """Meet the other processes; from then on `team` is them.
+def join(launch: Launch) -> ProcessGroup:
+    """Meet the other processes; from then on `process_group` is them.
 
     Raises ValueError where there is no place to meet at, RankLost if the others do not come there.
     """
     global _team
     try:
-        ranks = Ranks(launch)
+        ranks = ProcessGroup(launch)
     except RuntimeError as error:
         said = " ".join(str(error).split())[:200]
         raise RankLost(f"{launch.size} processes were launched, but they did not meet: {said}") from error
@@ -440,6 +440,6 @@ def leave() -> None:
     """Be alone again."""
     global _team
     _team.leave()
-    _team = Team()
+    _team = SingleProcess()
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.data.files.streaming import StreamedSet
+from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import Images, ImageSet, Normalisation
-from xnas.data.loader import Part, batches
+from xnas.data.loader import Shard, batches
 from xnas.io.errors import Interrupted
-from xnas.runs.signals import Interrupt
-from xnas.train.distributed import team
-from xnas.train.meters import Tally
+from xnas.runs.signals import StopRequest
+from xnas.train.distributed import process_group
+from xnas.train.meters import LossAccuracyMeter
 
 TEST = "test"
 """What other processes are asked to take part in."""
@@ -60,7 +60,7 @@ def in_channels(images: Images, channels: int) -> Images:
     if (has, channels) == (1, 3):
         if isinstance(images, ImageSet):
             return replace(images, images_NCHW=images.images_NCHW.expand(-1, 3, -1, -1))
-        if isinstance(images, StreamedSet):
+        if isinstance(images, FileImageSet):
             form = replace(images.files.form, colour=True, channels=3)
             return replace(images, files=replace(images.files, form=form))
     check_channels(has, channels)
@@ -74,7 +74,7 @@ def test_network(
     *,
     normalisation: Normalisation,
     device: torch.device,
-    interrupt: Interrupt,
+    interrupt: StopRequest,
     together: bool,
 ) -> TestResult:
     """Test a network on images that are neither shuffled nor augmented, each process on its part of them.
@@ -83,9 +83,9 @@ def test_network(
     Interrupted after a signal.
     """
     network.eval()
-    tally = Tally(device)
+    tally = LossAccuracyMeter(device)
     dtype = next(network.parameters()).dtype  # somebody may have brought it to 16 bits
-    part = Part(index=team().rank, of=team().size if together else 1)
+    part = Shard(index=process_group().rank, of=process_group().size if together else 1)
     images = in_channels(images, len(normalisation.mean_C))
     batch_size = images_at_once(*images.image_shape[1:])
     for batch in batches(
@@ -96,7 +96,7 @@ def test_network(
         if part.of == 1:
             interrupt.check()
     if part.of > 1:
-        (number,) = team().agree(interrupt.number or 0)
+        (number,) = process_group().agree(interrupt.number or 0)
         if number:
             raise Interrupted(number)
         tally.pool()

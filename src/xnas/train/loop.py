@@ -9,20 +9,20 @@ from contextlib import closing, suppress
 from traceback import clear_frames
 
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory, RankLost, RanksDiffer
-from xnas.io.text import shown
-from xnas.runs.callbacks import Phase, Progress
+from xnas.io.text import short_repr
+from xnas.runs.callbacks import Callback, PhaseInfo
 from xnas.runs.folder import RunFolder
 from xnas.runs.history import read_rows
-from xnas.runs.signals import Interrupt
-from xnas.train.checkpointing import Keeper, Origin
+from xnas.runs.signals import StopRequest
+from xnas.train.checkpointing import CheckpointManager, ResumeKey
 from xnas.train.device import LAST_BITS_DIFFER, prepare_kernels, what_computes
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 from xnas.train.memory import MemoryNotice, forget_peak_memory, is_out_of_memory, peak_memory
-from xnas.train.trainer import Course
+from xnas.train.trainer import Trainer
 
 
-def follow(
-    course: Course, *, origin: Origin, folder: RunFolder, progress: Progress, interrupt: Interrupt
+def fit(
+    course: Trainer, *, origin: ResumeKey, folder: RunFolder, progress: Callback, interrupt: StopRequest
 ) -> None:
     """Go from the newest checkpoint in `folder`, or the start, to the end.
 
@@ -31,9 +31,9 @@ def follow(
     work together the others do the same rounds (train/serve.py): RankLost if one goes, RanksDiffer if one goes astray.
     """
     forget_peak_memory(course.device)
-    keeper = Keeper(course, origin=origin, folder=folder, say=progress.say)
+    keeper = CheckpointManager(course, origin=origin, folder=folder, say=progress.say)
     keeper.begin()
-    _recall(course, folder)
+    _replay_warnings(course, folder)
     prepare_kernels(course.device, say=progress.say, check=interrupt.check)
     _note_kernels(course, folder, say=progress.say)
     interrupt.check()  # that may have taken long
@@ -42,7 +42,7 @@ def follow(
     notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
     try:
         progress.start(
-            Phase(
+            PhaseInfo(
                 name=course.phase,
                 epochs=course.epochs,
                 rounds_per_epoch=course.rounds_per_epoch,
@@ -51,8 +51,8 @@ def follow(
                 multiply_adds=course.full_multiply_adds,
             )
         )
-        if team().size > 1 and course.rounds < course.total_rounds:
-            call_together(course)
+        if process_group().size > 1 and course.rounds < course.total_rounds:
+            broadcast_start(course)
         with closing(course.batches_left()) as stream:
             for batches in stream:
                 epoch, kind = course.epochs_done + 1, course.kind_of_rounds
@@ -63,7 +63,7 @@ def follow(
                     values={"train loss": course.tallies["train"].loss},
                 )
                 notice.after_round(kind, epoch_ends=course.round_in_epoch == 0)
-                number, due = meet(course, signal=interrupt.number, due=keeper.due)
+                number, due = sync_after_step(course, signal=interrupt.number, due=keeper.due)
                 if course.round_in_epoch == 0:
                     row = course.epoch_row()
                     keeper.log([row])
@@ -76,7 +76,7 @@ def follow(
     except (NonFinite, RanksDiffer) as error:
         raise type(error)(f"{error}; last good checkpoint: {keeper.last}") from error
     except Exception as error:
-        if (lost := team().lost(error)) is not None:
+        if (lost := process_group().lost(error)) is not None:
             raise RankLost(f"{lost}; last good checkpoint: {keeper.last}") from error
         if not is_out_of_memory(error):
             raise
@@ -101,14 +101,14 @@ def follow(
             )
 
 
-def _note_kernels(course: Course, folder: RunFolder, *, say: Callable[[str], object]) -> None:
+def _note_kernels(course: Trainer, folder: RunFolder, *, say: Callable[[str], object]) -> None:
     """Have the folder know what computes; say so where that is something else than before."""
     now = what_computes(course.device)
     if now is not None and (before := folder.note_kernels(now)) not in (None, now):
-        say(f"warning: kernels was {shown(before)}, is {shown(now)}: {LAST_BITS_DIFFER}")
+        say(f"warning: kernels was {short_repr(before)}, is {short_repr(now)}: {LAST_BITS_DIFFER}")
 
 
-def call_together(course: Course) -> None:
+def broadcast_start(course: Trainer) -> None:
     """Have the other processes do the rest of a course together with this one."""
     order = {
         "what": course.phase,
@@ -116,22 +116,22 @@ def call_together(course: Course) -> None:
         "facts": course.facts(),
         "rounds": course.rounds,
     }
-    team().order(order, device=course.device, settings=course.config.distributed)
-    team().share(course.tensors())
+    process_group().order(order, device=course.device, settings=course.config.distributed)
+    process_group().share(course.tensors())
 
 
-def meet(course: Course, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
+def sync_after_step(course: Trainer, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
     """After a round: the signal that came to any process, and whether the leading one wants to save.
 
     Where either is so, or an epoch ends, it then knows what all have counted. Raises RanksDiffer.
     """
-    number, wanted = team().agree(signal or 0, int(due))
+    number, wanted = process_group().agree(signal or 0, int(due))
     if number or wanted or course.round_in_epoch == 0:
         course.pool()
     return number or None, bool(wanted)
 
 
-def _recall(course: Course, folder: RunFolder) -> None:
+def _replay_warnings(course: Trainer, folder: RunFolder) -> None:
     """Have a course that goes on know what it has remarked on already."""
     with suppress(ValueError):  # in a damaged file; then something may be said twice
         for _, row in read_rows(folder.path):

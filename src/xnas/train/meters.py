@@ -6,13 +6,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 
 LOSS, SAMPLES, CORRECT = "loss.mean_value", "loss.weight", "accuracy.tp"
 """What a tally sums, as checkpoints of all versions name it."""
 
 
-class Tally:
+class LossAccuracyMeter:
     """Running mean of loss and accuracy over the samples of an epoch."""
 
     def __init__(self, device: torch.device) -> None:
@@ -32,9 +32,9 @@ class Tally:
 
     def pool(self) -> None:
         """Have the leading process count what all have counted, and the others begin anew."""
-        if team().size > 1:
-            team().sum_(self._sums.values())
-            if not team().leads:
+        if process_group().size > 1:
+            process_group().sum_(self._sums.values())
+            if not process_group().leads:
                 self.reset()
 
     def reset(self) -> None:
@@ -50,7 +50,7 @@ class Tally:
         """Go on from `state_dict`. Raises KeyError or RuntimeError if it is none."""
         for name, total in self._sums.items():
             total.copy_(state[name])
-        if not team().leads:
+        if not process_group().leads:
             self.reset()
 
     @property

@@ -17,49 +17,49 @@ from torch.nn import functional as F
 from xnas.config.schema import CONFIG, RETRAIN_SECTIONS, Config, RetrainConfig
 from xnas.data.images import DataSet
 from xnas.data.loader import Batch, num_batches
-from xnas.runs.callbacks import Progress, Silent
+from xnas.runs.callbacks import Callback, NullCallback
 from xnas.runs.environment import environment
 from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
-from xnas.runs.signals import Interrupt
+from xnas.runs.signals import StopRequest
 from xnas.space.architecture import Architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.darts.auxiliary import AuxiliaryTower
 from xnas.space.darts.network import Network, NetworkCell, build_network
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
-from xnas.train.build import augmentation_of, build_space, network_plan, settled
-from xnas.train.checkpointing import Origin
+from xnas.train.build import build_augmentation, build_space, network_spec, resolve_stems
+from xnas.train.checkpointing import ResumeKey
 from xnas.train.device import autocast, keeping_process_state, make_repeatable
-from xnas.train.distributed import team
+from xnas.train.distributed import process_group
 from xnas.train.drop_path import draw_paths
-from xnas.train.loop import follow
-from xnas.train.meters import Tally
+from xnas.train.loop import fit
+from xnas.train.meters import LossAccuracyMeter
 from xnas.train.schedule import drop_probability, learning_rate
-from xnas.train.step import Outcome
+from xnas.train.step import StepOutput
 from xnas.train.trained_network import TrainedNetwork
-from xnas.train.trainer import Course, Row
+from xnas.train.trainer import Row, Trainer
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def check_fit(config: Config, data: DataSet, *, genotype: Architecture | None = None) -> StackPlan:
+def validate_retrain(config: Config, data: DataSet, *, genotype: Architecture | None = None) -> NetworkSpec:
     """The shape of the network for these images.
 
     Raises ValueError if the settings of retraining do not fit them or the genotype, or without one what a search in
     the space of the settings can find.
     """
-    config = settled(config, data.image_shape)
+    config = resolve_stems(config, data.image_shape)
     genotype = genotype or build_space(config.space).random_genotype(0)
     if isinstance(genotype, Nasbench201Genotype):
         _check_nasbench201(config.retrain)
-    augmentation_of(config.data, data.image_shape)
+    build_augmentation(config.data, data.image_shape)
     if config.retrain.batch_size > len(data.train):
         raise ValueError(
             f"retrain.batch_size {config.retrain.batch_size} is larger than the training set of "
             f"{len(data.train)} images; use at most {len(data.train)}"
         )
-    team().check_batch("retrain.batch_size", config.retrain.batch_size)
-    plan = network_plan(
+    process_group().check_batch("retrain.batch_size", config.retrain.batch_size)
+    plan = network_spec(
         config.retrain,
         image_channels=data.image_shape[0],
         num_classes=data.num_classes,
@@ -79,7 +79,7 @@ def _check_nasbench201(settings: RetrainConfig) -> None:
             )
 
 
-class Retraining(Course):
+class RetrainTrainer(Trainer):
     """The training of a network at some point of its course."""
 
     phase = RETRAIN
@@ -91,22 +91,22 @@ class Retraining(Course):
     def __init__(
         self, genotype: Architecture, config: Config, data: DataSet, *, device: torch.device
     ) -> None:
-        config = settled(config, data.image_shape)
-        plan = check_fit(config, data, genotype=genotype)
+        config = resolve_stems(config, data.image_shape)
+        plan = validate_retrain(config, data, genotype=genotype)
         self.config, self.data, self.genotype, self.plan = config, data, genotype, plan
-        augmentation = augmentation_of(config.data, data.image_shape)
+        augmentation = build_augmentation(config.data, data.image_shape)
         make_repeatable(config.seed)
         network = build_network(genotype, plan)
         # Built after the network, whose first weights are thus the same with and without it.
         tower = AuxiliaryTower(_cellular(network)) if config.retrain.auxiliary_weight > 0 else None
         if config.distributed.sync_norm:
-            network = team().synchronised(network)
-            tower = None if tower is None else team().synchronised(tower)
+            network = process_group().synchronised(network)
+            tower = None if tower is None else process_group().synchronised(tower)
         super().__init__(
             _placed(network, device),
             config.retrain,
             rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
-            tallies={"train": Tally(device)},
+            tallies={"train": LossAccuracyMeter(device)},
             images=data.train,
             augmentation=augmentation,
             device=device,
@@ -151,7 +151,7 @@ class Retraining(Course):
             network(torch.empty(2, *self.data.image_shape)).sum().backward()
         return any(weight.grad is None for weight in network.parameters())
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: Batch) -> StepOutput:
         """What the network makes of a batch by the recipe."""
         settings, labels_B = self.settings, batch.labels_B
         with autocast(self.device, settings.precision):
@@ -164,7 +164,7 @@ class Retraining(Course):
             loss = loss + settings.auxiliary_weight * F.cross_entropy(
                 tower_logits_BD.float(), labels_B, label_smoothing=settings.label_smoothing
             )
-        return Outcome(loss, plain, logits_BD)
+        return StepOutput(loss, plain, logits_BD)
 
     def _both_logits(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """The logits of the network, (B, D), and of the tower, if there is one; some paths of the network dropped."""
@@ -189,7 +189,7 @@ class Retraining(Course):
     def round(self, *batches: Batch) -> list[Row]:
         """One step of the weights."""
         (batch,) = batches
-        self.descend(batch, self.data.train)
+        self.sgd_step(batch, self.data.train)
         self.rounds += 1
         return []
 
@@ -226,16 +226,16 @@ def train(
     *,
     device: torch.device,
     folder: RunFolder,
-    progress: Progress | None = None,
-    interrupt: Interrupt | None = None,
+    progress: Callback | None = None,
+    interrupt: StopRequest | None = None,
 ) -> TrainedNetwork:
     """The same as `retrain`, without its end: the test images are not read, and there is no result."""
-    progress, interrupt = progress or Silent(), interrupt or Interrupt()
-    config = settled(config, data.image_shape)
+    progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
+    config = resolve_stems(config, data.image_shape)
     _begin(folder, config, device=device)
-    course = Retraining(genotype, config, data, device=device)
-    origin = Origin(config=config, sections=RETRAIN_SECTIONS, facts=course.facts())
-    follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+    course = RetrainTrainer(genotype, config, data, device=device)
+    origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=course.facts())
+    fit(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
         network=course.network.eval(),  # whoever asks it must not move the averages of its norms
         genotype=genotype,
@@ -263,8 +263,8 @@ def retrain(
     name: str,
     device: torch.device,
     folder: RunFolder,
-    progress: Progress | None = None,
-    interrupt: Interrupt | None = None,
+    progress: Callback | None = None,
+    interrupt: StopRequest | None = None,
 ) -> dict[str, object]:
     """Train the network of `genotype` from scratch, or from where `folder` knows it to be; test it once at the end.
 
@@ -273,8 +273,8 @@ def retrain(
     training breaks down, and Interrupted after a signal. The process's random generators and torch's settings are
     afterwards as they were.
     """
-    progress, interrupt = progress or Silent(), interrupt or Interrupt()
-    config = settled(config, data.image_shape)
+    progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
+    config = resolve_stems(config, data.image_shape)
     _begin(folder, config, device=device)
     if folder.has(RESULT):
         return folder.result()

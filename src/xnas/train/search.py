@@ -17,38 +17,38 @@ from xnas.data.images import DataSet, Images
 from xnas.data.loader import Batch, num_batches
 from xnas.data.rng import TRAIN, VALIDATION, mix_address
 from xnas.data.sampling import split
-from xnas.io.json import LARGEST, Fields
+from xnas.io.json import LARGEST, JsonObject
 from xnas.optimizers.base import Wipeout
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.xnas import XNASLearner
 from xnas.report.health import concerns
-from xnas.runs.callbacks import Progress, Silent
+from xnas.runs.callbacks import Callback, NullCallback
 from xnas.runs.environment import environment
 from xnas.runs.folder import GENOTYPE, SEARCH, RunFolder
 from xnas.runs.history import Group, parse_search_epoch
-from xnas.runs.signals import Interrupt
+from xnas.runs.signals import StopRequest
 from xnas.space.architecture import Architecture
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.search_space import SearchSpace
-from xnas.train.build import augmentation_of, build_optimizer, build_space, settled, supernet_plan
-from xnas.train.checkpointing import Origin
+from xnas.train.build import build_augmentation, build_optimizer, build_space, resolve_stems, supernet_spec
+from xnas.train.checkpointing import ResumeKey
 from xnas.train.device import keeping_process_state, make_repeatable, random_states, set_random_states
-from xnas.train.distributed import team
-from xnas.train.loop import follow
-from xnas.train.meters import Tally
-from xnas.train.step import Outcome, require_finite, take_step
-from xnas.train.trainer import Course, Row
+from xnas.train.distributed import process_group
+from xnas.train.loop import fit
+from xnas.train.meters import LossAccuracyMeter
+from xnas.train.step import StepOutput, optimizer_step, require_finite
+from xnas.train.trainer import Row, Trainer
 
 
 @dataclass(frozen=True)
-class Halves:
+class TrainValSplit:
     """The training set's two parts: one for the network weights, one that rewards the experts. They may be one."""
 
     train: Images
     validation: Images
 
     @classmethod
-    def of(cls, config: Config, images: Images) -> "Halves":
+    def of(cls, config: Config, images: Images) -> "TrainValSplit":
         """Split by the seed, if there is a validation share. Raises ValueError if a batch is larger than a part."""
         halves = cls(images, images)
         if config.search.validation_share > 0:
@@ -74,18 +74,18 @@ class Halves:
         )
 
 
-def check_search(config: Config, data: DataSet) -> None:
+def validate_search(config: Config, data: DataSet) -> None:
     """Raises ValueError for settings with which no search of these images can begin."""
-    config = settled(config, data.image_shape)
-    team().check_batch("search.batch_size", config.search.batch_size)
-    Halves.of(config, data.train)
-    augmentation_of(config.data, data.image_shape)
+    config = resolve_stems(config, data.image_shape)
+    process_group().check_batch("search.batch_size", config.search.batch_size)
+    TrainValSplit.of(config, data.train)
+    build_augmentation(config.data, data.image_shape)
     with torch.device("meta"):  # only a whole supernet shows whether it can be built; here it takes no memory
         _supernet(build_space(config.space), config, data)
 
 
 def _supernet(space: SearchSpace, config: Config, data: DataSet) -> nn.Module:
-    plan = supernet_plan(
+    plan = supernet_spec(
         config.space,
         image_channels=data.image_shape[0],
         num_classes=data.num_classes,
@@ -94,7 +94,7 @@ def _supernet(space: SearchSpace, config: Config, data: DataSet) -> nn.Module:
     return space.supernet(plan)
 
 
-class Search(Course):
+class SearchTrainer(Trainer):
     """A search at some point of its course, and the steps that move it on."""
 
     phase = SEARCH
@@ -104,23 +104,23 @@ class Search(Course):
 
     @keeping_process_state()
     def __init__(self, config: Config, data: DataSet, *, device: torch.device) -> None:
-        config = settled(config, data.image_shape)
+        config = resolve_stems(config, data.image_shape)
         settings = config.search
-        team().check_batch("search.batch_size", settings.batch_size)
+        process_group().check_batch("search.batch_size", settings.batch_size)
         self.config = config
         self.images = data.fingerprint()
-        self.halves = Halves.of(config, data.train)
-        augmentation = augmentation_of(config.data, data.image_shape)
+        self.halves = TrainValSplit.of(config, data.train)
+        augmentation = build_augmentation(config.data, data.image_shape)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = _supernet(self.space, config, data)
         if config.distributed.sync_norm:
-            supernet = team().synchronised(supernet)
+            supernet = process_group().synchronised(supernet)
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             settings,
             rounds_per_epoch=self.halves.rounds(settings.batch_size),
-            tallies={part: Tally(device) for part in ("train", "validation")},
+            tallies={part: LossAccuracyMeter(device) for part in ("train", "validation")},
             images=self.halves.train,
             augmentation=augmentation,
             device=device,
@@ -131,7 +131,7 @@ class Search(Course):
             rounds=self.rounds_per_epoch * (settings.epochs - settings.warmup_epochs),
             weight_optimizer=self.weights,
         )
-        self.experts.ranks = team()
+        self.experts.ranks = process_group()
         self.image_shape = data.image_shape
         self._counted: tuple[int, int | None] = (0, None)
         self.full_multiply_adds = self.multiply_adds()
@@ -219,11 +219,11 @@ class Search(Course):
         """One round of algorithm 1; a warm-up's only trains the weights. Returns a row for each expert wiped out."""
         train, *validation = batches
         if self.warming_up:
-            self.descend(train, self.halves.train)
+            self.sgd_step(train, self.halves.train)
         elif self.one_level:
             self.learn_both(train)  # lines 4-8
         else:
-            self.descend(train, self.halves.train)  # line 4
+            self.sgd_step(train, self.halves.train)  # line 4
             self.measure_rewards(train, *validation)  # lines 5-8
         wiped = [] if self.warming_up else self.experts.step()  # lines 9-13
         if wiped:
@@ -245,10 +245,10 @@ class Search(Course):
         self.weights.zero_grad(set_to_none=True)
         losses_B, logits_BD = self._listen(batch, weights_too=True)
         loss = losses_B.mean()
-        take_step(
+        optimizer_step(
             self.weights,
             batch,
-            Outcome(loss, loss, logits_BD),
+            StepOutput(loss, loss, logits_BD),
             images=self.halves.train,
             clip_norm=self.settings.clip_norm,
             where=self.where,
@@ -282,7 +282,7 @@ class Search(Course):
         rewards = {f"reward in group {name!r}": self._rewards(name, batch) for name in self.experts.groups}
         images = self.halves.train if weights_too else self.halves.validation
         kind = "loss" if weights_too else "validation loss"
-        values = {kind: team().gather(losses_B), **rewards}
+        values = {kind: process_group().gather(losses_B), **rewards}
         require_finite(values, batch=batch, images=images, where=self.where)
         return losses_B, seen[0]
 
@@ -291,7 +291,7 @@ class Search(Course):
         rewards_FEK = -self.experts.gradients(group)
         if self.experts.feedback != "sample" or not len(rewards_FEK):  # none of a group that nothing reached
             return rewards_FEK[None]
-        samples = len(batch) * team().size
+        samples = len(batch) * process_group().size
         return rewards_FEK.reshape(-1, samples, *rewards_FEK.shape[1:]).transpose(0, 1)
 
     def opening_rows(self) -> list[Row]:
@@ -337,7 +337,7 @@ class Search(Course):
         if row["kind"] != "search_epoch":
             return []
         groups = self.groups()
-        epoch = parse_search_epoch(Fields(row, where="the epoch's row"), groups)
+        epoch = parse_search_epoch(JsonObject(row, where="the epoch's row"), groups)
         found = concerns(groups, epoch)
         new = [f"warning: {line}" for kind, line in found.items() if kind not in self._remarked]
         self._remarked |= found.keys()
@@ -356,7 +356,11 @@ class Search(Course):
 
 @keeping_process_state()
 def search(
-    course: Search, *, folder: RunFolder, progress: Progress | None = None, interrupt: Interrupt | None = None
+    course: SearchTrainer,
+    *,
+    folder: RunFolder,
+    progress: Callback | None = None,
+    interrupt: StopRequest | None = None,
 ) -> Architecture:
     """Go through a search to its horizon, from where `folder` knows it to be; write its course and result there.
 
@@ -366,18 +370,18 @@ def search(
     afterwards as they were.
     """
     course.make_repeatable()
-    progress, interrupt = progress or Silent(), interrupt or Interrupt()
+    progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
     config = course.config
     if not folder.has(CONFIG):
         folder.describe(config, environment(course.device))
     folder.check_same(config, sections=SEARCH_SECTIONS)
     if folder.has(GENOTYPE):
         return folder.genotype()
-    origin = Origin(config=config, sections=SEARCH_SECTIONS, facts=course.facts())
+    origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=course.facts())
     for group in course.experts.settings.values():
         progress.say(str(group))
     try:
-        follow(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+        fit(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:
         if course.rounds > 0:  # else it has not come to where the folder is, which may know a better choice
             with suppress(ValueError):  # what ended the search is said, not that the folder is damaged too
@@ -405,7 +409,7 @@ def _group_row(group: Group) -> Row:
     }
 
 
-def _state_row(course: Search) -> Row:
+def _state_row(course: SearchTrainer) -> Row:
     return {
         "kind": "search_epoch",
         "epoch": course.epochs_done,

@@ -14,19 +14,19 @@ from xnas.config.schema import Config
 from xnas.data.images import DataSet, Normalisation
 from xnas.io.errors import Interrupted, NonFinite, RankLost, RanksDiffer
 from xnas.runs.folder import SEARCH
-from xnas.runs.signals import Interrupt, interruptible
+from xnas.runs.signals import StopRequest, stop_on_signals
 from xnas.space.architecture import parse_architecture
-from xnas.train.build import network_plan, open_images, settled
+from xnas.train.build import build_dataset, network_spec, resolve_stems
 from xnas.train.device import pick_device, prepare_kernels, use_threads
-from xnas.train.distributed import END, Order, Ranks, join, leave
+from xnas.train.distributed import END, Order, ProcessGroup, join, leave
 from xnas.train.evaluate import TEST, test_network
 from xnas.train.launch import Launch
-from xnas.train.loop import meet
+from xnas.train.loop import sync_after_step
 from xnas.train.memory import is_out_of_memory
-from xnas.train.retrain import Retraining
-from xnas.train.search import Search
+from xnas.train.retrain import RetrainTrainer
+from xnas.train.search import SearchTrainer
 from xnas.train.trained_network import bring_back
-from xnas.train.trainer import Course
+from xnas.train.trainer import Trainer
 
 
 def run_together(launch: Launch, verb: Callable[[], int]) -> int:
@@ -49,7 +49,7 @@ def run_together(launch: Launch, verb: Callable[[], int]) -> int:
     return code
 
 
-def serve(ranks: Ranks) -> int:
+def serve(ranks: ProcessGroup) -> int:
     """Do what is ordered until the end; returns the exit code."""
     server = _Server(ranks)
     while True:
@@ -60,7 +60,7 @@ def serve(ranks: Ranks) -> int:
         if order["what"] == END:
             ranks.answer()
             return int(order["code"])
-        with interruptible() as interrupt:
+        with stop_on_signals() as interrupt:
             code = server.carry_out(order, interrupt)
         if code is not None:
             return code
@@ -69,11 +69,11 @@ def serve(ranks: Ranks) -> int:
 class _Server:
     """Keeps the images from one order to the next."""
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: ProcessGroup) -> None:
         self.ranks = ranks
         self._data: tuple[object, DataSet] | None = None
 
-    def carry_out(self, order: Order, interrupt: Interrupt) -> int | None:
+    def carry_out(self, order: Order, interrupt: StopRequest) -> int | None:
         """Do an order; returns an exit code if nothing more can be done."""
         try:
             work = self._prepared(order)
@@ -100,7 +100,7 @@ class _Server:
             print(f"xnas: {lost}; the last checkpoint is in the run folder", file=sys.stderr)
         return RankLost.exit_code
 
-    def _prepared(self, order: Order) -> Callable[[Interrupt], object]:
+    def _prepared(self, order: Order) -> Callable[[StopRequest], object]:
         """What takes memory and time, before the others wait for it."""
         config = parse_config(order["config"], where="the leading process's settings")
         use_threads(config.threads)
@@ -121,25 +121,25 @@ class _Server:
             self._data = None  # makes room first
             self._data = (
                 wanted,
-                open_images(replace(config.data, download=False), seed=config.seed, say=lambda line: None),
+                build_dataset(replace(config.data, download=False), seed=config.seed, say=lambda line: None),
             )
         return self._data[1]
 
-    def _follow(self, course: Course, rounds: int, interrupt: Interrupt) -> None:
+    def _follow(self, course: Trainer, rounds: int, interrupt: StopRequest) -> None:
         course.load(self.ranks.share(None), rounds=rounds)
         with closing(course.batches_left()) as stream:
             for batches in stream:
                 course.round(*batches)
-                number, _ = meet(course, signal=interrupt.number, due=False)
+                number, _ = sync_after_step(course, signal=interrupt.number, due=False)
                 if number is not None:
                     raise Interrupted(number)
 
     def _test(
-        self, order: Order, config: Config, data: DataSet, device: torch.device, interrupt: Interrupt
+        self, order: Order, config: Config, data: DataSet, device: torch.device, interrupt: StopRequest
     ) -> None:
         weights = self.ranks.share(None)
         mean_C, std_C = weights.pop("mean_C"), weights.pop("std_C")
-        plan = network_plan(config.retrain, image_channels=len(mean_C), num_classes=len(data.test.classes))
+        plan = network_spec(config.retrain, image_channels=len(mean_C), num_classes=len(data.test.classes))
         network = bring_back(
             parse_architecture(order["genotype"]), plan, weights, where="the leading process's network"
         )
@@ -153,13 +153,13 @@ class _Server:
         )
 
 
-def _course(order: Order, config: Config, data: DataSet, device: torch.device) -> Course:
+def _course(order: Order, config: Config, data: DataSet, device: torch.device) -> Trainer:
     if order["what"] == SEARCH:
-        search = Search(config, data, device=device)
+        search = SearchTrainer(config, data, device=device)
         search.make_repeatable()  # as a retraining is from its beginning
         return search
     genotype = parse_architecture(order["facts"]["the architecture"])
-    return Retraining(genotype, settled(config, data.image_shape), data, device=device)
+    return RetrainTrainer(genotype, resolve_stems(config, data.image_shape), data, device=device)
 
 
 def _reason(error: Exception) -> str:

@@ -11,8 +11,8 @@ from xnas.config.schema import RetrainConfig, SearchConfig
 from xnas.data.images import Images
 from xnas.data.loader import Batch
 from xnas.io.errors import NonFinite
-from xnas.train.distributed import team
-from xnas.train.meters import Tally
+from xnas.train.distributed import process_group
+from xnas.train.meters import LossAccuracyMeter
 
 SHOWN = 8
 """Samples named in a message."""
@@ -35,13 +35,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def learned_by(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """The weights that an optimizer steps. It has them at hand; a walk through a supernet's modules takes a while."""
     return [weight for group in optimizer.param_groups for weight in group["params"]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutput:
     """What a network makes of a batch."""
 
     loss: Tensor
@@ -51,21 +51,21 @@ class Outcome:
     logits_BD: Tensor
 
     @classmethod
-    def plain(cls, logits_BD: Tensor, labels_B: Tensor) -> "Outcome":
+    def plain(cls, logits_BD: Tensor, labels_B: Tensor) -> "StepOutput":
         """Where training descends the cross-entropy itself."""
         loss = F.cross_entropy(logits_BD, labels_B)
         return cls(loss, loss, logits_BD)
 
 
-def descend(
+def train_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     *,
-    forecast: Callable[[Batch], Outcome],
+    forecast: Callable[[Batch], StepOutput],
     images: Images,
     clip_norm: float,
     where: str,
-    tally: "Tally",
+    tally: "LossAccuracyMeter",
 ) -> None:
     """One step of the network weights down the loss of what `forecast` makes of a batch (algorithm 1, line 4).
 
@@ -75,26 +75,26 @@ def descend(
     optimizer.zero_grad(set_to_none=True)
     outcome = forecast(batch)
     outcome.loss.backward()  # type: ignore[no-untyped-call]
-    take_step(optimizer, batch, outcome, images=images, clip_norm=clip_norm, where=where, tally=tally)
+    optimizer_step(optimizer, batch, outcome, images=images, clip_norm=clip_norm, where=where, tally=tally)
 
 
-def take_step(
+def optimizer_step(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
-    outcome: Outcome,
+    outcome: StepOutput,
     *,
     images: Images,
     clip_norm: float,
     where: str,
-    tally: "Tally",
+    tally: "LossAccuracyMeter",
 ) -> None:
     """The step itself, by the gradients of the loss that are there. Raises NonFinite before it."""
-    norm = nn.utils.clip_grad_norm_(learned_by(optimizer), clip_norm)
-    if not team().all_true(outcome.loss.isfinite() & norm.isfinite()):
+    norm = nn.utils.clip_grad_norm_(parameters_of(optimizer), clip_norm)
+    if not process_group().all_true(outcome.loss.isfinite() & norm.isfinite()):
         with torch.no_grad():
             losses_B = F.cross_entropy(outcome.logits_BD, batch.labels_B, reduction="none")
         together = {"loss": losses_B, "mean loss": outcome.loss[None], "gradient norm": norm[None]}
-        values = {name: team().gather(value) for name, value in together.items()}
+        values = {name: process_group().gather(value) for name, value in together.items()}
         require_finite(values, batch=batch, images=images, where=where)
     optimizer.step()
     tally.add(outcome.cross_entropy.detach(), outcome.logits_BD.detach(), batch.labels_B)
@@ -114,7 +114,7 @@ def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images
         if finite.all():
             continue
         bad = value[~finite].flatten()[0].item()
-        ids_M = team().gather(batch.ids_B)
+        ids_M = process_group().gather(batch.ids_B)
         if value.shape[:1] == ids_M.shape:
             finite_B = finite.reshape(len(ids_M), -1).all(dim=1)
             ids_M = ids_M[~finite_B.to(ids_M.device)]  # rewards are on the CPU

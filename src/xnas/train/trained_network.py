@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from xnas.config.limits import MOST_BORDER, MOST_SIDE
 from xnas.config.schema import Config
 from xnas.data.images import Images, Normalisation
-from xnas.io.json import Fields, parse_json
-from xnas.io.text import one_form, shown, told_apart, visible
+from xnas.io.json import JsonObject, parse_json
+from xnas.io.text import one_form, printable, short_repr, told_apart
 from xnas.runs.folder import RunFolder
-from xnas.runs.signals import Interrupt
+from xnas.runs.signals import StopRequest
 from xnas.space.architecture import Architecture, parse_architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import build_network
 from xnas.space.genotype import Genotype
-from xnas.train.build import network_plan
-from xnas.train.distributed import team
+from xnas.train.build import network_spec
+from xnas.train.distributed import process_group
 from xnas.train.evaluate import (
     TEST,
     TestResult,
@@ -34,9 +34,9 @@ from xnas.train.evaluate import (
 def check_image_shape(shape: Sequence[int], *, channels: int | None = None) -> None:
     """Raises ValueError for what are no channels (so many, if that is known), height and width of an image."""
     if len(shape) != 3 or channels not in (None, shape[0]):
-        raise ValueError(f"'image_shape' must be channels, height, width; got {shown(list(shape))}")
+        raise ValueError(f"'image_shape' must be channels, height, width; got {short_repr(list(shape))}")
     if not 1 <= min(shape) <= max(shape) <= MOST_SIDE:
-        raise ValueError(f"images have 1 to {MOST_SIDE:,} pixels a side; got {shown(list(shape))}")
+        raise ValueError(f"images have 1 to {MOST_SIDE:,} pixels a side; got {short_repr(list(shape))}")
 
 
 def check_border(border: float) -> None:
@@ -73,7 +73,7 @@ class TrainedNetwork:
     def features_a_pixel(self) -> int:
         """Numbers that the first layer gives for every pixel of an image, rounded up."""
         plan = getattr(self.network, "plan", None)
-        return plan.features_a_pixel if isinstance(plan, StackPlan) else 1
+        return plan.features_a_pixel if isinstance(plan, NetworkSpec) else 1
 
     def write(self, folder: RunFolder) -> None:
         """Keep the weights in the run folder, with all that is needed to bring the network back."""
@@ -101,7 +101,7 @@ class TrainedNetwork:
             genotype = parse_architecture(about["genotype"])
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        words = Fields(
+        words = JsonObject(
             {key: parse_json(about[key], where=where) for key in _WORDS if key in about}, where=where
         )
         classes, mean, std = words.exact_names("classes"), words.numbers("mean"), words.numbers("std")
@@ -114,7 +114,7 @@ class TrainedNetwork:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         normalisation = Normalisation(mean_C=torch.tensor(mean), std_C=torch.tensor(std))
-        plan = network_plan(folder.config().retrain, image_channels=len(mean), num_classes=len(classes))
+        plan = network_spec(folder.config().retrain, image_channels=len(mean), num_classes=len(classes))
         network = bring_back(genotype, plan, weights, where=where)
         return cls(
             network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -166,7 +166,7 @@ class TrainedNetwork:
         images: Images,
         *,
         device: torch.device,
-        interrupt: Interrupt | None = None,
+        interrupt: StopRequest | None = None,
         config: Config | None = None,
     ) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training.
@@ -176,7 +176,7 @@ class TrainedNetwork:
         """
         if tuple(map(one_form, images.classes)) != tuple(map(one_form, self.classes)):
             own, others = (
-                ", ".join(visible(name) if name in rest else told_apart(name) for name in names)
+                ", ".join(printable(name) if name in rest else told_apart(name) for name in names)
                 for names, rest in ((self.classes, images.classes), (images.classes, self.classes))
             )
             raise ValueError(
@@ -184,7 +184,7 @@ class TrainedNetwork:
                 "same classes"
             )
         images = in_channels(images, self.image_channels)
-        together = config is not None and team().size > 1
+        together = config is not None and process_group().size > 1
         try:
             if config is not None and together:
                 self._call_together(config, device)
@@ -193,23 +193,23 @@ class TrainedNetwork:
                 images,
                 normalisation=self.normalisation,
                 device=device,
-                interrupt=interrupt or Interrupt(),
+                interrupt=interrupt or StopRequest(),
                 together=together,
             )
         except Exception as error:
-            if (lost := team().lost(error)) is not None:
+            if (lost := process_group().lost(error)) is not None:
                 raise lost from error
             raise
 
     def _call_together(self, config: Config, device: torch.device) -> None:
         order = {"what": TEST, "config": config.to_toml(), "genotype": self.genotype.to_json()}
-        team().order(order, device=device, settings=config.distributed)
+        process_group().order(order, device=device, settings=config.distributed)
         statistics = {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C}
-        team().share({**self.network.state_dict(), **statistics})
+        process_group().share({**self.network.state_dict(), **statistics})
 
 
 def bring_back(
-    genotype: Architecture, plan: StackPlan, weights: Mapping[str, Tensor], *, where: str
+    genotype: Architecture, plan: NetworkSpec, weights: Mapping[str, Tensor], *, where: str
 ) -> nn.Module:
     """The network with these weights, on the CPU, in evaluation mode. Raises ValueError if they are not the network's.
 
@@ -222,7 +222,7 @@ def bring_back(
 
 
 def check_weights(
-    genotype: Architecture, plan: StackPlan, weights: Mapping[str, Tensor], *, where: str
+    genotype: Architecture, plan: NetworkSpec, weights: Mapping[str, Tensor], *, where: str
 ) -> nn.Module:
     """The network that these are the weights of, which takes no memory yet. Raises ValueError as `bring_back` does."""
     if isinstance(genotype, Genotype):
@@ -250,10 +250,12 @@ def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str)
     expected = network.state_dict()
     unfit = f"{where} does not fit its settings"
     if missing := [name for name in expected if name not in weights]:
-        raise ValueError(f"{unfit}: {shown(missing[0])} and {len(missing) - 1:,} other tensors are missing")
+        raise ValueError(
+            f"{unfit}: {short_repr(missing[0])} and {len(missing) - 1:,} other tensors are missing"
+        )
     if unknown := [name for name in weights if name not in expected]:
         raise ValueError(
-            f"{unfit}: it has {shown(unknown[0])} and {len(unknown) - 1:,} other tensors too many"
+            f"{unfit}: it has {short_repr(unknown[0])} and {len(unknown) - 1:,} other tensors too many"
         )
     types = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
     brought_to_16_bits = types in ({torch.float16}, {torch.bfloat16})

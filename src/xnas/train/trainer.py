@@ -13,20 +13,20 @@ from torch import Tensor, nn
 
 from xnas.config.schema import Config, RetrainConfig, SearchConfig
 from xnas.data.images import Images, Normalisation
-from xnas.data.loader import Augmentation, Batch, Part, batches
+from xnas.data.loader import Augmentation, Batch, Shard, batches
 from xnas.runs.history import Group
 from xnas.train.build import LARGE
 from xnas.train.device import autocast, random_states, set_random_states
-from xnas.train.distributed import Ranks, Result, team
-from xnas.train.meters import Tally
+from xnas.train.distributed import ProcessGroup, Result, process_group
+from xnas.train.meters import LossAccuracyMeter
 from xnas.train.schedule import learning_rate
-from xnas.train.step import Outcome, build_sgd, descend, set_learning_rate
+from xnas.train.step import StepOutput, build_sgd, set_learning_rate, train_step
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
 
 
-class Course(ABC):
+class Trainer(ABC):
     """A network, its optimizer and the running means of an epoch, after `rounds` of all rounds.
 
     A tower is trained along with the network, and is no part of it. `images` are those that its weights are trained on.
@@ -46,7 +46,7 @@ class Course(ABC):
         settings: SearchConfig | RetrainConfig,
         *,
         rounds_per_epoch: int,
-        tallies: Mapping[str, Tally],
+        tallies: Mapping[str, LossAccuracyMeter],
         images: Images,
         augmentation: Augmentation,
         device: torch.device,
@@ -172,7 +172,7 @@ class Course(ABC):
             augmentation=self.augmentation,
             drop_last=True,
             device=self.device,
-            part=Part(index=team().rank, of=team().size),
+            part=Shard(index=process_group().rank, of=process_group().size),
         )
 
     def forecast(self, images_BCHW: Tensor) -> Tensor:
@@ -181,14 +181,14 @@ class Course(ABC):
             logits_BD: Tensor = self.network(images_BCHW)
         return logits_BD.float()
 
-    def outcome(self, batch: Batch) -> Outcome:
+    def outcome(self, batch: Batch) -> StepOutput:
         """What the network makes of a training batch, and the loss that it is to descend."""
-        return Outcome.plain(self.forecast(batch.images_BCHW), batch.labels_B)
+        return StepOutput.plain(self.forecast(batch.images_BCHW), batch.labels_B)
 
     def together(self, compute: Callable[[], Result]) -> Result:
         """A pass through the network: its backward gives all processes the mean of their weights' gradients."""
-        ranks = team()
-        if not isinstance(ranks, Ranks):
+        ranks = process_group()
+        if not isinstance(ranks, ProcessGroup):
             return compute()
         if self._pass is None:
             modules = [self.network] if self.tower is None else [self.network, self.tower]
@@ -211,13 +211,13 @@ class Course(ABC):
 
     def pool(self) -> None:
         """Have the leading process know what all have counted. Raises RanksDiffer if they went different ways."""
-        team().compare(self.fingerprint(), what=f"the experts after {self.rounds:,} rounds")
+        process_group().compare(self.fingerprint(), what=f"the experts after {self.rounds:,} rounds")
         for tally in self.tallies.values():
             tally.pool()
 
-    def descend(self, batch: Batch, images: Images) -> None:
+    def sgd_step(self, batch: Batch, images: Images) -> None:
         """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
-        descend(
+        train_step(
             self.weights,
             batch,
             forecast=lambda part: self.together(lambda: self.outcome(part)),

@@ -1,7 +1,7 @@
 import pytest
 
 from xnas.cli import retrain, search
-from xnas.cli.session import Request
+from xnas.cli.session import RunRequest
 from xnas.space.architecture import Architecture
 
 
@@ -11,11 +11,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     search_it, train_it = search.carry_out, retrain.carry_out
 
-    def searched(request: Request) -> int:
+    def searched(request: RunRequest) -> int:
         names.append(str(request.place.name))
         return search_it(request)
 
-    def trained(request: Request, genotype: Architecture) -> int:
+    def trained(request: RunRequest, genotype: Architecture) -> int:
         names.append(str(request.place.name))
         return train_it(request, genotype)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from xnas.cli import main, search, session
-from xnas.cli.session import Request
+from xnas.cli.session import RunRequest
 from xnas.io.errors import NonFinite
 from xnas.runs.finished_files import RunFiles
 from xnas.space.architecture import architecture_text, read_genotype
@@ -133,7 +133,7 @@ def begun_searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     begun: list[str] = []
     carry_out = search.carry_out
 
-    def noted(request: Request) -> int:
+    def noted(request: RunRequest) -> int:
         begun.append(str(request.place.name))
         return carry_out(request)
 
@@ -155,7 +155,7 @@ def test_a_search_that_fails_is_named_and_the_others_go_on(
 ) -> None:
     carry_out = search.carry_out
 
-    def fails(request: Request) -> int:
+    def fails(request: RunRequest) -> int:
         if request.place.name == "xnas-0":
             raise NonFinite("the loss is nan at round 1")
         return carry_out(request)

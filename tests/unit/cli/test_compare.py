@@ -9,7 +9,7 @@ import pytest
 
 from xnas import RunFolder
 from xnas.cli import main, members, run
-from xnas.cli.session import Request
+from xnas.cli.session import RunRequest
 from xnas.config.loading import read_config
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 
@@ -57,7 +57,7 @@ def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
     done: list[str] = []
     carry_out = run.carry_out
 
-    def broken_off(request: Request) -> int:
+    def broken_off(request: RunRequest) -> int:
         nonlocal rounds
         rounds += 1
         if rounds == 3:
@@ -114,7 +114,7 @@ def test_memory_that_was_too_small_for_one_run_ends_a_comparison_with_3_whatever
 ) -> None:
     stops = iter([OutOfMemory("out of memory"), *[NonFinite("the loss is nan") for _ in range(3)]])
 
-    def stopped(request: Request) -> int:
+    def stopped(request: RunRequest) -> int:
         raise next(stops)
 
     monkeypatch.setattr(run, "carry_out", stopped)
@@ -127,7 +127,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
 ) -> None:
     carry_out = run.carry_out
 
-    def fails(request: Request) -> int:
+    def fails(request: RunRequest) -> int:
         if request.place.name == "gd-1":
             raise NonFinite("the loss is nan at round 1")
         return carry_out(request)

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from xnas.cli.display import LiveDisplay
-from xnas.runs.callbacks import Phase
-from xnas.runs.history import read_course
+from xnas.runs.callbacks import PhaseInfo
+from xnas.runs.history import read_history
 
 from ..report.run_builder import search_rows, write_rows
 
@@ -17,11 +17,11 @@ from ..report.run_builder import search_rows, write_rows
 def panel(rows: list[dict[str, Any]], folder: Path) -> str:
     """The panel after the last of the rows, of a search that was begun with the first epoch's multiply-adds."""
     write_rows(folder, rows)
-    course = read_course(folder)
+    course = read_history(folder)
     output = io.StringIO()
     display = LiveDisplay(Console(file=output, force_terminal=True, width=80, highlight=False))
     display.start(
-        Phase(
+        PhaseInfo(
             name="search",
             epochs=2,
             rounds_per_epoch=52,

@@ -11,7 +11,7 @@ from xnas.cli import main
 from xnas.data.images import Normalisation
 from xnas.export.predict import form_of, image_files, read_images
 from xnas.train import evaluate
-from xnas.train.build import network_plan, settled
+from xnas.train.build import network_spec, resolve_stems
 
 CPU = torch.device("cpu")
 CLASSES = ("blue", "green", "red")
@@ -20,12 +20,12 @@ CLASSES = ("blue", "green", "red")
 def run_folder(config: Config, path: Path, *, border: float = 0.0, height: int = 16) -> RunFolder:
     """With an untrained network, for RGB images that are 16 pixels wide."""
     folder, genotype = RunFolder.at(path), published_genotype("darts_v2")
-    config = settled(config, (3, height, 16))
+    config = resolve_stems(config, (3, height, 16))
     folder.describe(config, {})
     (path / "checkpoints").mkdir()
     torch.manual_seed(0)
     TrainedNetwork(
-        network=build_network(genotype, network_plan(config.retrain, image_channels=3, num_classes=3)),
+        network=build_network(genotype, network_spec(config.retrain, image_channels=3, num_classes=3)),
         genotype=genotype,
         classes=CLASSES,
         normalisation=Normalisation(mean_C=torch.full((3,), 0.5), std_C=torch.full((3,), 0.2)),

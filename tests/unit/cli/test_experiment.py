@@ -11,7 +11,7 @@ import pytest
 
 from xnas import RunFolder
 from xnas.cli import main, retrain
-from xnas.cli.session import Request
+from xnas.cli.session import RunRequest
 from xnas.data.images import Images
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.runs.lock import locked
@@ -19,9 +19,9 @@ from xnas.space.architecture import Architecture
 from xnas.study.experiment import page
 from xnas.study.experiment import tasks as experiment
 from xnas.study.experiment.settings import ExperimentSettings
-from xnas.study.progress import WholeProgress
+from xnas.study.progress import StudyProgress
 from xnas.train import evaluate
-from xnas.train.retrain import Retraining
+from xnas.train.retrain import RetrainTrainer
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal
@@ -149,16 +149,16 @@ def test_an_experiment_that_signals_break_off_everywhere_comes_to_the_same_numbe
 def signal_in_training(number: int, *, patch: pytest.MonkeyPatch) -> None:
     """SIGTERM in the `number`-th round of all trainings from now on."""
     rounds = 0
-    one_round = Retraining.round
+    one_round = RetrainTrainer.round
 
-    def round_with_a_signal(self: Retraining, *batches: Any) -> Any:
+    def round_with_a_signal(self: RetrainTrainer, *batches: Any) -> Any:
         nonlocal rounds
         rounds += 1
         if rounds == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return one_round(self, *batches)
 
-    patch.setattr(Retraining, "round", round_with_a_signal)
+    patch.setattr(RetrainTrainer, "round", round_with_a_signal)
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -197,7 +197,7 @@ def test_a_search_that_fails_for_good_is_named_and_the_choice_is_made_among_the_
 
     carry_out = search.carry_out
 
-    def fails(request: Request) -> int:
+    def fails(request: RunRequest) -> int:
         if request.place.name == "search-0":
             raise NonFinite("the loss is nan at round 1")
         return carry_out(request)
@@ -219,7 +219,7 @@ def test_no_choice_is_made_while_a_candidate_may_still_come(
 ) -> None:
     from xnas.cli import search
 
-    def fails(request: Request) -> int:
+    def fails(request: RunRequest) -> int:
         raise OutOfMemory("out of memory")
 
     with monkeypatch.context() as patch:
@@ -236,7 +236,7 @@ def test_no_choice_is_made_while_a_candidate_may_still_come(
 def test_ctrl_c_between_two_tasks_says_how_to_go_on(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def broken_off(request: Request, genotype: Architecture) -> int:
+    def broken_off(request: RunRequest, genotype: Architecture) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(retrain, "carry_out", broken_off)
@@ -293,7 +293,7 @@ def test_a_folder_without_its_settings_cannot_be_continued(
 ) -> None:
     from xnas.cli import search
 
-    def broken_off(request: Request) -> int:
+    def broken_off(request: RunRequest) -> int:
         raise Interrupted(15)
 
     monkeypatch.setattr(search, "carry_out", broken_off)
@@ -310,7 +310,7 @@ def test_the_time_left_counts_down_and_is_at_least_that_of_the_known_kinds(tmp_p
     tasks = experiment.experiment_tasks(made, tiny)
     RunFolder.at(tmp_path / "search-0").add_timing("search", seconds=100.0)
     now = 0.0
-    progress = WholeProgress(tmp_path, tasks, noun="experiment", clock=lambda: now)
+    progress = StudyProgress(tmp_path, tasks, noun="experiment", clock=lambda: now)
     progress.has_ended(tasks[0])
     progress.begins(tasks[1])
     now = 30.0
@@ -324,7 +324,7 @@ def test_the_time_left_counts_down_and_is_at_least_that_of_the_known_kinds(tmp_p
         "running: search, seed 1",
         "at least 1 min 10 s left in all",
     ]
-    progress = WholeProgress(tmp_path, tasks[:2], noun="experiment", clock=lambda: now)
+    progress = StudyProgress(tmp_path, tasks[:2], noun="experiment", clock=lambda: now)
     progress.has_ended(tasks[0])
     progress.begins(tasks[1])
     now = 50.0

@@ -10,14 +10,14 @@ import pytest
 
 from xnas import RunFolder
 from xnas.cli import main, search
-from xnas.cli.session import Request
+from xnas.cli.session import RunRequest
 from xnas.io.errors import NonFinite
 from xnas.runs.folder import Job
-from xnas.runs.location import Place
+from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
 from xnas.study import member
 from xnas.study import remote_task as errand
-from xnas.study.remote_task import Outcome, marked
+from xnas.study.remote_task import TaskResult, shared_folder_token
 from xnas.study.sweep import page
 from xnas.study.sweep.settings import read_sweep
 from xnas.study.sweep.tasks import sweep_tasks
@@ -135,7 +135,7 @@ def test_what_fails_by_itself_is_named_and_the_others_go_on(
 ) -> None:
     carry_out = search.carry_out
 
-    def fails(request: Request) -> int:
+    def fails(request: RunRequest) -> int:
         if request.place.name == SEARCHES[0]:
             raise NonFinite("the loss is nan at round 1")
         if request.place.name == SEARCHES[3]:
@@ -195,17 +195,19 @@ def test_a_worker_answers_what_has_become_of_an_errand(
     config, settings = read_sweep(Path(words[1]))
     task = sweep_tasks(settings, config)[0]
     (whole := tmp_path / "whole").mkdir()
-    asked = Request(job=Job(verb="sweep"), config=config, place=Place.of(whole), fixed=("seed", "threads"))
-    one = member.member_request(asked, task, whole, verb="search")
+    asked = RunRequest(
+        job=Job(verb="sweep"), config=config, place=RunLocation.of(whole), fixed=("seed", "threads")
+    )
+    one = member.task_request(asked, task, whole, verb="search")
     assert one.fixed == ("seed",)
-    with marked(whole) as token:
+    with shared_folder_token(whole) as token:
         text = member.errand_text(one, None, token=token)
-        assert Outcome.of(member.work(text.replace(token, "another"))).end == "unseen"
+        assert TaskResult.of(member.work(text.replace(token, "another"))).end == "unseen"
         assert not member.has_ended(one, ("genotype.json",))
         before = member.progress(one)
-        assert Outcome.of(member.work(text)).end == "ended"
+        assert TaskResult.of(member.work(text)).end == "ended"
         assert member.has_ended(one, ("genotype.json", "report.html"))
         assert member.progress(one) != before
         with locked(whole / task.name):  # as by a process of a machine that was given up for lost
-            outcome = Outcome.of(member.work(text))
+            outcome = TaskResult.of(member.work(text))
         assert (outcome.end, "is in use by" in outcome.reason) == ("mistake", True)

@@ -117,7 +117,7 @@ def test_a_disk_that_takes_no_folder_ends_with_code_4(
     def refuse(path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("xnas.io.atomic.make_folder", refuse)
+    monkeypatch.setattr("xnas.io.atomic.mkdir_fsync", refuse)
     assert main(["theory", "all", "--out", str(tmp_path / "new")]) == 4
     assert capsys.readouterr().err == (
         f"xnas: cannot make {tmp_path / 'new'}: No space left on device; choose another place\n"

@@ -13,7 +13,7 @@ from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
 from xnas.space.published import published_genotype
 from xnas.train.build import LARGE
-from xnas.train.retrain import Retraining
+from xnas.train.retrain import RetrainTrainer
 
 CPU = torch.device("cpu")
 SHAPES = st.tuples(st.sampled_from([1, 3]), st.integers(8, 48), st.integers(8, 48))
@@ -50,7 +50,7 @@ def one_step_each(settings: Config, data: DataSet) -> None:
     """A round of both, and the logits of a test image: all finite, one for every class."""
     search = Search(settings, data, device=CPU)
     search.round(*next(search.epoch_batches(1)))
-    retraining = Retraining(search.genotype(), settings, data, device=CPU)
+    retraining = RetrainTrainer(search.genotype(), settings, data, device=CPU)
     retraining.round(*next(retraining.epoch_batches(1)))
     with torch.no_grad():
         test = retraining.normalisation(data.test.pixels(torch.tensor([0])))
@@ -86,7 +86,7 @@ def test_a_thousand_classes_go_through():
 
 def test_the_published_cell_goes_through_at_8_pixels():
     settings = config("imagenet")
-    retraining = Retraining(
+    retraining = RetrainTrainer(
         published_genotype("xnas"), settings, images((1, 8, 8), classes=2, count=4), device=CPU
     )
     retraining.round(*next(retraining.epoch_batches(1)))

@@ -15,7 +15,7 @@ from xnas.data.sets.registry import NAMES
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.darts.network import build_network
 from xnas.space.published import published_genotype
-from xnas.train.build import network_plan
+from xnas.train.build import network_spec
 
 SIZES = {"xnas-small": 36, "xnas-medium": 44, "xnas-large": 50}
 TRANSFERS = ("cifar100", "svhn", "fashion-mnist", "freiburg", "cinic10")
@@ -121,7 +121,7 @@ def test_imagenet_is_the_mobile_network_of_section_4_3(
     assert (found.channels, found.cells, found.stem) == (46, 14, "imagenet")
     assert (found.epochs, found.cycles, found.nesterov, found.cosine_power) == (250, 1, True, 2)
     assert found.squeeze_excite
-    plan = network_plan(
+    plan = network_spec(
         dataclasses.replace(found, squeeze_excite=squeeze_excite), image_channels=3, num_classes=1000
     )
     with torch.device("meta"):

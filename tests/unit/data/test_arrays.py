@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas.data.arrays import images_given, labels_given
-from xnas.data.files.decode import Form, read_image
+from xnas.data.arrays import as_image_tensor, as_labels
+from xnas.data.files.decode import DecodeSpec, read_image
 
 PIXELS_NCHW = np.random.default_rng(0).integers(0, 256, (5, 3, 9, 10), dtype=np.uint8)
 
@@ -31,7 +31,7 @@ PIXELS_NCHW = np.random.default_rng(0).integers(0, 256, (5, 3, 9, 10), dtype=np.
     ],
 )
 def test_every_layout_and_kind_gives_the_same_bytes(images: Any) -> None:
-    given_NCHW = images_given(images)
+    given_NCHW = as_image_tensor(images)
     assert given_NCHW.dtype == torch.uint8
     assert given_NCHW.is_contiguous()
     assert torch.equal(given_NCHW, torch.from_numpy(PIXELS_NCHW))
@@ -40,13 +40,13 @@ def test_every_layout_and_kind_gives_the_same_bytes(images: Any) -> None:
 def test_grey_images_have_three_axes_or_one_channel() -> None:
     grey = PIXELS_NCHW[:, 0]
     for images in (grey, grey[:, None], grey[..., None]):
-        assert torch.equal(images_given(images), torch.from_numpy(grey[:, None]))
+        assert torch.equal(as_image_tensor(images), torch.from_numpy(grey[:, None]))
 
 
 def test_a_layout_that_is_said_is_not_guessed() -> None:
     five = np.zeros((4, 9, 10, 5), dtype=np.uint8)
-    assert images_given(five, layout="NHWC").shape == (4, 5, 9, 10)
-    assert images_given(np.zeros((4, 3, 8, 9), dtype=np.uint8), layout="NCHW").shape == (4, 3, 8, 9)
+    assert as_image_tensor(five, layout="NHWC").shape == (4, 5, 9, 10)
+    assert as_image_tensor(np.zeros((4, 3, 8, 9), dtype=np.uint8), layout="NCHW").shape == (4, 3, 8, 9)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_layout_that_is_said_is_not_guessed() -> None:
 )
 def test_unfit_images_are_refused_in_one_line(images: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
-        images_given(images)
+        as_image_tensor(images)
     assert "\n" not in str(error.value)
 
 
@@ -90,7 +90,7 @@ def test_unfit_images_are_refused_in_one_line(images: Any, said: str) -> None:
     ],
 )
 def test_labels_of_numbers_and_of_text_become_indices(labels: Any, classes: list[Any]) -> None:
-    classes_D, labels_N, names = labels_given(labels, count=4)
+    classes_D, labels_N, names = as_labels(labels, count=4)
     assert classes_D.tolist() == classes
     assert labels_N.tolist() == [1, 0, 1, 0]
     assert names == tuple(map(str, classes))
@@ -121,7 +121,7 @@ def test_labels_of_numbers_and_of_text_become_indices(labels: Any, classes: list
 )
 def test_unfit_labels_are_refused_in_one_line(labels: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
-        labels_given(labels, count=4)
+        as_labels(labels, count=4)
     assert "\n" not in str(error.value)
 
 
@@ -131,7 +131,7 @@ def test_a_tensor_in_a_list_is_brought_from_its_device_as_one_alone_is(
     brought = []
     cpu = torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: brought.append(tensor) or cpu(tensor))
-    images_given([torch.zeros(8, 8), torch.zeros(8, 8)])
+    as_image_tensor([torch.zeros(8, 8), torch.zeros(8, 8)])
     assert len(brought) == 2
 
 
@@ -146,20 +146,20 @@ def test_pictures_of_pillow_are_taken_as_files_of_them_are(tmp_path: Path, mode:
         picture = noise.convert("RGB").convert(mode) if mode in ("P", "CMYK", "1") else noise.convert(mode)
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     colour = mode not in ("LA", "1", "I;16")
-    form = Form(height=9, width=10, scaled=False, colour=colour, channels=3 if colour else 1)
+    form = DecodeSpec(height=9, width=10, scaled=False, colour=colour, channels=3 if colour else 1)
     if mode != "PA":  # of which there are no files
         picture.save(path)
-        assert images_given([picture, picture])[1].numpy().tolist() == read_image(str(path), form).tolist()
-    assert images_given([picture] * 2).shape == (2, form.channels, 9, 10)
+        assert as_image_tensor([picture, picture])[1].numpy().tolist() == read_image(str(path), form).tolist()
+    assert as_image_tensor([picture] * 2).shape == (2, form.channels, 9, 10)
 
 
 def test_grey_pictures_among_coloured_ones_become_coloured_too() -> None:
-    images = images_given([Image.new("L", (8, 8), 7), Image.new("P", (8, 8), 0)])
+    images = as_image_tensor([Image.new("L", (8, 8), 7), Image.new("P", (8, 8), 0)])
     assert images.shape == (2, 3, 8, 8)
     assert images[0].unique().tolist() == [7]
 
 
 def test_labels_that_differ_in_the_writing_of_accents_alone_are_refused() -> None:
     with pytest.raises(ValueError, match=r"two ways of writing its accents") as error:
-        labels_given(["caf\u00e9", "cafe\u0301"] * 2, count=4)
+        as_labels(["caf\u00e9", "cafe\u0301"] * 2, count=4)
     assert "\n" not in str(error.value)

@@ -17,7 +17,7 @@ from xnas.data.images import DataSet, Normalisation
 from xnas.export.export import about_network, export
 from xnas.export.load import load
 from xnas.io.text import told_apart
-from xnas.train.build import network_plan, settled
+from xnas.train.build import network_spec, resolve_stems
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 ACTING = ("a\x1b[31mred", "b\u202egnp", "c\nnew", NFC)
@@ -42,10 +42,10 @@ def read(root: Path) -> DataSet:
 
 def trained_on(data: DataSet, config: Config, path: Path) -> RunFolder:
     folder, genotype = RunFolder.at(path), published_genotype("darts_v2")
-    config = settled(config, data.image_shape)
+    config = resolve_stems(config, data.image_shape)
     folder.describe(config, {})
     (path / "checkpoints").mkdir()
-    plan = network_plan(config.retrain, image_channels=3, num_classes=data.num_classes)
+    plan = network_spec(config.retrain, image_channels=3, num_classes=data.num_classes)
     TrainedNetwork(
         network=build_network(genotype, plan),
         genotype=genotype,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xnas.data.images import ImageSet, Normalisation
-from xnas.data.loader import Augmentation, Part, batches, num_batches
+from xnas.data.loader import Augmentation, Shard, batches, num_batches
 from xnas.data.sampling import epoch_order
 from xnas.data.transforms.crop_flip_cutout import augment, cutout
 
@@ -60,7 +60,7 @@ def test_an_image_is_augmented_alike_in_batches_of_any_size():
 @pytest.mark.parametrize("of", [2, 3, 4])
 def test_parts_of_batches_together_are_the_whole_ones_and_empty_parts_are_left_out(of: int):
     settings = {"shuffle": True, "seed": 1, "epoch": 5, "augmentation": Augmentation(cutout=4)}
-    streams = [list(stream(**settings, part=Part(index=index, of=of))) for index in range(of)]
+    streams = [list(stream(**settings, part=Shard(index=index, of=of))) for index in range(of)]
     whole = list(stream(**settings))
     assert [len(parts) for parts in streams] == [3] * min(of, 2) + [2] * (of - 2)
     for number, batch in enumerate(whole):

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from xnas.experts.regret import RegretLedger, Standing, log_wipeout_factor, regret_bound
+from xnas.experts.regret import RegretLedger, RegretSummary, log_wipeout_factor, regret_bound
 from xnas.experts.state import ExpertRule, ExpertState, advance
 
 
@@ -135,7 +135,7 @@ def test_a_new_ledger_has_no_regret_and_says_so_before_anything_was_heard() -> N
 
 def test_a_standing_says_where_the_bound_is_broken() -> None:
     numbers_E = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    standing = Standing(
+    standing = RegretSummary(
         regret_E=torch.tensor([1.0 + 1e-12, 2.1], dtype=torch.float64),
         theorem_E=numbers_E,
         bound_E=numbers_E,

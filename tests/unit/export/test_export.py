@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from xnas import TrainedNetwork, load
 from xnas.config.loading import parse_config
-from xnas.config.schema import GIVEN
+from xnas.config.schema import IN_MEMORY
 from xnas.export import export as export_module
 from xnas.export.export import (
     ROUNDINGS,
@@ -312,7 +312,7 @@ def test_images_that_were_held_out_are_not_told_as_test_images() -> None:
 
 @pytest.mark.parametrize(
     ("source", "name"),
-    [("cifar10", "cifar10"), ("a/pets", "pets"), (".", Path.cwd().name), (GIVEN, "images in memory")],
+    [("cifar10", "cifar10"), ("a/pets", "pets"), (".", Path.cwd().name), (IN_MEMORY, "images in memory")],
 )
 def test_the_data_have_a_name_wherever_they_are(source: str, name: str) -> None:
     config = parse_config(f"[data]\nsource = '{source}'", where="the tests")

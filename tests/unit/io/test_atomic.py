@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from xnas.io.atomic import write_whole
+from xnas.io.atomic import atomic_write
 
 
 def test_a_file_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file"
-    write_whole(path, b"old")
-    write_whole(path, b"new")
+    atomic_write(path, b"old")
+    atomic_write(path, b"new")
     assert path.read_bytes() == b"new"
     assert [item.name for item in path.parent.iterdir()] == ["file"]
 
@@ -27,6 +27,6 @@ def test_a_file_that_fails_to_be_written_leaves_what_was_there(
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(ValueError, match=r"cannot write .*file: No space left on device; make room"):
-        write_whole(path, b"half")
+        atomic_write(path, b"half")
     assert [item.name for item in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"

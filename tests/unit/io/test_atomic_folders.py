@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from xnas.io import atomic as folders
-from xnas.io.atomic import make_folder
-from xnas.runs.location import Place
+from xnas.io.atomic import mkdir_fsync
+from xnas.runs.location import RunLocation
 
 
 def test_the_name_of_every_folder_that_is_made_is_forced_to_the_disk(
@@ -15,7 +15,7 @@ def test_the_name_of_every_folder_that_is_made_is_forced_to_the_disk(
 ) -> None:
     forced: list[Path] = []
     monkeypatch.setattr(folders, "sync_folder", forced.append)
-    make_folder(tmp_path / "a" / "b")
+    mkdir_fsync(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     assert forced == [tmp_path.parent, tmp_path, tmp_path / "a"]
 
@@ -27,12 +27,12 @@ def test_a_parent_that_may_not_be_read_is_no_obstacle(
         raise PermissionError(13, os.strerror(13), folder)
 
     monkeypatch.setattr(folders, "sync_folder", refuse)
-    make_folder(tmp_path / "a")
+    mkdir_fsync(tmp_path / "a")
     assert (tmp_path / "a").is_dir()
 
 
 def test_what_a_process_left_that_died_while_it_deleted_an_old_run_is_deleted(tmp_path: Path) -> None:
     (tmp_path / ".mine.discarded").mkdir()
     (tmp_path / ".mine.discarded" / "config.toml").write_text("")
-    Place(runs=tmp_path, name="mine").claim()
+    RunLocation(runs=tmp_path, name="mine").claim()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

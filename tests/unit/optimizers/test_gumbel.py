@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from xnas.optimizers.darts import BETAS
 from xnas.optimizers.gdas import Gdas, GdasLearner
 from xnas.optimizers.gumbel import Annealing, GumbelLearner
-from xnas.optimizers.registry import rival
+from xnas.optimizers.registry import baseline
 from xnas.optimizers.snas import Snas
 
 from .small import Twins, batch, by_autograd, losses, one_round
@@ -70,7 +70,7 @@ def forward_by_hand(alpha_K: Tensor, seen: GumbelLearner, *, hard: bool) -> Tens
 @pytest.mark.parametrize("name", ["snas", "gdas"])
 def test_alpha_follows_the_gradient_through_the_sample_that_was_measured(name: str) -> None:
     model = Twins()
-    optimizer = rival(name)(model, rounds=4, seed=5)
+    optimizer = baseline(name)(model, rounds=4, seed=5)
     learners: dict[str, GumbelLearner] = optimizer.learners  # type: ignore[assignment]
     alphas = {group: seen.alpha_EK[0].clone().requires_grad_() for group, seen in learners.items()}
     descent = torch.optim.Adam(list(alphas.values()), lr=3e-4, betas=BETAS, weight_decay=1e-3)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.registry import rival
+from xnas.optimizers.registry import baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 from xnas.space.names import OPTIMIZERS
@@ -39,7 +39,7 @@ def optimizer_of(name: str, model: nn.Module, sgd: torch.optim.SGD) -> Architect
             reward_bound=1.0,
             weight_optimizer=sgd,
         )
-    return rival(name)(
+    return baseline(name)(
         model, rounds=ROUNDS, step_size=None if name == "random" else 0.1, weight_optimizer=sgd
     )
 

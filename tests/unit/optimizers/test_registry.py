@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.registry import RIVALS, rival
+from xnas.optimizers.registry import BASELINES, baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 from xnas.space.names import OPTIMIZERS
@@ -38,7 +38,7 @@ class Run:
                 feedback="batch" if name == "xnas" else "sample",
             )
         else:
-            self.optimizer = rival(name)(
+            self.optimizer = baseline(name)(
                 self.model, rounds=ROUNDS, seed=seed, weight_optimizer=self.sgd, **settings
             )
 
@@ -62,11 +62,11 @@ class Run:
 
 
 def test_every_optimizer_has_a_name_that_a_search_knows() -> None:
-    assert tuple(OPTIMIZERS) == ("xnas", "paper", *RIVALS)
+    assert tuple(OPTIMIZERS) == ("xnas", "paper", *BASELINES)
     with pytest.raises(
         ValueError, match=r"^unknown optimizer 'gdsa'; did you mean 'gdas'\? Known: gd, momentum"
     ):
-        rival("gdsa")
+        baseline("gdsa")
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -118,7 +118,7 @@ def test_weights_are_a_mixture_that_only_the_living_have_a_share_in(name: str) -
             assert learner.num_feedbacks == (number + 1) * feedbacks
 
 
-@pytest.mark.parametrize("name", [name for name in RIVALS if name != "random"])
+@pytest.mark.parametrize("name", [name for name in BASELINES if name != "random"])
 @pytest.mark.parametrize("good_first", [True, False])
 def test_a_rival_finds_the_expert_that_fits(name: str, good_first: bool) -> None:
     torch.manual_seed(0)
@@ -128,7 +128,7 @@ def test_a_rival_finds_the_expert_that_fits(name: str, good_first: bool) -> None
     experts = {"good": good, "bad": bad}
     model = Forecaster(experts if good_first else dict(reversed(experts.items()))).double()
     sgd = torch.optim.SGD(model.parameters(), lr=0.01)
-    optimizer = rival(name)(model, rounds=64, step_size=0.1, weight_optimizer=sgd)
+    optimizer = baseline(name)(model, rounds=64, step_size=0.1, weight_optimizer=sgd)
     for ids in torch.arange(512).split(8):
 
         def forecast(ids: torch.Tensor = ids) -> torch.Tensor:
@@ -139,9 +139,9 @@ def test_a_rival_finds_the_expert_that_fits(name: str, good_first: bool) -> None
     assert optimizer.best("default") == ("good",)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_settings_out_of_range_are_answered_in_one_line(name: str) -> None:
-    kind = rival(name)
+    kind = baseline(name)
     model = Twins()
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(ValueError, match=r"^rounds must be at least 1; got 0$"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from xnas.optimizers.registry import rival
+from xnas.optimizers.registry import baseline
 
 from .small import Twins, by_autograd, one_round
 
@@ -22,7 +22,7 @@ DESCENTS: dict[str, Descent] = {
 @pytest.mark.parametrize("name", DESCENTS)
 def test_alpha_goes_where_autograd_and_the_published_optimizer_take_it(name: str) -> None:
     model = Twins()
-    optimizer = rival(name)(model, rounds=10, seed=3)
+    optimizer = baseline(name)(model, rounds=10, seed=3)
     alphas = {group: optimizer.log_weights(group)[0].clone().requires_grad_() for group in optimizer.groups}
     descent = DESCENTS[name](list(alphas.values()))
     for seed in range(6):
@@ -40,7 +40,7 @@ def test_alpha_goes_where_autograd_and_the_published_optimizer_take_it(name: str
 
 def test_only_darts_starts_off_uniform_and_by_its_seed() -> None:
     def start(name: str, seed: int) -> Tensor:
-        return rival(name)(Twins(), rounds=1, seed=seed).log_weights("twins")
+        return baseline(name)(Twins(), rounds=1, seed=seed).log_weights("twins")
 
     assert not start("gd", 0).any()
     assert not start("momentum", 0).any()
@@ -51,7 +51,7 @@ def test_only_darts_starts_off_uniform_and_by_its_seed() -> None:
 
 
 def test_groups_start_with_noise_of_their_own() -> None:
-    optimizer = rival("darts")(Twins(), rounds=1)
+    optimizer = baseline("darts")(Twins(), rounds=1)
     assert not set(optimizer.log_weights("twins")[0].tolist()) & set(
         optimizer.log_weights("head")[0].tolist()
     )
@@ -59,7 +59,7 @@ def test_groups_start_with_noise_of_their_own() -> None:
 
 def test_weight_decay_and_learning_rate_can_be_set() -> None:
     model = Twins()
-    optimizer = rival("gd")(model, rounds=10, step_size=0.25, weight_decay=0.5)
+    optimizer = baseline("gd")(model, rounds=10, step_size=0.25, weight_decay=0.5)
     before = {}
     for seed in range(3):
         one_round(optimizer, model, seed=seed)

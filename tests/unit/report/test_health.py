@@ -6,7 +6,7 @@ import math
 import pytest
 
 from xnas.report.health import FAR_BELOW, concerns, health_of, scale_of, scale_words
-from xnas.report.regret import promise_of
+from xnas.report.regret import check_regret
 from xnas.runs.history import Group, GroupWeights, Ledger, SearchEpoch
 from xnas.space.published import PUBLISHED
 
@@ -127,7 +127,7 @@ def test_of_rivals_nothing_bounds_what_can_still_change() -> None:
 def test_a_group_without_forecasters_has_no_health() -> None:
     assert health_of(GROUP, GroupWeights(feedbacks=0, u_EK=(), log_v_EK=(), alive_EK=())) is None
     empty = ledger(**{field.name: [] for field in dataclasses.fields(Ledger)})
-    assert promise_of(empty) is None
+    assert check_regret(empty) is None
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_one_published_cell_in_28_has_more_skip_connections_than_that() -> None:
 
 
 def test_a_promise_is_told_of_the_forecaster_nearest_to_its_bound() -> None:
-    promise = promise_of(ledger())
+    promise = check_regret(ledger())
     assert promise is not None
     assert (promise.mean_regret, promise.regret, promise.bound, promise.gap) == (2, 3, 8, 5)
     assert (promise.bound_without_wipeout, promise.theorem) == (9.5, 4)
@@ -189,6 +189,6 @@ def test_a_promise_is_told_of_the_forecaster_nearest_to_its_bound() -> None:
     assert (promise.clip_rate, promise.reward_size) == (0.05, pytest.approx(0.3))
     assert (promise.kept, promise.forecasters) == (2, 2)
     assert promise.several_at_once
-    broken = promise_of(ledger(regret_E=[10.0, 8.0 + 1e-9], theorem_E=[9.0, 8.0]))
+    broken = check_regret(ledger(regret_E=[10.0, 8.0 + 1e-9], theorem_E=[9.0, 8.0]))
     assert broken is not None
     assert (broken.kept, broken.gap, broken.several_at_once) == (1, -1, False)

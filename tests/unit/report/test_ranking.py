@@ -1,10 +1,10 @@
 """Who is said to be ahead."""
 
-from xnas.report.ranking import Standing, ranking
+from xnas.report.ranking import Score, ranking
 
 
-def standing(name: str, mean: float, *, spread: float | None = 1.0, n: int = 4) -> Standing:
-    return Standing(name=name, mean=mean, spread=spread, n=n)
+def standing(name: str, mean: float, *, spread: float | None = 1.0, n: int = 4) -> Score:
+    return Score(name=name, mean=mean, spread=spread, n=n)
 
 
 def test_the_first_is_named_with_its_lead_and_the_standard_error_of_it() -> None:

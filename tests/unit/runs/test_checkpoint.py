@@ -6,27 +6,35 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas.runs.checkpoint import MANIFEST, STATE, TENSORS, Checkpoints, Damaged, Snapshot, read_checkpoint
+from xnas.runs.checkpoint import (
+    MANIFEST,
+    STATE,
+    TENSORS,
+    CheckpointState,
+    CheckpointStore,
+    Damaged,
+    read_checkpoint,
+)
 
 
-def snapshot(number: int) -> Snapshot:
+def snapshot(number: int) -> CheckpointState:
     tensors = {"a": torch.full((3, 2), float(number)), "b": torch.tensor(number, dtype=torch.float64)}
-    return Snapshot(tensors=tensors, values={"rounds": number})
+    return CheckpointState(tensors=tensors, values={"rounds": number})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Checkpoints:
-    store = Checkpoints(tmp_path / "checkpoints", "search")
+def store(tmp_path: Path) -> CheckpointStore:
+    store = CheckpointStore(tmp_path / "checkpoints", "search")
     for number in (1, 2, 3):
         store.save(snapshot(number), rounds=number)
     return store
 
 
-def names(store: Checkpoints) -> list[str]:
+def names(store: CheckpointStore) -> list[str]:
     return sorted(path.name for path in store.home.iterdir())
 
 
-def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: Checkpoints) -> None:
+def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: CheckpointStore) -> None:
     assert names(store) == ["search-0000000002", "search-0000000003"]
     found = store.newest(say=print)
     assert found is not None
@@ -38,11 +46,11 @@ def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: Checkpoint
 
 
 def test_without_checkpoints_there_is_none(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "checkpoints", "search").newest(say=print) is None
+    assert CheckpointStore(tmp_path / "checkpoints", "search").newest(say=print) is None
 
 
-def test_phases_do_not_see_each_others_checkpoints(store: Checkpoints) -> None:
-    other = Checkpoints(store.home, "retrain")
+def test_phases_do_not_see_each_others_checkpoints(store: CheckpointStore) -> None:
+    other = CheckpointStore(store.home, "retrain")
     other.save(snapshot(9), rounds=9)
     assert len(store.found()) == 2
     assert len(other.found()) == 1
@@ -51,7 +59,7 @@ def test_phases_do_not_see_each_others_checkpoints(store: Checkpoints) -> None:
 
 
 @pytest.mark.parametrize("name", [TENSORS, STATE, MANIFEST])
-def test_every_single_flipped_bit_is_noticed_and_its_file_named(store: Checkpoints, name: str) -> None:
+def test_every_single_flipped_bit_is_noticed_and_its_file_named(store: CheckpointStore, name: str) -> None:
     path = store.found()[0] / name
     content = path.read_bytes()
     for position in range(len(content)):
@@ -65,7 +73,9 @@ def test_every_single_flipped_bit_is_noticed_and_its_file_named(store: Checkpoin
     read_checkpoint(path.parent)
 
 
-def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_aside(store: Checkpoints) -> None:
+def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_aside(
+    store: CheckpointStore,
+) -> None:
     path = store.found()[0] / TENSORS
     path.write_bytes(path.read_bytes()[:-1])
     said: list[str] = []
@@ -80,7 +90,7 @@ def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_asid
     assert names(store) == ["damaged-search-0000000003", "search-0000000002", "search-0000000003"]
 
 
-def test_where_none_is_left_the_run_stops_and_everything_stays(store: Checkpoints) -> None:
+def test_where_none_is_left_the_run_stops_and_everything_stays(store: CheckpointStore) -> None:
     for path in store.found():
         (path / STATE).unlink()
     before = names(store)
@@ -91,7 +101,7 @@ def test_where_none_is_left_the_run_stops_and_everything_stays(store: Checkpoint
     assert names(store) == before
 
 
-def test_what_a_dead_process_left_is_tidied_away(store: Checkpoints) -> None:
+def test_what_a_dead_process_left_is_tidied_away(store: CheckpointStore) -> None:
     for name in (".staging-search-0000000004", ".discarded-search-0000000001"):
         (store.home / name).mkdir()
         (store.home / name / STATE).write_text("half")
@@ -100,15 +110,15 @@ def test_what_a_dead_process_left_is_tidied_away(store: Checkpoints) -> None:
 
 
 def test_a_checkpoint_too_many_that_a_dead_process_left_goes_when_its_last_is_saved_again(
-    store: Checkpoints,
+    store: CheckpointStore,
 ) -> None:
-    Checkpoints(store.home, "search", keep=3).save(snapshot(4), rounds=4)
+    CheckpointStore(store.home, "search", keep=3).save(snapshot(4), rounds=4)
     assert len(names(store)) == 3
     store.save(snapshot(4), rounds=4)
     assert names(store) == ["search-0000000003", "search-0000000004"]
 
 
-def test_a_checkpoint_of_another_version_is_named_as_such(store: Checkpoints) -> None:
+def test_a_checkpoint_of_another_version_is_named_as_such(store: CheckpointStore) -> None:
     path = store.found()[0] / MANIFEST
     fields = json.loads(path.read_text())
     path.write_text(json.dumps(fields | {"version": 2}))

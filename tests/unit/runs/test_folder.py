@@ -11,13 +11,13 @@ from xnas import Config, published_genotype
 from xnas.config.loading import parse_config
 from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.runs.folder import Job, RunFolder
-from xnas.runs.location import Place
+from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
 
 from ...sealed import seal
 
 
-def begun(place: Place) -> RunFolder:
+def begun(place: RunLocation) -> RunFolder:
     folder = RunFolder(place.claim())
     folder.write_job(Job(verb="search"))
     folder.describe(Config(), {})
@@ -31,28 +31,28 @@ def test_the_path_of_a_folder_may_be_text(tmp_path: Path) -> None:
 
 
 def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
-    place = Place(runs=tmp_path, name=None, stem="quick")
+    place = RunLocation(runs=tmp_path, name=None, stem="quick")
     assert place.earlier() is None
     assert [place.claim().name for _ in range(3)] == ["quick-1", "quick-2", "quick-3"]
 
 
 def test_a_run_that_is_there_is_gone_on_with_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
-    folder = begun(Place(runs=tmp_path, name="mine"))
+    folder = begun(RunLocation(runs=tmp_path, name="mine"))
     folder.log({"kind": "test"})
-    earlier = Place(runs=tmp_path, name="mine").earlier()
+    earlier = RunLocation(runs=tmp_path, name="mine").earlier()
     assert earlier is not None
-    assert earlier.path == Place(runs=tmp_path, name="mine").claim() == folder.path
+    assert earlier.path == RunLocation(runs=tmp_path, name="mine").claim() == folder.path
     assert earlier.metrics.kinds() == {"test"}
-    anew = Place(runs=tmp_path, name="mine", overwrite=True)
+    anew = RunLocation(runs=tmp_path, name="mine", overwrite=True)
     assert anew.earlier() is None
     assert list(anew.claim().iterdir()) == []
     assert [item.name for item in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
-    folder = begun(Place(runs=tmp_path, name="mine"))
+    folder = begun(RunLocation(runs=tmp_path, name="mine"))
     with locked(folder.path), pytest.raises(ValueError, match="mine is in use"):
-        Place(runs=tmp_path, name="mine", overwrite=True).claim()
+        RunLocation(runs=tmp_path, name="mine", overwrite=True).claim()
     assert folder.has("config.toml")
 
 
@@ -60,7 +60,7 @@ def test_a_folder_whose_process_ended_while_it_made_it_is_begun_anew(tmp_path: P
     folder = RunFolder.at(tmp_path / "mine")
     folder.write_job(Job(verb="search"))
     (folder.path / ".environment.json.part").write_text("{")
-    assert Place(runs=tmp_path, name="mine").earlier() is None
+    assert RunLocation(runs=tmp_path, name="mine").earlier() is None
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -68,7 +68,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, overwrite: boo
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.txt").write_text("precious")
     with pytest.raises(ValueError, match="photos is there and is not a run folder; choose another --name"):
-        Place(runs=tmp_path, name="photos", overwrite=overwrite).earlier()
+        RunLocation(runs=tmp_path, name="photos", overwrite=overwrite).earlier()
     assert (tmp_path / "photos" / "holiday.txt").read_text() == "precious"
 
 
@@ -78,7 +78,7 @@ def test_settings_that_a_user_has_put_where_a_run_would_go_are_no_leavings_of_a_
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "config.toml").write_text("seed = 3\n")
-    place = Place(runs=tmp_path, name="mine", overwrite=overwrite)
+    place = RunLocation(runs=tmp_path, name="mine", overwrite=overwrite)
     if overwrite:
         assert place.earlier() is None
     else:
@@ -90,17 +90,17 @@ def test_settings_that_a_user_has_put_where_a_run_would_go_are_no_leavings_of_a_
 @pytest.mark.parametrize("name", ["../up", "a/b", "", ".hidden", "a b"])
 def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a run's name is letters, digits"):
-        Place.named(name, runs=tmp_path / "runs", stem="quick", overwrite=False)
+        RunLocation.named(name, runs=tmp_path / "runs", stem="quick", overwrite=False)
 
 
 def test_a_run_folder_has_a_place_whatever_it_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = begun(Place(runs=tmp_path, name="mine"))
+    folder = begun(RunLocation(runs=tmp_path, name="mine"))
     moved = folder.path.rename(tmp_path / "my run (2)")
     monkeypatch.chdir(moved)
     for path in (moved, Path("."), Path("../my run (2)"), Path("checkpoints/..")):
-        earlier = Place.of(path).earlier()
+        earlier = RunLocation.of(path).earlier()
         assert earlier is not None
         assert earlier.path.resolve() == moved
 
@@ -108,11 +108,11 @@ def test_a_run_folder_has_a_place_whatever_it_is_called(
 def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file is no folder; choose another place, or take it away"):
-        Place(runs=tmp_path / "file", name="mine").claim()
+        RunLocation(runs=tmp_path / "file", name="mine").claim()
 
 
 def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:
-    folder = begun(Place(runs=tmp_path, name="mine"))
+    folder = begun(RunLocation(runs=tmp_path, name="mine"))
     other = parse_config(
         "seed = 3\n[data]\nroot = 'elsewhere'\n[space]\nnodes = 2\n[checkpoint]\nminutes = 9", where="x"
     )

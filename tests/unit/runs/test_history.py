@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from xnas.runs.history import read_course
+from xnas.runs.history import read_history
 
 from ..report.run_builder import build_run, search_rows, write, write_rows
 
 
 def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
-    course = read_course(build_run(tmp_path / "run"))
+    course = read_history(build_run(tmp_path / "run"))
     assert list(course.groups) == ["normal", "reduction"]
     assert course.groups["normal"].replicas == 6
     assert [row.epoch for row in course.search] == [0, 1, 2, 3, 4, 5]
@@ -19,16 +19,16 @@ def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_metrics_has_an_empty_course(tmp_path: Path) -> None:
-    assert read_course(tmp_path).search == ()
+    assert read_history(tmp_path).search == ()
 
 
 @pytest.mark.parametrize("torn", [b'{"kind": "retrain_epo', '{"kind": "é'.encode()[:-1], b"{", b'"'])
 def test_a_torn_last_line_is_left_out(tmp_path: Path, torn: bytes) -> None:
     folder = build_run(tmp_path / "run")
-    whole = read_course(folder)
+    whole = read_history(folder)
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(torn)
-    assert read_course(folder) == whole
+    assert read_history(folder) == whole
 
 
 @pytest.mark.parametrize("damage", ['{"kind": ', "[1]", '{"kind": "retrain_epoch", "epoch": NaN}', "\ufffd"])
@@ -39,7 +39,7 @@ def test_a_damaged_line_before_the_last_names_file_and_line(tmp_path: Path, dama
     lines[2] = damage
     write(path, "\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 3"):
-        read_course(folder)
+        read_history(folder)
 
 
 @pytest.mark.parametrize(
@@ -62,20 +62,20 @@ def test_a_row_that_does_not_fit_names_its_line_and_key(
     rows[-1] |= change
     write_rows(tmp_path, rows)
     with pytest.raises(ValueError, match=rf"line 3.*{word}"):
-        read_course(tmp_path)
+        read_history(tmp_path)
 
 
 def test_rows_of_an_unknown_kind_are_passed_over_and_an_epoch_done_again_counts_once(tmp_path: Path) -> None:
     rows = search_rows(epochs=1)
     again = json.loads(json.dumps(rows[-1])) | {"train_loss": 9.0}
     write_rows(tmp_path, [{"kind": "of tomorrow"}, *rows, again])
-    course = read_course(tmp_path)
+    course = read_history(tmp_path)
     assert [row.epoch for row in course.search] == [0, 1]
     assert course.search[1].train_loss == 9.0
 
 
 def test_warm_up_epochs_have_no_validation(tmp_path: Path) -> None:
-    course = read_course(build_run(tmp_path / "run", warmup_epochs=2))
+    course = read_history(build_run(tmp_path / "run", warmup_epochs=2))
     assert [row.val_loss is None for row in course.search] == [True, True, True, False, False, False]
 
 
@@ -96,7 +96,7 @@ def test_a_ledger_that_does_not_fit_names_its_line_and_key(
     rows[-1]["groups"]["normal"]["ledger"] |= change
     write_rows(tmp_path, rows)
     with pytest.raises(ValueError, match=rf"line 3.*'ledger': {word}"):
-        read_course(tmp_path)
+        read_history(tmp_path)
 
 
 def test_a_ledger_is_read_and_may_be_missing_as_may_what_earlier_versions_did_not_write(
@@ -104,7 +104,7 @@ def test_a_ledger_is_read_and_may_be_missing_as_may_what_earlier_versions_did_no
 ) -> None:
     rows = search_rows(epochs=1)
     write_rows(tmp_path, rows)
-    course = read_course(tmp_path)
+    course = read_history(tmp_path)
     ledger = course.search[1].groups["normal"].ledger
     assert ledger is not None
     assert list(ledger.regret_E) == rows[-1]["groups"]["normal"]["ledger"]["regret"]
@@ -115,7 +115,7 @@ def test_a_ledger_is_read_and_may_be_missing_as_may_what_earlier_versions_did_no
     del rows[-1]["multiply_adds"], rows[-1]["groups"]["normal"]["ledger"]
     rows[-1]["groups"]["reduction"]["ledger"] = None
     write_rows(tmp_path, rows)
-    course = read_course(tmp_path)
+    course = read_history(tmp_path)
     assert (course.groups["normal"].optimizer, course.groups["normal"].reward_bound) == ("gd", None)
     assert course.search[1].multiply_adds is None
     assert [weights.ledger for weights in course.search[1].groups.values()] == [None, None]

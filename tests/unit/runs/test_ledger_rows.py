@@ -8,19 +8,19 @@ import torch
 
 from xnas import Config, DataSet, RunFolder, Search, count_multiply_adds, search
 from xnas.io.errors import Interrupted
-from xnas.report.regret import promise_of
-from xnas.runs.callbacks import Silent
-from xnas.runs.history import read_course
-from xnas.runs.signals import Interrupt
+from xnas.report.regret import check_regret
+from xnas.runs.callbacks import NullCallback
+from xnas.runs.history import read_history
+from xnas.runs.signals import StopRequest
 
 CPU = torch.device("cpu")
 
 
-class Listener(Silent):
+class Listener(NullCallback):
     """Keeps what is said, and may ask for the end after some rounds."""
 
     def __init__(self, after: int = 0) -> None:
-        self.interrupt, self.left = Interrupt(), after
+        self.interrupt, self.left = StopRequest(), after
         self.warnings: list[str] = []
 
     def say(self, line: str) -> None:
@@ -55,11 +55,11 @@ def test_in_every_row_the_regret_is_within_its_bound(
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     go(with_search(tiny, epochs=3, **settings), data, folder)
-    course = read_course(folder.path)
+    course = read_history(folder.path)
     for row in course.search:
         for name, weights in row.groups.items():
             assert weights.ledger is not None
-            promise = promise_of(weights.ledger)
+            promise = check_regret(weights.ledger)
             assert promise is not None
             assert promise.kept == promise.forecasters == len(course.groups[name].edges)
             assert (promise.reward_size > 0) == (row.epoch > 0)
@@ -73,7 +73,7 @@ def test_multiply_adds_are_those_of_the_supernet_as_it_is_left(
     course = Search(tiny, data, device=CPU)
     whole = count_multiply_adds(course.network, data.image_shape)
     search(course, folder=folder)
-    told = [row.multiply_adds for row in read_course(folder.path).search]
+    told = [row.multiply_adds for row in read_history(folder.path).search]
     assert told[0] == course.full_multiply_adds == whole
     assert told[2] == count_multiply_adds(course.network, data.image_shape) < whole
 
@@ -81,7 +81,7 @@ def test_multiply_adds_are_those_of_the_supernet_as_it_is_left(
 def test_rivals_have_no_ledger(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     go(with_search(tiny, optimizer="gd", epochs=1), data, folder)
-    course = read_course(folder.path)
+    course = read_history(folder.path)
     assert course.groups["normal"].optimizer == "gd"
     assert [weights.ledger for row in course.search for weights in row.groups.values()] == [None] * 4
 

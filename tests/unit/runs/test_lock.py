@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from xnas.io.atomic import FolderGone
-from xnas.runs.checkpoint import Snapshot
+from xnas.runs.checkpoint import CheckpointState
 from xnas.runs.folder import RunFolder
-from xnas.runs.location import Place
+from xnas.runs.location import RunLocation
 from xnas.runs.lock import LOCK, locked, wait_until_free
 
 HOLD = (
@@ -107,7 +107,7 @@ def test_nothing_is_made_again_of_a_folder_that_went_away_while_a_process_worked
     RunFolder.at(run)
     (tmp_path / "link").symlink_to(tmp_path / "runs")
     place = tmp_path / "link" / "mine"  # that it is reached by a link makes no difference
-    snapshot = Snapshot(tensors={"a": torch.ones(1)}, values={})
+    snapshot = CheckpointState(tensors={"a": torch.ones(1)}, values={})
     with locked(place):
         folder = RunFolder.at(place / name, inside=place)
         folder.write_text("config.toml", "")
@@ -119,7 +119,7 @@ def test_nothing_is_made_again_of_a_folder_that_went_away_while_a_process_worked
             lambda: folder.log({"kind": "test"}),
             lambda: folder.child("controls", "random"),
             lambda: folder.checkpoints("search").save(snapshot, rounds=1),
-            lambda: Place(runs=folder.path, name="member", member=True).claim(),
+            lambda: RunLocation(runs=folder.path, name="member", member=True).claim(),
         ):
             with pytest.raises(
                 FolderGone, match=r"mine was removed, moved or replaced, .* start the same command"

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from xnas.io.errors import Interrupted
-from xnas.runs.signals import Interrupt, interruptible
+from xnas.runs.signals import StopRequest, stop_on_signals
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from xnas.runs.signals import Interrupt, interruptible
 def test_a_signal_waits_for_the_next_check_and_ends_with_128_plus_n(
     number: signal.Signals, code: int
 ) -> None:
-    with interruptible() as interrupt:
+    with stop_on_signals() as interrupt:
         interrupt.check()
         os.kill(os.getpid(), number)
         with pytest.raises(Interrupted) as stopped:
@@ -26,7 +26,7 @@ def test_a_signal_waits_for_the_next_check_and_ends_with_128_plus_n(
 
 
 def test_a_second_signal_acts_at_once() -> None:
-    with interruptible():
+    with stop_on_signals():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -34,7 +34,7 @@ def test_a_second_signal_acts_at_once() -> None:
 
 def test_what_listened_to_signals_before_listens_again_afterwards() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with interruptible():
+    with stop_on_signals():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -42,7 +42,7 @@ def test_what_listened_to_signals_before_listens_again_afterwards() -> None:
 def test_a_signal_that_whoever_started_the_program_wants_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interruptible() as interrupt:
+        with stop_on_signals() as interrupt:
             os.kill(os.getpid(), signal.SIGHUP)
             interrupt.check()
     finally:
@@ -50,4 +50,4 @@ def test_a_signal_that_whoever_started_the_program_wants_ignored_stays_ignored()
 
 
 def test_without_a_signal_nothing_happens() -> None:
-    Interrupt().check()
+    StopRequest().check()

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from xnas.optimizers.checks import frozen
 from xnas.space.architecture import Architecture
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import build_network
 from xnas.space.darts.space import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
@@ -24,8 +24,8 @@ SPACES: dict[str, SearchSpace] = {
 each_space = pytest.mark.parametrize("space", SPACES)
 
 
-def plan(*, save_memory: bool, squeeze_excite: bool = False) -> StackPlan:
-    return StackPlan(
+def plan(*, save_memory: bool, squeeze_excite: bool = False) -> NetworkSpec:
+    return NetworkSpec(
         image_channels=3,
         num_classes=4,
         channels=4,

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from xnas.space.backbone import SqueezeExcite, StackPlan
+from xnas.space.backbone import NetworkSpec, SqueezeExcite
 from xnas.space.darts.network import Network, build_network
 from xnas.space.darts.space import DartsSpace
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.published import published_genotype
 
 
-def plan(**changes: Any) -> StackPlan:
+def plan(**changes: Any) -> NetworkSpec:
     settings: dict[str, Any] = {"image_channels": 3, "num_classes": 4, "channels": 4, "cells": 3, **changes}
-    return StackPlan(**settings)
+    return NetworkSpec(**settings)
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.array, torch.tensor])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_layer_multiply_adds, count_multiply_adds
 from xnas.space.darts.network import Network
 from xnas.space.darts.supernet import Supernet
@@ -12,7 +12,7 @@ from xnas.space.forecaster import Forecaster
 from xnas.space.names import SEARCHABLE
 from xnas.space.published import published_genotype
 
-PLAN = StackPlan(image_channels=3, num_classes=3, channels=4, cells=3)
+PLAN = NetworkSpec(image_channels=3, num_classes=3, channels=4, cells=3)
 
 
 def supernet() -> Supernet:

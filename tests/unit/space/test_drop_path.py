@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.plain import plain
 from xnas.kernels.calls import usable
-from xnas.space.backbone import CellInputs, StackPlan
+from xnas.space.backbone import CellInputs, NetworkSpec
 from xnas.space.darts.network import Network, NetworkCell
 from xnas.space.fast.dispatch import added, added_by_path
 from xnas.space.genotype import CellGenotype, Edge, Genotype
@@ -36,7 +36,7 @@ def every_operation() -> Genotype:
 
 def network(genotype: Genotype, *, save_memory: bool = False) -> Network:
     torch.manual_seed(0)
-    plan = StackPlan(image_channels=2, num_classes=3, channels=4, cells=3, save_memory=save_memory)
+    plan = NetworkSpec(image_channels=2, num_classes=3, channels=4, cells=3, save_memory=save_memory)
     found = Network(genotype, plan).double().train()
     for norm in found.modules():  # gains and offsets as in the middle of a training
         if isinstance(norm, nn.BatchNorm2d):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.kernels.calls import usable
-from xnas.space.fast.cpu.nodes import NativeNodes
+from xnas.space.fast.cpu.nodes import CpuNodes
 from xnas.space.fast.dispatch import NodePath
-from xnas.space.fast.gpu.nodes import GroupedNodes, Plans
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
 from xnas.space.forecaster import (
     Forecaster,
     forecaster_groups,
@@ -413,10 +413,10 @@ def test_an_expert_may_write_into_what_is_its_own() -> None:
         torch.testing.assert_close(model(inputs), (inner(inputs) + inputs) / 2)
 
 
-@pytest.mark.parametrize("path", [GroupedNodes(Plans()), NativeNodes()], ids=["grouped", "native"])
+@pytest.mark.parametrize("path", [BatchedGpuNodes(Plans()), CpuNodes()], ids=["grouped", "native"])
 @pytest.mark.parametrize("last", [nn.Tanh, partial(nn.BatchNorm2d, 3)], ids=["plain", "norm"])
 def test_the_fast_ways_refuse_it_too(path: NodePath, last: Callable[[], nn.Module]) -> None:
-    if isinstance(path, NativeNodes) and not usable(torch.rand(2, 3, 4, 4)):
+    if isinstance(path, CpuNodes) and not usable(torch.rand(2, 3, 4, 4)):
         pytest.skip("no kernels here")
     writer = nn.Sequential(nn.Hardswish(inplace=True), last())
     member = Forecaster({"writer": writer, "id": nn.Identity()}, group="g")

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from xnas.space.architecture import read_genotype
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.darts.network import build_network
 from xnas.space.fast.dispatch import one_by_one
@@ -18,7 +18,7 @@ from xnas.space.nasbench201.stack import Nasbench201Network, Nasbench201Supernet
 from xnas.space.operations import NETWORK_STYLE
 
 TEXT = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
-SMALL = StackPlan(image_channels=3, num_classes=4, channels=4, cells=3)
+SMALL = NetworkSpec(image_channels=3, num_classes=4, channels=4, cells=3)
 
 
 def test_all_15625_architectures_have_texts_of_their_own_and_come_back_from_them() -> None:
@@ -114,7 +114,7 @@ def test_the_benchmarks_networks_have_the_parameters_and_multiply_adds_that_it_p
     text: str, parameters: int, multiply_adds: float
 ) -> None:
     # Dong and Yang 2020 give both for every architecture: 15 cells, C = 16, CIFAR-10.
-    plan = StackPlan(image_channels=3, num_classes=10, channels=16, cells=15)
+    plan = NetworkSpec(image_channels=3, num_classes=10, channels=16, cells=15)
     with torch.device("meta"):
         network = build_network(Nasbench201Genotype.from_text(text), plan)
     assert count_parameters(network) == parameters
@@ -123,7 +123,7 @@ def test_the_benchmarks_networks_have_the_parameters_and_multiply_adds_that_it_p
 
 def test_every_cell_of_the_supernet_is_a_replica_and_chooses_on_six_edges() -> None:
     supernet = Nasbench201Space().supernet(
-        StackPlan(image_channels=1, num_classes=3, channels=4, cells=6, stem="strided")
+        NetworkSpec(image_channels=1, num_classes=3, channels=4, cells=6, stem="strided")
     )
     (group,) = forecaster_groups(supernet).values()
     assert (group.num_forecasters, group.num_replicas, group.num_experts) == (6, 6, 5)
@@ -136,7 +136,7 @@ def test_every_cell_of_the_supernet_is_a_replica_and_chooses_on_six_edges() -> N
 def test_the_stem_gives_features_of_the_images_size_or_of_half_of_it(stem: str) -> None:
     network = build_network(
         Nasbench201Genotype.from_text(TEXT),
-        StackPlan(image_channels=1, num_classes=3, channels=4, cells=3, stem=stem),  # type: ignore[arg-type]
+        NetworkSpec(image_channels=1, num_classes=3, channels=4, cells=3, stem=stem),  # type: ignore[arg-type]
     )
     sizes: list[tuple[int, ...]] = []
     for cell in (module for module in network.modules() if hasattr(module, "operations")):
@@ -278,7 +278,7 @@ def test_random_architectures_are_uniform_and_by_seed() -> None:
 )
 def test_what_the_space_does_not_have_is_refused(plan: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Nasbench201Space().supernet(StackPlan(image_channels=3, num_classes=10, channels=4, **plan))  # type: ignore[arg-type]
+        Nasbench201Space().supernet(NetworkSpec(image_channels=3, num_classes=10, channels=4, **plan))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

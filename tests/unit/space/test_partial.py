@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from xnas import XNAS
 from xnas.config.schema import SpaceConfig
-from xnas.optimizers.registry import rival
-from xnas.space.backbone import StackPlan
+from xnas.optimizers.registry import baseline
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import build_network
 from xnas.space.darts.space import DartsSpace
 from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
@@ -125,7 +125,7 @@ def test_the_bypass_pools_the_largest_of_two_by_two_where_the_stride_is_2() -> N
 @pytest.mark.parametrize("image_size", [16, 13])
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_a_supernet_of_partial_channels_classifies_and_is_smaller(parts: int, image_size: int) -> None:
-    plan = StackPlan(image_channels=3, num_classes=5, channels=8, cells=4, reductions=2)
+    plan = NetworkSpec(image_channels=3, num_classes=5, channels=8, cells=4, reductions=2)
     supernet = DartsSpace(num_nodes=2, partial_channels=parts).supernet(plan)
     logits = supernet(torch.randn(4, 3, image_size, image_size))
     assert logits.shape == (4, 5)
@@ -143,7 +143,7 @@ def test_a_supernet_of_partial_channels_classifies_and_is_smaller(parts: int, im
 
 
 def test_the_network_of_a_genotype_knows_nothing_of_it() -> None:
-    plan = StackPlan(image_channels=3, num_classes=5, channels=8, cells=3)
+    plan = NetworkSpec(image_channels=3, num_classes=5, channels=8, cells=3)
     whole, part = DartsSpace(), DartsSpace(partial_channels=4)
     assert part.random_genotype(3) == whole.random_genotype(3)
     torch.manual_seed(0)
@@ -176,7 +176,7 @@ class Wave(nn.Module):
 @pytest.mark.parametrize("name", ["xnas", "gdas"])
 def test_it_works_in_a_model_of_ones_own(name: str) -> None:
     model = Wave()
-    optimizer = XNAS(model, rounds=4, batch_size=6) if name == "xnas" else rival(name)(model, rounds=4)
+    optimizer = XNAS(model, rounds=4, batch_size=6) if name == "xnas" else baseline(name)(model, rounds=4)
     inputs, labels = torch.randn(6, 1, 10), torch.randint(2, (6,))
     for _ in range(4):
         optimizer.measure(lambda: F.cross_entropy(model(inputs), labels, reduction="none"))
@@ -206,7 +206,7 @@ def test_parts_that_do_not_fit_are_answered_in_one_line() -> None:
         ValueError, match=r"^with partial = 2 the experts give \(2, 2, 2, 2\) and the bypass \(2, 2, 4"
     ):
         pool(torch.ones(2, 4, 4, 4))
-    plan = StackPlan(image_channels=3, num_classes=5, channels=8, cells=3)
+    plan = NetworkSpec(image_channels=3, num_classes=5, channels=8, cells=3)
     with pytest.raises(
         ValueError, match=r"^partial_channels = 3 does not divide the 8 channels of the supernet$"
     ):

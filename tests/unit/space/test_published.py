@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import Network
 from xnas.space.genotype import Genotype
 from xnas.space.published import PUBLISHED, published_genotype, published_names, published_source
 
-PLAN = StackPlan(image_channels=3, num_classes=5, channels=4, cells=3)
+PLAN = NetworkSpec(image_channels=3, num_classes=5, channels=4, cells=3)
 
 
 def test_the_published_cells_are_these() -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from xnas import Config
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
-from xnas.runs.signals import Interrupt
+from xnas.runs.signals import StopRequest
 from xnas.study import remote_task as errands
-from xnas.study.ray import MOST_LOSSES, RayWorkers, connected, slots_of
-from xnas.study.ray_options import Pool
-from xnas.study.remote_task import Errand, Outcome, marked
+from xnas.study.ray import MOST_LOSSES, RayExecutor, connected, slots_of
+from xnas.study.ray_options import RayOptions
+from xnas.study.remote_task import RemoteTask, TaskResult, shared_folder_token
 from xnas.study.scheduler import Failure, Task
 
 
@@ -93,10 +93,10 @@ class Told:
     def __init__(
         self, *answers: str | Exception, progress: Callable[[Task], object] = lambda task: 0
     ) -> None:
-        self.ray, self.said, self.interrupt = PlayedRay(*answers), list[str](), Interrupt()
-        self.workers = RayWorkers(
+        self.ray, self.said, self.interrupt = PlayedRay(*answers), list[str](), StopRequest()
+        self.workers = RayExecutor(
             self.ray,
-            Pool(address="auto"),
+            RayOptions(address="auto"),
             work=str,
             errand=lambda task: task.name,
             has_ended=lambda task: True,
@@ -112,11 +112,11 @@ class Told:
         return self.workers.ended()
 
 
-ENDED = Outcome.here("ended").to_text()
+ENDED = TaskResult.here("ended").to_text()
 
 
 def test_a_task_that_is_lost_is_started_again_until_it_ends() -> None:
-    told = Told(WorkerDied("killed"), Outcome.here("interrupted", "stopped by SIGTERM").to_text(), ENDED)
+    told = Told(WorkerDied("killed"), TaskResult.here("interrupted", "stopped by SIGTERM").to_text(), ENDED)
     task, failure = told.does("a")
     assert (task.name, failure) == ("a", None)
     assert told.ray.texts == ["a"] * 3
@@ -144,9 +144,9 @@ def test_too_little_memory_on_a_node_is_told_as_that() -> None:
 @pytest.mark.parametrize(
     ("outcome", "kind", "for_good"),
     [
-        (Outcome.of_error(NonFinite("the loss is nan")).to_text(), NonFinite, True),
-        (Outcome.of_error(OutOfMemory("full")).to_text(), OutOfMemory, False),
-        (Outcome.of_error(ValueError("the images are damaged")).to_text(), ValueError, False),
+        (TaskResult.of_error(NonFinite("the loss is nan")).to_text(), NonFinite, True),
+        (TaskResult.of_error(OutOfMemory("full")).to_text(), OutOfMemory, False),
+        (TaskResult.of_error(ValueError("the images are damaged")).to_text(), ValueError, False),
         (RayTaskError("Traceback ...\nTypeError: a bug"), ValueError, False),
     ],
 )
@@ -164,21 +164,21 @@ def test_a_task_that_fails_by_itself_is_reported_and_not_done_again(
 @pytest.mark.parametrize(
     ("outcome", "kind", "said"),
     [
-        (Outcome.of_error(CannotWrite("no room")), CannotWrite, "task a, on .*: no room"),
+        (TaskResult.of_error(CannotWrite("no room")), CannotWrite, "task a, on .*: no room"),
         (
-            Outcome(end="unseen", reason="it does not see /runs", host="h"),
+            TaskResult(end="unseen", reason="it does not see /runs", host="h"),
             ValueError,
             "on a disk that every node has",
         ),
         (
-            Outcome(end="version", reason="it has xnas 3", host="h"),
+            TaskResult(end="version", reason="it has xnas 3", host="h"),
             ValueError,
             "node h of .*; install the same",
         ),
     ],
 )
 def test_a_disk_that_takes_nothing_and_a_node_that_cannot_take_part_end_it_all(
-    outcome: Outcome, kind: type[Exception], said: str
+    outcome: TaskResult, kind: type[Exception], said: str
 ) -> None:
     with pytest.raises(kind, match=said):
         Told(outcome.to_text()).does("a")
@@ -197,9 +197,9 @@ def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
     told = Told()
     assert (told.workers.slots(), told.workers.room()) == (2, 4)
     with pytest.raises(ValueError, match="has 3 CPUs for a task; the largest has 2 CPUs"):
-        RayWorkers(
-            told.ray, Pool(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,
-            say=print, beat=print, interrupt=Interrupt(),
+        RayExecutor(
+            told.ray, RayOptions(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,
+            say=print, beat=print, interrupt=StopRequest(),
         )  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def test_without_ray_or_a_cluster_a_line_says_what_is_missing(monkeypatch: pytes
         patch.setitem(sys.modules, "ray", None)
         with (
             pytest.raises(ValueError, match=r"--address needs Ray .*: pip install 'xnas\[ray\]'"),
-            connected(Pool(address="auto"), say=print),
+            connected(RayOptions(address="auto"), say=print),
         ):
             pass
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
@@ -219,7 +219,7 @@ def test_without_ray_or_a_cluster_a_line_says_what_is_missing(monkeypatch: pytes
             pytest.raises(
                 ValueError, match=rf"no Ray cluster at --address {address}: .*; start one with: ray"
             ),
-            connected(Pool(address=address), say=print),
+            connected(RayOptions(address=address), say=print),
         ):
             pass
 
@@ -228,27 +228,27 @@ def test_without_ray_or_a_cluster_a_line_says_what_is_missing(monkeypatch: pytes
     ("cpus", "gpus", "fits"), [(1, 0, 8), (0.5, 0, 16), (3, 0, 2), (1, 0.25, 8), (1, 1, 2), (0.1, 0.1, 20)]
 )
 def test_fractions_of_cores_and_gpus_are_shared(cpus: float, gpus: float, fits: int) -> None:
-    assert slots_of({"CPU": 8.0, "GPU": 2.0}, Pool(address="auto", cpus=cpus, gpus=gpus)) == fits
+    assert slots_of({"CPU": 8.0, "GPU": 2.0}, RayOptions(address="auto", cpus=cpus, gpus=gpus)) == fits
 
 
 def test_an_errand_is_refused_where_its_folder_is_not_seen_or_xnas_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(errands, "PATIENCE", 0.0)
-    with marked(tmp_path) as token:
-        errand = Errand(
+    with shared_folder_token(tmp_path) as token:
+        errand = RemoteTask(
             whole=str(tmp_path), token=token, version=errands.version("xnas"), cwd="/", name="n", verb="search",
             fixed=("seed",), config="", genotype=None,
         )  # fmt: skip
-        assert Errand.of(errand.to_text()) == errand
-        assert errand.misplaced() is None
+        assert RemoteTask.of(errand.to_text()) == errand
+        assert errand.check_worker() is None
         for change, end in (
             ({"token": "another"}, "unseen"),
             ({"whole": str(tmp_path / "none")}, "unseen"),
             ({"version": "0.0"}, "version"),
         ):
-            outcome = Errand(**{**vars(errand), **change}).misplaced()
+            outcome = RemoteTask(**{**vars(errand), **change}).check_worker()
             assert outcome is not None
             assert outcome.end == end
-            assert Outcome.of(outcome.to_text()) == outcome
+            assert TaskResult.of(outcome.to_text()) == outcome
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 
 from xnas import Config
 from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
-from xnas.study.scheduler import Failure, InTurn, Task, run_tasks, time_left
+from xnas.study.scheduler import Failure, LocalExecutor, Task, run_tasks, time_left
 
 
 def task(name: str, *after: str, tolerant: bool = False) -> Task:
@@ -28,7 +28,7 @@ class Log:
         return run_tasks(
             tasks,
             has_ended=lambda task: task.name in self.ended,
-            workers=InTurn(self._perform),
+            workers=LocalExecutor(self._perform),
             begins=lambda task: self.begun.append(task.name),
             ends=lambda task, failure: self.told.append((task.name, failure and failure.reason)),
         )

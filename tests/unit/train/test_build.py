@@ -12,7 +12,7 @@ from xnas.config.diff import differences
 from xnas.config.loading import parse_config, preset_names, read_preset
 from xnas.data.images import DataSet, ImageSet
 from xnas.space.published import published_genotype
-from xnas.train.build import check_memory, settled, stem_for
+from xnas.train.build import check_memory, resolve_stems, stem_for
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def test_the_stem_follows_the_shorter_side(shape, kind, stem):
 
 def test_the_quick_preset_takes_photographs_by_the_stem_of_photographs():
     for shape, stem in (((1, 28, 28), "strided"), ((3, 224, 224), "imagenet")):
-        quick = settled(read_preset("quick"), shape)
+        quick = resolve_stems(read_preset("quick"), shape)
         assert (quick.space.stem, quick.retrain.stem) == (stem, stem)
 
 
@@ -73,7 +73,7 @@ def test_a_run_file_says_which_stem_was_chosen(side: int, stem: str, tiny: Confi
     genotype = search(Search(settings, data, device=CPU), folder=folder)
     retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     assert folder.config().space.stem == stem
-    assert folder.config() == settled(settings, data.image_shape)
+    assert folder.config() == resolve_stems(settings, data.image_shape)
     assert TrainedNetwork.read(folder, device=CPU).network.plan.stem == stem
     folder.check_same(settings, sections=("space", "retrain"))
 

@@ -10,14 +10,14 @@ from xnas.config.schema import Config, DistributedConfig
 from xnas.data.images import DataSet, Normalisation
 from xnas.io.errors import RankLost
 from xnas.runs import location as place
-from xnas.runs.location import Place
+from xnas.runs.location import RunLocation
 from xnas.space.published import published_genotype
 from xnas.train import evaluate
-from xnas.train.distributed import Ranks, Team, team
+from xnas.train.distributed import ProcessGroup, SingleProcess, process_group
 
 
 def test_a_process_alone_exchanges_with_nobody() -> None:
-    alone = team()
+    alone = process_group()
     values = torch.tensor([1.0, 2.0])
     alone.mean_([values])
     alone.sum_([values])
@@ -30,7 +30,7 @@ def test_a_process_alone_exchanges_with_nobody() -> None:
     assert alone.leads
 
 
-class Three(Team):
+class Three(SingleProcess):
     size = 3
     restarts = True
 
@@ -59,10 +59,10 @@ def test_what_processes_cannot_do_together_is_refused(
     settings: dict[str, object], device: str, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        Ranks.check(Three(), DistributedConfig(**settings), torch.device(device))  # type: ignore[arg-type]
+        ProcessGroup.check(Three(), DistributedConfig(**settings), torch.device(device))  # type: ignore[arg-type]
 
 
-class Broken(Team):
+class Broken(SingleProcess):
     size = 2
 
     def agree(self, *values: int) -> list[int]:
@@ -86,20 +86,20 @@ def test_who_is_lost_in_the_middle_of_a_test_is_named(monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def leader() -> Ranks:
+def leader() -> ProcessGroup:
     """The leading one of two processes, of which the other is what the test puts into their store."""
-    ranks = object.__new__(Ranks)
+    ranks = object.__new__(ProcessGroup)
     ranks.rank, ranks.size, ranks._orders, ranks._store = 0, 2, 1, torch.distributed.HashStore()
     return ranks
 
 
-def test_an_order_is_not_waited_for_beyond_the_last_sign_of_life(leader: Ranks) -> None:
+def test_an_order_is_not_waited_for_beyond_the_last_sign_of_life(leader: ProcessGroup) -> None:
     leader._store.add("life/1", 1)
     with pytest.raises(RankLost, match=r"^rank 1 of 2 does not answer to an order: killed, or out of reach$"):
         leader._hear(1, patience=0.1)
 
 
-def test_whoever_takes_long_but_is_alive_is_waited_for(leader: Ranks) -> None:
+def test_whoever_takes_long_but_is_alive_is_waited_for(leader: ProcessGroup) -> None:
     def live(seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -122,5 +122,5 @@ def test_a_run_that_begins_again_by_itself_needs_a_place_that_is_found_again(
 ) -> None:
     monkeypatch.setattr(place, "team", Three)
     with pytest.raises(ValueError, match=said):
-        Place.named(name, runs=tmp_path, stem="quick", overwrite=overwrite)
-    assert Place.named("mine", runs=tmp_path, stem="quick", overwrite=False).name == "mine"
+        RunLocation.named(name, runs=tmp_path, stem="quick", overwrite=overwrite)
+    assert RunLocation.named("mine", runs=tmp_path, stem="quick", overwrite=False).name == "mine"

@@ -11,21 +11,21 @@ from xnas import Config, DataSet, RunFolder, Search, load_data, published_genoty
 from xnas.config.schema import SEARCH_SECTIONS, CheckpointConfig
 from xnas.data.images import Normalisation
 from xnas.io.errors import Interrupted
-from xnas.runs.callbacks import Silent
+from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import read_checkpoint
-from xnas.runs.signals import Interrupt
-from xnas.train.checkpointing import Keeper, Origin
+from xnas.runs.signals import StopRequest
+from xnas.train.checkpointing import CheckpointManager, ResumeKey
 
 from ...sealed import seal
 
 CPU = torch.device("cpu")
 
 
-class Stopper(Silent):
+class Stopper(NullCallback):
     """Asks for the end after some rounds, as a signal would, and keeps what is said."""
 
     def __init__(self, after: int) -> None:
-        self.interrupt, self.left, self.said = Interrupt(), after, list[str]()
+        self.interrupt, self.left, self.said = StopRequest(), after, list[str]()
 
     def say(self, line: str) -> None:
         self.said.append(line)
@@ -109,7 +109,7 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
         run(config, data, folder, after=4)
     course = Search(config, data, device=CPU)
     names = set(dict(course.network.named_parameters()))
-    keeper = Keeper(course, origin=origin(config, course), folder=folder, say=print)
+    keeper = CheckpointManager(course, origin=origin(config, course), folder=folder, say=print)
     keeper.begin()
     wiped = sum(int((~state.alive_EK).sum()) for state in course.experts.states.values())
     assert wiped > 0
@@ -230,8 +230,8 @@ def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
         run(tiny, data, folder, after=2)
 
 
-def origin(config: Config, course: Search) -> Origin:
-    return Origin(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
+def origin(config: Config, course: Search) -> ResumeKey:
+    return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
     )
     course = Search(config, data, device=CPU)
     now = 0.0
-    keeper = Keeper(
+    keeper = CheckpointManager(
         course,
         origin=origin(config, course),
         folder=RunFolder.at(tmp_path / "mine"),

@@ -10,8 +10,8 @@ import torch
 
 from xnas import Config, DataSet, ImageSet, RunFolder, Search, published_genotype, retrain, search
 from xnas.io.errors import Interrupted
-from xnas.runs.callbacks import Silent
-from xnas.runs.signals import Interrupt
+from xnas.runs.callbacks import NullCallback
+from xnas.runs.signals import StopRequest
 from xnas.train import memory as memory_notice
 from xnas.train.memory import MemoryNotice, peak_memory
 
@@ -19,12 +19,12 @@ CPU = torch.device("cpu")
 GIB = 2**30
 
 
-class Listener(Silent):
+class Listener(NullCallback):
     """Keeps what is said of memory, and the epochs between; asks for the end after some rounds, as a signal would."""
 
     def __init__(self, after: int = 0) -> None:
         self.heard: list[str] = []
-        self.interrupt, self.left = Interrupt(), after
+        self.interrupt, self.left = StopRequest(), after
 
     def say(self, line: str) -> None:
         if line.startswith("memory"):

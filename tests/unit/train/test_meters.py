@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xnas.train.meters import Tally
+from xnas.train.meters import LossAccuracyMeter
 
 LABELS_N = torch.arange(100) % 4
 
@@ -16,7 +16,7 @@ def logits_ND() -> torch.Tensor:
     return torch.randn(100, 4, generator=generator) + F.one_hot(LABELS_N, 4)
 
 
-def count(tally: Tally, *, start: int = 0, stop: int = 100, means: bool = False) -> None:
+def count(tally: LossAccuracyMeter, *, start: int = 0, stop: int = 100, means: bool = False) -> None:
     lots = zip(logits_ND()[start:stop].split(32), LABELS_N[start:stop].split(32), strict=True)
     for logits_BD, labels_B in lots:
         tally.add(
@@ -26,14 +26,14 @@ def count(tally: Tally, *, start: int = 0, stop: int = 100, means: bool = False)
 
 @pytest.mark.parametrize("means", [False, True])
 def test_batches_of_any_size_count_by_their_samples(means: bool) -> None:
-    tally = Tally(torch.device("cpu"))
+    tally = LossAccuracyMeter(torch.device("cpu"))
     count(tally, means=means)
     assert tally.loss == pytest.approx(F.cross_entropy(logits_ND(), LABELS_N).item(), rel=1e-6)
     assert tally.accuracy == (logits_ND().argmax(dim=1) == LABELS_N).sum().item() / 100
 
 
 def test_sums_that_are_saved_go_on_bit_for_bit() -> None:
-    whole, first, second = (Tally(torch.device("cpu")) for _ in range(3))
+    whole, first, second = (LossAccuracyMeter(torch.device("cpu")) for _ in range(3))
     count(whole)
     count(first, stop=64)
     saved = first.state_dict()
@@ -44,7 +44,7 @@ def test_sums_that_are_saved_go_on_bit_for_bit() -> None:
 
 
 def test_earlier_versions_saved_more_which_is_left() -> None:
-    tally = Tally(torch.device("cpu"))
+    tally = LossAccuracyMeter(torch.device("cpu"))
     tally.load_state_dict(
         {
             "loss.mean_value": torch.tensor(3.0),
@@ -60,10 +60,10 @@ def test_earlier_versions_saved_more_which_is_left() -> None:
 
 def test_a_state_of_something_else_is_refused() -> None:
     with pytest.raises(KeyError):
-        Tally(torch.device("cpu")).load_state_dict({"loss": torch.tensor(3.0)})
+        LossAccuracyMeter(torch.device("cpu")).load_state_dict({"loss": torch.tensor(3.0)})
 
 
 def test_nothing_has_no_mean() -> None:
-    tally = Tally(torch.device("cpu"))
+    tally = LossAccuracyMeter(torch.device("cpu"))
     assert math.isnan(tally.loss)
     assert math.isnan(tally.accuracy)

@@ -13,7 +13,7 @@ from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.names import OPTIMIZERS
 from xnas.train.device import autocast
-from xnas.train.retrain import Retraining
+from xnas.train.retrain import RetrainTrainer
 
 CPU = torch.device("cpu")
 LOW = torch.bfloat16
@@ -28,7 +28,7 @@ def in_16_bits(config: Config, *, save_memory: bool = False, **searching: Any) -
     )
 
 
-def watched(course: Search | Retraining) -> dict[str, set[torch.dtype]]:
+def watched(course: Search | RetrainTrainer) -> dict[str, set[torch.dtype]]:
     """The types of what each kind of module gives, as far as the course has come."""
     found: dict[str, set[torch.dtype]] = {}
 
@@ -119,7 +119,7 @@ def test_a_retraining_learns_and_its_test_is_that_of_float32(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config, folder = in_16_bits(tiny), RunFolder.at(tmp_path / "mine")
-    course = Retraining(published_genotype("xnas"), config, data, device=CPU)
+    course = RetrainTrainer(published_genotype("xnas"), config, data, device=CPU)
     found = watched(course)
     course.round(*next(course.epoch_batches(1)))
     assert found["NetworkCell"] == found["DepthwiseConv2d"] == {LOW}

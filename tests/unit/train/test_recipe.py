@@ -19,7 +19,7 @@ from xnas.space.darts.network import Network
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.published import published_names
 from xnas.train.drop_path import draw_paths
-from xnas.train.retrain import Retraining, check_fit
+from xnas.train.retrain import RetrainTrainer, validate_retrain
 from xnas.train.step import build_sgd
 
 from .test_loop import Stopper, tensors
@@ -49,11 +49,11 @@ def recipe(config: Config, *, save_memory: bool = False, cutout: int = 4, **sett
     )
 
 
-def course_of(config: Config, data: DataSet) -> Retraining:
-    return Retraining(GENOTYPE, config, data, device=CPU)
+def course_of(config: Config, data: DataSet) -> RetrainTrainer:
+    return RetrainTrainer(GENOTYPE, config, data, device=CPU)
 
 
-def batch_of(course: Retraining) -> Batch:
+def batch_of(course: RetrainTrainer) -> Batch:
     (batch,) = next(course.epoch_batches(course.epochs_done + 1))
     return batch
 
@@ -241,7 +241,7 @@ def test_a_loss_of_the_tower_that_is_not_finite_stops_before_anything_is_updated
 def test_every_published_cell_trains_a_step_by_the_whole_recipe_and_is_counted(
     tiny: Config, data: DataSet, name: str
 ) -> None:
-    course = Retraining(published_genotype(name), recipe(tiny, **WHOLE), data, device=CPU)
+    course = RetrainTrainer(published_genotype(name), recipe(tiny, **WHOLE), data, device=CPU)
     plain = count_parameters(course.network), count_layer_multiply_adds(course.network, data.image_shape)
     course.rounds = course.total_rounds - 1  # paths drop by their full probability
     (batch,) = next(course.batches_left())
@@ -287,12 +287,12 @@ def test_networks_of_nasbench201_are_refused_what_their_benchmark_did_without(
     genotype = Nasbench201Genotype(("nor_conv_3x3",) * 6)
     line = rf"^retrain.{name} = {value} is for networks of the darts space; .*; set it to 0$"
     with pytest.raises(ValueError, match=line):
-        Retraining(genotype, recipe(tiny, **{name: value}), data, device=CPU)
+        RetrainTrainer(genotype, recipe(tiny, **{name: value}), data, device=CPU)
     # Before a search, by what it searches; of a given genotype, by that.
     searching = dataclasses.replace(
         recipe(tiny, **{name: value}),
         space=dataclasses.replace(tiny.space, kind="nasbench201", nodes=3, experts=("none", "nor_conv_3x3")),
     )
     with pytest.raises(ValueError, match=line):
-        check_fit(searching, data)
-    check_fit(searching, data, genotype=GENOTYPE)
+        validate_retrain(searching, data)
+    validate_retrain(searching, data, genotype=GENOTYPE)

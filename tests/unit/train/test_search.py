@@ -9,9 +9,9 @@ import torch
 
 from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
 from xnas.io.errors import Interrupted, NonFinite
-from xnas.runs.callbacks import Phase, Silent
+from xnas.runs.callbacks import NullCallback, PhaseInfo
 from xnas.runs.history import Group
-from xnas.runs.signals import Interrupt
+from xnas.runs.signals import StopRequest
 
 CPU = torch.device("cpu")
 
@@ -129,14 +129,14 @@ def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
     assert all(torch.equal(after[name].nan_to_num(7), before[name].nan_to_num(7)) for name in before)
 
 
-class _StopsAfter(Silent):
+class _StopsAfter(NullCallback):
     """Asks for the end after some rounds, as a signal would."""
 
-    def __init__(self, interrupt: Interrupt, rounds: int) -> None:
+    def __init__(self, interrupt: StopRequest, rounds: int) -> None:
         self.interrupt, self.left, self.finished = interrupt, rounds, False
         self.groups: dict[str, Group] = {}
 
-    def start(self, phase: Phase) -> None:
+    def start(self, phase: PhaseInfo) -> None:
         self.groups = dict(phase.groups)
 
     def round_done(self, **values: object) -> None:
@@ -153,7 +153,7 @@ def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course, interrupt = Search(tiny, data, device=CPU), Interrupt()
+    course, interrupt = Search(tiny, data, device=CPU), StopRequest()
     progress = _StopsAfter(interrupt, rounds=3)
     with pytest.raises(Interrupted):
         search(course, folder=folder, progress=progress, interrupt=interrupt)

@@ -12,9 +12,9 @@ from xnas import Config, DataSet, RunFolder, Search, search
 from xnas.cli.display import Display
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
-from xnas.runs.callbacks import Silent
+from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import read_checkpoint
-from xnas.runs.signals import Interrupt
+from xnas.runs.signals import StopRequest
 from xnas.space.names import OPTIMIZERS
 
 from ...sealed import seal
@@ -23,11 +23,11 @@ CPU = torch.device("cpu")
 LEARNING = [name for name in OPTIMIZERS if name != "random"]
 
 
-class Stopper(Silent):
+class Stopper(NullCallback):
     """Asks for the end after some rounds, as a signal would."""
 
     def __init__(self, after: int) -> None:
-        self.interrupt, self.left = Interrupt(), after
+        self.interrupt, self.left = StopRequest(), after
 
     def round_done(self, **values: Any) -> None:
         del values

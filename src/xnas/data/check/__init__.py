@@ -1,6 +1,6 @@
 """What is wrong with data, before hours are spent on it.
 
-Reading data stops at the first mistake; `check_data` goes through everything and lists all. `glance` is the part of it
+Reading data stops at the first mistake; `check_data` goes through everything and lists all. `quick_check` is the part of it
 that costs next to nothing on images that are in memory: 0.3 s on CIFAR-10's 60,000.
 """
 
@@ -21,7 +21,7 @@ from xnas.data.sets.download import Say
 from xnas.data.sets.known_folders import FOLDER_SETS, find_folder_set
 from xnas.data.sets.registry import NAMES, check_fold
 from xnas.io.paths import expanded, is_path
-from xnas.io.text import lookup, visible
+from xnas.io.text import choose, printable
 
 MOST_BYTES = 2**30
 """Pixels up to which a glance looks for copies, at 0.8 GB/s: a second and a half at the most."""
@@ -51,7 +51,7 @@ def check_data(
     memory = DecodeMemory(decode_memory)
     if source in NAMES or not is_path(source):
         try:
-            name = lookup("data set", source, NAMES)
+            name = choose("data set", source, NAMES)
         except ValueError as error:
             raise ValueError(f"{error}; or give the path of a folder of images or an archive") from error
         folder = find_folder_set(name, root) if name in FOLDER_SETS else None
@@ -74,7 +74,7 @@ def check_data(
     )
 
 
-def glance(data: DataSet, *, check: str) -> list[str]:
+def quick_check(data: DataSet, *, check: str) -> list[str]:
     """Test images that are also training images, and classes of very unequal size: a line each.
 
     check: the command that lists them all.
@@ -84,8 +84,8 @@ def glance(data: DataSet, *, check: str) -> list[str]:
     if seen := _seen(data):
         i, j = seen[0]
         first = (
-            f"test image {i} ({visible(classes[int(data.test.labels_N[i])])}) is training image {j} "
-            f"({visible(classes[int(data.train.labels_N[j])])})"
+            f"test image {i} ({printable(classes[int(data.test.labels_N[i])])}) is training image {j} "
+            f"({printable(classes[int(data.train.labels_N[j])])})"
         )
         verb = "is also a training image" if len(seen) == 1 else "are also training images"
         lines.append(

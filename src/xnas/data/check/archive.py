@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from xnas.data.check.issues import Findings, Kind, Report
+from xnas.data.check.issues import Issues, IssueType, Report
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 MOST_EXPANSION = 100
@@ -26,15 +26,19 @@ MOST_HEADER = 2**20
 UNIX = 3
 """The system of a zip archive's member that has a kind of file."""
 
-PACKED = Kind("archives, which a run does not read", "unpack it, and check the folder")
-OUTSIDE = Kind(
+PACKED = IssueType("archives, which a run does not read", "unpack it, and check the folder")
+OUTSIDE = IssueType(
     "members that would be written outside of the folder", "do not unpack it: ask where it comes from"
 )
-LINK = Kind("members that are links to outside of the folder", "do not unpack it: ask where it comes from")
-SPECIAL = Kind("members that are devices or pipes", "do not unpack it: ask where it comes from")
-BOMB = Kind("archives that unpack to far more than they hold", "do not unpack it: ask where it comes from")
-DAMAGED = Kind("damaged archives", "bring it anew")
-NO_MEMBERS = Kind("empty archives", "bring it anew")
+LINK = IssueType(
+    "members that are links to outside of the folder", "do not unpack it: ask where it comes from"
+)
+SPECIAL = IssueType("members that are devices or pipes", "do not unpack it: ask where it comes from")
+BOMB = IssueType(
+    "archives that unpack to far more than they hold", "do not unpack it: ask where it comes from"
+)
+DAMAGED = IssueType("damaged archives", "bring it anew")
+NO_MEMBERS = IssueType("empty archives", "bring it anew")
 
 
 def is_archive(path: Path) -> bool:
@@ -44,7 +48,7 @@ def is_archive(path: Path) -> bool:
 
 def check_archive(path: Path) -> Report:
     """Everything that is wrong with an archive, by the list of its members."""
-    findings = Findings()
+    findings = Issues()
     listing = _Listing(path, findings)
     try:
         if path.name.lower().endswith(".zip"):
@@ -79,7 +83,7 @@ class _EnoughError(Exception):
 class _Listing:
     """Counts members and their bytes, and notes those that lead astray."""
 
-    def __init__(self, path: Path, findings: Findings) -> None:
+    def __init__(self, path: Path, findings: Issues) -> None:
         self.path, self.findings = path, findings
         self.members = self.num_bytes = 0
         self.most_bytes = max(SMALL, MOST_EXPANSION * path.stat().st_size)

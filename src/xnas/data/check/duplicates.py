@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnas.data.check.issues import Findings, Kind
+from xnas.data.check.issues import Issues, IssueType
 
 SEEN_SHARE = 0.01
 """Share of test images seen in training from which on the test is worthless.
@@ -21,21 +21,25 @@ leave, and published sets with a few known copies stay usable; from 1 % on it is
 architectures that a test is there to tell.
 """
 
-MANY_SEEN = Kind(
+MANY_SEEN = IssueType(
     "images in both train and test, 1 % of the test or more",
     "the test would measure memory: take them out of one of the two",
 )
-FEW_SEEN = Kind(
+FEW_SEEN = IssueType(
     "images in both train and test, less than 1 % of the test",
     "take them out of train, or remember that the test accuracy can be off by their share",
     error=False,
 )
-MANY_REPEATED = Kind(
+MANY_REPEATED = IssueType(
     "images more than once, 1 % or more, in a folder that has no test images",
     "the split would put copies on both sides: keep one of each, or make the folders train/CLASS and test/CLASS",
 )
-REPEATED = Kind("images more than once within a part", "keep one of each; copies count double", error=False)
-TWO_CLASSES = Kind("images under two classes", "decide for one of the classes, or take them out", error=False)
+REPEATED = IssueType(
+    "images more than once within a part", "keep one of each; copies count double", error=False
+)
+TWO_CLASSES = IssueType(
+    "images under two classes", "decide for one of the classes, or take them out", error=False
+)
 
 
 def image_hash(pixels: NDArray[np.uint8]) -> int:
@@ -90,7 +94,7 @@ def check_copies(
     *,
     train: int,
     name: Callable[[int], str],
-    findings: Findings,
+    findings: Issues,
 ) -> None:
     """Every image that is there more than once. Without test images, those of a split are drawn from the rest."""
     seen = seen_in_training(hashes_N, train=train)
@@ -99,7 +103,7 @@ def check_copies(
     seen_kind = MANY_SEEN if len(seen) >= SEEN_SHARE * test else FEW_SEEN
     again_kind = MANY_REPEATED if test == 0 and len(again) >= SEEN_SHARE * train else REPEATED
 
-    def add(kind: Kind, pairs: list[tuple[int, int]]) -> None:
+    def add(kind: IssueType, pairs: list[tuple[int, int]]) -> None:
         findings.add_all(kind, len(pairs), lambda number: " = ".join(map(name, pairs[number])))
 
     add(seen_kind, seen)

@@ -14,41 +14,41 @@ import numpy as np
 
 from xnas.data.check.class_balance import check_counts
 from xnas.data.check.duplicates import check_copies
-from xnas.data.check.image import Look, look_at
-from xnas.data.check.issues import ClassCount, Findings, Kind, Progress, Report
-from xnas.data.check.layout import OTHER_FILES, Part, Walk, holds_folders
+from xnas.data.check.image import ImageReport, inspect_image
+from xnas.data.check.issues import ClassCount, Issues, IssueType, Progress, Report
+from xnas.data.check.layout import OTHER_FILES, FolderPart, FolderWalk, holds_folders
 from xnas.data.files.decode import Broken, each
 from xnas.data.files.decode_memory import DecodeMemory
 from xnas.data.files.folder import LEAST_SIZE, MOST_AREA, MOST_BYTES, middle_side
 from xnas.data.images import check_same_classes
 from xnas.data.sets.known_folders import FolderSet
 
-TOO_LARGE = Kind(
+TOO_LARGE = IssueType(
     "sets larger than memory should hold",
     "they are read while training; a smaller --data.image-size makes that faster, or unnecessary",
     error=False,
 )
-SIZES = Kind(
+SIZES = IssueType(
     "images of another size than most",
     "all are scaled and cropped to a square; --data.image-size chooses its side",
     error=False,
 )
 USUAL_PADDING = 4
 """Pixels: what data.padding is unless it is set."""
-TOO_SMALL = Kind(
+TOO_SMALL = IssueType(
     f"images of {USUAL_PADDING} pixels a side or fewer, which data.padding can push out of sight",
     "scale them up with --data.image-size, or run with a smaller --data.padding",
 )
-TOO_MANY_PIXELS = Kind(
+TOO_MANY_PIXELS = IssueType(
     "images of more pixels than a network is trained on", "bring them to fewer with --data.image-size"
 )
-DEPTHS = Kind(
+DEPTHS = IssueType(
     "16-bit images among others",
     "their values are divided by 257, which leaves 10 or 12 bits in 16 nearly black; save all with 8 bits",
     error=False,
 )
 
-FEW_BITS = Kind(
+FEW_BITS = IssueType(
     "16-bit images that use fewer bits",
     "their values are divided by 257, which leaves few grey levels: scale them to 65,535, or save them with 8 bits",
     error=False,
@@ -70,8 +70,8 @@ def check_folder(
 
     Raises ValueError, as reading does, where a list that says what is in such a set cannot be read or does not fit.
     """
-    findings = Findings()
-    walk = Walk(root, findings)
+    findings = Issues()
+    walk = FolderWalk(root, findings)
     train, test = walk.parts() if kind is None else _parts_of_set(walk, kind, fold)
     parts = [train] if test is None else [train, test]
     check_counts({name: train.count(name) for name in train.classes}, findings, split=test is None)
@@ -92,13 +92,13 @@ def check_folder(
     )
 
 
-def _parts_of_set(walk: Walk, kind: FolderSet, fold: int | None) -> tuple[Part, Part]:
+def _parts_of_set(walk: FolderWalk, kind: FolderSet, fold: int | None) -> tuple[FolderPart, FolderPart]:
     """What a run reads of a set that is known by name, for training and for the test."""
     if kind.class_folders is not None and holds_folders(walk.root / kind.class_folders[1]):
         return walk.parts_called(*kind.class_folders)
     listings = kind.lists(walk.root, fold, lambda line: walk.findings.add(OTHER_FILES, line))
     check_same_classes(listings[0].classes, listings[1].classes, where=str(walk.root))
-    parts = [Part(walk.root, {name: [] for name in listing.classes}) for listing in listings]
+    parts = [FolderPart(walk.root, {name: [] for name in listing.classes}) for listing in listings]
     for part, listing in zip(parts, listings, strict=True):
         for path, label in zip(listing.paths, listing.labels_N.tolist(), strict=True):
             part.classes[listing.classes[label]].append(Path(path))
@@ -108,7 +108,7 @@ def _parts_of_set(walk: Walk, kind: FolderSet, fold: int | None) -> tuple[Part, 
 class _Images:
     """What is known of the images of all parts."""
 
-    def __init__(self, walk: Walk, parts: list[Part]) -> None:
+    def __init__(self, walk: FolderWalk, parts: list[FolderPart]) -> None:
         self.walk = walk
         self.paths = [path for part in parts for paths in part.classes.values() for path in paths]
         self.num_train = sum(map(len, parts[0].classes.values()))
@@ -126,12 +126,12 @@ class _Images:
 
     def look(self, progress: Progress, memory: DecodeMemory) -> None:
         """Decode every image, and note what is wrong with it."""
-        for number, look in enumerate(each(partial(look_at, memory=memory), self.paths)):
+        for number, look in enumerate(each(partial(inspect_image, memory=memory), self.paths)):
             assert not isinstance(look, Broken), look.reason
             self._take(number, look)
             progress(number + 1, len(self.paths))
 
-    def _take(self, number: int, look: Look) -> None:
+    def _take(self, number: int, look: ImageReport) -> None:
         path = self.paths[number]
         for kind, how in look.faults:
             self.walk.note(kind, path, how)

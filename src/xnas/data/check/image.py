@@ -12,34 +12,40 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from xnas.data.check.duplicates import image_hash
-from xnas.data.check.issues import Kind
-from xnas.data.files.decode import DEEP, FORMATS, GREY, opened, to_8_bits, turn_upright
+from xnas.data.check.issues import IssueType
+from xnas.data.files.decode import FORMATS, GREY, HIGH_BIT_DEPTH, opened, to_8_bits, turn_upright
 from xnas.data.files.decode_memory import SHARED, DecodeMemory, TooLarge
 from xnas.data.files.folder import LEAST_SIZE
 
-DAMAGED = Kind("truncated or damaged images", "replace them or take them out")
-EMPTY = Kind("empty files", "0 bytes: bring them anew or take them out")
-NO_IMAGE = Kind("files that are no images", f"save them as one of {', '.join(FORMATS)}, or take them out")
-UNREADABLE = Kind("files that cannot be opened", "give yourself the right to read them, or take them out")
-VALUES = Kind("pixels of unknown range", "save them with 8 or 16 bits")
-HUGE = Kind("images beyond Pillow's limit on size", "scale them down or take them out")
-LARGE = Kind(
+DAMAGED = IssueType("truncated or damaged images", "replace them or take them out")
+EMPTY = IssueType("empty files", "0 bytes: bring them anew or take them out")
+NO_IMAGE = IssueType(
+    "files that are no images", f"save them as one of {', '.join(FORMATS)}, or take them out"
+)
+UNREADABLE = IssueType(
+    "files that cannot be opened", "give yourself the right to read them, or take them out"
+)
+VALUES = IssueType("pixels of unknown range", "save them with 8 or 16 bits")
+HUGE = IssueType("images beyond Pillow's limit on size", "scale them down or take them out")
+LARGE = IssueType(
     "images that take more memory to decode than one may",
     "scale them down or take them out, or allow more with --data.decode-memory",
 )
-TINY = Kind(
+TINY = IssueType(
     f"images of less than {LEAST_SIZE} pixels a side", "replace them: there is little to see", error=False
 )
-PLAIN = Kind("images all of one colour", "look whether they are placeholders of missing ones", error=False)
-CONVERTED = Kind(
+PLAIN = IssueType(
+    "images all of one colour", "look whether they are placeholders of missing ones", error=False
+)
+CONVERTED = IssueType(
     "images in other colours than RGB",
     "they are converted without their colour profile; convert them yourself if colour matters",
     error=False,
 )
-TRANSPARENT = Kind(
+TRANSPARENT = IssueType(
     "images with transparent parts", "these are laid on white; choose a background yourself", error=False
 )
-SEVERAL = Kind(
+SEVERAL = IssueType(
     "files of several pictures", "only the first counts: save the others as files of their own", error=False
 )
 
@@ -50,7 +56,7 @@ TO_LOOK = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ImageReport:
     """What an image file turned out to be."""
 
     height: int = 0
@@ -63,11 +69,11 @@ class Look:
     """Of the values of one that has."""
     hash: int | None = None
     """Of its pixels as RGB, upright; None if it cannot be read."""
-    faults: tuple[tuple[Kind, str], ...] = ()
+    faults: tuple[tuple[IssueType, str], ...] = ()
     """What is wrong with it, with a word on how."""
 
 
-def look_at(path: Path, *, memory: DecodeMemory = SHARED) -> Look:
+def inspect_image(path: Path, *, memory: DecodeMemory = SHARED) -> ImageReport:
     """Whatever is wrong becomes a fault; only MemoryError is raised."""
     try:
         if path.stat().st_size == 0:
@@ -88,21 +94,21 @@ def look_at(path: Path, *, memory: DecodeMemory = SHARED) -> Look:
         return _fault(DAMAGED, str(error))
 
 
-def _look(image: Image.Image) -> Look:
+def _look(image: Image.Image) -> ImageReport:
     mode = image.mode
     image.load()
     is_animated = _is_animated(image)
     upright = turn_upright(image)
     if upright is not image:
         image.close()
-    faults: list[tuple[Kind, str]] = []
+    faults: list[tuple[IssueType, str]] = []
     if mode not in GREY and mode not in ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "F"):
         faults.append((CONVERTED, mode))
     if upright.has_transparency_data and _is_transparent(upright):
         faults.append((TRANSPARENT, ""))
     if is_animated:
         faults.append((SEVERAL, ""))
-    highest = int(np.asarray(upright).max()) if mode in DEEP else 0
+    highest = int(np.asarray(upright).max()) if mode in HIGH_BIT_DEPTH else 0
     try:
         plain = to_8_bits(upright, colour=True)
     except ValueError as error:
@@ -113,11 +119,11 @@ def _look(image: Image.Image) -> Look:
         faults.append((TINY, f"{plain.height} x {plain.width}"))
     if all(low == high for low, high in plain.getextrema()):  # type: ignore[misc]
         faults.append((PLAIN, ""))
-    return Look(
+    return ImageReport(
         height=plain.height,
         width=plain.width,
         grey=mode in GREY,
-        deep=mode in DEEP,
+        deep=mode in HIGH_BIT_DEPTH,
         highest=highest,
         hash=image_hash(np.asarray(plain)),
         faults=tuple(faults),
@@ -125,7 +131,7 @@ def _look(image: Image.Image) -> Look:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    if image.mode in DEEP:
+    if image.mode in HIGH_BIT_DEPTH:
         return bool((np.asarray(image) == image.info["transparency"]).any())
     lowest, _ = image.convert("RGBA").getchannel("A").getextrema()
     return lowest < 255  # type: ignore[operator]
@@ -152,5 +158,5 @@ def _pixels(error: Exception) -> str:
     return f"{int(found[0]):,} pixels" if found else str(error)
 
 
-def _fault(kind: Kind, how: str = "") -> Look:
-    return Look(faults=((kind, " ".join(how.split())),))
+def _fault(kind: IssueType, how: str = "") -> ImageReport:
+    return ImageReport(faults=((kind, " ".join(how.split())),))

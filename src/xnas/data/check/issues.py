@@ -11,7 +11,7 @@ Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
-class Kind:
+class IssueType:
     """A way in which data can be wrong."""
 
     title: str
@@ -21,7 +21,7 @@ class Kind:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Issue:
     """One kind of fault in some data."""
 
     title: str
@@ -32,31 +32,31 @@ class Finding:
     remedy: str
 
 
-class Findings:
+class Issues:
     """Takes faults one by one, and gives them back by kind."""
 
     def __init__(self) -> None:
-        self._counts: dict[Kind, int] = {}
-        self._examples: dict[Kind, list[str]] = {}
+        self._counts: dict[IssueType, int] = {}
+        self._examples: dict[IssueType, list[str]] = {}
 
-    def add(self, kind: Kind, where: str, *, count: int = 1) -> None:
+    def add(self, kind: IssueType, where: str, *, count: int = 1) -> None:
         """A fault, or `count` of a kind with this as the example."""
         self._counts[kind] = self._counts.get(kind, 0) + count
         examples = self._examples.setdefault(kind, [])
         if len(examples) < EXAMPLES:
             examples.append(where)
 
-    def add_all(self, kind: Kind, count: int, where: Callable[[int], str]) -> None:
+    def add_all(self, kind: IssueType, count: int, where: Callable[[int], str]) -> None:
         """`count` faults of a kind, numbered from 0; only the first few are asked where they are."""
         for number in range(min(count, EXAMPLES)):
             self.add(kind, where(number))
         if count > EXAMPLES:
             self._counts[kind] += count - EXAMPLES
 
-    def by_kind(self) -> tuple[Finding, ...]:
+    def by_kind(self) -> tuple[Issue, ...]:
         """Errors first, otherwise in the order in which the kinds were met."""
         found = [
-            Finding(
+            Issue(
                 title=kind.title,
                 error=kind.error,
                 count=count,
@@ -88,7 +88,7 @@ class Report:
     """Empty for an archive, and where the classes cannot be told."""
     split: bool
     """Whether there are no test images, so that a run sets aside some of those counted as training images."""
-    findings: tuple[Finding, ...]
+    findings: tuple[Issue, ...]
 
     @property
     def errors(self) -> int:

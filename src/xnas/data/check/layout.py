@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xnas.data.check.issues import Findings, Kind
+from xnas.data.check.issues import Issues, IssueType
 from xnas.data.files.decode import SUFFIXES
 from xnas.data.files.listing import (
     ONE_OF_TWINS,
@@ -16,52 +16,54 @@ from xnas.data.files.listing import (
     not_text,
     twins,
 )
-from xnas.io.text import told_apart, visible
+from xnas.io.text import printable, told_apart
 
-LINK = Kind(
+LINK = IssueType(
     "links that lead outside of the folder, or in a circle",
     "put the files themselves there, or take the links out",
 )
-CLOSED = Kind("folders that cannot be read", "give yourself the right to read them, or take them out")
-NO_CLASSES = Kind(
+CLOSED = IssueType("folders that cannot be read", "give yourself the right to read them, or take them out")
+NO_CLASSES = IssueType(
     "folders without classes",
     "put the images of every class into a folder of its own; the files of a known data set are checked by its name, "
     "with --root",
 )
-PARTS_ALONE = Kind("folders called like parts of a set where classes should be", TO_CLASSES)
-ONE_CLASS = Kind("sets of a single class", "there is nothing to tell apart: add the images of a second class")
-NOT_TEXT = Kind("classes whose names are not UTF-8", "rename their folders")
-TWINS = Kind("classes of the same name in two folders", ONE_OF_TWINS)
-EMPTY_CLASS = Kind("classes without images", "put some in, or take the folders out")
-OTHER_CLASSES = Kind(
+PARTS_ALONE = IssueType("folders called like parts of a set where classes should be", TO_CLASSES)
+ONE_CLASS = IssueType(
+    "sets of a single class", "there is nothing to tell apart: add the images of a second class"
+)
+NOT_TEXT = IssueType("classes whose names are not UTF-8", "rename their folders")
+TWINS = IssueType("classes of the same name in two folders", ONE_OF_TWINS)
+EMPTY_CLASS = IssueType("classes without images", "put some in, or take the folders out")
+OTHER_CLASSES = IssueType(
     "classes that are only in train or only in test",
     "give both the same classes, or take the odd ones out; folders are told apart by their exact names",
 )
-NESTED = Kind(
+NESTED = IssueType(
     "folders inside of classes, passed over with all that is in them",
     "move their images up into CLASS; if they are the classes, name the folders above them train and test",
     error=False,
 )
-OTHER_FOLDERS = Kind(
+OTHER_FOLDERS = IssueType(
     "folders beside train and test, passed over",
     f"a test set is called {', '.join(TEST_NAMES)}, the first of these that is there; move other images into CLASS",
     error=False,
 )
-OTHER_FILES = Kind(
+OTHER_FILES = IssueType(
     "files that are not read as images, passed over",
     f"take them out, or save images as one of {', '.join(sorted(SUFFIXES))}",
     error=False,
 )
-LOOSE = Kind(
+LOOSE = IssueType(
     "images outside of every class, passed over", "put them into the folders of their classes", error=False
 )
-HIDDEN = Kind(
+HIDDEN = IssueType(
     "hidden files and folders, passed over", "take them out, or rename those that are images", error=False
 )
 
 
 @dataclass(frozen=True)
-class Part:
+class FolderPart:
     """The image files of train, of test, or of a folder without test images, by class."""
 
     folder: Path
@@ -72,13 +74,13 @@ class Part:
         return len(self.classes.get(name, ()))
 
 
-class Walk:
+class FolderWalk:
     """Goes through a folder and notes what is wrong with its layout."""
 
-    def __init__(self, root: Path, findings: Findings) -> None:
+    def __init__(self, root: Path, findings: Issues) -> None:
         self.root, self.home, self.findings = root, root.resolve(), findings
 
-    def parts(self) -> tuple[Part, Part | None]:
+    def parts(self) -> tuple[FolderPart, FolderPart | None]:
         """Training and test files; None where a run splits the first to have a test set."""
         entries = self._entries(self.root)
         folders = {path.name.lower(): path for path in entries if path.is_dir()}
@@ -99,7 +101,7 @@ class Walk:
             self._compare(train, test)
         return train, test
 
-    def parts_called(self, trains: Sequence[str], test: str) -> tuple[Part, Part]:
+    def parts_called(self, trains: Sequence[str], test: str) -> tuple[FolderPart, FolderPart]:
         """Training and test files of folders of these names; those of several folders become one part."""
         folders = [self.root / name for name in (*trains, test)]
         first, *others = (self._part(folder, self._entries(folder)) for folder in folders)
@@ -110,7 +112,7 @@ class Walk:
                 first.classes.setdefault(name, []).extend(paths)
         return first, others[-1]
 
-    def note(self, kind: Kind, path: Path, how: str = "") -> None:
+    def note(self, kind: IssueType, path: Path, how: str = "") -> None:
         """A fault of a file or folder."""
         self.findings.add(kind, f"{self.name(path)} ({how})" if how else self.name(path))
 
@@ -118,8 +120,8 @@ class Walk:
         """A path as seen from the folder, and the folder itself by its own name."""
         return str(path.relative_to(self.root)) if path != self.root else str(path)
 
-    def _part(self, folder: Path, entries: list[Path]) -> Part:
-        part, folders = Part(folder), dict[str, Path]()
+    def _part(self, folder: Path, entries: list[Path]) -> FolderPart:
+        part, folders = FolderPart(folder), dict[str, Path]()
         for path in entries:
             if path.is_dir():
                 self._class(part, path, folders)
@@ -131,13 +133,13 @@ class Walk:
             self.note(ONE_CLASS, folder, f"only {next(iter(part.classes))!r}")
         return part
 
-    def _class(self, part: Part, folder: Path, folders: dict[str, Path]) -> None:
+    def _class(self, part: FolderPart, folder: Path, folders: dict[str, Path]) -> None:
         """The images of a class; `folders`: those of the classes before it."""
         try:
             name = class_name(folder)
         except ValueError:
             self.findings.add(NOT_TEXT, not_text(folder))
-            name = visible(folder.name)
+            name = printable(folder.name)
         images = self._images(folder)
         if name in folders:
             self.findings.add(TWINS, twins(folders[name], folder))
@@ -165,7 +167,7 @@ class Walk:
             self.note(EMPTY_CLASS, folder)
         return images
 
-    def _compare(self, train: Part, test: Part) -> None:
+    def _compare(self, train: FolderPart, test: FolderPart) -> None:
         for one, other in ((train, test), (test, train)):
             for name in one.classes:
                 if name not in other.classes:

@@ -13,7 +13,7 @@ from torch import Tensor
 from xnas.data.check.class_balance import check_counts
 from xnas.data.check.duplicates import check_copies, hash_images
 from xnas.data.check.image import PLAIN
-from xnas.data.check.issues import ClassCount, Findings, Kind, Report
+from xnas.data.check.issues import ClassCount, Issues, IssueType, Report
 from xnas.data.check.layout import EMPTY_CLASS
 from xnas.data.images import CHUNK
 from xnas.data.sets import cifar, fashion_mnist
@@ -22,13 +22,15 @@ from xnas.data.sets.download import Say
 from xnas.data.sets.idx import read_idx
 from xnas.data.sets.registry import load_data
 
-DAMAGED_FILE = Kind("damaged files of the set", "bring the originals")
-LABEL = Kind("labels out of range", "bring the original files; labels are whole numbers from 0, one a class")
-UNEQUAL_FILES = Kind("files that do not belong together", "bring both anew, from the same place")
+DAMAGED_FILE = IssueType("damaged files of the set", "bring the originals")
+LABEL = IssueType(
+    "labels out of range", "bring the original files; labels are whole numbers from 0, one a class"
+)
+UNEQUAL_FILES = IssueType("files that do not belong together", "bring both anew, from the same place")
 PARTS = ("train", "test")
 
 
-class Part(NamedTuple):
+class ImageSetPart(NamedTuple):
     """Images, and the labels beside them, whatever these are."""
 
     images_NCHW: Tensor
@@ -39,13 +41,13 @@ class Content(NamedTuple):
     """What could be read of a set."""
 
     classes: tuple[str, ...]
-    train: Part
-    test: Part
+    train: ImageSetPart
+    test: ImageSetPart
 
 
 def check_named(name: str, *, root: Path | None, download: bool, say: Say) -> Report:
     """Everything that is wrong with a named set. Raises ValueError if its files cannot be had."""
-    findings = Findings()
+    findings = Issues()
     try:
         data = load_data(name, root=root, download=download, say=say)
     except ValueError:
@@ -54,7 +56,7 @@ def check_named(name: str, *, root: Path | None, download: bool, say: Say) -> Re
             raise
     else:
         train, test = (
-            Part(torch.cat(list(part.chunks())), part.labels_N) for part in (data.train, data.test)
+            ImageSetPart(torch.cat(list(part.chunks())), part.labels_N) for part in (data.train, data.test)
         )
         content = Content(data.train.classes, train, test)
     classes, *parts = content
@@ -77,12 +79,12 @@ def check_named(name: str, *, root: Path | None, download: bool, say: Say) -> Re
     )
 
 
-def _count(part: Part, classes: int) -> list[int]:
+def _count(part: ImageSetPart, classes: int) -> list[int]:
     counts: list[int] = part.labels_N.bincount(minlength=classes)[:classes].tolist()
     return counts
 
 
-def _check_pixels(content: Content, findings: Findings) -> None:
+def _check_pixels(content: Content, findings: Issues) -> None:
     """Images all of one colour, and images that are there twice."""
     train = len(content.train.labels_N)
     labels_N = torch.cat([content.train.labels_N, content.test.labels_N]).numpy()
@@ -103,7 +105,7 @@ def _check_pixels(content: Content, findings: Findings) -> None:
     check_copies(np.concatenate(hashes), labels_N, train=train, name=name, findings=findings)
 
 
-def _go_through(name: str, root: Path | None, findings: Findings) -> Content | None:
+def _go_through(name: str, root: Path | None, findings: Issues) -> Content | None:
     """What can be read of a set whose reading stopped; None where it has no files to go through."""
     for kind in (cifar.CIFAR10, cifar.CIFAR100):
         if name == kind.name and (folder := cifar.find_cifar(kind, root)):
@@ -113,7 +115,7 @@ def _go_through(name: str, root: Path | None, findings: Findings) -> Content | N
     return None
 
 
-def _cifar(kind: Cifar, folder: Path, findings: Findings) -> Content:
+def _cifar(kind: Cifar, folder: Path, findings: Issues) -> Content:
     try:
         classes = cifar.read_names(folder / kind.names, kind)
     except ValueError as error:
@@ -123,15 +125,16 @@ def _cifar(kind: Cifar, folder: Path, findings: Findings) -> Content:
         [records for file in files if (records := _records(kind, folder / file, findings))]
         for files in (kind.train, kind.test)
     )
-    nothing = Part(torch.empty(0, *cifar.SHAPE, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+    nothing = ImageSetPart(torch.empty(0, *cifar.SHAPE, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
     return Content(
-        classes, *(Part(*map(torch.cat, zip(nothing, *parts, strict=True))) for parts in (train, test))
+        classes,
+        *(ImageSetPart(*map(torch.cat, zip(nothing, *parts, strict=True))) for parts in (train, test)),
     )
 
 
-def _records(kind: Cifar, path: Path, findings: Findings) -> Part | None:
+def _records(kind: Cifar, path: Path, findings: Issues) -> ImageSetPart | None:
     try:
-        part = Part(*cifar.read_records(path, kind))
+        part = ImageSetPart(*cifar.read_records(path, kind))
     except ValueError as error:
         findings.add(DAMAGED_FILE, str(error))
         return None
@@ -139,13 +142,13 @@ def _records(kind: Cifar, path: Path, findings: Findings) -> Part | None:
     return part
 
 
-def _fashion_mnist(folder: Path, findings: Findings) -> Content:
+def _fashion_mnist(folder: Path, findings: Issues) -> Content:
     files = fashion_mnist.files_of(folder)
     train, test = (_pair(files[i], files[i + 1], findings) for i in (0, 2))
     return Content(fashion_mnist.CLASSES, train, test)
 
 
-def _pair(images_path: Path, labels_path: Path, findings: Findings) -> Part:
+def _pair(images_path: Path, labels_path: Path, findings: Issues) -> ImageSetPart:
     """The images and labels of two IDX files, as far as they go together."""
     arrays = []
     for path, dimensions in ((images_path, 3), (labels_path, 1)):
@@ -164,10 +167,10 @@ def _pair(images_path: Path, labels_path: Path, findings: Findings) -> Part:
         findings.add(UNEQUAL_FILES, said)
     _check_labels(labels_N, labels_path, findings, classes=len(fashion_mnist.CLASSES))
     n = min(len(images_NHW), len(labels_N))
-    return Part(images_NHW[:n, None], labels_N[:n].to(torch.int64))
+    return ImageSetPart(images_NHW[:n, None], labels_N[:n].to(torch.int64))
 
 
-def _check_labels(labels_N: Tensor, path: Path, findings: Findings, *, classes: int) -> None:
+def _check_labels(labels_N: Tensor, path: Path, findings: Issues, *, classes: int) -> None:
     wrong = (labels_N >= classes).nonzero().flatten().tolist()
     findings.add_all(
         LABEL, len(wrong), lambda i: f"{path}: image {wrong[i]} has the label {int(labels_N[wrong[i]])}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xnas.data.sets.download import Say
-from xnas.io.text import visible
+from xnas.io.text import printable
 
 NAMED = 3
 """Broken images that an error names."""
@@ -25,7 +25,7 @@ class BrokenImage:
 
     def __str__(self) -> str:
         where = f"class {self.label!r}, image {self.number} of the {self.part} set"
-        return f"cannot read the image {visible(self.path)} ({where}): {visible(self.reason)}"
+        return f"cannot read the image {printable(self.path)} ({where}): {printable(self.reason)}"
 
 
 class BrokenImages:

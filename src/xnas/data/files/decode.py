@@ -65,8 +65,8 @@ TURNS = {
 """What brings each EXIF orientation upright; 1 is."""
 QUARTER_TURNS = (5, 6, 7, 8)
 """Those that exchange height and width."""
-DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-GREY = ("1", "L", "LA", "La", *DEEP)
+HIGH_BIT_DEPTH = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+GREY = ("1", "L", "LA", "La", *HIGH_BIT_DEPTH)
 AT_ONCE = 2**18
 """Pixels that are converted together."""
 FILES_AHEAD = 32
@@ -86,7 +86,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class ImageHeader:
     """What an image file says about itself."""
 
     height: int
@@ -98,7 +98,7 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class DecodeSpec:
     """What every image of a set is brought to."""
 
     height: int
@@ -170,7 +170,7 @@ def _mend_transparency(image: Image.Image) -> None:
         image.info["transparency"] = tuple(part >> 8 for part in value)
 
 
-def read_header(path: str, *, memory: DecodeMemory = SHARED) -> Header:
+def read_header(path: str, *, memory: DecodeMemory = SHARED) -> ImageHeader:
     """The header of an image file. Raises as `opened` does."""
     with opened(path, memory) as (image, num_needed):
         width, height = image.size
@@ -179,11 +179,13 @@ def read_header(path: str, *, memory: DecodeMemory = SHARED) -> Header:
             with memory.taken(num_needed):
                 if _orientation(image) in QUARTER_TURNS:
                     width, height = height, width
-        return Header(height=height, width=width, grey=image.mode in GREY, num_bytes=os.stat(path).st_size)
+        return ImageHeader(
+            height=height, width=width, grey=image.mode in GREY, num_bytes=os.stat(path).st_size
+        )
 
 
 def read_image(
-    path: str, form: Form, *, key: int | None = None, memory: DecodeMemory = SHARED
+    path: str, form: DecodeSpec, *, key: int | None = None, memory: DecodeMemory = SHARED
 ) -> NDArray[np.uint8]:
     """The pixels of an image file, CHW; with a key those of the resized crop that it draws.
 
@@ -225,7 +227,7 @@ def upright_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:
 
 def read_batch(
     paths: Sequence[str],
-    form: Form,
+    form: DecodeSpec,
     keys: Sequence[int] | None = None,
     *,
     memory: DecodeMemory = SHARED,
@@ -310,7 +312,7 @@ def _orientation(image: Image.Image) -> Any:
 def to_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:
     """An image at 8 bits, RGB or grey. Raises ValueError where its values do not say how."""
     mode = "RGB" if colour else "L"
-    if image.mode in DEEP:
+    if image.mode in HIGH_BIT_DEPTH:
         return _levels_of_8_bits(image, mode)
     if image.mode == "F":
         raise ValueError("its pixels are fractions, of unknown range; save it with 8 or 16 bits")

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from xnas.data.files.broken import BrokenImage, BrokenImages
-from xnas.data.files.decode import Broken, Form, Header, each, is_grey, read_header, read_image
+from xnas.data.files.decode import Broken, DecodeSpec, ImageHeader, each, is_grey, read_header, read_image
 from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.files.listing import Listing, list_sets
-from xnas.data.files.readers import Workers, available_cores
-from xnas.data.files.streaming import LARGE, ImageFiles, StreamedSet, shows_colour
+from xnas.data.files.readers import ReaderPool, available_cores
+from xnas.data.files.streaming import LARGE, FileImageSet, ImageFiles, shows_colour
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.sets.download import Say
 
@@ -126,7 +126,7 @@ def read_listings(
 
 def _read_headers(
     listings: Sequence[Listing], broken: BrokenImages, memory: DecodeMemory
-) -> tuple[tuple[Listing, ...], tuple[list[Header], ...]]:
+) -> tuple[tuple[Listing, ...], tuple[list[ImageHeader], ...]]:
     """The files whose headers can be read, and these."""
     read = partial(read_header, memory=memory)
     found = [list(each(read, listing.paths)) for listing in listings]
@@ -140,12 +140,12 @@ def _read_headers(
         what_happens=LEFT_OUT,
     )
     kept = tuple(
-        listing.part([i for i, header in enumerate(headers) if isinstance(header, Header)])
+        listing.part([i for i, header in enumerate(headers) if isinstance(header, ImageHeader)])
         for listing, headers in zip(listings, found, strict=True)
     )
     for whole, listing, part in zip(listings, kept, PARTS, strict=True):
         _check_every_class(whole, listing, broken, part)
-    return kept, tuple([header for header in headers if isinstance(header, Header)] for headers in found)
+    return kept, tuple([header for header in headers if isinstance(header, ImageHeader)] for headers in found)
 
 
 def _check_every_class(whole: Listing, intact: Listing, broken: BrokenImages, part: str) -> None:
@@ -168,8 +168,8 @@ def _broken_image(listing: Listing, i: int, broken: Broken, part: str) -> Broken
 
 def _load(
     listings: Sequence[Listing],
-    headers: Sequence[Sequence[Header]],
-    forms: Sequence[Form],
+    headers: Sequence[Sequence[ImageHeader]],
+    forms: Sequence[DecodeSpec],
     broken: BrokenImages,
     memory: DecodeMemory,
 ) -> list[Images]:
@@ -204,7 +204,7 @@ def _load(
 
 
 def _read_pixels(
-    listing: Listing, form: Form, say: Say, memory: DecodeMemory
+    listing: Listing, form: DecodeSpec, say: Say, memory: DecodeMemory
 ) -> tuple[Tensor, bool, dict[int, Broken]]:
     """The pixels that can be read, uint8 NCHW, whether they show colour, and what is broken by its place."""
     paths = listing.paths
@@ -227,19 +227,19 @@ def _read_pixels(
 
 def _stream(
     listings: Sequence[Listing],
-    headers: Sequence[Sequence[Header]],
-    forms: Sequence[Form],
+    headers: Sequence[Sequence[ImageHeader]],
+    forms: Sequence[DecodeSpec],
     broken: BrokenImages,
     memory: DecodeMemory,
     count: int,
-) -> list[StreamedSet]:
+) -> list[FileImageSet]:
     """Both sets in their files, read by so many processes."""
-    workers = Workers(count, gib=memory.gib) if count else None
+    workers = ReaderPool(count, gib=memory.gib) if count else None
     memory = workers.memory if workers else memory
 
-    def build(forms: Sequence[Form]) -> list[StreamedSet]:
+    def build(forms: Sequence[DecodeSpec]) -> list[FileImageSet]:
         return [
-            StreamedSet(
+            FileImageSet(
                 labels_N=listing.labels_N,
                 classes=listing.classes,
                 names=listing.paths,
@@ -255,7 +255,9 @@ def _stream(
     return sets
 
 
-def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | None, say: Say) -> Form:
+def _form(
+    paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None, say: Say
+) -> DecodeSpec:
     """What all images are brought to: a square of the size asked for, their own size, or a middle one."""
     square = _square(paths, headers, image_size, say)
     colour = not all(header.grey for header in headers)
@@ -270,7 +272,7 @@ def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | Non
             f"images of {height} x {width} pixels take much time and memory; --data.image-size 224, for example, "
             "brings them to fewer"
         )
-    return Form(
+    return DecodeSpec(
         height=height,
         width=width,
         scaled=square is not None,
@@ -279,7 +281,9 @@ def _form(paths: Sequence[str], headers: Sequence[Header], image_size: int | Non
     )
 
 
-def _square(paths: Sequence[str], headers: Sequence[Header], image_size: int | None, say: Say) -> int | None:
+def _square(
+    paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None, say: Say
+) -> int | None:
     """The side to which images are brought, or None if they stay as they are."""
     if image_size is not None:
         if image_size < LEAST_SIZE:

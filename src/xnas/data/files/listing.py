@@ -17,7 +17,7 @@ from xnas.data.files.decode import SUFFIXES
 from xnas.data.images import check_same_classes
 from xnas.data.sampling import split
 from xnas.data.sets.download import Say
-from xnas.io.text import one_form, visible
+from xnas.io.text import one_form, printable
 
 TEST_NAMES = ("test", "val", "valid", "validation")
 PART_NAMES = frozenset({"train", "training", *TEST_NAMES, "testing", "dev", "eval"})
@@ -70,7 +70,7 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
         train = list_classes(train_folder, home, say)
         test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
         if others := [path.name for path in entries if path not in (train_folder, test_folder)]:
-            named = f"{', '.join(map(visible, others[:NAMED]))}{', ...' if len(others) > NAMED else ''}"
+            named = f"{', '.join(map(printable, others[:NAMED]))}{', ...' if len(others) > NAMED else ''}"
             say(
                 f"{root}: passed over {named}, beside train; test images are those of the first folder of "
                 f"{', '.join(TEST_NAMES)} that is there"
@@ -83,7 +83,7 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
     elif folders and PART_NAMES.issuperset(folders):
         raise ValueError(
             f"the folders of {root} are called like parts of a set, not like classes: "
-            f"{', '.join(visible(path.name) for path in entries)}; {TO_CLASSES}"
+            f"{', '.join(printable(path.name) for path in entries)}; {TO_CLASSES}"
         )
     else:
         whole = list_classes(root, home, say)
@@ -153,9 +153,7 @@ def class_name(folder: Path) -> str:
 
 def not_text(folder: Path) -> str:
     """Words on a class folder whose name is no text."""
-    return (
-        f"the class folder {visible(str(folder))} has a name that is not UTF-8, {os.fsencode(folder.name)!r}"
-    )
+    return f"the class folder {printable(str(folder))} has a name that is not UTF-8, {os.fsencode(folder.name)!r}"
 
 
 def twins(one: Path, other: Path) -> str:

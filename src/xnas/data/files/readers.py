@@ -26,7 +26,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
-from xnas.data.files.decode import Broken, Form, attempt, read_batch, read_image
+from xnas.data.files.decode import Broken, DecodeSpec, attempt, read_batch, read_image
 from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 
 HELD = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
@@ -38,7 +38,7 @@ Answer = tuple[NDArray[np.uint8], dict[int, str]]
 Process = subprocess.Popen[bytes]
 
 
-class Workers:
+class ReaderPool:
     """Processes for many batches of many sets; they end with this object or the program, whichever is first.
 
     Raises ValueError if they cannot be started.
@@ -62,7 +62,9 @@ class Workers:
                 f"cannot start {count} processes that read images: {error.strerror}; use fewer --data.workers"
             ) from error
 
-    def submit(self, paths: Sequence[str], form: Form, keys: Sequence[int] | None = None) -> Future[Answer]:
+    def submit(
+        self, paths: Sequence[str], form: DecodeSpec, keys: Sequence[int] | None = None
+    ) -> Future[Answer]:
         """The pixels and the broken ones of `read_batch`, later.
 
         The future raises ValueError if a process has ended before its time.
@@ -84,7 +86,7 @@ def serve() -> None:
             request = json.loads(line)
             memory = DecodeMemory(request["gib"], share=request["share"])
             pixels_BCHW, reasons, left = read_batch(
-                request["paths"], Form(**request["form"]), request["keys"], memory=memory
+                request["paths"], DecodeSpec(**request["form"]), request["keys"], memory=memory
             )
             answers.write(json.dumps({"broken": reasons, "left": left}).encode() + b"\n")
             answers.write(pixels_BCHW.data)
@@ -116,7 +118,7 @@ def _signals_held() -> Iterator[None]:
 def _ask(
     idle: "SimpleQueue[Process]",
     paths: Sequence[str],
-    form: Form,
+    form: DecodeSpec,
     keys: Sequence[int] | None,
     memory: DecodeMemory,
     share: int,
@@ -137,7 +139,12 @@ def _ask(
 
 
 def _exchange(
-    process: Process, paths: Sequence[str], form: Form, keys: Sequence[int] | None, gib: float, share: int
+    process: Process,
+    paths: Sequence[str],
+    form: DecodeSpec,
+    keys: Sequence[int] | None,
+    gib: float,
+    share: int,
 ) -> tuple[NDArray[np.uint8], dict[int, str], list[int]]:
     assert process.stdin is not None
     assert isinstance(process.stdout, io.BufferedReader)

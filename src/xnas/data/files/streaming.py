@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from xnas.data.files.broken import BrokenImage, BrokenImages
-from xnas.data.files.decode import Broken, Form, attempt, is_grey, read_batch, read_image
+from xnas.data.files.decode import Broken, DecodeSpec, attempt, is_grey, read_batch, read_image
 from xnas.data.files.decode_memory import SHARED, DecodeMemory
-from xnas.data.files.readers import Answer, Workers
+from xnas.data.files.readers import Answer, ReaderPool
 from xnas.data.images import CHUNK_BYTES, CropKeys, Images, check_every_class
 
 LARGE = 2000
@@ -36,17 +36,17 @@ class ImageFiles:
 
     part: str
     """Which set of the folder it is: training or test."""
-    form: Form
+    form: DecodeSpec
     broken: BrokenImages
     """Those found so far, in all sets of the folder."""
-    workers: Workers | None
+    workers: ReaderPool | None
     """Processes that read; without them the training process does."""
     memory: DecodeMemory = SHARED
     """What the training process decodes with."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StreamedSet(Images):
+class FileImageSet(Images):
     """Images that are read from their files again and again, always the same.
 
     One that turns out to be broken is replaced by the next one of its class, as far as the folder's setting allows.
@@ -158,7 +158,7 @@ class StreamedSet(Images):
         self.files.broken.add([image], what_happens="the next of its class takes its place")
 
 
-def shows_colour(images: StreamedSet) -> bool:
+def shows_colour(images: FileImageSet) -> bool:
     """Whether any image shows colour; only where none does are all of them read."""
     glance = max(1, min(GLANCE, CHUNK_BYTES // math.prod(images.image_shape)))
     stream = images.stream(torch.split(torch.arange(len(images)), glance))

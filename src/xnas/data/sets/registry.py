@@ -17,7 +17,7 @@ from xnas.data.sets.known_folders import FOLDER_SETS, read_folder_set
 from xnas.data.sets.svhn import read_svhn
 from xnas.io.paths import expanded, is_path
 from xnas.io.plain_value import plain_value
-from xnas.io.text import lookup, shown
+from xnas.io.text import choose, short_repr
 
 Number = TypeVar("Number", int, int | None)
 
@@ -65,7 +65,9 @@ def load_data(
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
     """
     if not isinstance(source, str | Path):
-        raise ValueError(f"source must be the name of a data set or a folder of images; got {shown(source)}")
+        raise ValueError(
+            f"source must be the name of a data set or a folder of images; got {short_repr(source)}"
+        )
     image_size, workers, fold = (
         _whole(name, value)
         for name, value in (("image_size", image_size), ("workers", workers), ("fold", fold))
@@ -73,10 +75,12 @@ def load_data(
     seed, max_broken = _whole("seed", seed), _whole("max_broken", max_broken)
     test_fraction = plain_value(test_fraction)
     if not isinstance(test_fraction, int | float):
-        raise ValueError(f"test_fraction must be a number; got {shown(test_fraction)}")
+        raise ValueError(f"test_fraction must be a number; got {short_repr(test_fraction)}")
     decode_memory = plain_value(decode_memory)
     if type(decode_memory) not in (int, float) or not 0.001 <= decode_memory <= 1024:
-        raise ValueError(f"decode_memory must lie between 0.001 and 1024 GiB; got {shown(decode_memory)}")
+        raise ValueError(
+            f"decode_memory must lie between 0.001 and 1024 GiB; got {short_repr(decode_memory)}"
+        )
     source = str(source)
     folder = source not in NAMES and is_path(source)
     root = None if root is None else expanded(root)
@@ -95,7 +99,7 @@ def load_data(
             say=say,
         )
     try:
-        name = lookup("data set", source, NAMES)
+        name = choose("data set", source, NAMES)
     except ValueError as error:
         raise ValueError(f"{error}; or give the path of a folder of images") from error
     if name in FOLDER_SETS:
@@ -120,7 +124,7 @@ def _whole(name: str, value: Number) -> Number:
     """A whole number, as Python's own; None stays. Raises ValueError for anything else."""
     plain: Number = plain_value(value)
     if plain is not None and type(plain) is not int:
-        raise ValueError(f"{name} must be a whole number; got {shown(value)}")
+        raise ValueError(f"{name} must be a whole number; got {short_repr(value)}")
     return plain
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.report.figures.cell import draw_cell, draw_cells
 from xnas.report.figures.nasbench201_cell import draw_nasbench201_cell
 from xnas.report.figures.style import save_figure
@@ -54,7 +54,7 @@ def draw_genotype(architecture: Architecture, path: str | Path) -> None:
     path = Path(path)
     if not isinstance(architecture, Genotype | Nasbench201Genotype):
         raise ValueError(
-            f"a picture is drawn of a genotype; got {shown(architecture)}; read_genotype reads names and files"
+            f"a picture is drawn of a genotype; got {short_repr(architecture)}; read_genotype reads names and files"
         )
     if isinstance(architecture, Nasbench201Genotype):
         save_figure(draw_nasbench201_cell(architecture, title="Cell"), path)

@@ -14,7 +14,7 @@ from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
 from matplotlib.textpath import TextPath
 
-from xnas.report.figures.cell_layout import OPERATION_HEIGHT, OUTPUT, Item, Layout, Line, lay_out
+from xnas.report.figures.cell_layout import OPERATION_HEIGHT, OUTPUT, EdgeLine, Item, Layout, lay_out
 from xnas.report.figures.style import CARD, INK, MUTED, house_style, operation_style
 from xnas.space.genotype import CellGenotype
 
@@ -111,7 +111,7 @@ def _columns(layout: Layout, operation_width: float) -> list[tuple[float, float]
     return columns
 
 
-def _draw_line(axes: Axes, plan: _Plan, line: Line, *, order: float) -> None:
+def _draw_line(axes: Axes, plan: _Plan, line: EdgeLine, *, order: float) -> None:
     layout, columns = plan.layout, plan.columns
     start, end = layout.y[line.start], layout.end_y(line)
     left, right = columns[line.start.layer][1], columns[line.end.layer][0]

@@ -46,7 +46,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Line:
+class EdgeLine:
     """A piece of a net between two neighbouring layers; `port` is the operation of the node it ends at, 0 or 1."""
 
     start: Item
@@ -64,7 +64,7 @@ class Layout:
 
     layers: tuple[tuple[Item, ...], ...]
     y: dict[Item, float]
-    lines: tuple[Line, ...]
+    lines: tuple[EdgeLine, ...]
     swapped: frozenset[int]
 
     def port_y(self, node: Item, port: int) -> float:
@@ -73,7 +73,7 @@ class Layout:
         below = bool(port) != (node.node in self.swapped)
         return self.y[node] + (OPERATION_PITCH if below else -OPERATION_PITCH) / 2
 
-    def end_y(self, line: Line) -> float:
+    def end_y(self, line: EdgeLine) -> float:
         """The height at which a line ends."""
         return self.y[line.end] if line.port is None else self.port_y(line.end, line.port)
 
@@ -96,7 +96,7 @@ def lay_out(cell: CellGenotype) -> Layout:
     return layout
 
 
-def _graph(cell: CellGenotype) -> tuple[list[list[Item]], list[Line]]:
+def _graph(cell: CellGenotype) -> tuple[list[list[Item]], list[EdgeLine]]:
     depth = depths(cell)
     last = max(depth.values()) + 1
     layers: list[list[Item]] = [[] for _ in range(last + 1)]
@@ -104,7 +104,7 @@ def _graph(cell: CellGenotype) -> tuple[list[list[Item]], list[Line]]:
     places[OUTPUT] = Item(last, node=OUTPUT)
     for item in places.values():
         layers[item.layer].append(item)
-    lines: list[Line] = []
+    lines: list[EdgeLine] = []
     targets: dict[Net, list[tuple[int, int | None]]] = {}
     for node in cell.nodes:
         for port, edge in enumerate(cell.inputs_of(node)):
@@ -115,12 +115,14 @@ def _graph(cell: CellGenotype) -> tuple[list[list[Item]], list[Line]]:
         before = places[net[0]]
         for layer in range(before.layer + 1, max(places[node].layer for node, _ in ends) + 1):
             lines += [
-                Line(before, places[node], net, port) for node, port in ends if places[node].layer == layer
+                EdgeLine(before, places[node], net, port)
+                for node, port in ends
+                if places[node].layer == layer
             ]
             if any(places[node].layer > layer for node, _ in ends):
                 lane = Item(layer, net=net)
                 layers[layer].append(lane)
-                lines.append(Line(before, lane, net))
+                lines.append(EdgeLine(before, lane, net))
                 before = lane
     return layers, lines
 
@@ -136,7 +138,7 @@ def _starts(items: list[list[Item]]) -> list[list[list[Item]]]:
     return [flat, [layer[::-1] for layer in items], outside, lanes_first]
 
 
-def _arranged(start: list[list[Item]], lines: list[Line]) -> Arrangement:
+def _arranged(start: list[list[Item]], lines: list[EdgeLine]) -> Arrangement:
     """Exchange and move items within layers, and operations within nodes, while that makes the picture better."""
     layers = [list(layer) for layer in start]
     nodes = [item.node for layer in layers[1:-1] for item in layer if item.node is not None]
@@ -180,7 +182,7 @@ def _arranged(start: list[list[Item]], lines: list[Line]) -> Arrangement:
     return best, tuple(map(tuple, layers)), frozenset(swapped)
 
 
-def _gap_cost(left: list[Item], right: list[Item], lines: list[Line], swapped: set[int]) -> float:
+def _gap_cost(left: list[Item], right: list[Item], lines: list[EdgeLine], swapped: set[int]) -> float:
     """Crossings between two layers, and a share for the heights that lines climb."""
     y = {**_packed(left), **_packed(right)}
     ends = []
@@ -212,7 +214,7 @@ def _straighten(layout: Layout) -> None:
     """Sweep over the layers: each item towards the mean of its neighbours, in order and at distance."""
     for layer in layout.layers:
         layout.y.update(_packed(layer))
-    lines_of: dict[Item, list[Line]] = {item: [] for item in layout.y}
+    lines_of: dict[Item, list[EdgeLine]] = {item: [] for item in layout.y}
     for line in layout.lines:
         lines_of[line.start].append(line)
         lines_of[line.end].append(line)
@@ -225,7 +227,7 @@ def _straighten(layout: Layout) -> None:
                 layout.y[item] = height
 
 
-def _pulled(layout: Layout, item: Item, lines: list[Line]) -> float:
+def _pulled(layout: Layout, item: Item, lines: list[EdgeLine]) -> float:
     """Where its lines would have the item: what goes to the output pulls less."""
     pulls = []
     for line in lines:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from xnas.report.figures.style import GROUPS, INK, PHASES, house_style
-from xnas.runs.history import Course, SearchEpoch, Wipeout
+from xnas.runs.history import History, SearchEpoch, WipeoutRow
 
 _SIZE = (5.2, 2.9)
 _PLACE = (0.11, 0.155, 0.73, 0.71)
@@ -20,23 +20,23 @@ MOST_GROUPS = 20
 Points = Sequence[tuple[float, float]]
 
 
-def draw_search_loss(course: Course) -> Figure:
+def draw_search_loss(course: History) -> Figure:
     """Cross-entropy of both halves in the search."""
     return draw_lines("Search: loss (nats)", _search_lines(course, "loss"), PHASES)
 
 
-def draw_search_accuracy(course: Course) -> Figure:
+def draw_search_accuracy(course: History) -> Figure:
     """Accuracy of both halves in the search."""
     return draw_lines("Search: accuracy", _search_lines(course, "accuracy"), PHASES, percent=True)
 
 
-def draw_retrain_loss(course: Course) -> Figure:
+def draw_retrain_loss(course: History) -> Figure:
     """Cross-entropy of the training from scratch."""
     points = [(row.epoch, row.train_loss) for row in course.retrain]
     return draw_lines("Training from scratch: loss (nats)", {"train": points}, PHASES)
 
 
-def draw_retrain_accuracy(course: Course, *, test_accuracy: float | None) -> Figure:
+def draw_retrain_accuracy(course: History, *, test_accuracy: float | None) -> Figure:
     """Accuracy of the training from scratch, and the one test at its end."""
     points = [(row.epoch, row.train_accuracy) for row in course.retrain]
     lines = {"train": points}
@@ -46,11 +46,11 @@ def draw_retrain_accuracy(course: Course, *, test_accuracy: float | None) -> Fig
     return draw_lines("Training from scratch: accuracy", lines, colours, percent=True)
 
 
-def draw_survivors(course: Course) -> Figure:
+def draw_survivors(course: History) -> Figure:
     """The share of the experts that are alive, of each of the first groups, stepping down at every wipeout."""
     rounds_per_epoch = rounds_of_epoch(course.search)
     last = course.search[-1].epoch
-    gone_of: dict[str, list[Wipeout]] = {name: [] for name in itertools.islice(course.groups, MOST_GROUPS)}
+    gone_of: dict[str, list[WipeoutRow]] = {name: [] for name in itertools.islice(course.groups, MOST_GROUPS)}
     for gone in course.wipeouts:
         if gone.group in gone_of:
             gone_of[gone.group].append(gone)
@@ -68,7 +68,7 @@ def draw_survivors(course: Course) -> Figure:
     return draw_lines("Experts alive", lines, colours, percent=True, steps=True, top=1.04)
 
 
-def draw_supernet_size(course: Course) -> Figure:
+def draw_supernet_size(course: History) -> Figure:
     """Parameters of the supernet: what wipeouts have saved."""
     points = [(row.epoch, row.parameters / 1e6) for row in course.search]
     top = max(1e-6, *(size for _, size in points)) * 1.08
@@ -87,7 +87,7 @@ def wipeout_epoch(epoch: int, round_number: int, rounds_per_epoch: float) -> flo
     return min(float(epoch), max(epoch - 1.0, round_number / rounds_per_epoch))
 
 
-def _search_lines(course: Course, what: str) -> dict[str, Points]:
+def _search_lines(course: History, what: str) -> dict[str, Points]:
     def points(part: str) -> Points:
         values = [(row.epoch, getattr(row, f"{part}_{what}")) for row in course.search]
         return [(epoch, value) for epoch, value in values if value is not None]

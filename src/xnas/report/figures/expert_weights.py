@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from xnas.report.figures.curves import rounds_of_epoch, wipeout_epoch
 from xnas.report.figures.style import INK, MUTED, OperationStyle, house_style, operation_style
-from xnas.runs.history import Course, Group, SearchEpoch, Wipeout
+from xnas.runs.history import Group, History, SearchEpoch, WipeoutRow
 
 _PANEL = (1.62, 1.02)
 _GAP = (0.2, 0.42)
@@ -27,7 +27,7 @@ _NEAR_UNIFORM = 2.0
 """If no weight exceeds this many times 1/K, the axis shows only the range that the weights have."""
 
 
-class Place(NamedTuple):
+class PlotArea(NamedTuple):
     """Where a panel stands."""
 
     row: int
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 def draw_expert_weights(
-    course: Course, group: Group, *, chosen: Mapping[str, str] | None = None, panels: int | None = None
+    course: History, group: Group, *, chosen: Mapping[str, str] | None = None, panels: int | None = None
 ) -> Figure:
     """A figure of u over the epochs, for the first `panels` edges of `group`, by default all of them.
 
@@ -49,7 +49,7 @@ def draw_expert_weights(
         edges = group.edges[:panels]
         places = panel_places(edges)
         num_rows, num_columns = (1 + max(numbers) for numbers in zip(*places, strict=True))
-        free_corner = num_rows > 1 and Place(0, num_columns - 1) not in places
+        free_corner = num_rows > 1 and PlotArea(0, num_columns - 1) not in places
         width = _LEFT + num_columns * (_PANEL[0] + _GAP[0]) - _GAP[0] + _RIGHT
         legend_x = width - _RIGHT - _PANEL[0] if free_corner else width
         width = width if free_corner else width + _LEGEND_WIDTH
@@ -77,7 +77,7 @@ def draw_expert_weights(
         return figure
 
 
-def panel_places(edges: Sequence[str]) -> list[Place]:
+def panel_places(edges: Sequence[str]) -> list[PlotArea]:
     """A place for each edge: by node and source where all labels say both, else in rows of five."""
     found = [re.fullmatch(r"(\d{1,3})→(\d{1,3})", edge) for edge in edges]
     if all(found):
@@ -85,8 +85,8 @@ def panel_places(edges: Sequence[str]) -> list[Place]:
         nodes = sorted({node for _, node in ends})
         sources = sorted({source for source, _ in ends})
         if len(set(ends)) == len(ends) and len(sources) <= 8 and len(nodes) <= 12:
-            return [Place(nodes.index(node), sources.index(source)) for source, node in ends]
-    return [Place(i // 5, i % 5) for i in range(len(edges))]
+            return [PlotArea(nodes.index(node), sources.index(source)) for source, node in ends]
+    return [PlotArea(i // 5, i % 5) for i in range(len(edges))]
 
 
 def _range_of_weights(rows: Sequence[SearchEpoch], group: Group) -> tuple[float, float, bool]:
@@ -105,9 +105,9 @@ def _range_of_weights(rows: Sequence[SearchEpoch], group: Group) -> tuple[float,
     return max(0.0, low - 0.1 * reach), min(1.0, high + 0.1 * reach), True
 
 
-def _gone(course: Course, group: Group) -> dict[int, dict[str, Wipeout]]:
+def _gone(course: History, group: Group) -> dict[int, dict[str, WipeoutRow]]:
     """The group's wipeouts by edge and expert."""
-    gone: dict[int, dict[str, Wipeout]] = {}
+    gone: dict[int, dict[str, WipeoutRow]] = {}
     for wipeout in course.wipeouts:
         if wipeout.group == group.name:
             gone.setdefault(wipeout.edge, {})[wipeout.expert] = wipeout
@@ -119,7 +119,7 @@ def _draw_panel(
     rows: Sequence[SearchEpoch],
     group: Group,
     edge: int,
-    gone: Mapping[str, Wipeout],
+    gone: Mapping[str, WipeoutRow],
     rounds_per_epoch: float,
 ) -> None:
     for expert, name in enumerate(group.experts):
@@ -136,7 +136,7 @@ def _draw_panel(
 
 
 def _ended(
-    points: list[tuple[float, float]], gone: Wipeout, rounds_per_epoch: float
+    points: list[tuple[float, float]], gone: WipeoutRow, rounds_per_epoch: float
 ) -> list[tuple[float, float]]:
     """The line up to the wipeout, at the last weight that was written down before it."""
     when = wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch)
@@ -166,8 +166,8 @@ def _style_panel(
     axes: Axes,
     group: Group,
     edge: int,
-    place: Place,
-    places: Sequence[Place],
+    place: PlotArea,
+    places: Sequence[PlotArea],
     *,
     picked: str | None,
     rows: Sequence[SearchEpoch],
@@ -203,7 +203,7 @@ def _epoch_ticks(last: int) -> list[int]:
 
 
 def _draw_legend(
-    figure: Figure, course: Course, group: Group, corner: tuple[float, float], has_choice: bool
+    figure: Figure, course: History, group: Group, corner: tuple[float, float], has_choice: bool
 ) -> None:
     handles: Mapping[str, Line2D] = {
         operation_style(name).label: Line2D(

@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from xnas.report.figures.curves import Points, draw_lines, name_ends, style_axes
 from xnas.report.figures.style import GROUPS, INK, MUTED, house_style
 from xnas.report.health import MOST_SKIP, Health, health_of
-from xnas.report.regret import Promise, promise_of
-from xnas.runs.history import Course
+from xnas.report.regret import RegretCheck, check_regret
+from xnas.runs.history import History
 
 MOST_GROUPS = len(GROUPS)
 """That are drawn: as many as there are colours."""
@@ -28,19 +28,19 @@ _DASHES = ("-", (0, (4, 1.6)))
 """Of groups, in turn: a line under another shows between its dashes."""
 
 
-def heard_groups(course: Course) -> list[str]:
+def heard_groups(course: History) -> list[str]:
     """The first groups whose experts have been rewarded."""
     heard = {name for row in course.search for name, weights in row.groups.items() if weights.feedbacks}
     return [name for name in course.groups if name in heard][:MOST_GROUPS]
 
 
-def promises(course: Course) -> dict[str, list[tuple[int, Promise]]]:
+def promises(course: History) -> dict[str, list[tuple[int, RegretCheck]]]:
     """For each of the first groups that have a ledger: the epochs and what it says then."""
-    found: dict[str, list[tuple[int, Promise]]] = {}
+    found: dict[str, list[tuple[int, RegretCheck]]] = {}
     for name in heard_groups(course):
         ledgers = [(row.epoch, row.groups[name].ledger) for row in course.search if name in row.groups]
         told = [
-            (epoch, promise_of(ledger, scaled=course.groups[name].scaled))
+            (epoch, check_regret(ledger, scaled=course.groups[name].scaled))
             for epoch, ledger in ledgers
             if ledger
         ]
@@ -49,7 +49,7 @@ def promises(course: Course) -> dict[str, list[tuple[int, Promise]]]:
     return found
 
 
-def draw_regret(found: Mapping[str, Sequence[tuple[int, Promise]]]) -> Figure:
+def draw_regret(found: Mapping[str, Sequence[tuple[int, RegretCheck]]]) -> Figure:
     """Regret of the mean and of the worst forecaster by epoch, and its bounds: a panel for each group."""
     columns = min(2, len(found))
     rows = math.ceil(len(found) / columns)
@@ -67,8 +67,8 @@ def draw_regret(found: Mapping[str, Sequence[tuple[int, Promise]]]) -> Figure:
         return figure
 
 
-def _draw_promise(axes: Axes, name: str, told: Sequence[tuple[int, Promise]], colour: str) -> None:
-    def points(value: Callable[[Promise], float]) -> Points:
+def _draw_promise(axes: Axes, name: str, told: Sequence[tuple[int, RegretCheck]], colour: str) -> None:
+    def points(value: Callable[[RegretCheck], float]) -> Points:
         return [(epoch, value(promise)) for epoch, promise in told]
 
     lines: dict[str, tuple[Points, str, str]] = {}
@@ -99,12 +99,12 @@ def _draw_promise(axes: Axes, name: str, told: Sequence[tuple[int, Promise]], co
     )
 
 
-def draw_wipeout_factor(found: Mapping[str, Sequence[tuple[int, Promise]]]) -> Figure:
+def draw_wipeout_factor(found: Mapping[str, Sequence[tuple[int, RegretCheck]]]) -> Figure:
     """gamma_T by epoch, the mean over a group's forecasters."""
     return _by_group("Wipeout factor γ", found, lambda promise: promise.gamma)
 
 
-def draw_clip_rate(found: Mapping[str, Sequence[tuple[int, Promise]]]) -> Figure:
+def draw_clip_rate(found: Mapping[str, Sequence[tuple[int, RegretCheck]]]) -> Figure:
     """The share of the rewards so far that were clipped, by epoch."""
     most = max(promise.clip_rate for told in found.values() for _, promise in told)
     return _by_group(
@@ -114,8 +114,8 @@ def draw_clip_rate(found: Mapping[str, Sequence[tuple[int, Promise]]]) -> Figure
 
 def _by_group(
     title: str,
-    found: Mapping[str, Sequence[tuple[int, Promise]]],
-    value: Callable[[Promise], float],
+    found: Mapping[str, Sequence[tuple[int, RegretCheck]]],
+    value: Callable[[RegretCheck], float],
     *,
     percent: bool = False,
     top: float | None = None,
@@ -125,7 +125,7 @@ def _by_group(
     return draw_lines(title, lines, colours, percent=percent, top=top)
 
 
-def draw_health(course: Course) -> Figure | None:
+def draw_health(course: History) -> Figure | None:
     """Small panels of shares by epoch, with a line for each of the first groups; None if there is nothing to show."""
     panels = {title: lines for title, lines in _health_lines(course).items() if lines}
     if not panels:
@@ -164,7 +164,7 @@ def draw_health(course: Course) -> Figure | None:
 _SKIP_PANEL = "Led by a skip connection"
 
 
-def _health_lines(course: Course) -> dict[str, dict[str, Points]]:
+def _health_lines(course: History) -> dict[str, dict[str, Points]]:
     """Lines of the panels, by title and group."""
     by_group: dict[str, list[tuple[int, Health]]] = {}
     for name in heard_groups(course):

@@ -18,7 +18,7 @@ from xnas.report.figures.curves import (
 from xnas.report.figures.expert_weights import draw_expert_weights
 from xnas.report.figures.health import draw_clip_rate, draw_health, draw_regret, draw_wipeout_factor, promises
 from xnas.runs.folder import RunRecord
-from xnas.runs.history import Course
+from xnas.runs.history import History
 from xnas.space.architecture import chosen_operations
 
 MOST_PANELS = 100
@@ -94,7 +94,7 @@ def _experts(run: RunRecord) -> Iterator[Picture]:
     )
 
 
-def _health(course: Course) -> Iterator[Picture]:
+def _health(course: History) -> Iterator[Picture]:
     if found := promises(course):
         yield Picture("regret", "regret", "Regret of every group by epoch, and its bound", draw_regret(found))
         yield Picture(
@@ -115,7 +115,7 @@ def _health(course: Course) -> Iterator[Picture]:
         )
 
 
-def drawn_edges(course: Course) -> dict[str, int]:
+def drawn_edges(course: History) -> dict[str, int]:
     """How many edges are drawn of each group that has curves: of the first groups all, until there are too many."""
     told = {name for row in course.search for name in row.groups}
     curves, drawn = MOST_CURVES, {}

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from xnas.io.atomic import write_whole
+from xnas.io.atomic import atomic_write
 
 INK, MUTED, GRID, CARD = "#1b1f24", "#5d6670", "#dde1e6", "#fffffe"
 """Text and lines, lesser text and lines, hairlines, background. No other colour of a picture equals one of them."""
@@ -160,9 +160,9 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure as SVG or PNG, whichever the suffix says. Raises ValueError for another suffix."""
     match path.suffix.lower():
         case ".svg":
-            write_whole(path, svg_bytes(figure, name=path.stem))
+            atomic_write(path, svg_bytes(figure, name=path.stem))
         case ".png":
-            write_whole(path, png_bytes(figure))
+            atomic_write(path, png_bytes(figure))
         case other:
             raise ValueError(f"pictures are .svg or .png; got {other!r} in {path}")
 

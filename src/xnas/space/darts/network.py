@@ -6,9 +6,9 @@ E: edges of a cell, two for each node; B: samples; C H W: channels, height, widt
 import torch
 from torch import Tensor, nn
 
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.space.architecture import Architecture
-from xnas.space.backbone import CellInputs, CellPlace, Stack, StackPlan
+from xnas.space.backbone import CellInputs, CellPosition, NetworkSpec, Stack
 from xnas.space.fast.dispatch import added, added_by_path
 from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
@@ -19,13 +19,13 @@ MOST_OPERATIONS = 2000
 """Of all cells together. The published networks have 160 to 200; a stranger's file could ask for any number."""
 
 
-def build_network(architecture: Architecture, plan: StackPlan) -> nn.Module:
+def build_network(architecture: Architecture, plan: NetworkSpec) -> nn.Module:
     """The discrete network of an architecture. Raises ValueError for a plan that its space cannot have."""
     if isinstance(architecture, Nasbench201Genotype):
         return Nasbench201Network(architecture, plan)
     if not isinstance(architecture, Genotype):
         raise ValueError(
-            f"a network is built of a genotype; got {shown(architecture)}; read_genotype reads names and files"
+            f"a network is built of a genotype; got {short_repr(architecture)}; read_genotype reads names and files"
         )
     return Network(architecture, plan)
 
@@ -36,7 +36,7 @@ class Network(Stack):
     Raises ValueError for a network of more than MOST_OPERATIONS operations.
     """
 
-    def __init__(self, genotype: Genotype, plan: StackPlan) -> None:
+    def __init__(self, genotype: Genotype, plan: NetworkSpec) -> None:
         edges = max(len(genotype.normal.edges), len(genotype.reduction.edges))
         if plan.cells * edges > MOST_OPERATIONS:
             raise ValueError(
@@ -44,7 +44,7 @@ class Network(Stack):
                 f"{MOST_OPERATIONS:,} operations; use fewer cells"
             )
 
-        def build_cell(place: CellPlace) -> nn.Module:
+        def build_cell(place: CellPosition) -> nn.Module:
             return NetworkCell(genotype.reduction if place.reduction else genotype.normal, place)
 
         super().__init__(plan, style=NETWORK_STYLE, build_cell=build_cell)
@@ -54,7 +54,7 @@ class Network(Stack):
 class NetworkCell(nn.Module):
     """One cell of a discrete network."""
 
-    def __init__(self, cell: CellGenotype, place: CellPlace) -> None:
+    def __init__(self, cell: CellGenotype, place: CellPosition) -> None:
         super().__init__()
         self.cell = cell
         self.inputs = CellInputs(place, style=NETWORK_STYLE)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xnas.io.plain_value import plain_value, take_plain
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.discretise import INPUTS_PER_NODE, discretise_cell
 from xnas.space.darts.supernet import GROUPS, Supernet, cell_edges
 from xnas.space.genotype import CellGenotype, Edge, Genotype
@@ -43,7 +43,7 @@ class DartsSpace:
     def _choices(self) -> tuple[str, ...]:
         return tuple(name for name in self.experts if name != "none")
 
-    def supernet(self, plan: StackPlan) -> Supernet:
+    def supernet(self, plan: NetworkSpec) -> Supernet:
         """All architectures at once.
 
         Raises ValueError for a plan without normal or without reduction cells, or whose channels do not divide.

@@ -7,7 +7,7 @@ all cells of a type are replicas. Edges are numbered node by node: node 2 has th
 import torch
 from torch import Tensor, nn
 
-from xnas.space.backbone import CellInputs, CellPlace, Stack, StackPlan
+from xnas.space.backbone import CellInputs, CellPosition, NetworkSpec, Stack
 from xnas.space.fast.dispatch import node_path
 from xnas.space.fast.gpu.nodes import Plans
 from xnas.space.forecaster import Forecaster
@@ -26,9 +26,9 @@ class Supernet(Stack):
     """All architectures of the space at once."""
 
     def __init__(
-        self, plan: StackPlan, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
+        self, plan: NetworkSpec, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
     ) -> None:
-        def build_cell(place: CellPlace) -> nn.Module:
+        def build_cell(place: CellPosition) -> nn.Module:
             return SearchCell(place, num_nodes=num_nodes, experts=experts, partial=partial)
 
         super().__init__(plan, style=SUPERNET_STYLE, build_cell=build_cell)
@@ -41,7 +41,7 @@ class SearchCell(nn.Module):
     """
 
     def __init__(
-        self, place: CellPlace, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
+        self, place: CellPosition, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
     ) -> None:
         super().__init__()
         self.num_nodes = num_nodes

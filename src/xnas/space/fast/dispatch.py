@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xnas.kernels.calls import usable
-from xnas.space.fast.cpu.nodes import NativeNodes
-from xnas.space.fast.gpu.nodes import GroupedNodes, Plans
+from xnas.space.fast.cpu.nodes import CpuNodes
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import Zero
 
@@ -25,16 +25,16 @@ def node_path(inputs: Tensor, *, training: bool, plans: Plans | None = None) -> 
     if not training:
         return one_by_one
     if usable(inputs):
-        return NativeNodes()
+        return CpuNodes()
     if inputs.device.type not in ("cpu", "meta"):
-        return GroupedNodes(Plans() if plans is None else plans)
+        return BatchedGpuNodes(Plans() if plans is None else plans)
     return one_by_one
 
 
 def added(modules: Sequence[nn.Module], sources: Sequence[Tensor], *, training: bool) -> Tensor:
     """The sum of modules' outputs, each of its own source, in the fastest way."""
     if training and usable(sources[0]) and not all(isinstance(module, Zero) for module in modules):
-        return NativeNodes().added(modules, sources)
+        return CpuNodes().added(modules, sources)
     outputs = [module(source) for module, source in zip(modules, sources, strict=True)]
     total: Tensor = reduce(torch.add, outputs)
     return total

@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 from xnas.io.plain_value import plain_tree
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.space.genotype_json import (
     FORMAT,
     VERSION,
@@ -56,7 +56,7 @@ class Nasbench201Genotype:
         operations = plain_tree(self.operations)
         if not isinstance(operations, list) or len(operations) != len(EDGES):
             raise ValueError(
-                f"a NAS-Bench-201 cell has an operation for each of {len(EDGES)} edges; got {shown(self.operations)}"
+                f"a NAS-Bench-201 cell has an operation for each of {len(EDGES)} edges; got {short_repr(self.operations)}"
             )
         for (source, node), operation in zip(EDGES, operations, strict=True):
             check_name(f"operation of edge {source}→{node}", operation, OPERATIONS)
@@ -86,7 +86,9 @@ class Nasbench201Genotype:
             genotype = cls(tuple(operation for operation, _ in words))
             if genotype.text == text.strip():
                 return genotype
-        raise ValueError(f"not a NAS-Bench-201 architecture: expected the form {FORM}; got {shown(text)}")
+        raise ValueError(
+            f"not a NAS-Bench-201 architecture: expected the form {FORM}; got {short_repr(text)}"
+        )
 
     def to_json(self) -> str:
         """The architecture as a file, ending in a newline. The same value gives the same text."""
@@ -104,7 +106,7 @@ class Nasbench201Genotype:
         checked = checked_fields(fields, ("cell",))
         check_name("space", checked["space"], (SPACE,))
         if not isinstance(cell := checked["cell"], str):
-            raise ValueError(f"the genotype's 'cell' must be text of the form {FORM}; got {shown(cell)}")
+            raise ValueError(f"the genotype's 'cell' must be text of the form {FORM}; got {short_repr(cell)}")
         return cls.from_text(cell)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xnas.io.plain_value import plain_value, take_plain
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 from xnas.space.nasbench201.stack import GROUP, Nasbench201Supernet
@@ -37,7 +37,7 @@ class Nasbench201Space:
     def _choices(self) -> tuple[str, ...]:
         return tuple(name for name in self.experts if self.choose_none or name != "none")
 
-    def supernet(self, plan: StackPlan) -> Nasbench201Supernet:
+    def supernet(self, plan: NetworkSpec) -> Nasbench201Supernet:
         """All architectures at once. Raises ValueError for a plan that this space cannot have."""
         check_partial(self.partial_channels, channels=plan.channels)
         return Nasbench201Supernet(plan, experts=self.experts, partial=self.partial_channels)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.space.activation_checkpointing import computed_twice
-from xnas.space.backbone import StackPlan
+from xnas.space.activation_checkpointing import checkpointed
+from xnas.space.backbone import NetworkSpec
 from xnas.space.fast.dispatch import added, node_path
 from xnas.space.fast.gpu.nodes import Plans
 from xnas.space.forecaster import Forecaster
@@ -39,7 +39,9 @@ class Nasbench201Stack(nn.Module):
     stages together. Raises ValueError for cells that do not spread evenly, or what this space does not have.
     """
 
-    def __init__(self, plan: StackPlan, *, style: NormStyle, build_cell: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self, plan: NetworkSpec, *, style: NormStyle, build_cell: Callable[[int], nn.Module]
+    ) -> None:
         super().__init__()
         stages = plan.reductions + 1
         if plan.cells % stages:
@@ -83,7 +85,7 @@ class Nasbench201Stack(nn.Module):
         features = self.stem(images)
         twice = self.plan.save_memory and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            features = computed_twice(layer, layer, features) if twice else layer(features)
+            features = checkpointed(layer, layer, features) if twice else layer(features)
         logits_BD: Tensor = self.classifier(self.last(features).mean(dim=(2, 3)))
         return logits_BD
 
@@ -126,14 +128,14 @@ class AverageOfFour(nn.AvgPool2d):
 class Nasbench201Supernet(Nasbench201Stack):
     """All architectures of the space at once."""
 
-    def __init__(self, plan: StackPlan, *, experts: tuple[str, ...], partial: int = 1) -> None:
+    def __init__(self, plan: NetworkSpec, *, experts: tuple[str, ...], partial: int = 1) -> None:
         def build_cell(channels: int) -> nn.Module:
-            return SearchCell(channels, experts=experts, partial=partial)
+            return Nasbench201SearchCell(channels, experts=experts, partial=partial)
 
         super().__init__(plan, style=SUPERNET_STYLE, build_cell=build_cell)
 
 
-class SearchCell(nn.Module):
+class Nasbench201SearchCell(nn.Module):
     """A cell with a forecaster on every edge, in all cells the same group."""
 
     def __init__(self, channels: int, *, experts: tuple[str, ...], partial: int = 1) -> None:
@@ -169,15 +171,15 @@ class SearchCell(nn.Module):
 class Nasbench201Network(Nasbench201Stack):
     """The network of an architecture, as the benchmark trained it."""
 
-    def __init__(self, genotype: Nasbench201Genotype, plan: StackPlan) -> None:
+    def __init__(self, genotype: Nasbench201Genotype, plan: NetworkSpec) -> None:
         def build_cell(channels: int) -> nn.Module:
-            return NetworkCell(genotype, channels)
+            return Nasbench201Cell(genotype, channels)
 
         super().__init__(plan, style=NETWORK_STYLE, build_cell=build_cell)
         self.genotype = genotype
 
 
-class NetworkCell(nn.Module):
+class Nasbench201Cell(nn.Module):
     """A cell with one operation on every edge."""
 
     def __init__(self, genotype: Nasbench201Genotype, channels: int) -> None:

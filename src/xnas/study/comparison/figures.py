@@ -12,10 +12,10 @@ from xnas.report.figures.run import Picture
 from xnas.report.figures.style import MUTED, OTHERS, house_style
 from xnas.report.health import Health, health_of
 from xnas.report.stats import mean
-from xnas.runs.history import Course, SearchEpoch
+from xnas.runs.history import History, SearchEpoch
 from xnas.study.comparison.results import Comparison
 
-Value = Callable[[Course, SearchEpoch], float | None]
+Value = Callable[[History, SearchEpoch], float | None]
 """What a picture shows of an epoch of a search."""
 
 Lines = dict[str, list[tuple[float, list[float]]]]
@@ -135,7 +135,7 @@ def draw_bands(
 
 
 def _of_health(what: Callable[[Health], float]) -> Value:
-    def value(course: Course, row: SearchEpoch) -> float | None:
+    def value(course: History, row: SearchEpoch) -> float | None:
         found = [health_of(course.groups[name], weights) for name, weights in row.groups.items()]
         values = [what(health) for health in found if health is not None]
         return mean(values) if values else None

@@ -6,20 +6,20 @@ from pathlib import Path
 
 from xnas.config.limits import MOST_RUNS
 from xnas.io.safe_read import is_folder
-from xnas.io.text import shown
+from xnas.io.text import short_repr
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ComparisonSpec:
     """What was asked for: every optimizer with every seed."""
 
     optimizers: tuple[str, ...]
     seeds: tuple[int, ...]
 
     @classmethod
-    def read(cls, folder: Path, *, noun: str, verb: str) -> "Plan":
+    def read(cls, folder: Path, *, noun: str, verb: str) -> "ComparisonSpec":
         """That of the folder. Raises ValueError if it is not one that `xnas verb` has written, or is damaged."""
         job = RunFiles(folder).json_object("job.json")
         if job is None or "optimizers" not in job.values:
@@ -63,5 +63,5 @@ def _check_member(record: RunRecord, *, optimizer: str, seed: int, path: Path) -
     found = (record.setting("search", "optimizer"), record.setting(None, "seed"))
     if record.config_text is not None and found != (optimizer, seed):
         raise ValueError(
-            f"{path} holds a run of optimizer {shown(found[0])} with seed {shown(found[1])}; put it back where it was"
+            f"{path} holds a run of optimizer {short_repr(found[0])} with seed {short_repr(found[1])}; put it back where it was"
         )

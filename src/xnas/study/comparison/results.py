@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xnas.report.ranking import Standing, aligned, ranking
+from xnas.report.ranking import Score, aligned, ranking
 from xnas.report.results_table import count_text, share_text
 from xnas.report.stats import mean, standard_deviation
 from xnas.runs.folder import RunRecord
-from xnas.study.comparison.plan import Plan
+from xnas.study.comparison.plan import ComparisonSpec
 
 JSON = "comparison.json"
 
@@ -33,7 +33,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class ComparisonEntry:
     """An optimizer's line: means over its finished runs, n of them."""
 
     optimizer: str
@@ -70,7 +70,7 @@ class Comparison:
         return tuple(run for run in self.runs if run.optimizer == optimizer)
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[ComparisonEntry, ...]:
         """A line for each optimizer, in the order in which they were asked for."""
         return tuple(_entry(optimizer, self.of(optimizer)) for optimizer in self.optimizers)
 
@@ -78,7 +78,7 @@ class Comparison:
     def missing(self) -> tuple[str, ...]:
         """The runs without a result, and why."""
         done = {(run.optimizer, run.seed) for run in self.runs if run.accuracy is not None}
-        return Plan(optimizers=self.optimizers, seeds=self.seeds).missing(done, self.failures)
+        return ComparisonSpec(optimizers=self.optimizers, seeds=self.seeds).missing(done, self.failures)
 
     def to_json(self) -> str:
         """The numbers, with every run's own."""
@@ -99,7 +99,7 @@ def read_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) 
 
     Raises ValueError if the folder is none of a comparison, or a file in it is damaged, naming the file.
     """
-    plan = Plan.read(folder, noun="comparison", verb="compare")
+    plan = ComparisonSpec.read(folder, noun="comparison", verb="compare")
     return Comparison(
         name=folder.resolve().name,
         optimizers=plan.optimizers,
@@ -123,7 +123,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def cells_of(entry: Entry) -> tuple[str, ...]:
+def cells_of(entry: ComparisonEntry) -> tuple[str, ...]:
     """An entry as text, below HEAD."""
 
     def shown(value: float | None, form: str = "{}") -> str:
@@ -145,7 +145,7 @@ def cells_of(entry: Entry) -> tuple[str, ...]:
 def verdict(comparison: Comparison) -> str:
     """In words: who has the highest mean, and by how much more than chance would give it."""
     standings = [
-        Standing(
+        Score(
             name=entry.optimizer,
             mean=100 * entry.accuracy,
             spread=None if entry.spread is None else 100 * entry.spread,
@@ -157,7 +157,7 @@ def verdict(comparison: Comparison) -> str:
     return ranking(standings, what="test accuracy")
 
 
-def _entry(optimizer: str, runs: tuple[Run, ...]) -> Entry:
+def _entry(optimizer: str, runs: tuple[Run, ...]) -> ComparisonEntry:
     done = [run.record for run in runs if run.accuracy is not None]
     results = [record.result for record in done if record.result is not None]
 
@@ -165,7 +165,7 @@ def _entry(optimizer: str, runs: tuple[Run, ...]) -> Entry:
         return mean(values) if values else None
 
     accuracies = [result.test_accuracy for result in results]
-    return Entry(
+    return ComparisonEntry(
         optimizer=optimizer,
         n=len(done),
         accuracy=centre(accuracies),

@@ -6,7 +6,7 @@ from xnas.report.figures.architecture import cells_of
 from xnas.report.figures.dots import PointRow, draw_points
 from xnas.report.figures.run import Picture
 from xnas.study.experiment.plan import Kind
-from xnas.study.experiment.results import Results
+from xnas.study.experiment.results import ExperimentResults
 
 MOST_CELLS = 6
 """Found cells that are drawn; the folders of the searches hold all of them."""
@@ -18,7 +18,7 @@ COLOURS: dict[Kind, str] = {
 }
 
 
-def experiment_pictures(results: Results) -> Iterator[Picture]:
+def experiment_pictures(results: ExperimentResults) -> Iterator[Picture]:
     """The pictures, in the order of the page."""
     rows = [
         PointRow(label=cell.title, values=tuple(cell.accuracies), colour=COLOURS[cell.cell.kind])

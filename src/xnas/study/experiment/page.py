@@ -10,15 +10,17 @@ from xnas.report.html import answer, escape, figure, folded, pairs, section, tab
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
 from xnas.study.experiment.figures import experiment_pictures
-from xnas.study.experiment.plan import Plan
-from xnas.study.experiment.results import JSON, Results, read_results
+from xnas.study.experiment.plan import ExperimentSpec
+from xnas.study.experiment.results import JSON, ExperimentResults, read_results
 from xnas.study.experiment.summary import HEAD, cells_of, notes, protocol, selection_lines, verdict
 
 MOST_TILES = 6
 SETTINGS = ("experiment.toml", "config.toml")
 
 
-def write_experiment(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None = None) -> Path:
+def write_experiment(
+    folder: Path, plan: ExperimentSpec, *, failures: Mapping[str, str] | None = None
+) -> Path:
     """Write experiment.json, report.html and pictures/ into the folder of an experiment; returns the page's path.
 
     `failures` say of tasks, by their folders' names, why they have no result. Raises ValueError, in one line that
@@ -32,11 +34,11 @@ def write_experiment(folder: Path, plan: Plan, *, failures: Mapping[str, str] | 
     return folder / PAGE
 
 
-def render(results: Results, pictures: Mapping[str, list[str]], settings: Mapping[str, str]) -> str:
+def render(results: ExperimentResults, pictures: Mapping[str, list[str]], settings: Mapping[str, str]) -> str:
     """The page's HTML. `pictures` are SVG elements by section."""
     parts = (
         _header(results),
-        section("Results", _table(results) + "".join(map(figure, pictures.get("accuracy", [])))),
+        section("ExperimentResults", _table(results) + "".join(map(figure, pictures.get("accuracy", [])))),
         section("How the cell was selected", _selection(results, pictures.get("selection", []))),
         section("Cells found", pairs(pictures.get("cells", []))),
         section("Settings", "".join(folded(name, text) for name, text in settings.items())),
@@ -44,7 +46,7 @@ def render(results: Results, pictures: Mapping[str, list[str]], settings: Mappin
     return document(results.name, parts)
 
 
-def _header(results: Results) -> str:
+def _header(results: ExperimentResults) -> str:
     shown = [row for row in results.whole_kinds if row.accuracy is not None][:MOST_TILES]
     tiles = []
     for number, row in enumerate(shown):
@@ -67,13 +69,13 @@ def _header(results: Results) -> str:
     )
 
 
-def _table(results: Results) -> str:
+def _table(results: ExperimentResults) -> str:
     whole = results.whole_kinds
     lines = [("" if row in whole else "random", tuple(map(escape, cells_of(row)))) for row in results.rows]
     return table(HEAD, lines) + _lesser(notes(results))
 
 
-def _selection(results: Results, pictures: list[str]) -> str:
+def _selection(results: ExperimentResults, pictures: list[str]) -> str:
     return "".join(map(_lesser, selection_lines(results))) + "".join(map(figure, pictures))
 
 

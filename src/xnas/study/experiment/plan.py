@@ -26,7 +26,7 @@ class PlannedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ExperimentSpec:
     """Everything about an experiment that does not depend on how it goes."""
 
     data: str

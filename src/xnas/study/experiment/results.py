@@ -16,8 +16,8 @@ from xnas.runs.folder import Result, read_architecture, read_result
 from xnas.space.architecture import Architecture
 from xnas.study.experiment.plan import (
     SELECTION,
+    ExperimentSpec,
     Kind,
-    Plan,
     PlannedCell,
     search_folder,
     selection_folder,
@@ -31,7 +31,7 @@ GROUPS: Mapping[Kind, str] = {"found": "all found cells", "random": "all random 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class ExperimentTraining:
     """A cell's network, trained from scratch with a seed on the whole training set, and tested once."""
 
     seed: int
@@ -46,7 +46,7 @@ class CellResults:
     cell: PlannedCell
     title: str
     genotype: Architecture | None
-    trainings: tuple[Training, ...]
+    trainings: tuple[ExperimentTraining, ...]
 
     @property
     def accuracies(self) -> list[float]:
@@ -66,7 +66,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ExperimentRow:
     """A line of the table: means over trained networks, n of them."""
 
     kind: Kind
@@ -91,11 +91,11 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
+class ExperimentResults:
     """All that an experiment's folder tells."""
 
     name: str
-    plan: Plan
+    plan: ExperimentSpec
     cells: tuple[CellResults, ...]
     candidates: tuple[Candidate, ...]
     """Where one of several cells is chosen."""
@@ -105,9 +105,9 @@ class Results:
     """Why tasks have no result, by the names of their folders."""
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[ExperimentRow, ...]:
         """A line for each cell, and before the cells of a kind one for all, where there are several."""
-        rows: list[Row] = []
+        rows: list[ExperimentRow] = []
         for cell in self.cells:
             kind = cell.cell.kind
             alike = [other for other in self.cells if other.cell.kind == kind]
@@ -117,7 +117,7 @@ class Results:
         return tuple(rows)
 
     @property
-    def whole_kinds(self) -> tuple[Row, ...]:
+    def whole_kinds(self) -> tuple[ExperimentRow, ...]:
         """The rows without those of single cells that are in another one."""
         grouped = {row.kind for row in self.rows if row.cells > 1}
         return tuple(row for row in self.rows if row.cells > 1 or row.kind not in grouped)
@@ -159,7 +159,9 @@ class Results:
         return json.dumps(values, indent=2) + "\n"
 
 
-def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None = None) -> Results:
+def read_results(
+    folder: Path, plan: ExperimentSpec, *, failures: Mapping[str, str] | None = None
+) -> ExperimentResults:
     """The results in `folder`; `failures` say of tasks, by their folders' names, why they have none.
 
     Raises ValueError, naming the file, if one is damaged or is another run's.
@@ -182,7 +184,7 @@ def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None
             )
             for seed, result in judged.items()
         )
-    return Results(
+    return ExperimentResults(
         name=folder.resolve().name,
         plan=plan,
         cells=tuple(_read_cell(folder, plan, cell, chosen) for cell in plan.cells),
@@ -192,7 +194,7 @@ def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None
     )
 
 
-def _read_cell(folder: Path, plan: Plan, cell: PlannedCell, chosen: int | None) -> CellResults:
+def _read_cell(folder: Path, plan: ExperimentSpec, cell: PlannedCell, chosen: int | None) -> CellResults:
     trainings = []
     genotype = None
     for seed in plan.retrain_seeds:
@@ -205,7 +207,7 @@ def _read_cell(folder: Path, plan: Plan, cell: PlannedCell, chosen: int | None) 
             raise ValueError(
                 f"{folder / name} holds a training with seed {result.seed}; put it back where it was"
             )
-        trainings.append(Training(seed=seed, folder=name, result=result))
+        trainings.append(ExperimentTraining(seed=seed, folder=name, result=result))
     title = (
         cell.title if cell.kind != "selected" or chosen is None else f"{cell.title} (search seed {chosen})"
     )
@@ -217,11 +219,11 @@ def _read_result(folder: Path, name: str) -> Result | None:
     return read_result(folder / name)
 
 
-def _row(kind: Kind, title: str, cells: Iterable[CellResults]) -> Row:
+def _row(kind: Kind, title: str, cells: Iterable[CellResults]) -> ExperimentRow:
     cells = [cell for cell in cells if cell.trainings]
     results = [training.result for cell in cells for training in cell.trainings]
     accuracies = [result.test_accuracy for result in results]
-    return Row(
+    return ExperimentRow(
         kind=kind,
         title=title,
         cells=len(cells),

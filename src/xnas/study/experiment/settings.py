@@ -7,10 +7,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, between
+from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, check_range
 from xnas.config.loading import read_preset, settings_from
 from xnas.config.schema import Config, DataConfig, RetrainConfig, fields_of, settings_text
-from xnas.io.text import lookup
+from xnas.io.text import choose
 from xnas.io.toml import parse_toml, read_settings_text
 from xnas.runs.finished_files import RunFiles
 from xnas.space.published import published_names
@@ -71,16 +71,16 @@ class ExperimentSettings:
     def __post_init__(self) -> None:
         for name, seeds in (("search_seeds", self.search_seeds), ("retrain_seeds", self.retrain_seeds)):
             for seed in seeds:
-                between(f"experiment.{name}", seed, 0, MOST_SEED)
+                check_range(f"experiment.{name}", seed, 0, MOST_SEED)
         for name in ("search_seeds", "retrain_seeds", "published_cells"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"experiment.{name} must differ; got {' '.join(map(str, values))}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"experiment.held_out must lie in (0, 1); got {self.held_out}")
-        between("experiment.random_cells", self.random_cells, 0, MOST_CONTROLS)
+        check_range("experiment.random_cells", self.random_cells, 0, MOST_CONTROLS)
         for name in self.published_cells:
-            lookup("published genotype in experiment.published_cells", name, published_names())
+            choose("published genotype in experiment.published_cells", name, published_names())
         if not self.retrain_seeds:
             raise ValueError("experiment.retrain_seeds must name at least one; got none")
         cells = len(self.search_seeds) + self.random_cells + len(self.published_cells)

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from xnas.report.ranking import Standing, aligned, ranking
+from xnas.report.ranking import Score, aligned, ranking
 from xnas.report.results_table import count_text, share_text
-from xnas.study.experiment.plan import Plan
-from xnas.study.experiment.results import Results, Row
+from xnas.study.experiment.plan import ExperimentSpec
+from xnas.study.experiment.results import ExperimentResults, ExperimentRow
 
 HEAD = ("cell", "test accuracy", "worst", "n", "cells", "parameters", "mult-adds")
 
 
-def protocol(plan: Plan) -> str:
+def protocol(plan: ExperimentSpec) -> str:
     """How the numbers come about, whatever they are."""
     parts = []
     if plan.search_seeds:
@@ -37,7 +37,7 @@ def protocol(plan: Plan) -> str:
     return " ".join(parts)
 
 
-def notes(results: Results) -> str:
+def notes(results: ExperimentResults) -> str:
     """What the columns are."""
     said = "Test accuracy: mean ± sample standard deviation over n trained networks; worst is the lowest of them."
     if results.plan.chooses:
@@ -51,7 +51,7 @@ def notes(results: Results) -> str:
     return said
 
 
-def format_results(results: Results) -> str:
+def format_results(results: ExperimentResults) -> str:
     """The table for a terminal, below the protocol, and above what it means."""
     whole = results.whole_kinds
     lines = [
@@ -65,7 +65,7 @@ def format_results(results: Results) -> str:
     )
 
 
-def selection_lines(results: Results) -> list[str]:
+def selection_lines(results: ExperimentResults) -> list[str]:
     """What the choice was made by."""
     scores = [
         f"search seed {candidate.seed}: {share_text(candidate.accuracy)}"
@@ -79,7 +79,7 @@ def selection_lines(results: Results) -> list[str]:
     return [f"Accuracy on {samples:,} held-out training images: {', '.join(scores)}; {said}."]
 
 
-def cells_of(row: Row) -> tuple[str, ...]:
+def cells_of(row: ExperimentRow) -> tuple[str, ...]:
     """A row as text, below HEAD."""
     return (
         row.title,
@@ -92,7 +92,7 @@ def cells_of(row: Row) -> tuple[str, ...]:
     )
 
 
-def verdict(results: Results) -> str:
+def verdict(results: ExperimentResults) -> str:
     """In words: which cells have the highest mean, and by how much more than chance would give it."""
     standings = []
     for row in results.whole_kinds:
@@ -101,7 +101,7 @@ def verdict(results: Results) -> str:
         # The trainings of one cell are no trials of others: several cells count as one trial each.
         spread, n = (row.spread_of_cells, row.cells) if row.cells > 1 else (row.spread, row.n)
         standings.append(
-            Standing(
+            Score(
                 name=f"the {row.title}" if row.cells == 1 else f"the mean of {row.title}",
                 mean=100 * row.accuracy,
                 spread=None if spread is None else 100 * spread,

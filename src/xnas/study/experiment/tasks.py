@@ -19,20 +19,26 @@ from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, RunFolder, read_result
 from xnas.space.architecture import Architecture
 from xnas.space.published import published_genotype
-from xnas.study.experiment.plan import SELECTION, Plan, search_folder, selection_folder, training_folder
+from xnas.study.experiment.plan import (
+    SELECTION,
+    ExperimentSpec,
+    search_folder,
+    selection_folder,
+    training_folder,
+)
 from xnas.study.experiment.settings import ExperimentSettings
 from xnas.study.scheduler import Task
 from xnas.train.build import random_genotypes
-from xnas.train.retrain import check_fit
-from xnas.train.search import check_search
+from xnas.train.retrain import validate_retrain
+from xnas.train.search import validate_search
 
 SEARCH, SELECT, TRAIN = "search", "select", "train"
 """The kinds of tasks."""
 
 
-def plan_of(settings: ExperimentSettings, config: Config) -> Plan:
+def plan_of(settings: ExperimentSettings, config: Config) -> ExperimentSpec:
     """What is done under these settings, as far as a report is concerned."""
-    return Plan(
+    return ExperimentSpec(
         data=source_name(config.data.source),
         optimizer=config.search.optimizer,
         search_seeds=settings.search_seeds,
@@ -103,15 +109,15 @@ def selection_config(settings: ExperimentSettings, config: Config) -> Config:
 
 def check_experiment(settings: ExperimentSettings, config: Config, data: DataSet) -> None:
     """Raises ValueError for settings with which a task could not begin on these images."""
-    check_fit(config, data)
+    validate_retrain(config, data)
     if settings.search_seeds:
-        check_search(search_config(settings, config), data)
+        validate_search(search_config(settings, config), data)
     if plan_of(settings, config).chooses:
         part = hold_out(data, share=settings.held_out, seed=config.data.split_seed or 0)
-        check_fit(selection_config(settings, config), part)
+        validate_retrain(selection_config(settings, config), part)
 
 
-def genotype_of(task: Task, plan: Plan, *, folder: Path) -> Architecture:
+def genotype_of(task: Task, plan: ExperimentSpec, *, folder: Path) -> Architecture:
     """What a task of an experiment's `folder` trains. Raises ValueError if a file that says so is damaged."""
     if task.genotype is not None:
         return task.genotype
@@ -120,7 +126,7 @@ def genotype_of(task: Task, plan: Plan, *, folder: Path) -> Architecture:
     return RunFolder(folder / source).genotype()
 
 
-def chosen_seed(plan: Plan, *, folder: Path) -> int:
+def chosen_seed(plan: ExperimentSpec, *, folder: Path) -> int:
     """The seed of the search whose cell did best on the held-out images; written down when it is first asked for.
 
     Of equal accuracies the smaller loss counts, then the order of the seeds. Raises ValueError for a damaged file.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from xnas.study.nasbench201.score import Bench, BenchRun, Cell, Entry
+from xnas.study.nasbench201.score import Bench, BenchmarkedCell, BenchmarkEntry, BenchRun
 from xnas.study.nasbench201.summary import protocol
 
 JSON = "bench.json"
@@ -33,7 +33,7 @@ def bench_json(bench: Bench) -> str:
     return json.dumps(values, indent=2) + "\n"
 
 
-def _entry_values(entry: Entry) -> dict[str, Any]:
+def _entry_values(entry: BenchmarkEntry) -> dict[str, Any]:
     return {
         "optimizer": entry.optimizer,
         "n": entry.n,
@@ -70,7 +70,7 @@ def _run_values(run: BenchRun) -> dict[str, Any]:
     }
 
 
-def _cells(cells: Mapping[bool, Cell]) -> dict[str, Any]:
+def _cells(cells: Mapping[bool, BenchmarkedCell]) -> dict[str, Any]:
     """Both derivations; null where there is none."""
     return {
         name: _cell(cells[choose_none]) if choose_none in cells else None
@@ -78,5 +78,5 @@ def _cells(cells: Mapping[bool, Cell]) -> dict[str, Any]:
     }
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: BenchmarkedCell) -> dict[str, Any]:
     return {"cell": cell.text, **asdict(cell.accuracies), "skips": cell.skips, "rank": cell.rank}

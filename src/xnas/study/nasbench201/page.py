@@ -11,7 +11,7 @@ from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
 from xnas.study.nasbench201.figures import bench_pictures
 from xnas.study.nasbench201.json_form import JSON, bench_json
-from xnas.study.nasbench201.score import Bench, BenchRun, Cell, read_bench
+from xnas.study.nasbench201.score import Bench, BenchmarkedCell, BenchRun, read_bench
 from xnas.study.nasbench201.summary import head, line, notes, other_title, protocol, verdict
 from xnas.study.nasbench201.table import DATA_SETS, Nasbench201Table
 
@@ -97,7 +97,7 @@ def _cell_lines(bench: Bench, run: BenchRun) -> Iterator[tuple[str, tuple[str, .
         yield "random", _cell_line(other_title(bench), other)
 
 
-def _cell_line(title: str, cell: Cell) -> tuple[str, ...]:
+def _cell_line(title: str, cell: BenchmarkedCell) -> tuple[str, ...]:
     return (
         escape(title),
         *(f"{getattr(cell.accuracies, key):.2f}" for key in DATA_SETS),

@@ -18,16 +18,16 @@ from xnas.report.health import health_of
 from xnas.report.stats import mean, standard_deviation
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import GENOTYPE, RunRecord
-from xnas.runs.history import Course, SearchEpoch
+from xnas.runs.history import History, SearchEpoch
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import GROUP
-from xnas.study.comparison.plan import Plan
+from xnas.study.comparison.plan import ComparisonSpec
 from xnas.study.nasbench201.table import DATA_SETS, Accuracies, Nasbench201Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class BenchmarkedCell:
     """A cell, and what it reaches in per cent by the table."""
 
     text: str
@@ -44,7 +44,7 @@ class Moment:
 
     epoch: int
     rounds: int
-    cells: Mapping[bool, Cell]
+    cells: Mapping[bool, BenchmarkedCell]
     """What would be derived now, by whether `none` may be. Empty before the first feedback, unless cells are drawn."""
     entropy: float
     """Mean over the edges of the weights' entropy, 1 where all are equal."""
@@ -63,7 +63,7 @@ class BenchRun:
     record: RunRecord
     moments: tuple[Moment, ...]
     """From its start, epoch 0, on."""
-    found: Mapping[bool, Cell]
+    found: Mapping[bool, BenchmarkedCell]
     """By whether `none` may be chosen; empty before the search has ended."""
 
 
@@ -79,7 +79,7 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class BenchmarkEntry:
     """An optimizer's line: of all its searches that have ended."""
 
     optimizer: str
@@ -103,7 +103,7 @@ class Bench:
     """The data that was searched on, as `source_name` has it."""
     choose_none: bool
     """Which derivation is the result."""
-    plan: Plan
+    plan: ComparisonSpec
     runs: tuple[BenchRun, ...]
     """Those that have begun."""
     failures: Mapping[str, str]
@@ -120,7 +120,7 @@ class Bench:
         return tuple(run for run in self.runs if run.optimizer == optimizer)
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[BenchmarkEntry, ...]:
         """A line for each optimizer, in the order in which they were asked for."""
         return tuple(_entry(optimizer, self.of(optimizer), self) for optimizer in self.plan.optimizers)
 
@@ -136,7 +136,7 @@ def read_bench(folder: Path, table: Nasbench201Table, *, failures: Mapping[str, 
 
     Raises ValueError if the folder is none of a bench, or a file in it is damaged, naming the file.
     """
-    plan = Plan.read(folder, noun="bench", verb="bench")
+    plan = ComparisonSpec.read(folder, noun="bench", verb="bench")
     path = folder / "config.toml"
     text = RunFiles(folder).settings_text(path.name)
     if text is None:
@@ -171,7 +171,7 @@ def _run(
     optimizer: str, seed: int, folder: Path, record: RunRecord, table: Nasbench201Table, *, choose_none: bool
 ) -> BenchRun:
     try:
-        found: Mapping[bool, Cell] = {}
+        found: Mapping[bool, BenchmarkedCell] = {}
         if record.genotype is not None and RunFiles(folder).has(GENOTYPE):
             if not record.course.search:
                 raise ValueError("metrics.jsonl does not tell of the search")
@@ -197,7 +197,7 @@ def _run(
         ) from None
 
 
-def _moment(course: Course, row: SearchEpoch, table: Nasbench201Table, *, drawn: bool) -> Moment:
+def _moment(course: History, row: SearchEpoch, table: Nasbench201Table, *, drawn: bool) -> Moment:
     cells = _cells(course, row, table)  # first: it raises where the group is missing
     group, weights = course.groups[GROUP], row.groups[GROUP]
     health = health_of(group, weights)
@@ -214,7 +214,7 @@ def _moment(course: Course, row: SearchEpoch, table: Nasbench201Table, *, drawn:
     )
 
 
-def _cells(course: Course, row: SearchEpoch, table: Nasbench201Table) -> Mapping[bool, Cell]:
+def _cells(course: History, row: SearchEpoch, table: Nasbench201Table) -> Mapping[bool, BenchmarkedCell]:
     """Both cells that the search would derive at the end of an epoch, by whether `none` may be chosen."""
     if GROUP not in row.groups:
         raise ValueError(f"epoch {row.epoch} does not tell of the group {GROUP!r}")
@@ -226,9 +226,9 @@ def _cells(course: Course, row: SearchEpoch, table: Nasbench201Table) -> Mapping
     }
 
 
-def _cell(space: Nasbench201Space, log_v_EK: torch.Tensor, table: Nasbench201Table) -> Cell:
+def _cell(space: Nasbench201Space, log_v_EK: torch.Tensor, table: Nasbench201Table) -> BenchmarkedCell:
     genotype = space.derive({GROUP: log_v_EK})
-    return Cell(
+    return BenchmarkedCell(
         text=genotype.text,
         accuracies=table[genotype.text],
         skips=genotype.operations.count("skip_connect"),
@@ -236,13 +236,13 @@ def _cell(space: Nasbench201Space, log_v_EK: torch.Tensor, table: Nasbench201Tab
     )
 
 
-def _entry(optimizer: str, runs: tuple[BenchRun, ...], bench: Bench) -> Entry:
+def _entry(optimizer: str, runs: tuple[BenchRun, ...], bench: Bench) -> BenchmarkEntry:
     done = [run for run in runs if run.found]
 
     def centre(values: list[float]) -> float | None:
         return mean(values) if values else None
 
-    return Entry(
+    return BenchmarkEntry(
         optimizer=optimizer,
         n=len(done),
         by_none={

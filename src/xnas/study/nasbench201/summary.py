@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from xnas.report.ranking import Standing, aligned, ranking
-from xnas.study.nasbench201.score import Bench, Entry, Summary
+from xnas.report.ranking import Score, aligned, ranking
+from xnas.study.nasbench201.score import Bench, BenchmarkEntry, Summary
 from xnas.study.nasbench201.table import DATA_SETS
 
 
@@ -49,7 +49,7 @@ def other_title(bench: Bench) -> str:
     return "none barred" if bench.choose_none else "none allowed"
 
 
-def line(bench: Bench, entry: Entry) -> tuple[str, ...]:
+def line(bench: Bench, entry: BenchmarkEntry) -> tuple[str, ...]:
     """An optimizer as text, below `head`."""
     found: Mapping[str, Summary] = entry.by_none.get(bench.choose_none, {})
     other: Mapping[str, Summary] = entry.by_none.get(not bench.choose_none, {})
@@ -97,6 +97,6 @@ def verdict(bench: Bench) -> str:
         if found := entry.by_none.get(bench.choose_none):
             summary = found["cifar10"]
             standings.append(
-                Standing(name=entry.optimizer, mean=summary.mean, spread=summary.spread, n=summary.n)
+                Score(name=entry.optimizer, mean=summary.mean, spread=summary.spread, n=summary.n)
             )
     return ranking(standings, what="accuracy on CIFAR-10")

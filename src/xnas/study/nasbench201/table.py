@@ -20,8 +20,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from xnas.io.safe_read import check_place, is_there, open_regular, read_regular_text
-from xnas.io.text import shown, visible
+from xnas.io.safe_read import check_place, exists, open_regular, read_regular_text
+from xnas.io.text import printable, short_repr
 from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, FORM, PATTERN, every_genotype
 
@@ -103,7 +103,7 @@ class Nasbench201Table:
         Raises ValueError in one line that names the file, the line or value, and the remedy, for a table that is
         missing, damaged, incomplete or another one, and where `nats_bench` is needed and not installed.
         """
-        if not is_there(path):
+        if not exists(path):
             raise ValueError(f"there is no {_WHAT} at {path}; get {SOURCES}, and give its path")
         if must_be_trusted(path):
             return cls(accuracies=_read_nats_bench(path), source=path, form="NATS-Bench")
@@ -205,7 +205,7 @@ def _unknown(text: str) -> str:
     hint = f"did you mean {near}?" if (near := _neighbour(text)) else f"the form is {FORM}"
     shortened = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
     return (
-        f"NAS-Bench-201 has no architecture {visible(repr(shortened))}; {hint} "
+        f"NAS-Bench-201 has no architecture {printable(repr(shortened))}; {hint} "
         f"Operations: {', '.join(OPERATIONS)}"
     )
 
@@ -253,7 +253,7 @@ def _check_header(header: list[str]) -> None:
     for column in (*_COLUMNS.values(), _ARCHITECTURE):
         if header.count(column) != 1:
             raise ValueError(
-                f"the column {column} is there {header.count(column)} times; found {shown(','.join(header[:9]))}"
+                f"the column {column} is there {header.count(column)} times; found {short_repr(','.join(header[:9]))}"
             )
 
 
@@ -262,7 +262,7 @@ def _number(text: str, column: str) -> float:
         # Python reads 9_4 as 94, and digits of every script.
         return float(text if text.isascii() and "_" not in text else "no number")
     except ValueError:
-        raise ValueError(f"{column} must be a number; got {shown(text)}") from None
+        raise ValueError(f"{column} must be a number; got {short_repr(text)}") from None
 
 
 def _read_nats_bench(path: Path) -> dict[str, Accuracies]:
@@ -303,5 +303,5 @@ def _unreadable(path: Path, what: str, error: Exception) -> Exception:
     """The error to raise for what nats_bench raised: anything can come of unpickling what is damaged."""
     if isinstance(error, MemoryError):
         return error
-    reason = visible(f"{type(error).__name__}: {error}")[:_LONGEST_SHOWN]
+    reason = printable(f"{type(error).__name__}: {error}")[:_LONGEST_SHOWN]
     return ValueError(f"{path}: nats_bench cannot read {what} ({reason}); get {_NATS_BENCH_SOURCE} again")

@@ -12,8 +12,8 @@ from xnas.report.html import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
 from xnas.study.comparison.figures import optimizer_colours
-from xnas.study.sweep.plan import Plan
-from xnas.study.sweep.results import CSV, JSON, Results, read_results
+from xnas.study.sweep.plan import SweepSpec
+from xnas.study.sweep.results import CSV, JSON, SweepResults, read_results
 from xnas.study.sweep.summary import NOTES, cells_of, head, protocol, verdict
 
 SETTINGS = ("sweep.toml", "config.toml")
@@ -23,7 +23,7 @@ MOST_NOTES = 20
 """Lines on what is missing; sweep.json has all of them."""
 
 
-def write_sweep(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None = None) -> Path:
+def write_sweep(folder: Path, plan: SweepSpec, *, failures: Mapping[str, str] | None = None) -> Path:
     """Write sweep.json, sweep.csv, report.html and pictures/ into the folder of a sweep; returns the page's path.
 
     `failures` say of tasks, by their folders' names, why they have no result. Raises ValueError, in one line that
@@ -37,7 +37,7 @@ def write_sweep(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None 
     return folder / PAGE
 
 
-def sweep_pictures(results: Results) -> Iterator[Picture]:
+def sweep_pictures(results: SweepResults) -> Iterator[Picture]:
     """Every training's accuracy, in a picture for each data set: their accuracies share no scale."""
     colours = optimizer_colours(list(dict.fromkeys(row.cell.optimizer for row in results.rows)))
     for number, data in enumerate(dict.fromkeys(row.cell.data for row in results.rows), start=1):
@@ -65,7 +65,7 @@ def sweep_pictures(results: Results) -> Iterator[Picture]:
             )
 
 
-def render(results: Results, pictures: Mapping[str, list[str]], settings: Mapping[str, str]) -> str:
+def render(results: SweepResults, pictures: Mapping[str, list[str]], settings: Mapping[str, str]) -> str:
     """The page's HTML. `pictures` are SVG elements by section."""
     plan = results.plan
     lines = [("", tuple(map(escape, cells_of(row, plan)))) for row in results.rows]
@@ -73,13 +73,13 @@ def render(results: Results, pictures: Mapping[str, list[str]], settings: Mappin
     body = table(head(plan), lines, left=left) + f'<p class="lesser">{escape(NOTES)}</p>'
     parts = (
         _header(results),
-        section("Results", body + "".join(map(figure, pictures.get("accuracy", [])))),
+        section("SweepResults", body + "".join(map(figure, pictures.get("accuracy", [])))),
         section("Settings", "".join(folded(name, text) for name, text in settings.items())),
     )
     return document(results.name, parts)
 
 
-def _header(results: Results) -> str:
+def _header(results: SweepResults) -> str:
     missing = list(results.missing)
     if len(missing) > MOST_NOTES:
         missing = [*missing[:MOST_NOTES], f"and {len(missing) - MOST_NOTES:,} more: {JSON} has all of them"]

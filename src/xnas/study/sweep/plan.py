@@ -12,7 +12,7 @@ COLUMNS = (*AXES, "optimizer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Variant:
     """A cell of the grid. A name is empty where its axis has no variants."""
 
     data: str
@@ -40,10 +40,10 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SweepSpec:
     """Everything about a sweep that does not depend on how it goes."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Variant, ...]
     search_seeds: tuple[int, ...]
     retrain_seeds: tuple[int, ...]
 

@@ -15,13 +15,13 @@ from xnas.io.safe_read import check_folder
 from xnas.report.stats import mean, standard_deviation
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, read_result
-from xnas.study.sweep.plan import COLUMNS, Cell, Plan
+from xnas.study.sweep.plan import COLUMNS, SweepSpec, Variant
 
 JSON, CSV = "sweep.json", "sweep.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class SweepTraining:
     """What one search has found, trained from scratch with a seed, and tested once."""
 
     search_seed: int
@@ -33,13 +33,13 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SweepRow:
     """A cell of the grid: means over its trained networks, n of them."""
 
-    cell: Cell
+    cell: Variant
     searches: int
     """How many searches have found what was trained."""
-    trainings: tuple[Training, ...]
+    trainings: tuple[SweepTraining, ...]
     search_seconds: tuple[float, ...]
     """Wall time of each search that has ended."""
 
@@ -101,12 +101,12 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Results:
+class SweepResults:
     """All that a sweep's folder tells."""
 
     name: str
-    plan: Plan
-    rows: tuple[Row, ...]
+    plan: SweepSpec
+    rows: tuple[SweepRow, ...]
     """A line for each cell of the grid."""
     failures: Mapping[str, str]
     """Why tasks have no result, by the names of their folders."""
@@ -162,7 +162,7 @@ class Results:
         return text.getvalue()
 
 
-def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None = None) -> Results:
+def read_results(folder: Path, plan: SweepSpec, *, failures: Mapping[str, str] | None = None) -> SweepResults:
     """The results in `folder`; `failures` say of tasks, by their folders' names, why they have none.
 
     Raises ValueError, naming the file, if one is damaged or is another run's.
@@ -171,7 +171,7 @@ def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None
     rows = tuple(_read_row(folder, plan, cell) for cell in plan.cells)
     tasks = len(plan.cells) * len(plan.search_seeds) * (1 + len(plan.retrain_seeds))
     done = sum(len(row.search_seconds) + row.n for row in rows)
-    return Results(
+    return SweepResults(
         name=folder.resolve().name,
         plan=plan,
         rows=rows,
@@ -180,7 +180,7 @@ def read_results(folder: Path, plan: Plan, *, failures: Mapping[str, str] | None
     )
 
 
-def _read_row(folder: Path, plan: Plan, cell: Cell) -> Row:
+def _read_row(folder: Path, plan: SweepSpec, cell: Variant) -> SweepRow:
     trainings, seconds = [], []
     for search_seed in plan.search_seeds:
         name = cell.search_folder(search_seed)
@@ -197,7 +197,7 @@ def _read_row(folder: Path, plan: Plan, cell: Cell) -> Row:
                     f"{folder / name} holds a training with seed {result.seed}; put it back where it was"
                 )
             trainings.append(
-                Training(
+                SweepTraining(
                     search_seed=search_seed,
                     seed=seed,
                     folder=name,
@@ -205,7 +205,7 @@ def _read_row(folder: Path, plan: Plan, cell: Cell) -> Row:
                     result=result,
                 )
             )
-    return Row(
+    return SweepRow(
         cell=cell,
         searches=len({training.search_seed for training in trainings}),
         trainings=tuple(trainings),

@@ -13,14 +13,14 @@ from typing import Any
 
 import tomli_w
 
-from xnas.config.limits import MOST_SEED, between
+from xnas.config.limits import MOST_SEED, check_range
 from xnas.config.loading import check_keys, read_preset, settings_from
 from xnas.config.schema import Config, fields_of, located
-from xnas.io.text import lookup, shown
+from xnas.io.text import choose, short_repr
 from xnas.io.toml import parse_toml, read_settings_text
 from xnas.runs.finished_files import RunFiles
 from xnas.space.names import OPTIMIZERS
-from xnas.study.sweep.plan import AXES, Cell
+from xnas.study.sweep.plan import AXES, Variant
 
 FILE = "sweep.toml"
 """The file of a sweep's folder that holds what config.toml does not say."""
@@ -52,9 +52,9 @@ class SweepSettings:
     def __post_init__(self) -> None:
         for name in ("search_seeds", "retrain_seeds"):
             for seed in getattr(self, name):
-                between(f"sweep.{name}", seed, 0, MOST_SEED)
+                check_range(f"sweep.{name}", seed, 0, MOST_SEED)
         for name in self.optimizers:
-            lookup("optimizer in sweep.optimizers", name, OPTIMIZERS)
+            choose("optimizer in sweep.optimizers", name, OPTIMIZERS)
         for name in ("search_seeds", "retrain_seeds", "optimizers"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
@@ -66,7 +66,7 @@ class SweepSettings:
                 if not re.fullmatch(r"\w[\w.]*", name, re.ASCII) or len(name) > LONGEST_NAME:
                     raise ValueError(
                         f"a name in sweep.{axis} is letters, digits, '_' and '.', at most {LONGEST_NAME} of them; "
-                        f"got {shown(name)}"
+                        f"got {short_repr(name)}"
                     )
         # Where it goes on, the current folder may be another.
         data = {name: located(values) for name, values in self.data.items()}
@@ -91,13 +91,13 @@ class SweepSettings:
             cells *= max(len(getattr(self, axis)), 1)
         return cells * len(self.search_seeds) * (1 + len(self.retrain_seeds))
 
-    def cells(self, config: Config) -> Iterator[Cell]:
+    def cells(self, config: Config) -> Iterator[Variant]:
         """The cells of the grid, in the order of tables."""
         for data, space, settings in itertools.product(*(getattr(self, axis) or ("",) for axis in AXES)):
             for optimizer in self.optimizers or (config.search.optimizer,):
-                yield Cell(data=data, space=space, settings=settings, optimizer=optimizer)
+                yield Variant(data=data, space=space, settings=settings, optimizer=optimizer)
 
-    def config_of(self, cell: Cell, config: Config) -> Config:
+    def config_of(self, cell: Variant, config: Config) -> Config:
         """The settings of a cell, of any seed. Raises ValueError, naming it, for some that do not go together."""
         given: dict[str, Any] = {}
         for axis in ("data", "space"):

@@ -1,18 +1,18 @@
 """A sweep in words: how its numbers come about, a line for each cell of the grid, and who is ahead."""
 
 from xnas.report.format import duration
-from xnas.report.ranking import Standing, aligned, ranking
+from xnas.report.ranking import Score, aligned, ranking
 from xnas.report.results_table import count_text, share_text
-from xnas.study.sweep.plan import Plan
-from xnas.study.sweep.results import Results, Row
+from xnas.study.sweep.plan import SweepSpec
+from xnas.study.sweep.results import SweepResults, SweepRow
 
 
-def head(plan: Plan) -> tuple[str, ...]:
+def head(plan: SweepSpec) -> tuple[str, ...]:
     """The titles of the columns."""
     return (*plan.columns, "test accuracy", "worst", "n", "searches", "parameters", "mult-adds", "search")
 
 
-def cells_of(row: Row, plan: Plan) -> tuple[str, ...]:
+def cells_of(row: SweepRow, plan: SweepSpec) -> tuple[str, ...]:
     """A row as text, below `head`."""
     numbers = row.numbers
 
@@ -33,7 +33,7 @@ def cells_of(row: Row, plan: Plan) -> tuple[str, ...]:
     )
 
 
-def protocol(plan: Plan) -> str:
+def protocol(plan: SweepSpec) -> str:
     """How the numbers come about, whatever they are."""
     count = len(plan.cells)
     searched = f"{count} cell{'s' * (count > 1)} of the grid, searched with {_seeds(plan.search_seeds)} each"
@@ -51,7 +51,7 @@ NOTES = (
 )
 
 
-def verdict(results: Results) -> str:
+def verdict(results: SweepResults) -> str:
     """In words: which cells have the highest mean, and by how much more than chance would give it.
 
     Those of different data sets are not compared with each other.
@@ -66,7 +66,7 @@ def verdict(results: Results) -> str:
             several = row.searches > 1
             spread = row.spread_of_searches if several else row.spread
             standings.append(
-                Standing(
+                Score(
                     name=_named(row),
                     mean=100 * row.accuracy,
                     spread=None if spread is None else 100 * spread,
@@ -78,14 +78,14 @@ def verdict(results: Results) -> str:
     return " ".join(said)
 
 
-def format_results(results: Results) -> str:
+def format_results(results: SweepResults) -> str:
     """The table for a terminal, below the protocol, and above what it means."""
     plan = results.plan
     table = aligned([head(plan), *(cells_of(row, plan) for row in results.rows)], left=len(plan.columns))
     return "\n".join((protocol(plan), "", *table, "", NOTES, verdict(results), *results.missing))
 
 
-def _named(row: Row) -> str:
+def _named(row: SweepRow) -> str:
     names = row.cell.names[1:] if row.cell.data else row.cell.names
     return " ".join(names)
 

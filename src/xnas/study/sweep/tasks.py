@@ -9,18 +9,18 @@ from xnas.io.safe_read import check_folder
 from xnas.runs.folder import RunFolder
 from xnas.space.architecture import Architecture
 from xnas.study.scheduler import Task
-from xnas.study.sweep.plan import Plan
+from xnas.study.sweep.plan import SweepSpec
 from xnas.study.sweep.settings import SweepSettings
-from xnas.train.retrain import check_fit
-from xnas.train.search import check_search
+from xnas.train.retrain import validate_retrain
+from xnas.train.search import validate_search
 
 SEARCH, TRAIN = "search", "training"
 """The kinds of tasks."""
 
 
-def plan_of(settings: SweepSettings, config: Config) -> Plan:
+def plan_of(settings: SweepSettings, config: Config) -> SweepSpec:
     """What is done under these settings, as far as a report is concerned."""
-    return Plan(
+    return SweepSpec(
         cells=tuple(settings.cells(config)),
         search_seeds=settings.search_seeds,
         retrain_seeds=settings.retrain_seeds,
@@ -65,9 +65,9 @@ def cell_configs(settings: SweepSettings, config: Config) -> tuple[Config, ...]:
 
 def check_cell(settings: SweepSettings, config: Config, data: DataSet) -> None:
     """Raises ValueError for settings with which a task of a cell could not begin on these images."""
-    check_search(config, data)
+    validate_search(config, data)
     if settings.retrain_seeds:
-        check_fit(config, data)
+        validate_retrain(config, data)
 
 
 def genotype_of(task: Task, *, folder: Path) -> Architecture:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xnas.data.check import check_data
-from xnas.data.check.image import look_at
-from xnas.data.check.issues import EXAMPLES, Findings, Kind, Report
-from xnas.data.files.decode import Form, read_header, read_image
+from xnas.data.check.image import inspect_image
+from xnas.data.check.issues import EXAMPLES, Issues, IssueType, Report
+from xnas.data.files.decode import DecodeSpec, read_header, read_image
 from xnas.data.files.folder import read_folder
 
 
@@ -58,14 +58,14 @@ def test_a_copy_is_found_in_another_format(tmp_path, how):
 
 def test_grey_stored_as_colour_and_a_picture_that_was_turned_by_its_exif_data_are_copies(tmp_path):
     grey = noise(0, 9, 8)
-    one = look_at(save(tmp_path / "a.png", grey))
+    one = inspect_image(save(tmp_path / "a.png", grey))
     assert one.grey
-    other = look_at(save(tmp_path / "b.png", np.stack([grey] * 3, axis=2)))
+    other = inspect_image(save(tmp_path / "b.png", np.stack([grey] * 3, axis=2)))
     assert not other.grey
     assert one.hash == other.hash
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = look_at(save(tmp_path / "c.png", np.rot90(grey), exif=exif))
+    turned = inspect_image(save(tmp_path / "c.png", np.rot90(grey), exif=exif))
     assert turned.hash == one.hash
     assert (turned.height, turned.width) == (9, 8)
 
@@ -136,7 +136,7 @@ def test_parts_without_classes_are_an_error_and_a_class_called_train_is_none(tmp
 
 
 def test_only_the_first_places_are_kept_and_all_are_counted():
-    findings, kind = Findings(), Kind("faults", "mend them")
+    findings, kind = Issues(), IssueType("faults", "mend them")
     for i in range(20):
         findings.add(kind, str(i))
     findings.add_all(kind, 100, lambda i: pytest.fail("asked for too many") if i >= EXAMPLES else str(i))
@@ -258,11 +258,11 @@ def test_a_damaged_file_is_a_fault_exactly_where_reading_it_fails(tmp_path_facto
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    look = look_at(path)
+    look = inspect_image(path)
     try:
         header = read_header(str(path))
         size = (header.height, header.width)
-        form = Form(height=header.height, width=header.width, scaled=False, colour=True, channels=3)
+        form = DecodeSpec(height=header.height, width=header.width, scaled=False, colour=True, channels=3)
         read_image(str(path), form)
     except Exception:  # as a reader of many kinds of files raises
         assert look.hash is None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xnas.data import check
-from xnas.data.check import check_data, glance
+from xnas.data.check import check_data, quick_check
 from xnas.data.check.class_balance import unequal_classes
 from xnas.data.images import DataSet, ImageSet
 from xnas.data.sets import cifar, fashion_mnist
@@ -82,14 +82,14 @@ def test_the_shipped_images_are_all_different_and_good():
 
 
 def test_a_glance_at_good_images_says_nothing(data):
-    assert glance(data, check="xnas check colours") == []
+    assert quick_check(data, check="xnas check colours") == []
 
 
 def test_a_glance_finds_what_the_test_shares_with_the_training(data):
     pixels = data.test.images_NCHW.clone()
     pixels[[4, 9]] = data.train.images_NCHW[[30, 2]]
     test = ImageSet(images_NCHW=pixels, labels_N=data.test.labels_N, classes=data.test.classes)
-    (line,) = glance(DataSet(name="colours", train=data.train, test=test), check="xnas check colours")
+    (line,) = quick_check(DataSet(name="colours", train=data.train, test=test), check="xnas check colours")
     assert line == (
         "warning: 2 of 18 test images are also training images (first: test image 4 (blue) is training image 30 "
         "(green)); xnas check colours lists them"
@@ -99,7 +99,7 @@ def test_a_glance_finds_what_the_test_shares_with_the_training(data):
 def test_a_glance_looks_for_no_copies_where_that_would_take_long(data, monkeypatch):
     monkeypatch.setattr(check, "MOST_BYTES", 1000)
     monkeypatch.setattr(check, "hash_images", pytest.fail)
-    assert glance(data, check="xnas check colours") == []
+    assert quick_check(data, check="xnas check colours") == []
 
 
 def test_classes_are_unequal_beyond_a_ratio_and_empty_ones_do_not_count():

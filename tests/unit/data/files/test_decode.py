@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from xnas.config.schema import DataConfig
-from xnas.data.check.image import look_at
+from xnas.data.check.image import inspect_image
 from xnas.data.files import decode
-from xnas.data.files.decode import Form, each, read_header, read_image, to_8_bits
+from xnas.data.files.decode import DecodeSpec, each, read_header, read_image, to_8_bits
 from xnas.data.files.decode_memory import DEFAULT, SHARED, BeyondShare, DecodeMemory, TooLarge
 
-COLOUR = Form(height=1, width=2, scaled=False, colour=True, channels=3)
+COLOUR = DecodeSpec(height=1, width=2, scaled=False, colour=True, channels=3)
 
 
 def png(*, depth: int, kind: int, row: bytes, transparent: bytes) -> bytes:
@@ -59,7 +59,7 @@ def test_what_a_png_calls_transparent_is_white_at_every_depth(
     pixels_CHW = read_image(str(path), COLOUR)
     assert pixels_CHW[:, 0, 0].tolist() == [255, 255, 255]
     assert pixels_CHW[:, 0, 1].tolist() == ([3, 4, 5] if other is None else [other] * 3)
-    assert any("transparent" in fault.title for fault, _ in look_at(path).faults)
+    assert any("transparent" in fault.title for fault, _ in inspect_image(path).faults)
 
 
 @pytest.mark.parametrize("colour", [False, True])

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image, ImageOps
 
 from xnas.data.check import check_data
-from xnas.data.check.image import PLAIN, look_at
+from xnas.data.check.image import PLAIN, inspect_image
 from xnas.data.files import folder
 from xnas.data.files.decode import attempt, turn_upright
 from xnas.data.files.folder import read_folder
-from xnas.data.files.streaming import StreamedSet
+from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import ImageSet
 
 GREY, RED = 90, (200, 10, 10)
@@ -196,7 +196,7 @@ def test_an_image_whose_exif_data_are_malformed_is_read_as_it_is(tmp_path, conte
     write_pets(tmp_path)
     path = write(tmp_path / f"train/cat/2.{suffix}", exif=content)
     assert len(read(tmp_path).train) == 5
-    look = look_at(path)
+    look = inspect_image(path)
     assert (look.height, look.width, look.faults[0][0]) == (10, 12, PLAIN)
 
 
@@ -384,7 +384,7 @@ def test_more_pixels_than_memory_should_hold_stay_in_their_files(tmp_path, monke
     monkeypatch.setattr(folder, "available_cores", lambda: 1)
     said: list[str] = []
     data = read(write_pets(tmp_path), say=said.append)
-    assert isinstance(data.train, StreamedSet)
+    assert isinstance(data.train, FileImageSet)
     assert len(said) == 1
     for part in (
         "8 images of 10 x 12 pixels",
@@ -402,7 +402,7 @@ def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_
     monkeypatch.setattr(folder, "MOST_BYTES", 2 * 8 * 3 * 10 * 12)
     write_pets(tmp_path)
     assert isinstance(read(tmp_path, sharers=2).train, ImageSet)
-    assert isinstance(read(tmp_path, sharers=3).train, StreamedSet)
+    assert isinstance(read(tmp_path, sharers=3).train, FileImageSet)
     how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "sharers": 3, "say": pytest.fail}
     assert isinstance(read_folder(tmp_path, resized_crops=True, **how).train, ImageSet)
     assert isinstance(read_folder(tmp_path, max_broken=1, **how).train, ImageSet)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from xnas.data.files import streaming as streamed
 from xnas.data.files.folder import read_folder
-from xnas.data.files.streaming import StreamedSet
+from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import DataSet, ImageSet, Normalisation
 from xnas.data.loader import Augmentation, batches
 
@@ -59,7 +59,7 @@ def mixed_folder(image_folder):
 def test_batches_are_the_same_as_from_memory_however_many_processes_read(mixed_folder, workers):
     memory, stream = read(mixed_folder), read(mixed_folder, workers=workers)
     assert isinstance(memory.train, ImageSet)
-    assert isinstance(stream.train, StreamedSet)
+    assert isinstance(stream.train, FileImageSet)
     assert stream.image_shape == memory.image_shape
     for number in range(2):
         assert_same(epoch(stream.train, epoch=number), epoch(memory.train, epoch=number))

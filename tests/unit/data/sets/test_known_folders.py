@@ -12,7 +12,7 @@ from PIL import Image
 
 from xnas.data.check import check_data
 from xnas.data.check.issues import Report
-from xnas.data.files.streaming import StreamedSet
+from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import DataSet, ImageSet
 from xnas.data.sets import known_folders as folder_sets
 from xnas.data.sets.known_folders import FOLDER_SETS, SOLUTION
@@ -84,7 +84,7 @@ def test_imagenet_with_folders_of_classes_is_read_as_they_are(tmp_path):
         (tmp_path / "val" / WNIDS[label]).mkdir(exist_ok=True)
         (tmp_path / "val" / name).rename(tmp_path / "val" / WNIDS[label] / name)
     data = load("imagenet", tmp_path, image_size=24, workers=0)
-    assert isinstance(data.test, StreamedSet)
+    assert isinstance(data.test, FileImageSet)
     assert data.test.labels_N.tolist() == [0, 0, 1, 1, 2, 2]
     assert data.image_shape == (3, 24, 24)
     report = check_data("imagenet", root=tmp_path)
@@ -354,6 +354,6 @@ def test_an_archive_that_leads_out_of_its_folder_writes_nothing(tmp_path):
 def test_images_of_named_folders_can_stay_in_their_files(tmp_path):
     write_freiburg(tmp_path)
     memory, files = load("freiburg", tmp_path), load("freiburg", tmp_path, workers=0)
-    assert isinstance(files.train, StreamedSet)
+    assert isinstance(files.train, FileImageSet)
     assert torch.cat(list(files.train.chunks())).equal(memory.train.images_NCHW)
     assert files.fingerprint() == memory.fingerprint()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.auxiliary import AuxiliaryTower, at_both_ends
 from xnas.space.darts.network import Network
 from xnas.space.published import published_genotype
@@ -13,7 +13,7 @@ GENOTYPE = published_genotype("xnas")
 
 
 def network(*, cells: int = 3, channels: int = 4, classes: int = 5) -> Network:
-    plan = StackPlan(image_channels=3, num_classes=classes, channels=channels, cells=cells)
+    plan = NetworkSpec(image_channels=3, num_classes=classes, channels=channels, cells=cells)
     return Network(GENOTYPE, plan)
 
 
@@ -49,7 +49,7 @@ def test_its_size_is_counted_by_hand() -> None:
 
 @pytest.mark.parametrize(("cells", "place"), [(1, 0), (2, 1), (3, 2), (8, 5), (14, 9), (20, 13)])
 def test_it_reads_the_cell_at_two_thirds(cells: int, place: int) -> None:
-    plan = StackPlan(image_channels=1, num_classes=2, channels=2, cells=cells, reductions=1)
+    plan = NetworkSpec(image_channels=1, num_classes=2, channels=2, cells=cells, reductions=1)
     with torch.device("meta"):
         assert AuxiliaryTower(Network(GENOTYPE, plan)).cell == place
 

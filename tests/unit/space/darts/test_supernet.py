@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.space.backbone import StackPlan
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_parameters
 from xnas.space.darts.network import build_network
 from xnas.space.darts.space import DartsSpace
@@ -18,7 +18,7 @@ from xnas.space.genotype_text import from_darts_text, to_darts_text
 from xnas.space.names import EXPERTS, Stem
 
 SPACE = DartsSpace(num_nodes=2)
-PLAN = StackPlan(image_channels=3, num_classes=5, channels=4, cells=4)
+PLAN = NetworkSpec(image_channels=3, num_classes=5, channels=4, cells=4)
 
 
 def test_the_edges_of_a_cell_are_numbered_node_by_node() -> None:
@@ -40,7 +40,7 @@ def test_cells_of_one_type_are_the_replicas_of_a_group() -> None:
 
 def test_the_paper_has_six_normal_and_two_reduction_cells() -> None:
     with torch.device("meta"):
-        supernet = DartsSpace().supernet(StackPlan(image_channels=3, num_classes=10, channels=16, cells=8))
+        supernet = DartsSpace().supernet(NetworkSpec(image_channels=3, num_classes=10, channels=16, cells=8))
     groups = forecaster_groups(supernet)
     assert (groups["normal"].num_replicas, groups["reduction"].num_replicas) == (6, 2)
     assert len(groups["normal"].members_ER) == 14
@@ -52,7 +52,7 @@ def test_a_supernet_of_any_geometry_classifies(data: st.DataObject) -> None:
     torch.manual_seed(0)
     cells = data.draw(st.integers(2, 4))
     stem: Stem = data.draw(st.sampled_from(("cifar", "strided", "imagenet")))
-    plan = StackPlan(
+    plan = NetworkSpec(
         image_channels=data.draw(st.integers(1, 4)),
         num_classes=data.draw(st.integers(2, 7)),
         channels=data.draw(st.integers(2, 5)),
@@ -90,7 +90,7 @@ def test_the_supernet_shrinks_as_experts_leave_until_one_is_left_on_each_edge() 
 
 @pytest.mark.parametrize(("cells", "reductions"), [(3, 0), (3, 3), (1, 1), (1, 0)])
 def test_a_search_needs_cells_of_both_kinds(cells: int, reductions: int) -> None:
-    plan = StackPlan(image_channels=3, num_classes=5, channels=4, cells=cells, reductions=reductions)
+    plan = NetworkSpec(image_channels=3, num_classes=5, channels=4, cells=cells, reductions=reductions)
     with pytest.raises(
         ValueError, match=f"^a search needs normal and reduction cells; {cells} cells with {reductions}"
     ):
@@ -126,7 +126,7 @@ def test_300_random_genotypes_go_through_text_and_json_into_networks_that_classi
         drawn = DartsSpace(num_nodes=1 + seed % 4).random_genotype(seed)
         genotype = Genotype.from_json(from_darts_text(to_darts_text(drawn)).to_json())
         assert genotype == drawn
-        plan = StackPlan(
+        plan = NetworkSpec(
             image_channels=1 + seed % 4,
             num_classes=2 + seed % 11,
             channels=1 + seed % 5,

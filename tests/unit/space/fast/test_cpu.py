@@ -23,7 +23,7 @@ from xnas.kernels import calls
 from xnas.runs.folder import RunFolder
 from xnas.space.darts.network import Network
 from xnas.space.darts.supernet import Supernet
-from xnas.space.fast.cpu.nodes import NativeNodes
+from xnas.space.fast.cpu.nodes import CpuNodes
 from xnas.space.fast.depthwise import DepthwiseConv2d
 from xnas.space.fast.dispatch import added, node_path, one_by_one
 from xnas.space.forecaster import Forecaster
@@ -197,7 +197,7 @@ def test_what_follows_may_read_any_of_the_nodes_and_more_than_once(read: tuple[i
             inputs = [*sources, *weights, *map(leaf, members)]
             return [*nodes, *(gradients(total.sum(), inputs) if total.requires_grad else [])]
 
-    torch.testing.assert_close(results(NativeNodes()), results(one_by_one), **CLOSE)
+    torch.testing.assert_close(results(CpuNodes()), results(one_by_one), **CLOSE)
 
 
 @pytest.mark.parametrize("hooked", ["sources", "nodes"])
@@ -229,7 +229,7 @@ def test_hooks_on_nodes_see_their_whole_gradients(hooked: str) -> None:
 
     expected = seen(one_by_one)
     assert len(expected) == 2 + (2 if hooked == "sources" else NODES)
-    torch.testing.assert_close(seen(NativeNodes()), expected, **CLOSE)
+    torch.testing.assert_close(seen(CpuNodes()), expected, **CLOSE)
 
 
 # Modules of users
@@ -317,7 +317,7 @@ def assert_as_without_kernels(members: Sequence[Forecaster]) -> None:
             found = gradients(node.square().sum(), [*sources, *weights, *map(leaf, copies)])
         return [node, *found, *(state for member in copies for state in member.buffers())]
 
-    torch.testing.assert_close(results(NativeNodes()), results(one_by_one), **CLOSE)
+    torch.testing.assert_close(results(CpuNodes()), results(one_by_one), **CLOSE)
 
 
 @pytest.mark.parametrize("name", USERS)
@@ -376,7 +376,7 @@ def test_experts_that_do_not_fit_together_are_refused() -> None:
     ):
         forecaster = Forecaster({"skip": nn.Identity(), "other": other})
         with pytest.raises((ValueError, RuntimeError), match=said):
-            NativeNodes()([forecaster], sources)
+            CpuNodes()([forecaster], sources)
 
 
 # Where the path is taken
@@ -396,7 +396,7 @@ def test_in_training_no_expert_is_called_and_in_evaluation_hooks_see_all_layers(
 
 def test_other_types_and_autocast_go_module_by_module() -> None:
     features = torch.zeros(1, 1, 1, 1)
-    assert isinstance(node_path(features, training=True), NativeNodes)
+    assert isinstance(node_path(features, training=True), CpuNodes)
     assert node_path(features, training=False) is one_by_one
     assert node_path(features.bfloat16(), training=True) is one_by_one
     with torch.autocast("cpu", torch.bfloat16):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_forecast
 from xnas.space.fast.dispatch import NodePath, node_path, one_by_one
-from xnas.space.fast.gpu.nodes import GroupedNodes, grouped_node
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, grouped_node
 from xnas.space.forecaster import Forecaster
 from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
@@ -129,6 +129,6 @@ def test_it_is_picked_on_accelerators_while_training() -> None:
         features = cast(Tensor, SimpleNamespace(device=torch.device(device), dim=lambda: 4))
         return node_path(features, training=training)
 
-    assert isinstance(picked("cuda", training=True), GroupedNodes)
-    assert isinstance(picked("mps", training=True), GroupedNodes)
+    assert isinstance(picked("cuda", training=True), BatchedGpuNodes)
+    assert isinstance(picked("mps", training=True), BatchedGpuNodes)
     assert picked("cuda", training=False) is picked("meta", training=True) is one_by_one

@@ -8,11 +8,11 @@ import pytest
 
 from xnas import published_genotype
 from xnas.study.experiment.page import write_experiment
-from xnas.study.experiment.plan import Plan
+from xnas.study.experiment.plan import ExperimentSpec
 from xnas.study.experiment.results import read_results
 from xnas.study.experiment.summary import cells_of, format_results, notes, protocol, verdict
 
-PLAN = Plan(
+PLAN = ExperimentSpec(
     data="cifar10",
     optimizer="xnas",
     search_seeds=(0, 1),

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from xnas.study.sweep.page import write_sweep
-from xnas.study.sweep.plan import Cell, Plan
+from xnas.study.sweep.plan import SweepSpec, Variant
 from xnas.study.sweep.results import read_results
 from xnas.study.sweep.summary import cells_of, format_results, head, protocol, verdict
 
 from ..experiment.test_results import trained
 
-SMALL, LARGE = (Cell(data=data, space="narrow", settings="", optimizer="xnas") for data in ("small", "large"))
+SMALL, LARGE = (
+    Variant(data=data, space="narrow", settings="", optimizer="xnas") for data in ("small", "large")
+)
 OTHER = dataclasses.replace(SMALL, optimizer="random")
-PLAN = Plan(cells=(SMALL, OTHER, LARGE), search_seeds=(0, 1), retrain_seeds=(0, 1))
+PLAN = SweepSpec(cells=(SMALL, OTHER, LARGE), search_seeds=(0, 1), retrain_seeds=(0, 1))
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_the_table_names_only_what_the_cells_differ_in(folder: Path) -> None:
     one = dataclasses.replace(PLAN, cells=(SMALL,))
     assert one.columns == ("optimizer",)
     assert "with seed 3 each; nothing is trained" in protocol(
-        Plan(cells=(SMALL,), search_seeds=(3,), retrain_seeds=())
+        SweepSpec(cells=(SMALL,), search_seeds=(3,), retrain_seeds=())
     )
 
 

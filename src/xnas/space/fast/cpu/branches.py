@@ -19,7 +19,7 @@ Passed = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Norm:
+class NormBranch:
     """A norm by the batch's statistics; its gain, if any, is at `gain` among a node's tensors, before its offset."""
 
     module: nn.BatchNorm2d
@@ -61,7 +61,7 @@ class SeparableRound:
     weight: int
     stride: int
     dilation: int
-    norm: Norm
+    norm: NormBranch
 
     def forward(
         self, inputs: Tensor, before: Tensor | None, tensors: Sequence[Tensor]
@@ -101,7 +101,7 @@ class DenseRound:
 
     weight: int
     stride: int
-    norm: Norm
+    norm: NormBranch
 
     def forward(
         self, inputs: Tensor, before: Tensor | None, tensors: Sequence[Tensor]
@@ -135,7 +135,7 @@ class Branch:
     tensor: int
     moments: Tensor | None = None
     """Of an output that is ready but for its norm: that norm, without gains and offsets."""
-    norm: Norm | None = None
+    norm: NormBranch | None = None
     """The norm after everything else; None: the expert ends without one."""
     rounds: tuple[Round, ...] = ()
 

@@ -120,7 +120,7 @@ def _by_outputs(
     return torch.stack([alpha_KC, -slope_KC, slope_KC * mean_KC - level_KC], dim=1)
 
 
-class Pool(torch.autograd.Function):
+class PoolFunction(torch.autograd.Function):
     """A pooling and the norm of what it gives, which the mixture applies."""
 
     @staticmethod

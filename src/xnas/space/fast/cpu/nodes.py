@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from xnas.kernels import calls
-from xnas.space.fast.cpu.branches import Branch, DenseRound, Norm, SeparableRound
-from xnas.space.fast.cpu.function import NodeFunction, Pool
+from xnas.space.fast.cpu.branches import Branch, DenseRound, NormBranch, SeparableRound
+from xnas.space.fast.cpu.function import NodeFunction, PoolFunction
 from xnas.space.forecaster import Forecaster, versions
 from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
 from xnas.space.operations import Norm as BatchNorm
@@ -19,7 +19,7 @@ Key = tuple[int, str]
 """Of a tensor that several nodes read: the number of the source, and what was computed from it."""
 
 
-class NativeNodes:
+class CpuNodes:
     """Computes the nodes of one pass through a cell, which read the same sources and more and more of them.
 
     Sources are made dense once, and their poolings serve all edges that leave them.
@@ -36,7 +36,7 @@ class NativeNodes:
             return self._mixed(forecasters, sources)
         node: Tensor | None = None
         for forecaster, source in zip(forecasters, sources, strict=True):
-            edge = forecaster.around(source, lambda part, f=forecaster: NativeNodes()._mixed([f], [part]))  # type: ignore[misc]
+            edge = forecaster.around(source, lambda part, f=forecaster: CpuNodes()._mixed([f], [part]))  # type: ignore[misc]
             node = edge if node is None else node + edge
         assert node is not None
         return node
@@ -45,7 +45,7 @@ class NativeNodes:
         experts, edge_start = [], 0
         for source, forecaster in enumerate(forecasters):
             experts += [
-                _Expert(edge_start + place, source, module, forecaster)
+                _NodeExpert(edge_start + place, source, module, forecaster)
                 for place, module in forecaster.computed()
             ]
             edge_start += len(forecaster.names)
@@ -56,10 +56,10 @@ class NativeNodes:
 
     def added(self, modules: Sequence[nn.Module], sources: Sequence[Tensor]) -> Tensor:
         """The sum of modules' outputs, each of its own source."""
-        experts = [_Expert(place, place, module) for place, module in enumerate(modules)]
+        experts = [_NodeExpert(place, place, module) for place, module in enumerate(modules)]
         return self._node(experts, sources[0].new_ones(len(modules)), sources)
 
-    def _node(self, experts: Sequence["_Expert"], weights: Tensor, sources: Sequence[Tensor]) -> Tensor:
+    def _node(self, experts: Sequence["_NodeExpert"], weights: Tensor, sources: Sequence[Tensor]) -> Tensor:
         self._sources += [calls.dense(source) for source in sources[len(self._sources) :]]
         read = _Read()
         for number, source in enumerate(self._sources):
@@ -79,7 +79,7 @@ class NativeNodes:
         read.keys[place] = key
         return place
 
-    def _branch(self, expert: "_Expert", read: "_Read") -> Branch:
+    def _branch(self, expert: "_NodeExpert", read: "_Read") -> Branch:
         """How the node computes an expert; what that reads is added to `read`."""
         place, source, module = expert.place, expert.source, expert.module
         if isinstance(module, nn.Identity):
@@ -98,11 +98,11 @@ class NativeNodes:
             step = DenseRound(read.add(conv.weight), conv.stride[0], read.norm(last))
             return Branch(place, source, norm=step.norm, rounds=(step,))
         if _is_pooling(module):
-            return Branch(place, read.add(Pool.apply(inputs, module, 0.0)[0]))
+            return Branch(place, read.add(PoolFunction.apply(inputs, module, 0.0)[0]))
         if isinstance(module, Pooled) and _is_pooling(module[0]) and _by_batch(module[1]):
             key = (source, f"{module[0]}, {module[1].eps}")
             if key not in self._pooled:
-                self._pooled[key] = Pool.apply(inputs, module[0], module[1].eps)
+                self._pooled[key] = PoolFunction.apply(inputs, module[0], module[1].eps)
             output, moments = self._pooled[key]
             return Branch(place, self._add_shared(key, output, read), moments, read.norm(module[1]))
         if isinstance(module, FactorizedReduce) and _by_batch(module.norm):
@@ -120,7 +120,7 @@ class NativeNodes:
 
 
 @dataclass(frozen=True)
-class _Expert:
+class _NodeExpert:
     """A module, where its weight u is among all, and which source it reads."""
 
     place: int
@@ -149,14 +149,14 @@ class _Read:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def norm(self, module: nn.Module) -> Norm:
+    def norm(self, module: nn.Module) -> NormBranch:
         """A norm, whose parameters are read if it has some."""
         assert isinstance(module, nn.BatchNorm2d)
         if not module.affine:
-            return Norm(module, None)
+            return NormBranch(module, None)
         gain = self.add(module.weight)
         self.add(module.bias)
-        return Norm(module, gain)
+        return NormBranch(module, gain)
 
 
 def _by_batch(norm: nn.Module) -> bool:

@@ -24,14 +24,14 @@ EPS = 1e-5
 Pair = tuple[int, ...]
 
 
-class Place(NamedTuple):
+class ExpertIndex(NamedTuple):
     """An expert: its edge among those of the node, and its place among that edge's mixture weights."""
 
     edge: int
     expert: int
 
 
-class Request(NamedTuple):
+class KernelRows(NamedTuple):
     """Rows that a call reads of a bundle, after the ReLU or before it."""
 
     bundle: int
@@ -49,7 +49,7 @@ class Conv(NamedTuple):
     dilation: Pair = (1, 1)
 
 
-class Line(NamedTuple):
+class FeatureLine(NamedTuple):
     """Separable convolutions of one kind, up to their last pointwise convolution."""
 
     first: tuple[tuple[int, Conv], ...]
@@ -58,7 +58,7 @@ class Line(NamedTuple):
     """Pointwise convolution, norm, ReLU, and the depthwise convolution of the next round."""
 
 
-class Pool(NamedTuple):
+class FusedPooling(NamedTuple):
     """Poolings of one kind in a bundle."""
 
     request: int
@@ -84,26 +84,26 @@ class Single(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class FusedSchedule:
     """All calls of a node, and where what they give is mixed."""
 
     bundles: tuple[tuple[int, ...], ...]
     """The edges whose sources are joined."""
-    requests: tuple[Request, ...]
+    requests: tuple[KernelRows, ...]
     stacks: tuple[tuple[nn.Conv2d, ...], ...]
     """The layers whose weights are stacked."""
-    lines: tuple[Line, ...]
+    lines: tuple[FeatureLine, ...]
     pointwise: Conv | None
     """The last of all lines, in one."""
-    pools: tuple[Pool, ...]
+    pools: tuple[FusedPooling, ...]
     reduces: tuple[Reduce, ...]
     normed_singles: tuple[Single, ...]
     identities: tuple[int, ...]
     """Requests that are mixed as they are."""
     raw_singles: tuple[Single, ...]
-    normed: tuple[Place, ...]
+    normed: tuple[ExpertIndex, ...]
     """Experts whose outputs have still to be normed, in the order of their rows in the mixture."""
-    raw: tuple[Place, ...]
+    raw: tuple[ExpertIndex, ...]
     """Those whose outputs are mixed as they are."""
 
 
@@ -111,8 +111,8 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class _Expert(Generic[M]):
-    place: Place
+class _GroupedExpert(Generic[M]):
+    place: ExpertIndex
     bundle: int
     row: int
     module: M
@@ -120,12 +120,12 @@ class _Expert(Generic[M]):
 
 @dataclass
 class _Draft:
-    requests: list[Request] = field(default_factory=list)
+    requests: list[KernelRows] = field(default_factory=list)
     stacks: list[tuple[nn.Conv2d, ...]] = field(default_factory=list)
 
-    def request(self, experts: Sequence[_Expert[M]], *, active: bool) -> int:
+    def request(self, experts: Sequence[_GroupedExpert[M]], *, active: bool) -> int:
         rows = tuple(expert.row for expert in experts)
-        self.requests.append(Request(experts[0].bundle, rows, active))
+        self.requests.append(KernelRows(experts[0].bundle, rows, active))
         return len(self.requests) - 1
 
     def conv(self, layers: Sequence[nn.Conv2d]) -> Conv:
@@ -136,14 +136,14 @@ class _Draft:
         return Conv(len(self.stacks) - 1, len(layers) * like.groups, like.stride, like.padding, like.dilation)
 
 
-def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -> Plan:
+def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -> FusedSchedule:
     """The plan for forecasters whose sources have these shapes."""
     edges_of: dict[torch.Size, list[int]] = {}
     for edge, shape in enumerate(shapes):
         edges_of.setdefault(shape, []).append(edge)
     bundles = tuple(map(tuple, edges_of.values()))
     experts = [
-        _Expert(Place(edge, place), bundle, row, module)
+        _GroupedExpert(ExpertIndex(edge, place), bundle, row, module)
         for bundle, edges in enumerate(bundles)
         for row, edge in enumerate(edges)
         for place, module in forecasters[edge].computed()
@@ -155,7 +155,7 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
     last = [expert.module.rounds[-1][1] for kind in separable for expert in kind]
     pointwise = draft.conv(last) if last else None
     pooled = _by_kind(experts, Pooled, _pooling)
-    pools = tuple(Pool(draft.request(kind, active=False), kind[0].module[0]) for kind in pooled)
+    pools = tuple(FusedPooling(draft.request(kind, active=False), kind[0].module[0]) for kind in pooled)
     reducing = _by_kind(experts, FactorizedReduce, _reduction)
     reduces = tuple(_reduce(draft, kind) for kind in reducing)
     same = _by_kind(experts, nn.Identity, lambda expert: (expert.bundle,))
@@ -164,7 +164,7 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
     others = [expert for expert in experts if expert.place not in known]
     normed_others = [expert for expert in others if _ends_in_norm(expert.module)]
     raw_others = [expert for expert in others if not _ends_in_norm(expert.module)]
-    return Plan(
+    return FusedSchedule(
         bundles=bundles,
         requests=tuple(draft.requests),
         stacks=tuple(draft.stacks),
@@ -181,21 +181,21 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
 
 
 def _by_kind(
-    experts: Sequence[_Expert[nn.Module]],
+    experts: Sequence[_GroupedExpert[nn.Module]],
     of: type[M],
-    kind: Callable[[_Expert[M]], tuple[Hashable, ...] | None],
-) -> list[list[_Expert[M]]]:
+    kind: Callable[[_GroupedExpert[M]], tuple[Hashable, ...] | None],
+) -> list[list[_GroupedExpert[M]]]:
     """The experts of a class that run together, in the order of their bundles; those of kind None do not."""
-    found: dict[tuple[Hashable, ...], list[_Expert[M]]] = {}
+    found: dict[tuple[Hashable, ...], list[_GroupedExpert[M]]] = {}
     for expert in experts:
         if isinstance(expert.module, of):
-            typed = cast(_Expert[M], expert)
+            typed = cast(_GroupedExpert[M], expert)
             if (key := kind(typed)) is not None:
                 found.setdefault(key, []).append(typed)
     return list(found.values())
 
 
-def _rounds(expert: _Expert[Separable]) -> tuple[Hashable, ...] | None:
+def _rounds(expert: _GroupedExpert[Separable]) -> tuple[Hashable, ...] | None:
     rounds = expert.module.rounds
     if not all(_plain(norm) for _, _, norm in rounds):
         return None
@@ -203,13 +203,13 @@ def _rounds(expert: _Expert[Separable]) -> tuple[Hashable, ...] | None:
     return kernels, tuple(depthwise.stride for depthwise, _, _ in rounds[1:])
 
 
-def _pooling(expert: _Expert[Pooled]) -> tuple[Hashable, ...] | None:
+def _pooling(expert: _GroupedExpert[Pooled]) -> tuple[Hashable, ...] | None:
     pool, norm = expert.module[0], expert.module[1]
     known = isinstance(pool, nn.MaxPool2d | nn.AvgPool2d) and _plain(norm)
     return (expert.bundle, str(pool)) if known else None
 
 
-def _reduction(expert: _Expert[FactorizedReduce]) -> tuple[Hashable, ...] | None:
+def _reduction(expert: _GroupedExpert[FactorizedReduce]) -> tuple[Hashable, ...] | None:
     return (expert.bundle,) if _plain(expert.module.norm) else None
 
 
@@ -227,11 +227,11 @@ def _plain(norm: nn.Module) -> bool:
     )
 
 
-def _places(*kinds: Sequence[_Expert[Any]]) -> tuple[Place, ...]:
+def _places(*kinds: Sequence[_GroupedExpert[Any]]) -> tuple[ExpertIndex, ...]:
     return tuple(expert.place for kind in kinds for expert in kind)
 
 
-def _line(draft: _Draft, experts: list[_Expert[Separable]]) -> Line:
+def _line(draft: _Draft, experts: list[_GroupedExpert[Separable]]) -> FeatureLine:
     # Where images are a pixel high and wide, sources of one bundle may be read with different strides.
     experts.sort(key=lambda expert: (expert.bundle, expert.module.rounds[0][0].stride))
     first = []
@@ -244,10 +244,10 @@ def _line(draft: _Draft, experts: list[_Expert[Separable]]) -> Line:
         (draft.conv([of[number - 1][1] for of in rounds]), draft.conv([of[number][0] for of in rounds]))
         for number in range(1, len(rounds[0]))
     )
-    return Line(tuple(first), inner)
+    return FeatureLine(tuple(first), inner)
 
 
-def _reduce(draft: _Draft, experts: list[_Expert[FactorizedReduce]]) -> Reduce:
+def _reduce(draft: _Draft, experts: list[_GroupedExpert[FactorizedReduce]]) -> Reduce:
     even, odd = [e.module.even for e in experts], [e.module.odd for e in experts]
     return Reduce(
         even_request=draft.request(experts, active=True),

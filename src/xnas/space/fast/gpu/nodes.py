@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.space.fast.gpu.grouping import EPS, Conv, Line, Plan, Reduce, Single, plan_node
+from xnas.space.fast.gpu.grouping import EPS, Conv, FeatureLine, FusedSchedule, Reduce, Single, plan_node
 from xnas.space.fast.gpu.normed_mix import Shares, Table, mix_normed, shares_of
 from xnas.space.fast.gpu.precision import as_they_are, full_type, low_type
 from xnas.space.fast.gpu.rows import Read, spread, stack_weights
@@ -28,16 +28,16 @@ from xnas.space.partial import join_channels
 
 def grouped_node(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
     """The sum of the forecasters' mixtures, each of its own source, (B, C, H, W)."""
-    return GroupedNodes(Plans())(forecasters, sources)
+    return BatchedGpuNodes(Plans())(forecasters, sources)
 
 
 class Plans:
     """The plans of a cell's nodes, as long as no expert leaves."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Forecaster, ...], tuple[object, object, Plan]] = {}
+        self._known: dict[tuple[Forecaster, ...], tuple[object, object, FusedSchedule]] = {}
 
-    def of(self, forecasters: tuple[Forecaster, ...], shapes: tuple[torch.Size, ...]) -> Plan:
+    def of(self, forecasters: tuple[Forecaster, ...], shapes: tuple[torch.Size, ...]) -> FusedSchedule:
         """The plan of a node whose sources have these shapes."""
         known = self._known.get(forecasters)
         if known is None or known[:2] != (_at_work(forecasters), shapes):
@@ -45,7 +45,7 @@ class Plans:
             known = self._known[forecasters] = _at_work(forecasters), shapes, plan
         return known[2]
 
-    def valid(self) -> list[tuple[tuple[Forecaster, ...], Plan]]:
+    def valid(self) -> list[tuple[tuple[Forecaster, ...], FusedSchedule]]:
         """All that are known, without those that experts have left."""
         return [
             (forecasters, plan)
@@ -62,14 +62,14 @@ def _at_work(forecasters: Sequence[Forecaster]) -> object:
 class _Ready:
     """What a node needs beside its sources."""
 
-    plan: Plan
+    plan: FusedSchedule
     stacks: Sequence[Tensor]
     leaves: Sequence[Tensor]
     table: Table
     shares: Shares
 
 
-class GroupedNodes:
+class BatchedGpuNodes:
     """Computes the nodes of one pass through a cell.
 
     What does not depend on features is made ready for all nodes at once, and sources that several nodes read are
@@ -103,7 +103,7 @@ class GroupedNodes:
 
     def _mixed(
         self,
-        plan: Plan,
+        plan: FusedSchedule,
         forecasters: Sequence[Forecaster],
         sources: Sequence[Tensor],
         bundles: Sequence[Tensor],
@@ -124,7 +124,7 @@ class GroupedNodes:
             )
 
     def _made_ready(
-        self, plan: Plan, forecasters: Sequence[Forecaster], like: Tensor, *, low: torch.dtype | None
+        self, plan: FusedSchedule, forecasters: Sequence[Forecaster], like: Tensor, *, low: torch.dtype | None
     ) -> _Ready:
         if id(plan) not in self._ready:
             nodes = [(tuple(forecasters), plan)] if self._ready else self._plans.valid()
@@ -181,7 +181,7 @@ def _single(single: Single, forecasters: Sequence[Forecaster], sources: Sequence
     return features
 
 
-def _inputs(plan: Plan, bundles: Sequence[Tensor], *, low: torch.dtype | None) -> dict[int, Tensor]:
+def _inputs(plan: FusedSchedule, bundles: Sequence[Tensor], *, low: torch.dtype | None) -> dict[int, Tensor]:
     """What every request of the plan reads."""
     found: dict[int, Tensor] = {}
     for number, (edges, joined) in enumerate(zip(plan.bundles, bundles, strict=True)):
@@ -206,7 +206,7 @@ class _Calls:
     inputs: Mapping[int, Tensor]
     stacks: Sequence[Tensor]
 
-    def normed(self, plan: Plan) -> list[Tensor]:
+    def normed(self, plan: FusedSchedule) -> list[Tensor]:
         """What is still to be normed, in the order of the plan's places, but for experts that ran by themselves."""
         found = []
         if plan.pointwise is not None:
@@ -220,7 +220,7 @@ class _Calls:
         weight = self.stacks[conv.stack]
         return F.conv2d(features, weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
 
-    def _line(self, line: Line) -> list[Tensor]:
+    def _line(self, line: FeatureLine) -> list[Tensor]:
         outputs = [self._conv(conv, self.inputs[request]) for request, conv in line.first]
         for pointwise, depthwise in line.inner:
             joined = _joined(outputs)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from xnas.space.fast.gpu.grouping import EPS, Place
+from xnas.space.fast.gpu.grouping import EPS, ExpertIndex
 from xnas.space.fast.gpu.precision import as_they_are, full_type
 
 
@@ -38,8 +38,8 @@ class Table(NamedTuple):
 
     sizes: tuple[int, ...]
     """Mixture weights of every edge."""
-    normed: tuple[Place, ...]
-    raw: tuple[Place, ...]
+    normed: tuple[ExpertIndex, ...]
+    raw: tuple[ExpertIndex, ...]
 
 
 def shares_of(
@@ -71,11 +71,11 @@ def mix_normed(
     `normed`: (B, K x C, H, W), before their norms; `raw`: (B, J x C, H, W); one of them may be None. `leaves`, the
     mixture weights of every edge that `shares` were made of, are there for their gradients.
     """
-    mixed: Tensor = _Mix.apply(table, shares, normed, raw, *leaves)
+    mixed: Tensor = _NormedMix.apply(table, shares, normed, raw, *leaves)
     return mixed
 
 
-class _Mix(torch.autograd.Function):
+class _NormedMix(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, table: Table, shares: Shares, normed: Tensor | None, raw: Tensor | None, *leaves: Tensor
@@ -186,7 +186,7 @@ def _back(table: Table, num_samples: int, device: torch.device) -> Tensor:
     rows = {place: row for row, place in enumerate((*table.normed, *table.raw))}
     blocks = []
     for edge, size in enumerate(table.sizes):
-        row_K = torch.tensor([rows.get(Place(edge, place), len(rows)) for place in range(size)])
+        row_K = torch.tensor([rows.get(ExpertIndex(edge, place), len(rows)) for place in range(size)])
         blocks.append((row_K * num_samples + torch.arange(num_samples)[:, None]).flatten())
     return torch.cat(blocks).to(device)
 
