@@ -20,7 +20,7 @@ class Saved:
     def __init__(self, config: Config, folder: RunFolder) -> None:
         data = load_data(config.data.source, say=lambda line: None)
         self.course = Search(config, data, device=torch.device("cpu"))
-        self.stream = self.course.batches_left()
+        self.stream = self.course.remaining_batches()
         origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={})
         self.keeper = CheckpointManager(self.course, origin=origin, folder=folder, say=print)
         self.keeper.begin()

@@ -81,7 +81,7 @@ def main(feedback: str, *, small: bool) -> None:
     course = Search(config, coloured_images(32 * 2 * (WARM_UP + ROUNDS)), device=torch.device("cpu"))
     seconds: list[float] = []
     started = time.perf_counter()
-    for batches in course.batches_left():
+    for batches in course.remaining_batches():
         course.round(*batches)
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()

@@ -36,7 +36,7 @@ class Rounds:
         # Rounds of a warm-up reward nobody, and would be too short.
         config = replace(config, search=replace(config.search, warmup_epochs=0))
         self.course = Search(config, data, device=torch.device("cpu"))
-        self.stream = self.course.batches_left()
+        self.stream = self.course.remaining_batches()
         self.drawn: tuple[Batch, ...] = ()
 
     def draw(self) -> None:

@@ -51,24 +51,24 @@ Parts = dict[str, Work]
 
 def pass_work(supernet: Supernet, setting: Setting, *, learns: bool) -> Parts:
     """The work of a pass by part: of a weight step if it `learns`, else of a reward pass."""
-    tally = _Tally(flows(supernet, setting.image_shape), learns=learns)
-    stem = tally.flows[_only_convolution(supernet.stem)]
-    tally.compute("stem", supernet.stem, by_inputs=False)
-    tally.move("stem", stem.given + stem.gives)
+    meter = _Tally(flows(supernet, setting.image_shape), learns=learns)
+    stem = meter.flows[_only_convolution(supernet.stem)]
+    meter.compute("stem", supernet.stem, by_inputs=False)
+    meter.move("stem", stem.given + stem.gives)
     if learns:
-        tally.move("stem", stem.given + 2 * stem.gives)  # image, z and its gradient
+        meter.move("stem", stem.given + 2 * stem.gives)  # image, z and its gradient
     outputs = [Output(stem.gives, needs_gradient=learns)] * 2
     for cell in supernet.cells:
         assert isinstance(cell, SearchCell)
-        outputs.append(tally.cell(cell, outputs[-2], outputs[-1], last=cell is supernet.cells[-1]))
+        outputs.append(meter.cell(cell, outputs[-2], outputs[-1], last=cell is supernet.cells[-1]))
     # What comes out of the stem or of a cell but the last is read by the inputs of two cells in one sweep; backward
     # too, and its gradient is written.
     for output in outputs[1:-1]:
-        tally.move("cell inputs", output.numbers * (3 if output.needs_gradient else 1))
-    tally.compute("classifier", supernet.classifier, by_inputs=True)
+        meter.move("cell inputs", output.numbers * (3 if output.needs_gradient else 1))
+    meter.compute("classifier", supernet.classifier, by_inputs=True)
     batch = {
         part: Work(setting.batch * work.numbers, setting.batch * work.multiply_adds)
-        for part, work in tally.parts.items()
+        for part, work in meter.parts.items()
     }
     if learns:
         numbers = sum(parameter.numel() for parameter in supernet.parameters())

@@ -119,8 +119,8 @@ class ImageClassifier:
         validate_search(config, data)
         device = pick_device(config.device)
         use_threads(config.threads)
-        place.earlier()  # complains of what is no run's
-        path = self.run_folder_ = place.claim()
+        place.existing()  # complains of what is no run's
+        path = self.run_folder_ = place.create()
         self.__dict__.pop("network_", None)  # of an earlier fit
         with locked(path):
             folder = RunFolder(path)

@@ -42,7 +42,7 @@ class WithoutStatistics(SearchTrainer):
             losses_B = nn.functional.cross_entropy(
                 self.forecast(train.images_BCHW), train.labels_B, reduction="none"
             )
-        self.losses.append(process_group().gather(losses_B).mean().item())
+        self.losses.append(process_group().all_gather(losses_B).mean().item())
         return super().round(*batches)
 
 
@@ -99,7 +99,7 @@ def told(course: WithoutStatistics) -> dict[str, object]:
     return {
         "ids": course.ids,
         "losses": course.losses,
-        "train_loss": course.tallies["train"].loss,
+        "train_loss": course.meters["train"].loss,
         "genotype": course.genotype().to_json(),
         "alive": [row for name in course.experts.groups for row in course.experts.alive(name).tolist()],
         "ledger": ledger,
@@ -110,7 +110,7 @@ def told(course: WithoutStatistics) -> dict[str, object]:
 def main(folder: str, seed: str) -> None:
     joined()
     course = begun(seed=int(seed))
-    for batches in course.batches_left():
+    for batches in course.remaining_batches():
         course.round(*batches)
     course.pool()
     (Path(folder) / f"{process_group().rank}.json").write_text(json.dumps(told(course)))

@@ -15,12 +15,12 @@ def main(before: str, after: str, stop: str) -> None:
     course = begun(seed=1)
     if before != "nothing":
         course.load(load_file(before), rounds=json.loads(Path(before).with_suffix(".json").read_text()))
-    for batches in course.batches_left():
+    for batches in course.remaining_batches():
         course.round(*batches)
         if course.rounds == int(stop):
             break
     course.pool()
-    if process_group().leads:
+    if process_group().is_main:
         save_file({name: value.contiguous() for name, value in course.tensors().items()}, after)
         Path(after).with_suffix(".json").write_text(json.dumps(course.rounds))
     Path(f"{after}.{process_group().rank}").write_text(json.dumps(told(course)))

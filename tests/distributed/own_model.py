@@ -161,7 +161,7 @@ def mistakes(rank: int, world: int) -> dict[str, Any]:
     return told
 
 
-def uneven(rank: int, world: int) -> list[Any]:
+def has_unused_parameters(rank: int, world: int) -> list[Any]:
     """Passes that skip a choice on one process only, or on all."""
     told = []
     for name in ("batch", "sample"):
@@ -200,7 +200,7 @@ def main(folder: str) -> None:
     if world > 1:
         told |= {
             "mistakes": mistakes(rank, world),
-            "uneven": uneven(rank, world),
+            "uneven": has_unused_parameters(rank, world),
             "alone": alone(rank, world),
         }
         told["example"] = runpy.run_path(str(EXAMPLE))["search"](rounds=4, batch_size=20)

@@ -90,7 +90,7 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
     named = {"gradient": "gradient norm", "reward": "reward in group 'normal'"}.get(kind, kind)
     shown = value if kind != "gradient" else "(nan|inf)"
     batch = train if kind in ("loss", "gradient") else validation
-    part = course.halves.train if batch is train else course.halves.validation
+    part = course.parts.train if batch is train else course.parts.validation
     places = [part.place(int(batch.ids_B[i])) for i in BAD]
     who = ", ".join(map(str, places)) if kind != "gradient" else r"(\d+, ){7}\d+ and 4 more"
     assert re.fullmatch(

@@ -160,7 +160,7 @@ def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None
         place = RunLocation(runs=tmp_path, name=name, stem=stem)
         assert place.earlier() is None
         with pytest.raises(ValueError, match=r"cannot make the run folder .*File name too long"):
-            place.claim()
+            place.create()
     assert (tmp_path / "file").read_text() == "precious"
 
 
@@ -209,7 +209,7 @@ def test_nothing_is_written_below_what_is_no_folder(put: Callable[[Path], None],
         lambda: atomic_write(place / "picture.svg", b""),
         lambda: atomic_write(place / "below" / "picture.svg", b""),
         lambda: write_folder(place / "exported", {}, check=lambda folder: None),
-        lambda: RunLocation(runs=place, name="mine").claim(),
+        lambda: RunLocation(runs=place, name="mine").create(),
         lambda: RunFolder.at(place),
     )
     for write in writers:

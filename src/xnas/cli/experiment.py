@@ -60,7 +60,7 @@ def carry_out(request: "RunRequest", settings: ExperimentSettings, *, pool: RayO
         plan_of,
     )
 
-    if (earlier := request.earlier()) is not None and (begun := read_begun(earlier.path)) is not None:
+    if (earlier := request.existing()) is not None and (begun := read_begun(earlier.path)) is not None:
         settings.check_continues(begun, path=earlier.path)
     plan = plan_of(settings, request.config)
 

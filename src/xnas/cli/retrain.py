@@ -66,7 +66,7 @@ def train_anew(genotype: "Architecture", *, network: str, config: Config, place:
         place=place,
         fixed=(*RETRAIN_SECTIONS, *LAST_BITS),
     )
-    earlier = request.earlier()
+    earlier = request.existing()
     if earlier is not None and earlier.genotype() != genotype:
         raise ValueError(
             f"{earlier.path} was begun with another architecture; choose another --name, or start anew with --overwrite"
@@ -98,7 +98,7 @@ def carry_out(request: "RunRequest", genotype: "Architecture", *, anew: bool = F
 
     session = RunContext.open(request)
     validate_retrain(request.config, session.data, genotype=genotype)
-    with session.recording(genotype=genotype) as (folder, interrupt):
+    with session.open_run(genotype=genotype) as (folder, interrupt):
         if anew:
             folder.drop_training()
         result = retrain(

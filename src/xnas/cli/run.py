@@ -54,13 +54,13 @@ def carry_out(request: "RunRequest") -> int:
     from xnas.train.retrain import retrain, validate_retrain
     from xnas.train.search import SearchTrainer, search
 
-    earlier = request.earlier()
+    earlier = request.existing()
     session = RunContext.open(request)
     config, data, device, display = request.config, session.data, session.device, session.display
     validate_retrain(config, data)
     searched = earlier is not None and earlier.has(GENOTYPE)
     course = None if searched else SearchTrainer(config, data, device=device)
-    with session.recording() as (folder, interrupt):
+    with session.open_run() as (folder, interrupt):
         if course is not None:
             search(course, folder=folder, progress=display, interrupt=interrupt)
             course = None  # retraining needs the memory

@@ -38,14 +38,14 @@ def carry_out(request: "RunRequest") -> int:
     from xnas.space.architecture import architecture_text
     from xnas.train.search import SearchTrainer, search
 
-    earlier = request.earlier()
+    earlier = request.existing()
     if earlier is not None and earlier.has(GENOTYPE) and earlier.has(PAGE):
         print(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
         genotype, folder = earlier.genotype(), earlier
     else:
         session = RunContext.open(request)
         course = SearchTrainer(session.request.config, session.data, device=session.device)
-        with session.recording() as (folder, interrupt):
+        with session.open_run() as (folder, interrupt):
             genotype = search(course, folder=folder, progress=session.display, interrupt=interrupt)
     print(architecture_text(genotype))
     if request.whole is None:

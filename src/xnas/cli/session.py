@@ -54,9 +54,9 @@ class RunRequest:
             data = replace(data, root=Path("data"))  # which becomes absolute
             object.__setattr__(self, "config", replace(self.config, data=data))
 
-    def earlier(self) -> RunFolder | None:
+    def existing(self) -> RunFolder | None:
         """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
-        folder = self.place.earlier()
+        folder = self.place.existing()
         if folder is not None:
             with locked(folder.path):  # before anything is loaded: another process may be at work there
                 self.check(folder)
@@ -113,7 +113,7 @@ class RunContext:
             display.say(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
-        earlier = request.place.earlier()
+        earlier = request.place.existing()
         if earlier is not None and request.whole is None:
             again = f"xnas resume {shlex.quote(str(earlier.path))} --data FOLDER"
             check_images(config.data, of=earlier.path, remedy=f"say where it is now: {again}")
@@ -130,13 +130,13 @@ class RunContext:
         )
 
     @contextmanager
-    def recording(self, *, genotype: Architecture | None = None) -> Iterator[tuple[RunFolder, StopRequest]]:
+    def open_run(self, *, genotype: Architecture | None = None) -> Iterator[tuple[RunFolder, StopRequest]]:
         """The run folder, begun (with `genotype`, where it does not come from a search) or continued.
 
         Within it no other process works there, a signal waits for the end of the round, and the report of what there
         is follows in any case.
         """
-        path = self.request.place.claim()
+        path = self.request.place.create()
         with locked(path):
             folder = RunFolder(path)
             if folder.has(CONFIG):
@@ -217,7 +217,7 @@ def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config
         parts = [folder, *(folder.child("controls", name) for name in controls)]
         for part, phase in product(parts, (SEARCH, RETRAIN)):
             if (found := part.checkpoints(phase).newest(say=open_display().say)) is not None:
-                facts = JsonObject.of(found[1].values, where=str(found[0])).inner("facts")
+                facts = JsonObject.of(found[1].values, where=str(found[0])).nested("facts")
                 if facts.text("the images") != fingerprint:
                     raise ValueError(
                         f"{source} has other images than {found[0]} was begun with; give the same"

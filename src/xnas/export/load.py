@@ -109,7 +109,7 @@ def _check_sums(folder: Path, content: bytes, fields: JsonObject) -> None:
     else:
         home, place = _place(folder, WEIGHTS)
         with open_regular(place, what="weights", most=MOST_BYTES, inside=home) as file:
-            if FileDigest.of_file(file).sha256 != fields.inner("sha256").text(WEIGHTS):
+            if FileDigest.of_file(file).sha256 != fields.nested("sha256").text(WEIGHTS):
                 changed = WEIGHTS
     if changed is not None:
         raise ValueError(

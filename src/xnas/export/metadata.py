@@ -126,13 +126,13 @@ class About:
                 f"{fields.where} has version {fields.integer('version')}; this xnas reads version {VERSION}: "
                 "upgrade xnas if the file is newer"
             )
-        plan, normalisation = fields.inner("plan"), fields.inner("normalisation")
+        plan, normalisation = fields.nested("plan"), fields.nested("normalisation")
         result = fields.optional_inner("result")
         try:
             shape = fields.integers("image_shape")
             check_image_shape(shape)
             return cls(
-                genotype=parse_architecture(json.dumps(fields.inner("genotype").values)),
+                genotype=parse_architecture(json.dumps(fields.nested("genotype").values)),
                 plan=parse_plan(plan),
                 classes=fields.exact_names("classes"),
                 mean=normalisation.numbers("mean"),

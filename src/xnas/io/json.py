@@ -190,13 +190,13 @@ class JsonObject:
         """E lists of K truth values. Raises ValueError for anything else."""
         return tuple(map(tuple, self._table(key, shape, _are_flags, "true or false")))
 
-    def inner(self, key: str) -> "JsonObject":
+    def nested(self, key: str) -> "JsonObject":
         """An object inside this one. Raises ValueError for anything else."""
         return JsonObject.of(self._value(key), where=f"{self.where}: {key!r}")
 
     def optional_inner(self, key: str) -> "JsonObject | None":
         """An object inside this one, or None where the key is missing or null. Raises ValueError for anything else."""
-        return None if self.values.get(key) is None else self.inner(key)
+        return None if self.values.get(key) is None else self.nested(key)
 
     def _list(self, key: str, count: int, fit: Any, what: str) -> list[Any]:
         def is_list(value: object) -> bool:

@@ -48,10 +48,10 @@ Closure = Callable[[], Tensor]
 class Reducer(Protocol):
     """Processes that measure parts of one batch each."""
 
-    def mean_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes."""
 
-    def gather(self, tensor: Tensor, *, dim: int) -> Tensor:
+    def all_gather(self, tensor: Tensor, *, dim: int) -> Tensor:
         """The parts of all processes, joined along `dim`."""
 
 
@@ -198,13 +198,13 @@ class ArchitectureOptimizer:
         self._publish()
 
     def measure(
-        self, closure: Closure, *, training: Closure | None = None, weights_too: bool = False
+        self, closure: Closure, *, training: Closure | None = None, with_weight_grads: bool = False
     ) -> Tensor:
         """Run `closure` while the forecasters listen, and add the gradients to those gathered since the last step.
 
         `training` does the same for a training batch; rules of second order differentiate through a step on it.
 
-        With `weights_too` the network weights get the gradients of the mean loss by the same backward pass, added to
+        With `with_weight_grads` the network weights get the gradients of the mean loss by the same backward pass, added to
         what they have, else none. Returns the losses, shape (B,), detached; where processes share the batch, those of
         this one. Where norms use statistics of the batch, a sample's gradient has small shares of its neighbours' in
         it.
@@ -222,7 +222,7 @@ class ArchitectureOptimizer:
             if first:
                 self._redraw()  # once for all that a step uses
             losses_B, measured = (
-                self._learn_both(closure) if weights_too else self._measure(closure, training)
+                self._learn_both(closure) if with_weight_grads else self._measure(closure, training)
             )
         except BaseException:
             for name, state in drawn.items():
@@ -388,8 +388,8 @@ class ArchitectureOptimizer:
     def _of_all(self, measured: Measured, ranks: Reducer) -> Measured:
         """What the parts of a batch give together: its samples' gradients, or those of its mean loss."""
         if self.feedback == "sample":
-            return {name: ranks.gather(part_RBEK, dim=1) for name, part_RBEK in measured.items()}
-        ranks.mean_(measured.values())
+            return {name: ranks.all_gather(part_RBEK, dim=1) for name, part_RBEK in measured.items()}
+        ranks.all_reduce_mean_(measured.values())
         return measured
 
     def _of_own(self, measured: Measured, own: OwnProcesses, *, samples: int) -> Measured:
@@ -406,9 +406,9 @@ class ArchitectureOptimizer:
             shape = (group.num_replicas, rows, *self.alive(name).shape)
             part_RBEK = measured.get(name, torch.zeros(shape, dtype=torch.float64))
             if self.feedback == "sample":
-                together[name] = own.gather(part_RBEK, dim=1)
+                together[name] = own.all_gather(part_RBEK, dim=1)
             else:
-                together[name] = own.gather(part_RBEK[None], dim=0).mean(dim=0)
+                together[name] = own.all_gather(part_RBEK[None], dim=0).mean(dim=0)
         return together
 
     def gradients(self, group: str) -> Tensor:

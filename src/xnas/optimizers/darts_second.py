@@ -118,11 +118,11 @@ class DartsSecondOrder(Darts):
     def _average_gradients(self, weights: list[Tensor]) -> None:
         """Where processes have parts of a batch, give the weights the gradients of its mean loss."""
         if self.ranks is not None:
-            self.ranks.mean_([weight.grad for weight in weights if weight.grad is not None])
+            self.ranks.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
         elif (own := self._own_processes()) is not None:
             for weight in weights:  # a weight that this process did not reach another may have
                 weight.grad = _gradient(weight)
-            own.mean_([weight.grad for weight in weights if weight.grad is not None])
+            own.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
 
     def _step_ahead(self, training: Closure) -> None:
         """Bring the weights to w', without gradients."""

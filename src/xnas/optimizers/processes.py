@@ -39,7 +39,7 @@ class OwnProcesses:
             return None
         return cls(group) if dist.get_rank(group) >= 0 and dist.get_world_size(group) > 1 else None
 
-    def mean_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes."""
         by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
         for tensor in tensors:

@@ -5,7 +5,7 @@
 import shlex
 from collections.abc import Iterator, Mapping
 
-from xnas.report.figures.health import heard_groups, promises
+from xnas.report.figures.health import heard_groups, regret_checks
 from xnas.report.figures.run import drawn_edges
 from xnas.report.format import duration
 from xnas.report.health import concerns, health_of, scale_words
@@ -293,7 +293,7 @@ def _commands(run: RunRecord) -> str:
 
 def promise(run: RunRecord, regret: list[str], factors: list[str]) -> str:
     """Regret and its bound over time, wipeout factors and clipped rewards, and a table of the end."""
-    told = promises(run.course)
+    told = regret_checks(run.course)
     if not told:
         return ""
     last = {name: points[-1] for name, points in told.items()}
@@ -382,8 +382,8 @@ _BOUND_OF_SCALED = (
 
 def _cautions(course: History, last: Mapping[str, tuple[int, RegretCheck]]) -> Iterator[str]:
     """What the bound is about and what not, in sentences."""
-    promises = [promise for _, promise in last.values()]
-    scaled = any(promise.scaled for promise in promises)
+    regret_checks = [promise for _, promise in last.values()]
+    scaled = any(promise.scaled for promise in regret_checks)
     unit = "units of √V" if scaled else "nats"
     bound = _BOUND_OF_SCALED if scaled else _BOUND_OF_CLIPPED
     yield (
@@ -393,9 +393,9 @@ def _cautions(course: History, last: Mapping[str, tuple[int, RegretCheck]]) -> I
         "network are not: that it is kept says that the experts' weights were updated as the theory has it, not that "
         "the network is good."
     )
-    if any(promise.clip_rate for promise in promises):
+    if any(promise.clip_rate for promise in regret_checks):
         yield "Of the rewards that were clipped the regret counts only what was left of them."
-    if any(promise.several_at_once for promise in promises):
+    if any(promise.several_at_once for promise in regret_checks):
         yield (
             "Theorem 1 updates the weights after every feedback. Here F feedbacks, measured at the same weights, "
             "make one update, and what holds for that is larger: η L² times half the sum of F² over the updates "

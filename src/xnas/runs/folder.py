@@ -203,7 +203,7 @@ def _control_folders(folder: Path) -> list[Path]:
 
 
 def _by_phase(timing: JsonObject, what: str) -> dict[str, float]:
-    found = {printable(phase): timing.inner(phase).optional_number(what) for phase in timing.values}
+    found = {printable(phase): timing.nested(phase).optional_number(what) for phase in timing.values}
     return {phase: value for phase, value in found.items() if value is not None}
 
 
@@ -396,7 +396,7 @@ class RunFolder:
     def seconds(self) -> float:
         """Wall time of all phases so far. Raises ValueError if the file is damaged."""
         timing = self._read_json(TIMING)
-        return sum(timing.inner(phase).number("seconds") for phase in timing.values)
+        return sum(timing.nested(phase).number("seconds") for phase in timing.values)
 
     def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""

@@ -211,7 +211,7 @@ def _group(row: JsonObject) -> Group:
 
 def parse_search_epoch(row: JsonObject, groups: Mapping[str, Group]) -> SearchEpoch:
     """An epoch's row, which tells of some of the `groups`. Raises ValueError if it is damaged or lacks something."""
-    weights = row.inner("groups")
+    weights = row.nested("groups")
     return SearchEpoch(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
         rounds=row.integer("rounds"),
@@ -222,7 +222,7 @@ def parse_search_epoch(row: JsonObject, groups: Mapping[str, Group]) -> SearchEp
         val_loss=row.optional_number("val_loss"),
         val_accuracy=row.optional_share("val_accuracy"),
         groups={
-            printable(name): _weights(weights.inner(name), _known(printable(name), groups, where=row.where))
+            printable(name): _weights(weights.nested(name), _known(printable(name), groups, where=row.where))
             for name in weights.values
         },
     )

@@ -51,7 +51,7 @@ class RunLocation:
         path = folder.resolve() if folder.name in ("", "..") else folder
         return cls(runs=path.parent, name=path.name)
 
-    def earlier(self) -> RunFolder | None:
+    def existing(self) -> RunFolder | None:
         """The run that is there and is to be continued. Raises ValueError if something else is there."""
         if self.name is None or not exists(self.runs / self.name):
             return None
@@ -73,7 +73,7 @@ class RunLocation:
             return None
         raise ValueError(f"{path} is there and is not a run folder; choose another --name")
 
-    def claim(self) -> Path:
+    def create(self) -> Path:
         """The folder, made if it is missing, empty if it is to be overwritten.
 
         Raises ValueError if it is in use, or cannot be made.

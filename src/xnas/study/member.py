@@ -53,7 +53,7 @@ def run_task(member: "RunRequest", genotype: "Architecture | None") -> None:
 
 def has_ended(member: "RunRequest", files: tuple[str, ...]) -> bool:
     """Whether its folder has what it has when it has ended. Raises ValueError if it was begun as something else."""
-    folder = member.place.earlier()
+    folder = member.place.existing()
     if folder is None:
         return False
     member.check(folder)
@@ -129,7 +129,7 @@ def _run(errand: "RemoteTask") -> None:
         fixed=errand.fixed,
         whole=whole,
     )
-    member.place.earlier()  # which looks at what it is
+    member.place.existing()  # which looks at what it is
     wait_until_free(whole / errand.name, seconds=LOCK_PATIENCE)
     genotype = None if errand.genotype is None else parse_architecture(errand.genotype)
     run_task(member, genotype)

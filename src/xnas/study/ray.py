@@ -80,7 +80,7 @@ class RayExecutor:
             self._counted = time.monotonic()
         return self._slots
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """Twice as many as there are slots: no slot waits for this process, and a cluster that grows sees the need."""
         return max(2 * self.slots(), 1) - len(self.started)
 
@@ -147,7 +147,7 @@ class RayExecutor:
             return None
         reason = f"its worker was lost {MOST_LOSSES} times in a row without progress, the last time by {outcome.reason}"
         error = OutOfMemory(reason) if outcome.reason.startswith("OutOfMemoryError") else ValueError(reason)
-        return Failure(reason=reason, error=error, for_good=False)
+        return Failure(reason=reason, error=error, permanent=False)
 
     def _unseen(self, task: Task, outcome: TaskResult) -> Failure | None:
         """A failure if what a worker has done does not show here: shared disks take a while."""
@@ -157,7 +157,7 @@ class RayExecutor:
                 reason = (
                     f"it has ended on {outcome.host}, but its files do not show here; is the disk shared?"
                 )
-                return Failure(reason=reason, error=ValueError(reason), for_good=False)
+                return Failure(reason=reason, error=ValueError(reason), permanent=False)
             time.sleep(0.2)
         return None
 

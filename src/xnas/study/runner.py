@@ -80,9 +80,9 @@ def _run_study(
     from xnas.study.scheduler import run_tasks
     from xnas.train.device import pick_device
 
-    if request.earlier() is None:
+    if request.existing() is None:
         _check(request, whole, device=pool is None)
-    path = request.place.claim()
+    path = request.place.create()
     with locked(path):
         folder = RunFolder(path)
         if folder.has(CONFIG):

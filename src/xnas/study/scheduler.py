@@ -30,7 +30,7 @@ class Task:
     """Names of the tasks that must have ended before."""
     genotype: Architecture | None = None
     """What a training trains, where it does not come from the tasks of `after`."""
-    tolerant: bool = False
+    allow_partial: bool = False
     """Whether tasks of `after` may have failed for good, if one at least has ended."""
 
 
@@ -41,19 +41,19 @@ class Failure:
     reason: str
     error: Exception | None
     """None where it was not begun."""
-    for_good: bool
+    permanent: bool
     """Whether it would fail in the same way again."""
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
         """That of a task that an error has ended."""
-        return cls(reason=str(error), error=error, for_good=isinstance(error, NonFinite))
+        return cls(reason=str(error), error=error, permanent=isinstance(error, NonFinite))
 
 
 class Executor(Protocol):
     """Those who do tasks."""
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """How many more tasks may be started now."""
         ...
 
@@ -73,7 +73,7 @@ class LocalExecutor:
         self.perform = perform
         self.next: Task | None = None
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         """None while there is a task to be done."""
         return int(self.next is None)
 
@@ -115,7 +115,7 @@ def run_tasks(
     while waiting or running:
         left = []
         for place, task in enumerate(waiting):
-            if not workers.room():
+            if not workers.free_slots():
                 left += waiting[place:]
                 break
             if not all(name in ended or name in failures for name in task.after):
@@ -165,9 +165,11 @@ def _hindrance(
 ) -> Failure | None:
     """Why a task cannot begin, if it cannot."""
     missing = [name for name in task.after if name not in ended]
-    for_good = all(failures[name].for_good for name in missing)
-    if not missing or (task.tolerant and for_good and len(missing) < len(task.after)):
+    permanent = all(failures[name].permanent for name in missing)
+    if not missing or (task.allow_partial and permanent and len(missing) < len(task.after)):
         return None
     return Failure(
-        reason=f"not begun, as it needs what has failed: {titles[missing[0]]}", error=None, for_good=for_good
+        reason=f"not begun, as it needs what has failed: {titles[missing[0]]}",
+        error=None,
+        permanent=permanent,
     )

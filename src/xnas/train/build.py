@@ -190,7 +190,7 @@ def build_dataset(config: DataConfig, *, seed: int, say: Callable[[str], object]
         seed=seed,
         download=config.download,
         workers=config.workers,
-        sharers=process_group().sharers,
+        local_world_size=process_group().local_world_size,
         max_broken=config.max_broken,
         decode_memory=config.decode_memory,
         fold=config.fold,

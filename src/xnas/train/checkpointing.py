@@ -47,7 +47,7 @@ class ResumeKey:
         # A folder of images may have moved since; whether they are the same is among the facts.
         before = replace(before, data=replace(before.data, source=self.config.data.source))
         changed = differences(before, self.config, sections=self.sections)
-        facts = values.inner("facts")
+        facts = values.nested("facts")
         changed += [f"{name} changed" for name, value in self.facts.items() if facts.text(name) != value]
         if changed:
             raise ValueError(

@@ -54,12 +54,12 @@ class SingleProcess:
     size = 1
     local_rank: int | None = None
     """Among the processes of this machine; None where one process may take any device."""
-    sharers = 1
+    local_world_size = 1
     """Processes among which the cores that this one may use are divided."""
     restarts = False
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process decides, writes and speaks."""
         return self.rank == 0
 
@@ -74,22 +74,22 @@ class SingleProcess:
     def check(self, settings: DistributedConfig, device: torch.device) -> None:
         """Raises ValueError for settings with which processes cannot work together on such devices."""
 
-    def synchronised(self, module: Module) -> Module:
+    def convert_sync_batchnorm(self, module: Module) -> Module:
         """The module with norms that take their statistics of the images of all processes."""
         return module
 
-    def mean_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes."""
 
-    def sum_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_sum_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its sum over all processes."""
 
-    def gather(self, tensor: Tensor, *, dim: int = 0) -> Tensor:
+    def all_gather(self, tensor: Tensor, *, dim: int = 0) -> Tensor:
         """The parts that all processes have, of equal shapes, joined along `dim` in the order of ranks."""
         del dim
         return tensor
 
-    def agree(self, *values: int) -> list[int]:
+    def all_reduce_max(self, *values: int) -> list[int]:
         """The largest that any process gives, for each."""
         return list(values)
 
@@ -97,13 +97,13 @@ class SingleProcess:
         """Whether a flag is set on every process."""
         return bool(flag)
 
-    def compare(self, facts: bytes, *, what: str) -> None:
+    def assert_equal_across_ranks(self, facts: bytes, *, what: str) -> None:
         """Raises RanksDiffer, naming the processes, unless all give the same."""
 
     def order(self, order: Order, *, device: torch.device, settings: DistributedConfig) -> None:
         """Have the other processes do something, and wait until they are ready for it."""
 
-    def share(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """What the leading process gives, on every process."""
         assert tensors is not None
         return dict(tensors)
@@ -117,7 +117,7 @@ class SingleProcess:
         """Be gone from the others."""
 
 
-class _Pass(nn.Module):
+class _ClosureModule(nn.Module):
     """A function of modules as a module, for DistributedDataParallel to wrap."""
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
@@ -133,7 +133,7 @@ class ProcessGroup(SingleProcess):
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
-        self.sharers, self.restarts = launch.sharers, launch.restarts
+        self.local_world_size, self.restarts = launch.local_world_size, launch.restarts
         self._store = PrefixStore(f"{launch.job}, attempt {launch.attempt}", find_store(launch))
         self._orders = 0
         self._leaving = threading.Event()
@@ -142,7 +142,7 @@ class ProcessGroup(SingleProcess):
         self.traffic: Counter[str] = Counter()
         """Bytes that this process has given to collective operations, by what they are for; but for gradients."""
         self._store.set(f"here/{self.rank}", "")
-        others = range(1, self.size) if self.leads else (0,)
+        others = range(1, self.size) if self.is_main else (0,)
         try:
             wait_for(launch, others, is_here=lambda rank: self._store.check([f"here/{rank}"]))
         except BaseException:
@@ -161,7 +161,7 @@ class ProcessGroup(SingleProcess):
                 f"distributed.sync_norm needs CUDA devices, and this run is on {device}; leave it out"
             )
 
-    def synchronised(self, module: Module) -> Module:
+    def convert_sync_batchnorm(self, module: Module) -> Module:
         """The module with norms that take their statistics of the images of all processes."""
         converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
         return converted
@@ -242,11 +242,11 @@ class ProcessGroup(SingleProcess):
 
     # What tensors say meets in collective operations.
 
-    def mean_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes."""
         self._reduce(tensors, "means", share=1 / self.size)
 
-    def sum_(self, tensors: Iterable[Tensor]) -> None:
+    def all_reduce_sum_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its sum over all processes."""
         self._reduce(tensors, "sums", share=1)
 
@@ -265,7 +265,7 @@ class ProcessGroup(SingleProcess):
                 for tensor, part in zip(alike, parts, strict=True):
                     tensor.copy_(part.view_as(tensor))
 
-    def gather(self, tensor: Tensor, *, dim: int = 0) -> Tensor:
+    def all_gather(self, tensor: Tensor, *, dim: int = 0) -> Tensor:
         """The parts that all processes have, of equal shapes, joined along `dim` in the order of ranks."""
         own = tensor.detach().contiguous()
         self._count("gathered", own)
@@ -273,7 +273,7 @@ class ProcessGroup(SingleProcess):
         dist.all_gather(parts, own)
         return torch.cat(parts, dim=dim)
 
-    def agree(self, *values: int) -> list[int]:
+    def all_reduce_max(self, *values: int) -> list[int]:
         """The largest that any process gives, for each."""
         together = torch.tensor(values)
         self._count("agreement", together)
@@ -283,31 +283,31 @@ class ProcessGroup(SingleProcess):
 
     def all_true(self, flag: Tensor) -> bool:
         """Whether a flag is set on every process."""
-        return self.agree(int(not flag)) == [0]
+        return self.all_reduce_max(int(not flag)) == [0]
 
-    def passing(
-        self, modules: Sequence[nn.Module], *, uneven: bool
+    def wrap_ddp(
+        self, modules: Sequence[nn.Module], *, has_unused_parameters: bool
     ) -> Callable[[Callable[[], Result]], Result]:
         """Runs a function, a pass through `modules`, so that the backward pass averages gradients over all processes.
 
-        `uneven`: not every weight takes part in every pass. Norms keep the statistics of each process's own images,
+        `has_unused_parameters`: not every weight takes part in every pass. Norms keep the statistics of each process's own images,
         unless they are synchronised.
         """
         with warnings.catch_warnings():
             # Torch from 2.14 on has another word for broadcast_buffers, which earlier ones do not know.
             warnings.simplefilter("ignore", FutureWarning)
             wrapper = DistributedDataParallel(
-                _Pass(modules),
+                _ClosureModule(modules),
                 broadcast_buffers=False,
                 gradient_as_bucket_view=True,
-                find_unused_parameters=uneven,
+                find_unused_parameters=has_unused_parameters,
             )
         return lambda compute: wrapper(compute)
 
-    def compare(self, facts: bytes, *, what: str) -> None:
+    def assert_equal_across_ranks(self, facts: bytes, *, what: str) -> None:
         """Raises RanksDiffer, naming those who differ from most others, unless all give the same."""
         own = torch.frombuffer(bytearray(hashlib.sha256(facts).digest()), dtype=torch.uint8)
-        digests = [bytes(row.tolist()) for row in self.gather(own[None])]
+        digests = [bytes(row.tolist()) for row in self.all_gather(own[None])]
         (common, _), *others = Counter(digests).most_common()
         if others:
             odd = [str(rank) for rank, digest in enumerate(digests) if digest != common]
@@ -316,13 +316,13 @@ class ProcessGroup(SingleProcess):
                 "went another way; nothing of it was saved"
             )
 
-    def share(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
         """What the leading process gives, on every process, on the CPU."""
         packed = b""
-        if self.leads:
+        if self.is_main:
             assert tensors is not None
             packed = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        (length,) = self.agree(len(packed))
+        (length,) = self.all_reduce_max(len(packed))
         content = torch.frombuffer(bytearray(packed) or bytearray(length), dtype=torch.uint8)
         dist.broadcast(content, src=0)
         return dict(tensors) if tensors is not None else load(content.numpy().tobytes())

@@ -83,7 +83,7 @@ def test_network(
     Interrupted after a signal.
     """
     network.eval()
-    tally = LossAccuracyMeter(device)
+    meter = LossAccuracyMeter(device)
     dtype = next(network.parameters()).dtype  # somebody may have brought it to 16 bits
     part = Shard(index=process_group().rank, of=process_group().size if together else 1)
     images = in_channels(images, len(normalisation.mean_C))
@@ -92,15 +92,15 @@ def test_network(
         images, batch_size=batch_size, normalisation=normalisation, device=device, part=part
     ):
         logits_BD = network(batch.images_BCHW.to(dtype)).float()
-        tally.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
+        meter.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
         if part.of == 1:
             interrupt.check()
     if part.of > 1:
-        (number,) = process_group().agree(interrupt.number or 0)
+        (number,) = process_group().all_reduce_max(interrupt.number or 0)
         if number:
             raise Interrupted(number)
-        tally.pool()
-    return TestResult(accuracy=tally.accuracy, loss=tally.loss, samples=len(images))
+        meter.pool()
+    return TestResult(accuracy=meter.accuracy, loss=meter.loss, samples=len(images))
 
 
 def check_channels(has: int, channels: int) -> None:

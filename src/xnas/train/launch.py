@@ -25,7 +25,7 @@ class Launch:
     """Processes in all, on all machines."""
     local_rank: int
     """Among those on this machine: which of its devices is taken."""
-    sharers: int = 1
+    local_world_size: int = 1
     """Processes on this machine among which its cores are divided; 1 where each was given cores of its own."""
     restarts: bool = False
     """Whether the launcher begins anew when a process has died."""
@@ -77,7 +77,7 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
         size=size,
         local_rank=local_rank,
         # srun binds each to cores of its own.
-        sharers=max(1, _number({"LOCAL_WORLD_SIZE": "1", **environment}, "LOCAL_WORLD_SIZE")),
+        local_world_size=max(1, _number({"LOCAL_WORLD_SIZE": "1", **environment}, "LOCAL_WORLD_SIZE")),
         restarts=environment.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0",
         attempt=_number({"TORCHELASTIC_RESTART_COUNT": "0", **environment}, "TORCHELASTIC_RESTART_COUNT"),
         # Where each node has a torchrun in a step of its own, SLURM's numbers are not those of all.

@@ -38,7 +38,7 @@ def fit(
     _note_kernels(course, folder, say=progress.say)
     interrupt.check()  # that may have taken long
     saving = course.config.save_memory
-    lighter = course.smaller if saving else f"--save-memory, {course.smaller}"
+    lighter = course.memory_hints if saving else f"--save-memory, {course.memory_hints}"
     notice = MemoryNotice(course.device, say=progress.say, remedies=lighter)
     try:
         progress.start(
@@ -53,14 +53,14 @@ def fit(
         )
         if process_group().size > 1 and course.rounds < course.total_rounds:
             broadcast_start(course)
-        with closing(course.batches_left()) as stream:
+        with closing(course.remaining_batches()) as stream:
             for batches in stream:
                 epoch, kind = course.epochs_done + 1, course.kind_of_rounds
                 keeper.log(course.round(*batches))
                 progress.round_done(
                     epoch=epoch,
                     round_in_epoch=course.round_in_epoch or course.rounds_per_epoch,
-                    values={"train loss": course.tallies["train"].loss},
+                    values={"train loss": course.meters["train"].loss},
                 )
                 notice.after_round(kind, epoch_ends=course.round_in_epoch == 0)
                 number, due = sync_after_step(course, signal=interrupt.number, due=keeper.due)
@@ -68,7 +68,7 @@ def fit(
                     row = course.epoch_row()
                     keeper.log([row])
                     progress.epoch_done(row)
-                    for line in course.remarks(row):
+                    for line in course.warnings(row):
                         progress.say(line)
                 keeper.after_round(due=due, ending=number is not None)
                 if number is not None:
@@ -86,7 +86,7 @@ def fit(
             f"out of memory at {course.where}, with batches of {course.settings.batch_size} images and a peak of "
             f"{peak_memory(course.device) / 2**30:.1f} GiB; continue this run "
             f"{'' if saving else 'with --save-memory, or '}where there is more memory, or start a new one with "
-            f"{course.smaller}; last good checkpoint: {keeper.last}"
+            f"{course.memory_hints}; last good checkpoint: {keeper.last}"
         ) from error
     else:
         keeper.end()
@@ -117,7 +117,7 @@ def broadcast_start(course: Trainer) -> None:
         "rounds": course.rounds,
     }
     process_group().order(order, device=course.device, settings=course.config.distributed)
-    process_group().share(course.tensors())
+    process_group().broadcast_tensors(course.tensors())
 
 
 def sync_after_step(course: Trainer, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
@@ -125,7 +125,7 @@ def sync_after_step(course: Trainer, *, signal: int | None, due: bool) -> tuple[
 
     Where either is so, or an epoch ends, it then knows what all have counted. Raises RanksDiffer.
     """
-    number, wanted = process_group().agree(signal or 0, int(due))
+    number, wanted = process_group().all_reduce_max(signal or 0, int(due))
     if number or wanted or course.round_in_epoch == 0:
         course.pool()
     return number or None, bool(wanted)
@@ -136,4 +136,4 @@ def _replay_warnings(course: Trainer, folder: RunFolder) -> None:
     with suppress(ValueError):  # in a damaged file; then something may be said twice
         for _, row in read_rows(folder.path):
             if row.name("kind") in course.row_kinds:
-                course.remarks(dict(row.values))
+                course.warnings(dict(row.values))

@@ -33,8 +33,8 @@ class LossAccuracyMeter:
     def pool(self) -> None:
         """Have the leading process count what all have counted, and the others begin anew."""
         if process_group().size > 1:
-            process_group().sum_(self._sums.values())
-            if not process_group().leads:
+            process_group().all_reduce_sum_(self._sums.values())
+            if not process_group().is_main:
                 self.reset()
 
     def reset(self) -> None:
@@ -50,7 +50,7 @@ class LossAccuracyMeter:
         """Go on from `state_dict`. Raises KeyError or RuntimeError if it is none."""
         for name, total in self._sums.items():
             total.copy_(state[name])
-        if not process_group().leads:
+        if not process_group().is_main:
             self.reset()
 
     @property

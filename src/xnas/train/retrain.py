@@ -100,13 +100,13 @@ class RetrainTrainer(Trainer):
         # Built after the network, whose first weights are thus the same with and without it.
         tower = AuxiliaryTower(_cellular(network)) if config.retrain.auxiliary_weight > 0 else None
         if config.distributed.sync_norm:
-            network = process_group().synchronised(network)
-            tower = None if tower is None else process_group().synchronised(tower)
+            network = process_group().convert_sync_batchnorm(network)
+            tower = None if tower is None else process_group().convert_sync_batchnorm(tower)
         super().__init__(
             _placed(network, device),
             config.retrain,
             rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
-            tallies={"train": LossAccuracyMeter(device)},
+            meters={"train": LossAccuracyMeter(device)},
             images=data.train,
             augmentation=augmentation,
             device=device,
@@ -144,14 +144,14 @@ class RetrainTrainer(Trainer):
         return ((batch,) for batch in stream)
 
     @property
-    def uneven(self) -> bool:
+    def has_unused_parameters(self) -> bool:
         """A genotype may leave an input of its cells unread, and what prepares it has nothing to learn."""
         with torch.device("meta"):
             network = build_network(self.genotype, self.plan)
             network(torch.empty(2, *self.data.image_shape)).sum().backward()
         return any(weight.grad is None for weight in network.parameters())
 
-    def outcome(self, batch: Batch) -> StepOutput:
+    def forward_loss(self, batch: Batch) -> StepOutput:
         """What the network makes of a batch by the recipe."""
         settings, labels_B = self.settings, batch.labels_B
         with autocast(self.device, settings.precision):
@@ -203,8 +203,8 @@ class RetrainTrainer(Trainer):
             "kind": "retrain_epoch",
             "epoch": self.epochs_done,
             "learning_rate": self.weights.param_groups[0]["lr"],
-            "train_loss": self.tallies["train"].loss,
-            "train_accuracy": self.tallies["train"].accuracy,
+            "train_loss": self.meters["train"].loss,
+            "train_accuracy": self.meters["train"].accuracy,
         }
 
 

@@ -50,7 +50,7 @@ class TrainValSplit:
     @classmethod
     def of(cls, config: Config, images: Images) -> "TrainValSplit":
         """Split by the seed, if there is a validation share. Raises ValueError if a batch is larger than a part."""
-        halves = cls(images, images)
+        parts = cls(images, images)
         if config.search.validation_share > 0:
             validation_N, train_N = split(
                 images.labels_N,
@@ -58,14 +58,14 @@ class TrainValSplit:
                 seed=config.seed,
                 classes=images.classes,
             )
-            halves = cls(images.subset(train_N), images.subset(validation_N))
-        for name, part in (("training", halves.train), ("validation", halves.validation)):
+            parts = cls(images.subset(train_N), images.subset(validation_N))
+        for name, part in (("training", parts.train), ("validation", parts.validation)):
             if config.search.batch_size > len(part):
                 raise ValueError(
                     f"search.batch_size {config.search.batch_size} is larger than the {name} part of "
                     f"{len(part)} images; use at most {len(part)}"
                 )
-        return halves
+        return parts
 
     def rounds(self, batch_size: int) -> int:
         """Rounds of an epoch: whole batches of the smaller part."""
@@ -109,19 +109,19 @@ class SearchTrainer(Trainer):
         process_group().check_batch("search.batch_size", settings.batch_size)
         self.config = config
         self.images = data.fingerprint()
-        self.halves = TrainValSplit.of(config, data.train)
+        self.parts = TrainValSplit.of(config, data.train)
         augmentation = build_augmentation(config.data, data.image_shape)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
         supernet = _supernet(self.space, config, data)
         if config.distributed.sync_norm:
-            supernet = process_group().synchronised(supernet)
+            supernet = process_group().convert_sync_batchnorm(supernet)
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             settings,
-            rounds_per_epoch=self.halves.rounds(settings.batch_size),
-            tallies={part: LossAccuracyMeter(device) for part in ("train", "validation")},
-            images=self.halves.train,
+            rounds_per_epoch=self.parts.rounds(settings.batch_size),
+            meters={part: LossAccuracyMeter(device) for part in ("train", "validation")},
+            images=self.parts.train,
             augmentation=augmentation,
             device=device,
         )
@@ -135,7 +135,7 @@ class SearchTrainer(Trainer):
         self.image_shape = data.image_shape
         self._counted: tuple[int, int | None] = (0, None)
         self.full_multiply_adds = self.multiply_adds()
-        self._remarked: set[str] = set()
+        self._warned: set[str] = set()
         self._random = random_states(device)
 
     def make_repeatable(self) -> None:
@@ -149,7 +149,7 @@ class SearchTrainer(Trainer):
         return super().epochs if self.experts.learns else 0
 
     @property
-    def one_level(self) -> bool:
+    def single_level(self) -> bool:
         """Whether the same batches train the weights and reward the experts (Li et al. 2021, section 4)."""
         return self.settings.validation_share == 0
 
@@ -208,10 +208,10 @@ class SearchTrainer(Trainer):
 
         On one level they are one batch.
         """
-        parts = [(TRAIN, self.halves.train), (VALIDATION, self.halves.validation)]
+        parts = [(TRAIN, self.parts.train), (VALIDATION, self.parts.validation)]
         streams = [
             self.shuffled(part, seed=mix_address(self.config.seed, address), epoch=epoch, start=start)
-            for address, part in (parts[:1] if self.one_level else parts)
+            for address, part in (parts[:1] if self.single_level else parts)
         ]
         return zip(*streams, strict=False)  # the larger part waits for the next epoch
 
@@ -219,15 +219,15 @@ class SearchTrainer(Trainer):
         """One round of algorithm 1; a warm-up's only trains the weights. Returns a row for each expert wiped out."""
         train, *validation = batches
         if self.warming_up:
-            self.sgd_step(train, self.halves.train)
-        elif self.one_level:
-            self.learn_both(train)  # lines 4-8
+            self.sgd_step(train, self.parts.train)
+        elif self.single_level:
+            self.joint_step(train)  # lines 4-8
         else:
-            self.sgd_step(train, self.halves.train)  # line 4
+            self.sgd_step(train, self.parts.train)  # line 4
             self.measure_rewards(train, *validation)  # lines 5-8
         wiped = [] if self.warming_up else self.experts.step()  # lines 9-13
         if wiped:
-            self.regroup()
+            self.rebuild_ddp()
         epoch = self.epochs_done + 1
         self.rounds += 1
         return [_wipeout_row(gone, epoch=epoch, round_number=self.rounds) for gone in wiped]
@@ -238,25 +238,25 @@ class SearchTrainer(Trainer):
         The training batch is for rules of second order.
         """
         losses_B, logits_BD = self._listen(validation, training=train)
-        self.tallies["validation"].add(losses_B, logits_BD, validation.labels_B)
+        self.meters["validation"].add(losses_B, logits_BD, validation.labels_B)
 
-    def learn_both(self, batch: Batch) -> None:
+    def joint_step(self, batch: Batch) -> None:
         """One pass on one level: a step of the weights, and the gradients by the mixture weights, of the same batch."""
         self.weights.zero_grad(set_to_none=True)
-        losses_B, logits_BD = self._listen(batch, weights_too=True)
+        losses_B, logits_BD = self._listen(batch, with_weight_grads=True)
         loss = losses_B.mean()
         optimizer_step(
             self.weights,
             batch,
             StepOutput(loss, loss, logits_BD),
-            images=self.halves.train,
+            images=self.parts.train,
             clip_norm=self.settings.clip_norm,
             where=self.where,
-            tally=self.tallies["train"],
+            meter=self.meters["train"],
         )
 
     def _listen(
-        self, batch: Batch, *, training: Batch | None = None, weights_too: bool = False
+        self, batch: Batch, *, training: Batch | None = None, with_weight_grads: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Losses (B,) and logits (B, D) of a batch, detached; the experts have kept their gradients.
 
@@ -267,9 +267,9 @@ class SearchTrainer(Trainer):
         def losses_of(batch: Batch) -> Tensor:
             images_BCHW = batch.images_BCHW
             logits_BD = (
-                self.together(lambda: self.forecast(images_BCHW))
-                if weights_too
-                else self.forecast(images_BCHW)
+                self.under_ddp(lambda: self.logits(images_BCHW))
+                if with_weight_grads
+                else self.logits(images_BCHW)
             )
             seen[:] = [logits_BD.detach()]
             return F.cross_entropy(logits_BD, batch.labels_B, reduction="none")
@@ -277,12 +277,12 @@ class SearchTrainer(Trainer):
         losses_B = self.experts.measure(
             lambda: losses_of(batch),
             training=None if training is None else lambda: losses_of(training),
-            weights_too=weights_too,
+            with_weight_grads=with_weight_grads,
         )
         rewards = {f"reward in group {name!r}": self._rewards(name, batch) for name in self.experts.groups}
-        images = self.halves.train if weights_too else self.halves.validation
-        kind = "loss" if weights_too else "validation loss"
-        values = {kind: process_group().gather(losses_B), **rewards}
+        images = self.parts.train if with_weight_grads else self.parts.validation
+        kind = "loss" if with_weight_grads else "validation loss"
+        values = {kind: process_group().all_gather(losses_B), **rewards}
         require_finite(values, batch=batch, images=images, where=self.where)
         return losses_B, seen[0]
 
@@ -300,8 +300,8 @@ class SearchTrainer(Trainer):
 
     def epoch_row(self) -> Row:
         """Losses, accuracies and expert weights at the end of an epoch."""
-        train, validation = self.tallies["train"], self.tallies["validation"]
-        heard = self.epochs_done > self.settings.warmup_epochs and not self.one_level
+        train, validation = self.meters["train"], self.meters["validation"]
+        heard = self.epochs_done > self.settings.warmup_epochs and not self.single_level
         return _state_row(self) | {
             "learning_rate": self.weights.param_groups[0]["lr"],
             "train_loss": train.loss,
@@ -311,7 +311,7 @@ class SearchTrainer(Trainer):
         }
 
     @property
-    def uneven(self) -> bool:
+    def has_unused_parameters(self) -> bool:
         """Rules that sample compute one expert of an edge; and where only `none` is left, nothing before it learns."""
         return any(
             learner.one_hot or self._is_cut(name, learner) for name, learner in self.experts.learners.items()
@@ -332,15 +332,15 @@ class SearchTrainer(Trainer):
             ]
         return b"".join(parts)
 
-    def remarks(self, row: Row) -> list[str]:
+    def warnings(self, row: Row) -> list[str]:
         """What the health of the search gives cause to say, each kind of it once."""
         if row["kind"] != "search_epoch":
             return []
         groups = self.groups()
         epoch = parse_search_epoch(JsonObject(row, where="the epoch's row"), groups)
         found = concerns(groups, epoch)
-        new = [f"warning: {line}" for kind, line in found.items() if kind not in self._remarked]
-        self._remarked |= found.keys()
+        new = [f"warning: {line}" for kind, line in found.items() if kind not in self._warned]
+        self._warned |= found.keys()
         return new
 
     def tensors(self) -> dict[str, Tensor]:

@@ -37,9 +37,9 @@ def run_together(launch: Launch, verb: Callable[[], int]) -> int:
     ranks = join(launch)
     code = 1
     try:
-        code = verb() if ranks.leads else serve(ranks)
+        code = verb() if ranks.is_main else serve(ranks)
     finally:
-        if ranks.leads:
+        if ranks.is_main:
             ranks.end(code)
     if code == RankLost.exit_code:
         sys.stdout.flush()
@@ -126,8 +126,8 @@ class _Server:
         return self._data[1]
 
     def _follow(self, course: Trainer, rounds: int, interrupt: StopRequest) -> None:
-        course.load(self.ranks.share(None), rounds=rounds)
-        with closing(course.batches_left()) as stream:
+        course.load(self.ranks.broadcast_tensors(None), rounds=rounds)
+        with closing(course.remaining_batches()) as stream:
             for batches in stream:
                 course.round(*batches)
                 number, _ = sync_after_step(course, signal=interrupt.number, due=False)
@@ -137,7 +137,7 @@ class _Server:
     def _test(
         self, order: Order, config: Config, data: DataSet, device: torch.device, interrupt: StopRequest
     ) -> None:
-        weights = self.ranks.share(None)
+        weights = self.ranks.broadcast_tensors(None)
         mean_C, std_C = weights.pop("mean_C"), weights.pop("std_C")
         plan = network_spec(config.retrain, image_channels=len(mean_C), num_classes=len(data.test.classes))
         network = bring_back(

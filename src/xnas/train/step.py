@@ -65,7 +65,7 @@ def train_step(
     images: Images,
     clip_norm: float,
     where: str,
-    tally: "LossAccuracyMeter",
+    meter: "LossAccuracyMeter",
 ) -> None:
     """One step of the network weights down the loss of what `forecast` makes of a batch (algorithm 1, line 4).
 
@@ -75,7 +75,7 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     outcome = forecast(batch)
     outcome.loss.backward()  # type: ignore[no-untyped-call]
-    optimizer_step(optimizer, batch, outcome, images=images, clip_norm=clip_norm, where=where, tally=tally)
+    optimizer_step(optimizer, batch, outcome, images=images, clip_norm=clip_norm, where=where, meter=meter)
 
 
 def optimizer_step(
@@ -86,7 +86,7 @@ def optimizer_step(
     images: Images,
     clip_norm: float,
     where: str,
-    tally: "LossAccuracyMeter",
+    meter: "LossAccuracyMeter",
 ) -> None:
     """The step itself, by the gradients of the loss that are there. Raises NonFinite before it."""
     norm = nn.utils.clip_grad_norm_(parameters_of(optimizer), clip_norm)
@@ -94,10 +94,10 @@ def optimizer_step(
         with torch.no_grad():
             losses_B = F.cross_entropy(outcome.logits_BD, batch.labels_B, reduction="none")
         together = {"loss": losses_B, "mean loss": outcome.loss[None], "gradient norm": norm[None]}
-        values = {name: process_group().gather(value) for name, value in together.items()}
+        values = {name: process_group().all_gather(value) for name, value in together.items()}
         require_finite(values, batch=batch, images=images, where=where)
     optimizer.step()
-    tally.add(outcome.cross_entropy.detach(), outcome.logits_BD.detach(), batch.labels_B)
+    meter.add(outcome.cross_entropy.detach(), outcome.logits_BD.detach(), batch.labels_B)
 
 
 def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images, where: str) -> None:
@@ -114,7 +114,7 @@ def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images
         if finite.all():
             continue
         bad = value[~finite].flatten()[0].item()
-        ids_M = process_group().gather(batch.ids_B)
+        ids_M = process_group().all_gather(batch.ids_B)
         if value.shape[:1] == ids_M.shape:
             finite_B = finite.reshape(len(ids_M), -1).all(dim=1)
             ids_M = ids_M[~finite_B.to(ids_M.device)]  # rewards are on the CPU

@@ -205,7 +205,7 @@ class TrainedNetwork:
         order = {"what": TEST, "config": config.to_toml(), "genotype": self.genotype.to_json()}
         process_group().order(order, device=device, settings=config.distributed)
         statistics = {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C}
-        process_group().share({**self.network.state_dict(), **statistics})
+        process_group().broadcast_tensors({**self.network.state_dict(), **statistics})
 
 
 def bring_back(

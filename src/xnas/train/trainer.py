@@ -46,7 +46,7 @@ class Trainer(ABC):
         settings: SearchConfig | RetrainConfig,
         *,
         rounds_per_epoch: int,
-        tallies: Mapping[str, LossAccuracyMeter],
+        meters: Mapping[str, LossAccuracyMeter],
         images: Images,
         augmentation: Augmentation,
         device: torch.device,
@@ -57,7 +57,7 @@ class Trainer(ABC):
         self.weights = build_sgd((weight for _, weight in self.named_parameters()), settings)
         self.settings = settings
         self.rounds_per_epoch = rounds_per_epoch
-        self.tallies = tallies
+        self.meters = meters
         self.trained_on, self.augmentation = images, augmentation
         self._normalisation: Normalisation | None = None
         self.device = device
@@ -115,7 +115,7 @@ class Trainer(ABC):
         return "rounds"
 
     @property
-    def smaller(self) -> str:
+    def memory_hints(self) -> str:
         """What would take less memory, but for --save-memory."""
         large = max(self.trained_on.image_shape[1:]) > LARGE
         sizes = "smaller images (--data.image-size), " if large else ""
@@ -154,7 +154,7 @@ class Trainer(ABC):
     def epoch_row(self) -> Row:
         """What metrics.jsonl says of the epoch that has just ended."""
 
-    def remarks(self, row: Row) -> list[str]:
+    def warnings(self, row: Row) -> list[str]:
         """Lines about the epoch of `row` that are worth saying, each of them once in a course."""
         del row
         return []
@@ -175,33 +175,33 @@ class Trainer(ABC):
             part=Shard(index=process_group().rank, of=process_group().size),
         )
 
-    def forecast(self, images_BCHW: Tensor) -> Tensor:
+    def logits(self, images_BCHW: Tensor) -> Tensor:
         """The network's logits, (B, D), for losses: float32, whatever the precision of the pass."""
         with autocast(self.device, self.settings.precision):
             logits_BD: Tensor = self.network(images_BCHW)
         return logits_BD.float()
 
-    def outcome(self, batch: Batch) -> StepOutput:
+    def forward_loss(self, batch: Batch) -> StepOutput:
         """What the network makes of a training batch, and the loss that it is to descend."""
-        return StepOutput.plain(self.forecast(batch.images_BCHW), batch.labels_B)
+        return StepOutput.plain(self.logits(batch.images_BCHW), batch.labels_B)
 
-    def together(self, compute: Callable[[], Result]) -> Result:
+    def under_ddp(self, compute: Callable[[], Result]) -> Result:
         """A pass through the network: its backward gives all processes the mean of their weights' gradients."""
         ranks = process_group()
         if not isinstance(ranks, ProcessGroup):
             return compute()
         if self._pass is None:
             modules = [self.network] if self.tower is None else [self.network, self.tower]
-            self._pass = ranks.passing(modules, uneven=self.uneven)
+            self._pass = ranks.wrap_ddp(modules, has_unused_parameters=self.has_unused_parameters)
         result: Result = self._pass(compute)
         return result
 
     @property
     @abstractmethod
-    def uneven(self) -> bool:
+    def has_unused_parameters(self) -> bool:
         """Whether some weights may have no part in a pass. Asked where several processes average their gradients."""
 
-    def regroup(self) -> None:
+    def rebuild_ddp(self) -> None:
         """Weights have left the network: the next pass is of those that are left."""
         self._pass = None
 
@@ -211,29 +211,31 @@ class Trainer(ABC):
 
     def pool(self) -> None:
         """Have the leading process know what all have counted. Raises RanksDiffer if they went different ways."""
-        process_group().compare(self.fingerprint(), what=f"the experts after {self.rounds:,} rounds")
-        for tally in self.tallies.values():
-            tally.pool()
+        process_group().assert_equal_across_ranks(
+            self.fingerprint(), what=f"the experts after {self.rounds:,} rounds"
+        )
+        for meter in self.meters.values():
+            meter.pool()
 
     def sgd_step(self, batch: Batch, images: Images) -> None:
         """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
         train_step(
             self.weights,
             batch,
-            forecast=lambda part: self.together(lambda: self.outcome(part)),
+            forecast=lambda part: self.under_ddp(lambda: self.forward_loss(part)),
             images=images,
             clip_norm=self.settings.clip_norm,
             where=self.where,
-            tally=self.tallies["train"],
+            meter=self.meters["train"],
         )
 
-    def batches_left(self) -> Generator[tuple[Batch, ...], None, None]:
+    def remaining_batches(self) -> Generator[tuple[Batch, ...], None, None]:
         """The batches of every round to come; `round` is expected to be called with each before the next is taken."""
         while self.rounds < self.total_rounds:
             start = self.round_in_epoch
             if start == 0:
-                for tally in self.tallies.values():
-                    tally.reset()
+                for meter in self.meters.values():
+                    meter.reset()
             set_learning_rate(self.weights, self.learning_rate)
             stream = self.epoch_batches(self.epochs_done + 1, start=start)
             yield from islice(stream, self.rounds_per_epoch - start)
@@ -250,7 +252,7 @@ class Trainer(ABC):
             "network": self.network.state_dict(),
             "random": random_states(self.device),
             "normalisation": {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C},
-            **{f"tally.{name}": tally.state_dict() for name, tally in self.tallies.items()},
+            **{f"tally.{name}": meter.state_dict() for name, meter in self.meters.items()},
         }
         if self.tower is not None:
             states["tower"] = self.tower.state_dict()
@@ -276,7 +278,7 @@ class Trainer(ABC):
         except (RuntimeError, KeyError, TypeError) as error:
             raise ValueError(f"the state does not fit this {self.phase}: {_in_one_line(error)}") from error
         self.rounds = rounds
-        self.regroup()
+        self.rebuild_ddp()
 
     def _load_parts(self, states: dict[str, dict[str, Tensor]]) -> None:
         self.network.load_state_dict(states["network"])
@@ -285,8 +287,8 @@ class Trainer(ABC):
         if "normalisation" in states:  # older checkpoints have none
             self._normalisation = self._stored(states["normalisation"])
         set_random_states(states["random"], device=self.device)
-        for name, tally in self.tallies.items():
-            tally.load_state_dict(states[f"tally.{name}"])
+        for name, meter in self.meters.items():
+            meter.load_state_dict(states[f"tally.{name}"])
         parameters = dict(self.named_parameters())
         self.weights.state.clear()
         for part, values in states.items():

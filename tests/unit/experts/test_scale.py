@@ -41,18 +41,18 @@ def test_weights_and_bound_agree_with_the_formulas_worked_out_from_all_rewards(s
     learner = play(rewards, rule=rule)
     assert learner.scale is not None
     for e in range(E):
-        halves = [float(row.max() - row.min()) / 2 for row in rewards[:, e]]
-        roots = [math.sqrt(sum(half**2 for half in halves[: t + 1])) for t in range(len(halves))]
+        parts = [float(row.max() - row.min()) / 2 for row in rewards[:, e]]
+        roots = [math.sqrt(sum(half**2 for half in parts[: t + 1])) for t in range(len(parts))]
         weights = rule.step_size / roots[-1] * rewards[:, e].sum(dim=0)
         mine = learner.log_v_EK[e]
         torch.testing.assert_close(mine - mine.mean(), weights - weights.mean())
         shortfall = sum(
             min(rule.step_size * half**2 / (2 * before), 2 * half)
-            for half, before in zip(halves, [roots[0], *roots[:-1]], strict=True)
+            for half, before in zip(parts, [roots[0], *roots[:-1]], strict=True)
         )
         bound = math.log(N) / rule.step_size + shortfall / roots[-1]
         assert float(learner.scale.bound(N, step_size=rule.step_size)[e]) == pytest.approx(bound)
-        assert float(learner.scale.largest_E[e]) == pytest.approx(max(halves))
+        assert float(learner.scale.largest_E[e]) == pytest.approx(max(parts))
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -34,5 +34,5 @@ def test_a_parent_that_may_not_be_read_is_no_obstacle(
 def test_what_a_process_left_that_died_while_it_deleted_an_old_run_is_deleted(tmp_path: Path) -> None:
     (tmp_path / ".mine.discarded").mkdir()
     (tmp_path / ".mine.discarded" / "config.toml").write_text("")
-    RunLocation(runs=tmp_path, name="mine").claim()
+    RunLocation(runs=tmp_path, name="mine").create()
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

@@ -249,14 +249,16 @@ def test_an_input_that_is_not_finite_leaves_the_norms_as_they_were() -> None:
 def test_both_kinds_of_gradients_are_left_alone_by_what_is_refused(name: str) -> None:
     model = Twins()
     optimizer = optimizer_of(name, model, sgd_of(model))
-    optimizer.measure(lambda: losses(model), weights_too=True)
+    optimizer.measure(lambda: losses(model), with_weight_grads=True)
     once = {key: weight.grad.clone() for key, weight in model.named_parameters() if weight.grad is not None}
     before = everything(optimizer, model)
     with pytest.raises(ValueError, match="the loss of sample 0 is nan"):
-        optimizer.measure(lambda: losses(model) * math.nan, weights_too=True)
+        optimizer.measure(lambda: losses(model) * math.nan, with_weight_grads=True)
     assert everything(optimizer, model) == before
     optimizer.zero_grad()
-    optimizer.measure(lambda: losses(model), weights_too=True)  # adds to what they have, as backward does
+    optimizer.measure(
+        lambda: losses(model), with_weight_grads=True
+    )  # adds to what they have, as backward does
     for key, weight in model.named_parameters():
         if key in once:
             torch.testing.assert_close(weight.grad, 2 * once[key])

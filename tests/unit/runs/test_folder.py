@@ -18,7 +18,7 @@ from ...sealed import seal
 
 
 def begun(place: RunLocation) -> RunFolder:
-    folder = RunFolder(place.claim())
+    folder = RunFolder(place.create())
     folder.write_job(Job(verb="search"))
     folder.describe(Config(), {})
     return folder
@@ -32,27 +32,27 @@ def test_the_path_of_a_folder_may_be_text(tmp_path: Path) -> None:
 
 def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
     place = RunLocation(runs=tmp_path, name=None, stem="quick")
-    assert place.earlier() is None
-    assert [place.claim().name for _ in range(3)] == ["quick-1", "quick-2", "quick-3"]
+    assert place.existing() is None
+    assert [place.create().name for _ in range(3)] == ["quick-1", "quick-2", "quick-3"]
 
 
 def test_a_run_that_is_there_is_gone_on_with_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
     folder = begun(RunLocation(runs=tmp_path, name="mine"))
     folder.log({"kind": "test"})
-    earlier = RunLocation(runs=tmp_path, name="mine").earlier()
+    earlier = RunLocation(runs=tmp_path, name="mine").existing()
     assert earlier is not None
-    assert earlier.path == RunLocation(runs=tmp_path, name="mine").claim() == folder.path
+    assert earlier.path == RunLocation(runs=tmp_path, name="mine").create() == folder.path
     assert earlier.metrics.kinds() == {"test"}
     anew = RunLocation(runs=tmp_path, name="mine", overwrite=True)
-    assert anew.earlier() is None
-    assert list(anew.claim().iterdir()) == []
+    assert anew.existing() is None
+    assert list(anew.create().iterdir()) == []
     assert [item.name for item in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
     folder = begun(RunLocation(runs=tmp_path, name="mine"))
     with locked(folder.path), pytest.raises(ValueError, match="mine is in use"):
-        RunLocation(runs=tmp_path, name="mine", overwrite=True).claim()
+        RunLocation(runs=tmp_path, name="mine", overwrite=True).create()
     assert folder.has("config.toml")
 
 
@@ -60,7 +60,7 @@ def test_a_folder_whose_process_ended_while_it_made_it_is_begun_anew(tmp_path: P
     folder = RunFolder.at(tmp_path / "mine")
     folder.write_job(Job(verb="search"))
     (folder.path / ".environment.json.part").write_text("{")
-    assert RunLocation(runs=tmp_path, name="mine").earlier() is None
+    assert RunLocation(runs=tmp_path, name="mine").existing() is None
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -68,7 +68,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, overwrite: boo
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.txt").write_text("precious")
     with pytest.raises(ValueError, match="photos is there and is not a run folder; choose another --name"):
-        RunLocation(runs=tmp_path, name="photos", overwrite=overwrite).earlier()
+        RunLocation(runs=tmp_path, name="photos", overwrite=overwrite).existing()
     assert (tmp_path / "photos" / "holiday.txt").read_text() == "precious"
 
 
@@ -80,10 +80,10 @@ def test_settings_that_a_user_has_put_where_a_run_would_go_are_no_leavings_of_a_
     (tmp_path / "mine" / "config.toml").write_text("seed = 3\n")
     place = RunLocation(runs=tmp_path, name="mine", overwrite=overwrite)
     if overwrite:
-        assert place.earlier() is None
+        assert place.existing() is None
     else:
         with pytest.raises(ValueError, match="mine is there and is not a run folder; choose another --name"):
-            place.earlier()
+            place.existing()
     assert (tmp_path / "mine" / "config.toml").read_text() == "seed = 3\n"
 
 
@@ -100,7 +100,7 @@ def test_a_run_folder_has_a_place_whatever_it_is_called(
     moved = folder.path.rename(tmp_path / "my run (2)")
     monkeypatch.chdir(moved)
     for path in (moved, Path("."), Path("../my run (2)"), Path("checkpoints/..")):
-        earlier = RunLocation.of(path).earlier()
+        earlier = RunLocation.of(path).existing()
         assert earlier is not None
         assert earlier.path.resolve() == moved
 
@@ -108,7 +108,7 @@ def test_a_run_folder_has_a_place_whatever_it_is_called(
 def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="file is no folder; choose another place, or take it away"):
-        RunLocation(runs=tmp_path / "file", name="mine").claim()
+        RunLocation(runs=tmp_path / "file", name="mine").create()
 
 
 def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:

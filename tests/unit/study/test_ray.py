@@ -128,7 +128,7 @@ def test_a_task_that_comes_no_further_and_loses_every_worker_counts_as_failed() 
     told = Told(*[WorkerDied("killed")] * MOST_LOSSES)
     _, failure = told.does("a")
     assert failure is not None
-    assert not failure.for_good
+    assert not failure.permanent
     assert "lost 5 times in a row without progress, the last time by WorkerDied: killed" in failure.reason
     rounds = iter(range(100))
     patient = Told(*[WorkerDied("killed")] * 3 * MOST_LOSSES, ENDED, progress=lambda task: next(rounds))
@@ -151,13 +151,13 @@ def test_too_little_memory_on_a_node_is_told_as_that() -> None:
     ],
 )
 def test_a_task_that_fails_by_itself_is_reported_and_not_done_again(
-    outcome: str | Exception, kind: type[Exception], for_good: bool
+    outcome: str | Exception, kind: type[Exception], permanent: bool
 ) -> None:
     told = Told(outcome)
     _, failure = told.does("a")
     assert failure is not None
     assert type(failure.error) is kind
-    assert failure.for_good == for_good
+    assert failure.permanent == permanent
     assert told.ray.texts == ["a"]
 
 
@@ -195,7 +195,7 @@ def test_after_a_signal_all_tasks_are_asked_to_save() -> None:
 
 def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
     told = Told()
-    assert (told.workers.slots(), told.workers.room()) == (2, 4)
+    assert (told.workers.slots(), told.workers.free_slots()) == (2, 4)
     with pytest.raises(ValueError, match="has 3 CPUs for a task; the largest has 2 CPUs"):
         RayExecutor(
             told.ray, RayOptions(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,

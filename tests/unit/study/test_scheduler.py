@@ -9,9 +9,14 @@ from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
 from xnas.study.scheduler import Failure, LocalExecutor, Task, run_tasks, time_left
 
 
-def task(name: str, *after: str, tolerant: bool = False) -> Task:
+def task(name: str, *after: str, allow_partial: bool = False) -> Task:
     return Task(
-        name=name, title=f"task {name}", kind=name[0], config=Config(), after=after, tolerant=tolerant
+        name=name,
+        title=f"task {name}",
+        kind=name[0],
+        config=Config(),
+        after=after,
+        allow_partial=allow_partial,
     )
 
 
@@ -56,7 +61,7 @@ def test_a_failure_takes_along_what_needs_it_and_nothing_else() -> None:
         ("c", "not begun, as it needs what has failed: task b"),
         ("d", None),
     ]
-    assert [failure.for_good for failure in failures.values()] == [True, True, True]
+    assert [failure.permanent for failure in failures.values()] == [True, True, True]
 
 
 @pytest.mark.parametrize(
@@ -68,23 +73,23 @@ def test_a_failure_takes_along_what_needs_it_and_nothing_else() -> None:
     ],
 )
 def test_a_tolerant_task_goes_on_without_what_has_failed_for_good(
-    error: Exception, tolerant: bool, begun: bool
+    error: Exception, allow_partial: bool, begun: bool
 ) -> None:
     log = Log(fails={"a": error})
-    log.run(task("a"), task("b"), task("c", "a", "b", tolerant=tolerant))
+    log.run(task("a"), task("b"), task("c", "a", "b", allow_partial=allow_partial))
     assert ("c" in log.done) == begun
 
 
 def test_a_tolerant_task_needs_one_that_has_ended() -> None:
     log = Log(fails={"a": NonFinite("nan"), "b": NonFinite("nan")})
-    assert set(log.run(task("a"), task("b"), task("c", "a", "b", tolerant=True))) == {"a", "b", "c"}
+    assert set(log.run(task("a"), task("b"), task("c", "a", "b", allow_partial=True))) == {"a", "b", "c"}
 
 
 def test_a_mistake_ends_its_own_task_and_may_be_mended() -> None:
     log = Log(fails={"a": ValueError("the images are damaged")})
     failures = log.run(task("a"), task("b"), task("c", "a"))
     assert log.done == ["b"]
-    assert [failure.for_good for failure in failures.values()] == [False, False]
+    assert [failure.permanent for failure in failures.values()] == [False, False]
 
 
 @pytest.mark.parametrize("error", [CannotWrite("the disk is full"), OSError("gone"), TypeError("a bug")])
@@ -104,7 +109,7 @@ class Several:
         self.most = 0
         self.order: list[str] = []
 
-    def room(self) -> int:
+    def free_slots(self) -> int:
         return self.size - len(self.started)
 
     def start(self, task: Task) -> None:

@@ -100,8 +100,8 @@ def test_normalisation_is_measured_on_what_trains_and_stands_in_the_run_folder(
     rows = {
         row["kind"]: row for row in map(json.loads, (folder.path / "metrics.jsonl").read_text().splitlines())
     }
-    measured = {"search_images": course.halves.train, "retrain_images": data.train}
-    assert len(course.halves.train) == 30
+    measured = {"search_images": course.parts.train, "retrain_images": data.train}
+    assert len(course.parts.train) == 30
     for kind, images in measured.items():
         pixels_NCHW = torch.cat(list(images.chunks())).double() / 255
         assert rows[kind]["mean"] == pytest.approx(pixels_NCHW.mean((0, 2, 3)).tolist(), rel=1e-6)

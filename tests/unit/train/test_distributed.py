@@ -19,15 +19,15 @@ from xnas.train.distributed import ProcessGroup, SingleProcess, process_group
 def test_a_process_alone_exchanges_with_nobody() -> None:
     alone = process_group()
     values = torch.tensor([1.0, 2.0])
-    alone.mean_([values])
-    alone.sum_([values])
+    alone.all_reduce_mean_([values])
+    alone.all_reduce_sum_([values])
     assert values.tolist() == [1.0, 2.0]
-    assert alone.gather(values) is values
-    assert alone.agree(3, 0) == [3, 0]
+    assert alone.all_gather(values) is values
+    assert alone.all_reduce_max(3, 0) == [3, 0]
     assert alone.all_true(torch.tensor(True))
     assert not alone.all_true(torch.tensor(False))
     assert alone.lost(RuntimeError("Connection closed by peer")) is None
-    assert alone.leads
+    assert alone.is_main
 
 
 class Three(SingleProcess):
@@ -65,7 +65,7 @@ def test_what_processes_cannot_do_together_is_refused(
 class Broken(SingleProcess):
     size = 2
 
-    def agree(self, *values: int) -> list[int]:
+    def all_reduce_max(self, *values: int) -> list[int]:
         raise RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
 
     def lost(self, error: BaseException) -> RankLost | None:

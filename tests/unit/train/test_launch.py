@@ -32,7 +32,7 @@ def test_torchrun_says_which_of_how_many_a_process_is() -> None:
 
 def test_torchrun_says_how_many_share_the_cores_of_a_machine() -> None:
     launch = launched(TORCHRUN | {"LOCAL_WORLD_SIZE": "4"})
-    assert launch == Launch(rank=3, size=8, local_rank=1, sharers=4)
+    assert launch == Launch(rank=3, size=8, local_rank=1, local_world_size=4)
 
 
 def test_one_process_of_torchrun_is_alone() -> None:

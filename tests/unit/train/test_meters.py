@@ -16,20 +16,20 @@ def logits_ND() -> torch.Tensor:
     return torch.randn(100, 4, generator=generator) + F.one_hot(LABELS_N, 4)
 
 
-def count(tally: LossAccuracyMeter, *, start: int = 0, stop: int = 100, means: bool = False) -> None:
+def count(meter: LossAccuracyMeter, *, start: int = 0, stop: int = 100, means: bool = False) -> None:
     lots = zip(logits_ND()[start:stop].split(32), LABELS_N[start:stop].split(32), strict=True)
     for logits_BD, labels_B in lots:
-        tally.add(
+        meter.add(
             F.cross_entropy(logits_BD, labels_B, reduction="mean" if means else "none"), logits_BD, labels_B
         )
 
 
 @pytest.mark.parametrize("means", [False, True])
 def test_batches_of_any_size_count_by_their_samples(means: bool) -> None:
-    tally = LossAccuracyMeter(torch.device("cpu"))
-    count(tally, means=means)
-    assert tally.loss == pytest.approx(F.cross_entropy(logits_ND(), LABELS_N).item(), rel=1e-6)
-    assert tally.accuracy == (logits_ND().argmax(dim=1) == LABELS_N).sum().item() / 100
+    meter = LossAccuracyMeter(torch.device("cpu"))
+    count(meter, means=means)
+    assert meter.loss == pytest.approx(F.cross_entropy(logits_ND(), LABELS_N).item(), rel=1e-6)
+    assert meter.accuracy == (logits_ND().argmax(dim=1) == LABELS_N).sum().item() / 100
 
 
 def test_sums_that_are_saved_go_on_bit_for_bit() -> None:
@@ -44,8 +44,8 @@ def test_sums_that_are_saved_go_on_bit_for_bit() -> None:
 
 
 def test_earlier_versions_saved_more_which_is_left() -> None:
-    tally = LossAccuracyMeter(torch.device("cpu"))
-    tally.load_state_dict(
+    meter = LossAccuracyMeter(torch.device("cpu"))
+    meter.load_state_dict(
         {
             "loss.mean_value": torch.tensor(3.0),
             "loss.weight": torch.tensor(2.0),
@@ -55,7 +55,7 @@ def test_earlier_versions_saved_more_which_is_left() -> None:
             },
         }
     )
-    assert (tally.loss, tally.accuracy) == (1.5, 0.5)
+    assert (meter.loss, meter.accuracy) == (1.5, 0.5)
 
 
 def test_a_state_of_something_else_is_refused() -> None:
@@ -64,6 +64,6 @@ def test_a_state_of_something_else_is_refused() -> None:
 
 
 def test_nothing_has_no_mean() -> None:
-    tally = LossAccuracyMeter(torch.device("cpu"))
-    assert math.isnan(tally.loss)
-    assert math.isnan(tally.accuracy)
+    meter = LossAccuracyMeter(torch.device("cpu"))
+    assert math.isnan(meter.loss)
+    assert math.isnan(meter.accuracy)

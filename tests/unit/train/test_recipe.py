@@ -79,7 +79,7 @@ def test_the_loss_is_smoothed_and_weighs_the_tower_and_the_plain_one_is_reported
     torch.testing.assert_close(outcome.cross_entropy, F.cross_entropy(own, batch.labels_B))
     assert not torch.isclose(outcome.loss, outcome.cross_entropy)
     course.round(batch)
-    assert course.tallies["train"].loss == pytest.approx(outcome.cross_entropy.item(), rel=1e-5)
+    assert course.meters["train"].loss == pytest.approx(outcome.cross_entropy.item(), rel=1e-5)
 
 
 def test_smoothed_labels_by_hand() -> None:
@@ -206,7 +206,7 @@ def test_every_piece_changes_what_is_trained(tiny: Config, data: DataSet) -> Non
         config = recipe(tiny, **{**WHOLE, **settings})
         course = course_of(config, data)
         course.rounds = 3 * course.rounds_per_epoch  # in the last epoch, the second of its cycle
-        course.round(*next(course.batches_left()))
+        course.round(*next(course.remaining_batches()))
         return course.network.stem.conv.weight.detach().numpy().tobytes()  # type: ignore[union-attr, operator]
 
     found = [
@@ -244,7 +244,7 @@ def test_every_published_cell_trains_a_step_by_the_whole_recipe_and_is_counted(
     course = RetrainTrainer(published_genotype(name), recipe(tiny, **WHOLE), data, device=CPU)
     plain = count_parameters(course.network), count_layer_multiply_adds(course.network, data.image_shape)
     course.rounds = course.total_rounds - 1  # paths drop by their full probability
-    (batch,) = next(course.batches_left())
+    (batch,) = next(course.remaining_batches())
     before = [weight.clone() for _, weight in course.named_parameters()]
     course.round(batch)
     moved = [not torch.equal(a, b) for a, (_, b) in zip(before, course.named_parameters(), strict=True)]
@@ -263,8 +263,8 @@ def test_small_features_and_excitations_go_with_the_whole_recipe(
     config = recipe(tiny, stem=stem, squeeze_excite=True, **WHOLE)
     course = course_of(config, data)
     course.rounds = course.total_rounds - 1
-    course.round(*next(course.batches_left()))
-    assert course.tallies["train"].loss > 0
+    course.round(*next(course.remaining_batches()))
+    assert course.meters["train"].loss > 0
 
 
 def test_the_whole_recipe_trains_in_16_bits(tiny: Config, data: DataSet) -> None:

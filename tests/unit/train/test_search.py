@@ -75,11 +75,11 @@ def test_horizons_count_in_the_unit_of_the_feedback(
 
 
 def test_the_halves_are_disjoint_and_hold_every_class_in_equal_parts(tiny: Config, data: DataSet) -> None:
-    halves = Search(tiny, data, device=CPU).halves
-    assert len(halves.train) == len(halves.validation) == 30
-    for part in (halves.train, halves.validation):
+    parts = Search(tiny, data, device=CPU).parts
+    assert len(parts.train) == len(parts.validation) == 30
+    for part in (parts.train, parts.validation):
         assert torch.bincount(part.labels_N).tolist() == [10, 10, 10]
-    pixels = torch.cat([*halves.train.chunks(), *halves.validation.chunks()]).flatten(1)
+    pixels = torch.cat([*parts.train.chunks(), *parts.validation.chunks()]).flatten(1)
     assert len(torch.unique(pixels, dim=0)) == 60
 
 

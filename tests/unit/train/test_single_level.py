@@ -22,7 +22,7 @@ from .test_search_optimizers import run, tensors
 CPU = torch.device("cpu")
 
 
-def one_level(config: Config, **settings: object) -> Config:
+def single_level(config: Config, **settings: object) -> Config:
     return with_search(config, validation_share=0.0, **settings)
 
 
@@ -35,7 +35,7 @@ def nasbench201(config: Config) -> Config:
 def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
     tiny: Config, data: DataSet, feedback: Feedback
 ) -> None:
-    course = Search(one_level(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
+    course = Search(single_level(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
     (batch,) = next(course.epoch_batches(1))
     network = copy.deepcopy(course.network)
     F.cross_entropy(network(batch.images_BCHW), batch.labels_B).backward()
@@ -43,7 +43,7 @@ def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
     apart.measure(lambda: F.cross_entropy(network(batch.images_BCHW), batch.labels_B, reduction="none"))
 
     course.weights.zero_grad()
-    course._listen(batch, weights_too=True)
+    course._listen(batch, with_weight_grads=True)
     for name in course.experts.groups:
         torch.testing.assert_close(
             course.experts.gradients(name), apart.gradients(name), rtol=1e-4, atol=1e-6
@@ -53,9 +53,9 @@ def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
 
 
 def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSet, tmp_path: Path) -> None:
-    course = Search(one_level(tiny, feedback="batch"), data, device=CPU)
+    course = Search(single_level(tiny, feedback="batch"), data, device=CPU)
     assert course.rounds_per_epoch == len(data.train) // tiny.search.batch_size
-    assert course.halves.train is course.halves.validation is data.train
+    assert course.parts.train is course.parts.validation is data.train
     folder = RunFolder.at(tmp_path / "mine")
     search(course, folder=folder)
     last = rows(folder, "search_epoch")[-1]
@@ -68,7 +68,7 @@ def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSe
 def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had_happened(
     tiny: Config, data: DataSet, tmp_path: Path, optimizer: str
 ) -> None:
-    config = nasbench201(one_level(tiny, optimizer=optimizer, warmup_epochs=1))
+    config = nasbench201(single_level(tiny, optimizer=optimizer, warmup_epochs=1))
     whole = RunFolder.at(tmp_path / "whole")
     total = run(config, data, whole).total_rounds
     for stop in (1, total // 2 + 1, total - 1):
@@ -83,7 +83,7 @@ def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had
 def test_a_loss_that_is_not_finite_stops_a_round_before_it_updates_anything(
     tiny: Config, data: DataSet
 ) -> None:
-    course = Search(one_level(tiny), data, device=CPU)
+    course = Search(single_level(tiny), data, device=CPU)
     (batch,) = next(course.epoch_batches(1))
     batch.images_BCHW[0] = torch.nan
     before = {name: value.clone() for name, value in course.tensors().items()}
@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_stops_a_round_before_it_updates_anything(
 def test_what_is_found_in_nasbench201_is_trained_tested_and_brought_back(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    config, folder = nasbench201(one_level(tiny)), RunFolder.at(tmp_path / "mine")
+    config, folder = nasbench201(single_level(tiny)), RunFolder.at(tmp_path / "mine")
     genotype = search(Search(config, data, device=CPU), folder=folder)
     assert isinstance(genotype, Nasbench201Genotype)
     assert "none" not in genotype.operations
@@ -110,4 +110,4 @@ def test_what_is_found_in_nasbench201_is_trained_tested_and_brought_back(
 
 def test_a_rule_of_second_order_needs_a_part_of_its_own(tiny: Config) -> None:
     with pytest.raises(ValueError, match="leaves darts-2nd no other images"):
-        one_level(tiny, optimizer="darts-2nd")
+        single_level(tiny, optimizer="darts-2nd")

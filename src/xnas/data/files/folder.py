@@ -44,7 +44,7 @@ def read_folder(
     test_fraction: float,
     seed: int,
     workers: int | None = None,
-    sharers: int = 1,
+    local_world_size: int = 1,
     max_broken: int = 0,
     decode_memory: float = DEFAULT,
     resized_crops: bool = False,
@@ -60,7 +60,7 @@ def read_folder(
         name=root.resolve().name,
         image_size=image_size,
         workers=workers,
-        sharers=sharers,
+        local_world_size=local_world_size,
         max_broken=max_broken,
         decode_memory=decode_memory,
         resized_crops=resized_crops,
@@ -75,7 +75,7 @@ def read_listings(
     name: str,
     image_size: int | None,
     workers: int | None = None,
-    sharers: int = 1,
+    local_world_size: int = 1,
     max_broken: int = 0,
     decode_memory: float = DEFAULT,
     resized_crops: bool = False,
@@ -86,7 +86,7 @@ def read_listings(
     With `image_size` every image is scaled and cropped to a square of that side; without, they keep their size if they
     share one, and become squares of the middle size if not. With `workers` images stay in their files, and so many
     processes read them, at most one for each core; 0 leaves that to this process. By default they are held in memory
-    where they fit, and where not there is a process for each core; `sharers` that all do this divide memory and cores
+    where they fit, and where not there is a process for each core; `local_world_size` that all do this divide memory and cores
     among them. Up to `max_broken` images may be unreadable: they are left out where that is found on loading, and
     replaced by others of their class where it is found later. `decode_memory`: GiB that decoding takes at most, in all
     readers together; an image that takes more than half of it cannot be read. With `resized_crops` in training, test
@@ -100,8 +100,8 @@ def read_listings(
     form = _form(paths, (*headers[0], *headers[1]), image_size, say)
     num_bytes = len(paths) * math.prod(form.shape)
     # Alone as with many where it would show: crops are made of other pixels in memory, and broken images left out.
-    held = MOST_BYTES if resized_crops or max_broken else MOST_BYTES // sharers
-    cores = max(1, available_cores() // sharers)
+    held = MOST_BYTES if resized_crops or max_broken else MOST_BYTES // local_world_size
+    cores = max(1, available_cores() // local_world_size)
     if workers is not None and workers > cores:
         say(
             f"{root}: {workers:,} processes to read images are more than there are cores for them, so that {cores} read"

@@ -34,7 +34,7 @@ def heard_groups(course: History) -> list[str]:
     return [name for name in course.groups if name in heard][:MOST_GROUPS]
 
 
-def promises(course: History) -> dict[str, list[tuple[int, RegretCheck]]]:
+def regret_checks(course: History) -> dict[str, list[tuple[int, RegretCheck]]]:
     """For each of the first groups that have a ledger: the epochs and what it says then."""
     found: dict[str, list[tuple[int, RegretCheck]]] = {}
     for name in heard_groups(course):

@@ -16,7 +16,13 @@ from xnas.report.figures.curves import (
     draw_survivors,
 )
 from xnas.report.figures.expert_weights import draw_expert_weights
-from xnas.report.figures.health import draw_clip_rate, draw_health, draw_regret, draw_wipeout_factor, promises
+from xnas.report.figures.health import (
+    draw_clip_rate,
+    draw_health,
+    draw_regret,
+    draw_wipeout_factor,
+    regret_checks,
+)
 from xnas.runs.folder import RunRecord
 from xnas.runs.history import History
 from xnas.space.architecture import chosen_operations
@@ -95,7 +101,7 @@ def _experts(run: RunRecord) -> Iterator[Picture]:
 
 
 def _health(course: History) -> Iterator[Picture]:
-    if found := promises(course):
+    if found := regret_checks(course):
         yield Picture("regret", "regret", "Regret of every group by epoch, and its bound", draw_regret(found))
         yield Picture(
             "wipeout-factor",

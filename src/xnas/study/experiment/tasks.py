@@ -88,7 +88,7 @@ def experiment_tasks(settings: ExperimentSettings, config: Config) -> list[Task]
             if cell.name in controls
             else needs.get(cell.name, tuple(task.name for task in selections)),
             genotype=controls.get(cell.name),
-            tolerant=cell.kind == "selected",
+            allow_partial=cell.kind == "selected",
         )
         for seed in plan.retrain_seeds
         for cell in plan.cells
@@ -121,7 +121,7 @@ def genotype_of(task: Task, plan: ExperimentSpec, *, folder: Path) -> Architectu
     """What a task of an experiment's `folder` trains. Raises ValueError if a file that says so is damaged."""
     if task.genotype is not None:
         return task.genotype
-    source = search_folder(chosen_seed(plan, folder=folder)) if task.tolerant else task.after[0]
+    source = search_folder(chosen_seed(plan, folder=folder)) if task.allow_partial else task.after[0]
     check_folder(folder / source, inside=folder)
     return RunFolder(folder / source).genotype()
 

@@ -218,7 +218,7 @@ def _seconds(folder: Path, name: str) -> float | None:
     timing = RunFiles(folder / name).json_object("timing.json")
     if timing is None or not timing.values:
         return None
-    return sum(timing.inner(phase).number("seconds") for phase in timing.values)
+    return sum(timing.nested(phase).number("seconds") for phase in timing.values)
 
 
 def _mean(values: "list[float] | list[int] | tuple[float, ...]") -> float | None:

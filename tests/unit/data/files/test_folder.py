@@ -24,9 +24,16 @@ def write(path: Path, colour=RED, *, size: tuple[int, int] = (12, 10), **save) -
     return path
 
 
-def read(root: Path, *, image_size=None, test_fraction=0.5, seed=0, sharers=1, say=lambda line: None):
+def read(
+    root: Path, *, image_size=None, test_fraction=0.5, seed=0, local_world_size=1, say=lambda line: None
+):
     return read_folder(
-        root, image_size=image_size, test_fraction=test_fraction, seed=seed, sharers=sharers, say=say
+        root,
+        image_size=image_size,
+        test_fraction=test_fraction,
+        seed=seed,
+        local_world_size=local_world_size,
+        say=say,
     )
 
 
@@ -401,8 +408,8 @@ def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_
 ):
     monkeypatch.setattr(folder, "MOST_BYTES", 2 * 8 * 3 * 10 * 12)
     write_pets(tmp_path)
-    assert isinstance(read(tmp_path, sharers=2).train, ImageSet)
-    assert isinstance(read(tmp_path, sharers=3).train, FileImageSet)
+    assert isinstance(read(tmp_path, local_world_size=2).train, ImageSet)
+    assert isinstance(read(tmp_path, local_world_size=3).train, FileImageSet)
     how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "sharers": 3, "say": pytest.fail}
     assert isinstance(read_folder(tmp_path, resized_crops=True, **how).train, ImageSet)
     assert isinstance(read_folder(tmp_path, max_broken=1, **how).train, ImageSet)
@@ -412,8 +419,8 @@ def test_processes_that_read_the_same_images_divide_the_cores_among_them(tmp_pat
     monkeypatch.setattr(folder, "MOST_BYTES", 0)
     monkeypatch.setattr(folder, "available_cores", lambda: 5)
     said: list[str] = []
-    read(write_pets(tmp_path), sharers=2, say=said.append)
-    read(tmp_path, sharers=8, say=said.append)
+    read(write_pets(tmp_path), local_world_size=2, say=said.append)
+    read(tmp_path, local_world_size=8, say=said.append)
     assert [line[-len("--data.workers 2") :] for line in said] == ["--data.workers 2", "--data.workers 1"]
 
 

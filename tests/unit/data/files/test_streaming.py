@@ -70,10 +70,10 @@ def test_batches_are_the_same_as_from_memory_however_many_processes_read(mixed_f
 def test_parts_that_are_read_in_turn_are_the_same_as_from_memory(image_folder):
     memory, stream = read(image_folder).train, read(image_folder, workers=2).train
     ids = torch.randperm(60, generator=torch.Generator().manual_seed(0))
-    halves = [[images.subset(ids[:31]), images.subset(ids[31:])] for images in (stream, memory)]
+    parts = [[images.subset(ids[:31]), images.subset(ids[31:])] for images in (stream, memory)]
     for number in range(2):  # the longer half is left before its end
         pairs, wanted = (
-            list(zip(*[epoch(half, epoch=number) for half in both], strict=False)) for both in halves
+            list(zip(*[epoch(half, epoch=number) for half in both], strict=False)) for both in parts
         )
         for part in range(2):
             assert_same([pair[part] for pair in pairs], [pair[part] for pair in wanted])

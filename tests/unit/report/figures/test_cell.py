@@ -106,10 +106,8 @@ def test_the_edges_of_a_cell_of_nasbench201_lead_from_node_to_node_and_what_none
     (axes,) = draw_nasbench201_cell(NASBENCH201, title="Cell").axes
     centres = [patch.center for patch in axes.patches if isinstance(patch, Circle)]
     lines = [patch for patch in axes.patches if isinstance(patch, PathPatch)]
-    for (source, node), operation, halves in zip(
-        EDGES, NASBENCH201.operations, halves_of(lines), strict=True
-    ):
-        for place, line in zip((source, node), halves, strict=True):
+    for (source, node), operation, parts in zip(EDGES, NASBENCH201.operations, halves_of(lines), strict=True):
+        for place, line in zip((source, node), parts, strict=True):
             x, y = line.get_path().vertices[0]
             assert math.hypot(x - centres[place][0], y - centres[place][1]) < 0.17  # on the circle
             assert (line.get_linestyle() != "solid") == (operation == "none")
