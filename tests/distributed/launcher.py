@@ -110,7 +110,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _main(folder: str, world: str, *words: str) -> None:
-    for name in ("xnas.cli.run", "xnas.cli.session", "xnas.train.serve", "xnas.report.page"):
+    for name in ("xnas.cli.run", "xnas.train.context", "xnas.train.serve", "xnas.report.page"):
         importlib.import_module(name)
     importlib.import_module("torch.nn.parallel.distributed")
     port, children = free_port(), []

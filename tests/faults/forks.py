@@ -20,7 +20,7 @@ import matplotlib.figure
 from xnas.cli import VERBS, main
 for verb in VERBS:
     importlib.import_module(f"xnas.cli.{verb}")
-import xnas.cli.session, xnas.train.retrain, xnas.train.search, xnas.report.page
+import xnas.train.context, xnas.train.retrain, xnas.train.search, xnas.report.page
 torch.set_num_threads(1)
 if len(sys.argv) > 1:
     sys.path.insert(0, sys.argv[1])

@@ -13,10 +13,10 @@ import pytest
 from rich.console import Console
 
 from xnas.cli import main
-from xnas.cli.display import Display
 from xnas.config.loading import parse_config
 from xnas.io.text import printable, short_repr
 from xnas.report.page import write_report
+from xnas.report.terminal import Display
 from xnas.runs.folder import Job, RunFolder
 
 from ..unit.report.run_builder import (

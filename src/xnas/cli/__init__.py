@@ -131,17 +131,6 @@ def _more_room() -> str:
     return "use smaller images (--data.image-size), smaller batches or fewer channels, or a machine with more memory"
 
 
-def exit_code(error: Exception) -> int:
-    """The code with which the program ends after an error."""
-    if isinstance(error, OutOfMemory):
-        return 3
-    if isinstance(error, RankLost):
-        return error.exit_code
-    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return 3
-    return 4 if isinstance(error, CannotWrite | OSError) else 2
-
-
 def _in_one_line(error: BaseException) -> str:
     """What an error says, in one line that does nothing to a terminal: a stranger's file may be quoted in it."""
     line = printable(" ".join(str(error).split()))

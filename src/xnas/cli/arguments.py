@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 
@@ -18,6 +18,9 @@ from xnas.config.schema import Config
 from xnas.config.schema import fields_of as fields_of
 from xnas.io.paths import expanded
 from xnas.study.ray_options import RayOptions
+
+if TYPE_CHECKING:
+    from xnas.runs.location import RunLocation
 
 QUICK = "quick"
 Arguments = TypeVar("Arguments")
@@ -54,6 +57,21 @@ class OnCluster:
     def pool(self) -> RayOptions | None:
         """The cluster, if one is given. Raises ValueError for what none has."""
         return RayOptions.given(address=self.address, cpus=self.cpus, gpus=self.gpus)
+
+
+def location_from_args(arguments: NewRun) -> "RunLocation":
+    """The run folder that the arguments name."""
+    from xnas.runs.location import RunLocation
+    from xnas.train.distributed import process_group
+
+    stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
+    return RunLocation.named(
+        arguments.name,
+        runs=arguments.runs,
+        stem=stem,
+        overwrite=arguments.overwrite,
+        restarts=process_group().restarts,
+    )
 
 
 def settings_of(arguments: Config) -> Config:

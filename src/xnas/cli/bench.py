@@ -18,7 +18,7 @@ from xnas.study.ray_options import RayOptions
 from xnas.study.runner import Study, run_study, searching
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
+    from xnas.train.context import RunRequest
 
 NASBENCH201 = "nasbench201"
 BENCHMARKS = (NASBENCH201,)
@@ -57,16 +57,21 @@ def main(argv: Sequence[str]) -> int:
     place = absolute(arguments.table)
     check_text("--table", str(place))
     table = Nasbench201Table.read(arguments.table)  # before anything heavy is imported, or computed
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import BENCH, Job
     from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
+    from xnas.train.distributed import process_group
 
     return carry_out(
         RunRequest(
             job=Job(verb=BENCH, optimizers=arguments.optimizers, seeds=arguments.seeds, table=str(place)),
             config=config,
             place=RunLocation.named(
-                arguments.name, runs=arguments.runs, stem="bench", overwrite=arguments.overwrite
+                arguments.name,
+                runs=arguments.runs,
+                stem="bench",
+                overwrite=arguments.overwrite,
+                restarts=process_group().restarts,
             ),
             fixed=(*SEARCH_SECTIONS, *LAST_BITS),
         ),

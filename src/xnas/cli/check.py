@@ -15,8 +15,8 @@ from xnas.cli.arguments import parse
 from xnas.config.limits import check_decode_memory, check_text
 
 if TYPE_CHECKING:
-    from xnas.cli.display import Display
     from xnas.data.check.issues import ClassCount, Issue, Report
+    from xnas.report.terminal import Display
 
 FORMAT, VERSION = "xnas-check", 1
 LARGE = 2000
@@ -58,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(Arguments, argv, verb="check", description=description)
     from rich.console import Console
 
-    from xnas.cli.display import Display
     from xnas.data.check import check_data
+    from xnas.report.terminal import Display
 
     # What is said on the way must not get into the JSON.
     display = Display(Console(highlight=False, stderr=arguments.json))

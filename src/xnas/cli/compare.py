@@ -11,9 +11,9 @@ from xnas.study.ray_options import RayOptions
 from xnas.study.runner import Study, TaskType, run_study
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
     from xnas.config.schema import Config
     from xnas.data.images import DataSet
+    from xnas.train.context import RunRequest
 
 FIXED = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
 
@@ -33,16 +33,21 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse(
         Arguments, argv, verb="compare", description=description, start=fields_of(start_from(argv))
     )
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import COMPARE, Job
     from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
+    from xnas.train.distributed import process_group
 
     return carry_out(
         RunRequest(
             job=Job(verb=COMPARE, optimizers=arguments.optimizers, seeds=arguments.seeds),
             config=settings_of(arguments),
             place=RunLocation.named(
-                arguments.name, runs=arguments.runs, stem="compare", overwrite=arguments.overwrite
+                arguments.name,
+                runs=arguments.runs,
+                stem="compare",
+                overwrite=arguments.overwrite,
+                restarts=process_group().restarts,
             ),
             fixed=FIXED,
         ),

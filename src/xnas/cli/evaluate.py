@@ -37,9 +37,9 @@ def main(argv: Sequence[str]) -> int:
     config = without_download(read_run_config(arguments.run))
     start = {"run": arguments.run, "device": config.device, "data": config.data}
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
-    from xnas.cli.display import open_display
-    from xnas.cli.session import check_images, open_data
+    from xnas.report.terminal import open_display
     from xnas.runs.folder import RunFolder
+    from xnas.train.context import check_images, open_data
     from xnas.train.device import pick_device
     from xnas.train.trained_network import TrainedNetwork
 

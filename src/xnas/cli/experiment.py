@@ -10,8 +10,8 @@ from xnas.study.ray_options import RayOptions
 from xnas.study.runner import Study, TaskType, run_study, searching
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import RunFolder
+    from xnas.train.context import RunRequest
 
 DESCRIPTION = """Search with several seeds, choose a cell by training images that were held out, train it on the whole
 training set with several seeds, test each network once, and report mean, spread, worst and n. The same command, or xnas

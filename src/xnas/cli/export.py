@@ -14,8 +14,8 @@ from xnas.runs.folder import read_run_config
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from xnas.cli.display import Display
     from xnas.export.onnx import OnnxVersions
+    from xnas.report.terminal import Display
     from xnas.train.trained_network import TrainedNetwork
 
 
@@ -55,8 +55,8 @@ def main(argv: Sequence[str]) -> int:
     config = without_download(read_run_config(arguments.run))
     start = {"run": arguments.run, "format": arguments.format, "to": arguments.to, "data": config.data}
     arguments = parse(Arguments, argv, verb="export", description=description, start=start)
-    from xnas.cli.display import open_display
     from xnas.export.export import about_network, check_packages, check_place, export
+    from xnas.report.terminal import open_display
     from xnas.runs.folder import RunFolder, read_result
     from xnas.train.device import pick_device
     from xnas.train.trained_network import TrainedNetwork
@@ -105,9 +105,9 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
     """A few real images, uint8 NCHW: those that are named, or the run's."""
     import torch
 
-    from xnas.cli.session import check_images, open_data
     from xnas.export.export import IMAGES
     from xnas.export.predict import form_of, some_images
+    from xnas.train.context import check_images, open_data
 
     if arguments.images is not None:
         if trained.image_shape is None:

@@ -11,7 +11,7 @@ from xnas.cli.arguments import OnCluster
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
+    from xnas.train.context import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class FromFile(OnCluster):
 
         Raises ValueError for a value that a setting cannot have, or a name that no folder can.
         """
-        from xnas.cli.session import RunRequest
         from xnas.runs.folder import Job
         from xnas.runs.location import RunLocation, slugify
+        from xnas.train.context import RunRequest
 
         for name in ("device", "threads"):
             if (value := getattr(self, name)) is not None:
@@ -48,6 +48,8 @@ class FromFile(OnCluster):
         if self.root is not None:
             config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=self.root))
         name = self.name or slugify(self.file.stem)
-        place = RunLocation.named(name, runs=self.runs, stem="", overwrite=self.overwrite)
+        place = RunLocation.named(
+            name, runs=self.runs, stem="", overwrite=self.overwrite, restarts=process_group().restarts
+        )
         fixed = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
         return RunRequest(job=Job(verb=verb), config=config, place=place, fixed=fixed)

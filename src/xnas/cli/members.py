@@ -13,8 +13,8 @@ from xnas.io.text import choose
 from xnas.space.names import OPTIMIZERS
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
     from xnas.study.scheduler import Task
+    from xnas.train.context import RunRequest
 
 Optimizers = Annotated[tuple[str, ...], tyro.conf.arg(metavar="{" + ",".join(OPTIMIZERS) + "} ...")]
 

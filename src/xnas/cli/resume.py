@@ -11,6 +11,7 @@ import tyro
 from xnas.cli.arguments import OnCluster, parse, without_download
 from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.runs.folder import read_run_config
+from xnas.train import pipeline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +46,10 @@ def main(argv: Sequence[str]) -> int:
         config = dataclasses.replace(config, save_memory=True)
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.cli import bench, compare, experiment, retrain, run, search, sweep
-    from xnas.cli.session import RunRequest, relocate_images
+    from xnas.cli import bench, compare, experiment, sweep
     from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
     from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest, relocate_images
 
     folder = RunFolder(arguments.run)
     if arguments.data is not None:
@@ -76,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
             f"--address is for folders of many runs, and {arguments.run} holds one; leave it out"
         )
     if request.job.verb == "run":
-        return run.carry_out(request)
+        return pipeline.run_job(request)
     if request.job.verb == "retrain" or (folder.has(GENOTYPE) and folder.has_begun(RETRAIN)):
-        return retrain.carry_out(request, folder.genotype())
-    return search.carry_out(request)
+        return pipeline.run_retrain(request, folder.genotype())
+    return pipeline.run_search(request)

@@ -16,9 +16,9 @@ from xnas.runs.finished_files import changed_file
 from xnas.runs.folder import read_run_config
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
     from xnas.runs.location import RunLocation
     from xnas.space.architecture import Architecture
+from xnas.train.pipeline import run_retrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         arguments = _parse(argv, searched)
         _refuse_what_run_decides(arguments, searched)
         return _retrain_run(run, settings_of(arguments), overwrite=arguments.overwrite)
-    from xnas.cli.session import location_from_args
+    from xnas.cli.arguments import location_from_args
     from xnas.space.architecture import read_genotype
 
     source = str(arguments.genotype)
@@ -57,8 +57,8 @@ def main(argv: Sequence[str]) -> int:
 
 def train_anew(genotype: "Architecture", *, network: str, config: Config, place: "RunLocation") -> int:
     """Train the network of an architecture, called `network`, in a run folder of its own; returns the exit code."""
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import Job
+    from xnas.train.context import RunRequest
 
     request = RunRequest(
         job=Job(verb="retrain", network=network),
@@ -71,14 +71,14 @@ def train_anew(genotype: "Architecture", *, network: str, config: Config, place:
         raise ValueError(
             f"{earlier.path} was begun with another architecture; choose another --name, or start anew with --overwrite"
         )
-    return carry_out(request, genotype)
+    return run_retrain(request, genotype)
 
 
 def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     """Retrain what a search has found, in its own folder."""
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import RETRAIN, RunFolder
     from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
 
     folder = RunFolder(run)
     genotype = folder.genotype()
@@ -87,36 +87,7 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     fixed = (*RETRAIN_SECTIONS, *LAST_BITS) if begun else ()
     folder.check_same(config, sections=fixed)
     request = RunRequest(job=folder.job(), config=config, place=RunLocation.of(run), fixed=fixed)
-    return carry_out(request, genotype, anew=overwrite)
-
-
-def carry_out(request: "RunRequest", genotype: "Architecture", *, anew: bool = False) -> int:
-    """Begin a retraining or go on with it; returns the exit code. With `anew` what was trained before is dropped."""
-    from xnas.cli.session import RunContext
-    from xnas.report.results_table import format_table, result_table
-    from xnas.train.retrain import retrain, validate_retrain
-
-    session = RunContext.open(request)
-    validate_retrain(request.config, session.data, genotype=genotype)
-    with session.open_run(genotype=genotype) as (folder, interrupt):
-        if anew:
-            folder.drop_training()
-        result = retrain(
-            genotype,
-            request.config,
-            session.data,
-            name=request.job.network,
-            device=session.device,
-            folder=folder,
-            progress=session.display,
-            interrupt=interrupt,
-        )
-    if request.whole is None:
-        session.display.say(format_table(result_table(folder.path)))
-    else:
-        kind = "held-out" if request.config.data.held_out > 0 else "test"
-        session.display.say(f"{kind} accuracy {result['test_accuracy']:.2%}")
-    return 0
+    return run_retrain(request, genotype, anew=overwrite)
 
 
 def _parse(argv: Sequence[str], start: Config) -> Arguments:

@@ -7,7 +7,8 @@ from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
+    pass
+from xnas.train.pipeline import run_search
 
 
 def main(argv: Sequence[str]) -> int:
@@ -17,10 +18,11 @@ def main(argv: Sequence[str]) -> int:
         "`xnas retrain RUN` trains what it found."
     )
     arguments = parse(NewRun, argv, verb="search", description=description, start=fields_of(start_from(argv)))
-    from xnas.cli.session import RunRequest, location_from_args
+    from xnas.cli.arguments import location_from_args
     from xnas.runs.folder import Job
+    from xnas.train.context import RunRequest
 
-    return carry_out(
+    return run_search(
         RunRequest(
             job=Job(verb="search"),
             config=settings_of(arguments),
@@ -28,26 +30,3 @@ def main(argv: Sequence[str]) -> int:
             fixed=(*SEARCH_SECTIONS, *LAST_BITS),
         )
     )
-
-
-def carry_out(request: "RunRequest") -> int:
-    """Begin a search or go on with it; returns the exit code."""
-    from xnas.cli.session import RunContext
-    from xnas.report.page import PAGE
-    from xnas.runs.folder import GENOTYPE
-    from xnas.space.architecture import architecture_text
-    from xnas.train.search import SearchTrainer, search
-
-    earlier = request.existing()
-    if earlier is not None and earlier.has(GENOTYPE) and earlier.has(PAGE):
-        print(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
-        genotype, folder = earlier.genotype(), earlier
-    else:
-        session = RunContext.open(request)
-        course = SearchTrainer(session.request.config, session.data, device=session.device)
-        with session.open_run() as (folder, interrupt):
-            genotype = search(course, folder=folder, progress=session.display, interrupt=interrupt)
-    print(architecture_text(genotype))
-    if request.whole is None:
-        print(f"train its network with: xnas retrain {folder.path}")
-    return 0

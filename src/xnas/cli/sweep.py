@@ -10,8 +10,8 @@ from xnas.study.runner import Study, TaskType, run_study, searching
 from xnas.study.sweep.settings import FILE, SweepSettings, begun_text, read_begun, read_sweep
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import RunFolder
+    from xnas.train.context import RunRequest
 
 DESCRIPTION = """Search in every cell of a grid with several seeds, train what each search finds from scratch with
 several seeds, and report mean, spread, worst and n of each cell. Without --address one after another; with it on a Ray

@@ -14,7 +14,7 @@ from xnas.io.text import choose
 from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS
 
 if TYPE_CHECKING:
-    from xnas.cli.display import Display
+    from xnas.report.terminal import Display
     from xnas.theory.demonstration import Demonstration, Numbers
 
 ALL, STEP_SIZE = "all", "step-size"
@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
     _have_folder(arguments.out)
     from rich.console import Console
 
-    from xnas.cli.display import Display
+    from xnas.report.terminal import Display
     from xnas.theory.demonstrations import DEMONSTRATIONS as PLAYED
     from xnas.theory.page import write_page
     from xnas.train.device import use_threads

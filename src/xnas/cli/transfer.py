@@ -43,7 +43,11 @@ def main(argv: Sequence[str]) -> int:
         network=run.name,
         config=settings_of(arguments),
         place=RunLocation.named(
-            arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite
+            arguments.name,
+            runs=arguments.runs,
+            stem=stem,
+            overwrite=arguments.overwrite,
+            restarts=process_group().restarts,
         ),
     )
 

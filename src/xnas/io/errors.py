@@ -31,3 +31,14 @@ class RankLost(Exception):
 
 class CannotWrite(ValueError):
     """The disk does not take a file: it is full, read-only or gone. What was there before is as it was."""
+
+
+def exit_code(error: Exception) -> int:
+    """The code with which the program ends after an error."""
+    if isinstance(error, OutOfMemory):
+        return 3
+    if isinstance(error, RankLost):
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return 3
+    return 4 if isinstance(error, CannotWrite | OSError) else 2

@@ -10,12 +10,11 @@ from pathlib import Path
 import torch
 
 from xnas.kernels import build as kernels
-from xnas.train.distributed import process_group
 
 PACKAGES = ("xnas", "torch", "torchvision", "numpy", "safetensors")
 
 
-def environment(device: torch.device) -> dict[str, object]:
+def environment(device: torch.device, *, processes: int = 1) -> dict[str, object]:
     """What a run ran on: versions, hardware, and the commit of the code if it is a checkout."""
     return {
         "python": platform.python_version(),
@@ -26,7 +25,7 @@ def environment(device: torch.device) -> dict[str, object]:
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability() if device.type == "cpu" else None,
         "threads": torch.get_num_threads(),
-        "processes": process_group().size,
+        "processes": processes,
         "compiler": kernels.compiler_name() if device.type == "cpu" else None,
         "cores": os.cpu_count(),
         "command": [_program(), *sys.argv[1:]],

@@ -14,7 +14,6 @@ from xnas.io.safe_read import check_folder, check_place, exists, remove_folder
 from xnas.runs.finished_files import AT_THE_START, MANIFEST, RunFiles
 from xnas.runs.folder import ENVIRONMENT, RunFolder
 from xnas.runs.lock import LOCK, locked
-from xnas.train.distributed import process_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +30,19 @@ class RunLocation:
 
     @classmethod
     def named(
-        cls, name: str | None, *, runs: Path, stem: str, overwrite: bool, member: bool = False
+        cls,
+        name: str | None,
+        *,
+        runs: Path,
+        stem: str,
+        overwrite: bool,
+        member: bool = False,
+        restarts: bool = False,
     ) -> "RunLocation":
         """The place that a user's words mean. Raises ValueError for a name that is none."""
         if name is not None and not re.fullmatch(r"[\w][\w.\-]*", name):
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
-        if process_group().restarts and (name is None or overwrite):
+        if restarts and (name is None or overwrite):
             what = (
                 "--overwrite would begin anew" if overwrite else "without --name nobody finds the run again"
             )

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from xnas.config.loading import parse_config
 from xnas.config.schema import LAST_BITS
+from xnas.train import pipeline
 
 if TYPE_CHECKING:
-    from xnas.cli.session import RunRequest
     from xnas.space.architecture import Architecture
     from xnas.study.remote_task import RemoteTask
     from xnas.study.scheduler import Task
+    from xnas.train.context import RunRequest
 
 LOCK_PATIENCE = 600.0
 """Seconds that a worker waits for another one, of a machine that was given up for lost, to end."""
@@ -24,9 +25,9 @@ def task_request(
     request: "RunRequest", task: "Task", path: Path, *, verb: str, above: Callable[[], str] | None = None
 ) -> "RunRequest":
     """What is to be done for a task of a whole in the folder `path`."""
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import Job
     from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
 
     return RunRequest(
         job=Job(verb=verb),
@@ -41,14 +42,13 @@ def task_request(
 
 def run_task(member: "RunRequest", genotype: "Architecture | None") -> None:
     """Begin it or go on with it. Raises NonFinite and OutOfMemory where it fails by itself."""
-    from xnas.cli import retrain, run, search
 
     if genotype is not None:
-        retrain.carry_out(member, genotype)
+        pipeline.run_retrain(member, genotype)
     elif member.job.verb == "run":
-        run.carry_out(member)
+        pipeline.run_job(member)
     else:
-        search.carry_out(member)
+        pipeline.run_search(member)
 
 
 def has_ended(member: "RunRequest", files: tuple[str, ...]) -> bool:
@@ -113,11 +113,11 @@ def work(text: str) -> str:
 
 
 def _run(errand: "RemoteTask") -> None:
-    from xnas.cli.session import RunRequest
     from xnas.runs.folder import Job
     from xnas.runs.location import RunLocation
     from xnas.runs.lock import wait_until_free
     from xnas.space.architecture import parse_architecture
+    from xnas.train.context import RunRequest
 
     if os.path.isdir(errand.cwd):
         os.chdir(errand.cwd)

@@ -14,13 +14,13 @@ from xnas.study.member import errand_text, has_ended, progress, run_task, task_r
 from xnas.study.progress import StudyProgress
 
 if TYPE_CHECKING:
-    from xnas.cli.display import Display
-    from xnas.cli.session import RunRequest
     from xnas.data.images import DataSet
+    from xnas.report.terminal import Display
     from xnas.runs.folder import RunFolder
     from xnas.space.architecture import Architecture
     from xnas.study.ray_options import RayOptions
     from xnas.study.scheduler import Executor, Failure, Task
+    from xnas.train.context import RunRequest
 
 WRITING = 50
 """What sums up the whole is written anew after a task only if that takes less than a fiftieth of the time so far."""
@@ -62,7 +62,7 @@ def run_study(request: "RunRequest", whole: Study, *, pool: "RayOptions | None" 
 
     It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
     """
-    from xnas.cli.display import open_display
+    from xnas.report.terminal import open_display
 
     display = open_display()
     with _cluster(pool, display) as ray:
@@ -73,11 +73,11 @@ def _run_study(
     request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any, display: "Display"
 ) -> int:
     from xnas.cli import exit_code
-    from xnas.cli.session import check_images
     from xnas.runs.environment import environment
     from xnas.runs.folder import RunFolder
     from xnas.runs.lock import locked
     from xnas.study.scheduler import run_tasks
+    from xnas.train.context import check_images
     from xnas.train.device import pick_device
 
     if request.existing() is None:
@@ -237,8 +237,8 @@ def _check(request: "RunRequest", whole: Study, *, device: bool) -> None:
     """Raises ValueError for a device, images or sizes that no task could begin with, before anything is written."""
     from rich.console import Console
 
-    from xnas.cli.display import Display
-    from xnas.cli.session import open_data
+    from xnas.report.terminal import Display
+    from xnas.train.context import open_data
     from xnas.train.device import pick_device
 
     if device:

@@ -250,7 +250,7 @@ def train(
 
 def _begin(folder: RunFolder, config: Config, *, device: torch.device) -> None:
     if not folder.has(CONFIG):
-        folder.describe(config, environment(device))
+        folder.describe(config, environment(device, processes=process_group().size))
     folder.check_same(config, sections=RETRAIN_SECTIONS)
 
 

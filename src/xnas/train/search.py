@@ -373,7 +373,7 @@ def search(
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
     config = course.config
     if not folder.has(CONFIG):
-        folder.describe(config, environment(course.device))
+        folder.describe(config, environment(course.device, processes=process_group().size))
     folder.check_same(config, sections=SEARCH_SECTIONS)
     if folder.has(GENOTYPE):
         return folder.genotype()

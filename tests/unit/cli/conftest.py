@@ -1,15 +1,15 @@
 import pytest
 
-from xnas.cli import retrain, search
-from xnas.cli.session import RunRequest
 from xnas.space.architecture import Architecture
+from xnas.train import pipeline
+from xnas.train.context import RunRequest
 
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is searched and trained from now on."""
     names: list[str] = []
-    search_it, train_it = search.carry_out, retrain.carry_out
+    search_it, train_it = pipeline.run_search, pipeline.run_retrain
 
     def searched(request: RunRequest) -> int:
         names.append(str(request.place.name))
@@ -19,6 +19,6 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(str(request.place.name))
         return train_it(request, genotype)
 
-    monkeypatch.setattr(search, "carry_out", searched)
-    monkeypatch.setattr(retrain, "carry_out", trained)
+    monkeypatch.setattr(pipeline, "run_search", searched)
+    monkeypatch.setattr(pipeline, "run_retrain", trained)
     return names

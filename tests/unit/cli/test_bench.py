@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from xnas.cli import main, search, session
-from xnas.cli.session import RunRequest
+from xnas.cli import main
 from xnas.io.errors import NonFinite
 from xnas.runs.finished_files import RunFiles
 from xnas.space.architecture import architecture_text, read_genotype
 from xnas.study.nasbench201 import page as bench_page
+from xnas.train import context as session
+from xnas.train import pipeline
+from xnas.train.context import RunRequest
 
 from ...sealed import seal
 from ..study.nasbench201.nasbench201_maker import make_rows, write_csv
@@ -131,13 +133,13 @@ def test_a_bench_that_is_stopped_goes_on_to_the_same_numbers_and_takes_more_seed
 def begun_searches(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the folders of searches, as they begin from now on."""
     begun: list[str] = []
-    carry_out = search.carry_out
+    carry_out = pipeline.run_search
 
     def noted(request: RunRequest) -> int:
         begun.append(str(request.place.name))
         return carry_out(request)
 
-    monkeypatch.setattr(search, "carry_out", noted)
+    monkeypatch.setattr(pipeline, "run_search", noted)
     return begun
 
 
@@ -153,14 +155,14 @@ def numbers(folder: Path) -> Mapping[str, Any]:
 def test_a_search_that_fails_is_named_and_the_others_go_on(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carry_out = search.carry_out
+    carry_out = pipeline.run_search
 
     def fails(request: RunRequest) -> int:
         if request.place.name == "xnas-0":
             raise NonFinite("the loss is nan at round 1")
         return carry_out(request)
 
-    monkeypatch.setattr(search, "carry_out", fails)
+    monkeypatch.setattr(pipeline, "run_search", fails)
     assert main([*words, "--optimizers", "xnas", "random", "--seeds", "0"]) == 2
     values = numbers(tmp_path / "runs" / "mine")
     assert [entry["n"] for entry in values["entries"]] == [0, 1]

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from xnas import RunFolder
-from xnas.cli import main, members, run
-from xnas.cli.session import RunRequest
+from xnas.cli import main, members
 from xnas.config.loading import read_config
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
+from xnas.train import pipeline
+from xnas.train.context import RunRequest
 
 from .breaking_off import signal_in_round
 
@@ -55,7 +56,7 @@ def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
     rounds = 0
     whole = tmp_path / "runs" / "mine"
     done: list[str] = []
-    carry_out = run.carry_out
+    carry_out = pipeline.run_job
 
     def broken_off(request: RunRequest) -> int:
         nonlocal rounds
@@ -65,7 +66,7 @@ def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
         done.append(str(request.place.name))
         return carry_out(request)
 
-    monkeypatch.setattr(run, "carry_out", broken_off)
+    monkeypatch.setattr(pipeline, "run_job", broken_off)
     assert main([*words, *PAIR]) == 128 + 15
     assert done == ["xnas-0", "gd-0"]
     first = (whole / "xnas-0" / "result.json").read_bytes()
@@ -117,7 +118,7 @@ def test_memory_that_was_too_small_for_one_run_ends_a_comparison_with_3_whatever
     def stopped(request: RunRequest) -> int:
         raise next(stops)
 
-    monkeypatch.setattr(run, "carry_out", stopped)
+    monkeypatch.setattr(pipeline, "run_job", stopped)
     assert main([*words, *PAIR]) == 3
 
 
@@ -125,14 +126,14 @@ def test_memory_that_was_too_small_for_one_run_ends_a_comparison_with_3_whatever
 def test_a_run_that_fails_is_named_and_the_others_go_on(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    carry_out = run.carry_out
+    carry_out = pipeline.run_job
 
     def fails(request: RunRequest) -> int:
         if request.place.name == "gd-1":
             raise NonFinite("the loss is nan at round 1")
         return carry_out(request)
 
-    monkeypatch.setattr(run, "carry_out", fails)
+    monkeypatch.setattr(pipeline, "run_job", fails)
     assert main([*words, *PAIR]) == 2
     values = json.loads((tmp_path / "runs" / "mine" / "comparison.json").read_text())
     assert [entry["n"] for entry in values["entries"]] == [2, 1]

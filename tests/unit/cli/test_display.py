@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from xnas.cli.display import LiveDisplay
+from xnas.report.terminal import LiveDisplay
 from xnas.runs.callbacks import PhaseInfo
 from xnas.runs.history import read_history
 

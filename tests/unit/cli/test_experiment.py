@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from xnas import RunFolder
-from xnas.cli import main, retrain
-from xnas.cli.session import RunRequest
+from xnas.cli import main
 from xnas.data.images import Images
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.runs.lock import locked
@@ -20,7 +19,8 @@ from xnas.study.experiment import page
 from xnas.study.experiment import tasks as experiment
 from xnas.study.experiment.settings import ExperimentSettings
 from xnas.study.progress import StudyProgress
-from xnas.train import evaluate
+from xnas.train import evaluate, pipeline
+from xnas.train.context import RunRequest
 from xnas.train.retrain import RetrainTrainer
 
 from ...faults.smallest import SMALLEST
@@ -193,16 +193,15 @@ def test_seeds_and_controls_can_be_added_and_what_was_trained_stays(
 def test_a_search_that_fails_for_good_is_named_and_the_choice_is_made_among_the_others(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xnas.cli import search
 
-    carry_out = search.carry_out
+    carry_out = pipeline.run_search
 
     def fails(request: RunRequest) -> int:
         if request.place.name == "search-0":
             raise NonFinite("the loss is nan at round 1")
         return carry_out(request)
 
-    monkeypatch.setattr(search, "carry_out", fails)
+    monkeypatch.setattr(pipeline, "run_search", fails)
     assert main(words) == 2
     values = numbers(tmp_path / "runs" / "mine")
     assert values["chosen_search_seed"] == 1
@@ -217,13 +216,12 @@ def test_a_search_that_fails_for_good_is_named_and_the_choice_is_made_among_the_
 def test_no_choice_is_made_while_a_candidate_may_still_come(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    from xnas.cli import search
 
     def fails(request: RunRequest) -> int:
         raise OutOfMemory("out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(search, "carry_out", fails)
+        patch.setattr(pipeline, "run_search", fails)
         assert main(words) == 3
     folder = tmp_path / "runs" / "mine"
     assert not (folder / "selection.json").exists()
@@ -239,7 +237,7 @@ def test_ctrl_c_between_two_tasks_says_how_to_go_on(
     def broken_off(request: RunRequest, genotype: Architecture) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(retrain, "carry_out", broken_off)
+    monkeypatch.setattr(pipeline, "run_retrain", broken_off)
     assert main(words) == 130
     folder = tmp_path / "runs" / "mine"
     assert capsys.readouterr().out.endswith(f"go on with: xnas resume {folder}\n")
@@ -291,12 +289,11 @@ def test_two_processes_do_not_work_on_one_experiment(
 def test_a_folder_without_its_settings_cannot_be_continued(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from xnas.cli import search
 
     def broken_off(request: RunRequest) -> int:
         raise Interrupted(15)
 
-    monkeypatch.setattr(search, "carry_out", broken_off)
+    monkeypatch.setattr(pipeline, "run_search", broken_off)
     assert main(words) == 128 + 15
     folder = tmp_path / "runs" / "mine"
     (folder / "experiment.toml").unlink()

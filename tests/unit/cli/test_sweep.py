@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from xnas import RunFolder
-from xnas.cli import main, search
-from xnas.cli.session import RunRequest
+from xnas.cli import main
 from xnas.io.errors import NonFinite
 from xnas.runs.folder import Job
 from xnas.runs.location import RunLocation
@@ -21,6 +20,8 @@ from xnas.study.remote_task import TaskResult, shared_folder_token
 from xnas.study.sweep import page
 from xnas.study.sweep.settings import read_sweep
 from xnas.study.sweep.tasks import sweep_tasks
+from xnas.train import pipeline
+from xnas.train.context import RunRequest
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal
@@ -133,7 +134,7 @@ def test_a_sweep_that_is_broken_off_goes_on_and_may_grow(
 def test_what_fails_by_itself_is_named_and_the_others_go_on(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: list[str]
 ) -> None:
-    carry_out = search.carry_out
+    carry_out = pipeline.run_search
 
     def fails(request: RunRequest) -> int:
         if request.place.name == SEARCHES[0]:
@@ -142,7 +143,7 @@ def test_what_fails_by_itself_is_named_and_the_others_go_on(
             raise ValueError("the images are damaged")
         return carry_out(request)
 
-    monkeypatch.setattr(search, "carry_out", fails)
+    monkeypatch.setattr(pipeline, "run_search", fails)
     assert main(words) == 2
     hindered = "not begun, as it needs what has failed: search"
     assert numbers(tmp_path / "runs" / "grid")["missing"] == [

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from xnas import Config, DataSet, RunFolder, Search, search
-from xnas.cli.display import Display
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
+from xnas.report.terminal import Display
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest

@@ -17,8 +17,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from xnas.cli.health_panel import health_lines
 from xnas.io.text import printable
+from xnas.report.health_panel import health_lines
 from xnas.runs.callbacks import LogCallback, PhaseInfo, summary
 from xnas.runs.history import Group as ForecasterGroup
 

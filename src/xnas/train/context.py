@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from xnas.cli.arguments import QUICK, NewRun
-from xnas.cli.display import Display, open_display
 from xnas.config.schema import CONFIG, Config, DataConfig, images_are_gone
 from xnas.data.check import quick_check
 from xnas.data.images import DataSet
@@ -20,6 +18,7 @@ from xnas.io.json import JsonObject
 from xnas.io.safe_read import is_folder
 from xnas.io.text import short_repr
 from xnas.report.page import write_report
+from xnas.report.terminal import Display, open_display
 from xnas.runs.environment import environment
 from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.runs.location import RunLocation
@@ -78,12 +77,6 @@ class RunRequest:
                     "another --name, or start anew with --overwrite"
                 )
         folder.check_same(self.config, sections=self.fixed)
-
-
-def location_from_args(arguments: NewRun) -> RunLocation:
-    """Where the arguments want the run to go."""
-    stem = arguments.preset or (arguments.config.stem if arguments.config else QUICK)
-    return RunLocation.named(arguments.name, runs=arguments.runs, stem=stem, overwrite=arguments.overwrite)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +139,7 @@ class RunContext:
                 folder.write_job(self.request.job)
                 if genotype is not None:
                     folder.write_genotype(genotype)
-                folder.describe(self.request.config, environment(self.device))
+                folder.describe(self.request.config, environment(self.device, processes=process_group().size))
             self.display.say(f"run folder: {path}")
             try:
                 with stop_on_signals() as interrupt:
@@ -169,7 +162,7 @@ class RunContext:
 
     def _come_back(self, folder: RunFolder) -> None:
         """Note what has changed around a run that goes on."""
-        before, now = folder.environment(), environment(self.device)
+        before, now = folder.environment(), environment(self.device, processes=process_group().size)
         changed = _changes(before, now)
         if changed:
             self.display.say(f"warning: {'; '.join(changed)}: {LAST_BITS_DIFFER}")

@@ -1,0 +1,105 @@
+"""The jobs: search, retraining, and both with controls and a test, in a run folder that is new or resumed."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xnas.train.context import RunRequest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xnas.space.architecture import Architecture
+    from xnas.train.context import RunRequest
+
+
+def run_job(request: "RunRequest") -> int:
+    """Begin the whole job or go on with it; returns the exit code. What has ended is not done again."""
+    from xnas.report.results_table import format_table, result_table
+    from xnas.runs.folder import GENOTYPE
+    from xnas.train.build import control_genotypes
+    from xnas.train.context import RunContext
+    from xnas.train.retrain import retrain, validate_retrain
+    from xnas.train.search import SearchTrainer, search
+
+    earlier = request.existing()
+    session = RunContext.open(request)
+    config, data, device, display = request.config, session.data, session.device, session.display
+    validate_retrain(config, data)
+    searched = earlier is not None and earlier.has(GENOTYPE)
+    course = None if searched else SearchTrainer(config, data, device=device)
+    with session.open_run() as (folder, interrupt):
+        if course is not None:
+            search(course, folder=folder, progress=display, interrupt=interrupt)
+            course = None  # retraining needs the memory
+        places = {"found": (folder, folder.genotype())}
+        for name, control in control_genotypes(config, count=request.job.controls).items():
+            places[name] = (folder.child("controls", name), control)
+        for name, (place, genotype) in places.items():
+            if place is not folder:
+                display.say(f"control: {name}")
+                place.write_genotype(genotype)
+            retrain(
+                genotype,
+                config,
+                data,
+                name=name,
+                device=device,
+                folder=place,
+                progress=display,
+                interrupt=interrupt,
+            )
+            if place is not folder:
+                folder.keep_control(name)
+    display.say(format_table(result_table(folder.path)))
+    return 0
+
+
+def run_search(request: "RunRequest") -> int:
+    """Begin a search or go on with it; returns the exit code."""
+    from xnas.report.page import PAGE
+    from xnas.runs.folder import GENOTYPE
+    from xnas.space.architecture import architecture_text
+    from xnas.train.context import RunContext
+    from xnas.train.search import SearchTrainer, search
+
+    earlier = request.existing()
+    if earlier is not None and earlier.has(GENOTYPE) and earlier.has(PAGE):
+        print(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
+        genotype, folder = earlier.genotype(), earlier
+    else:
+        session = RunContext.open(request)
+        course = SearchTrainer(session.request.config, session.data, device=session.device)
+        with session.open_run() as (folder, interrupt):
+            genotype = search(course, folder=folder, progress=session.display, interrupt=interrupt)
+    print(architecture_text(genotype))
+    if request.whole is None:
+        print(f"train its network with: xnas retrain {folder.path}")
+    return 0
+
+
+def run_retrain(request: "RunRequest", genotype: "Architecture", *, anew: bool = False) -> int:
+    """Begin a retraining or go on with it; returns the exit code. With `anew` what was trained before is dropped."""
+    from xnas.report.results_table import format_table, result_table
+    from xnas.train.context import RunContext
+    from xnas.train.retrain import retrain, validate_retrain
+
+    session = RunContext.open(request)
+    validate_retrain(request.config, session.data, genotype=genotype)
+    with session.open_run(genotype=genotype) as (folder, interrupt):
+        if anew:
+            folder.drop_training()
+        result = retrain(
+            genotype,
+            request.config,
+            session.data,
+            name=request.job.network,
+            device=session.device,
+            folder=folder,
+            progress=session.display,
+            interrupt=interrupt,
+        )
+    if request.whole is None:
+        session.display.say(format_table(result_table(folder.path)))
+    else:
+        kind = "held-out" if request.config.data.held_out > 0 else "test"
+        session.display.say(f"{kind} accuracy {result['test_accuracy']:.2%}")
+    return 0
