@@ -9,7 +9,7 @@ import torch
 from benchmarks.figure import Figure
 from benchmarks.options import Options
 from benchmarks.timing import in_turn, time_ratio
-from xnas import Config, RunFolder, Search, load_data, read_preset
+from xnas import Config, RunFolder, SearchTrainer, load_data, read_preset
 from xnas.config.schema import SEARCH_SECTIONS
 from xnas.train.checkpointing import CheckpointManager, ResumeKey
 
@@ -19,7 +19,7 @@ class Saved:
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
         data = load_data(config.data.source, say=lambda line: None)
-        self.course = Search(config, data, device=torch.device("cpu"))
+        self.course = SearchTrainer(config, data, device=torch.device("cpu"))
         self.stream = self.course.remaining_batches()
         origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={})
         self.keeper = CheckpointManager(self.course, origin=origin, folder=folder, say=print)

@@ -17,7 +17,7 @@ import torch
 from benchmarks.data_share import coloured_images
 from benchmarks.figure import Figure
 from benchmarks.options import Options
-from xnas import Config, Search
+from xnas import Config, SearchTrainer
 from xnas.train.distributed import ProcessGroup, join, leave, process_group
 from xnas.train.launch import launched
 
@@ -78,7 +78,7 @@ def main(feedback: str, *, small: bool) -> None:
     )
     if small:
         config = replace(config, space=replace(config.space, channels=4, cells=3, nodes=2))
-    course = Search(config, coloured_images(32 * 2 * (WARM_UP + ROUNDS)), device=torch.device("cpu"))
+    course = SearchTrainer(config, coloured_images(32 * 2 * (WARM_UP + ROUNDS)), device=torch.device("cpu"))
     seconds: list[float] = []
     started = time.perf_counter()
     for batches in course.remaining_batches():

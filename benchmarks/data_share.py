@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.figure import Figure
 from benchmarks.options import Options
 from benchmarks.timing import in_turn
-from xnas import Config, DataSet, ImageSet, Search, load_data, read_preset
+from xnas import Config, DataSet, ImageSet, SearchTrainer, load_data, read_preset
 from xnas.data.files.readers import available_cores
 from xnas.data.loader import Batch
 
@@ -35,7 +35,7 @@ class Rounds:
     def __init__(self, config: Config, data: DataSet) -> None:
         # Rounds of a warm-up reward nobody, and would be too short.
         config = replace(config, search=replace(config.search, warmup_epochs=0))
-        self.course = Search(config, data, device=torch.device("cpu"))
+        self.course = SearchTrainer(config, data, device=torch.device("cpu"))
         self.stream = self.course.remaining_batches()
         self.drawn: tuple[Batch, ...] = ()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.plain import Leaves, plain_logits
-from xnas import XNAS, DartsSpace, StackPlan
+from xnas import XNAS, DartsSpace, NetworkSpec
 from xnas.config.schema import SearchConfig
 from xnas.experts.step_size import Feedback
 from xnas.space.names import EXPERTS
@@ -39,9 +39,9 @@ class Setting:
     save_memory: bool = False
 
     @property
-    def plan(self) -> StackPlan:
+    def plan(self) -> NetworkSpec:
         """The shape of the supernet, for images of three colours and ten classes."""
-        return StackPlan(
+        return NetworkSpec(
             image_channels=3,
             num_classes=10,
             channels=self.channels,

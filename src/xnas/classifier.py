@@ -108,7 +108,8 @@ class ImageClassifier:
         place = self._place()
         if not (self.say is None or callable(self.say)):
             raise ValueError(
-                f"say of ImageClassifier must take a line of text, as print does, or be None; got {short_repr(self.say)}"
+                "say of ImageClassifier must take a line of text, as print does, or be None; "
+                f"got {short_repr(self.say)}"
             )
         images_NCHW = as_image_tensor(images, layout=choose("layout", self.layout, LAYOUTS))
         classes_D, labels_N, names = as_labels(labels, count=len(images_NCHW))
@@ -212,7 +213,8 @@ class ImageClassifier:
         unknown_N = ~np.isin(labels_N, self.classes_)
         if unknown_N.any():
             warnings.warn(
-                f"{unknown_N.sum():,} of {len(labels_N):,} labels, such as {short_repr(labels_N[unknown_N][0].item())}, are "
+                f"{unknown_N.sum():,} of {len(labels_N):,} labels, such as "
+                f"{short_repr(labels_N[unknown_N][0].item())}, are "
                 f"not among {classes}; they count as misses",
                 stacklevel=3,
             )

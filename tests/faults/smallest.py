@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, retrain, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, retrain, search
 from xnas.config.loading import parse_config
 from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import NullCallback
@@ -80,12 +80,12 @@ def run_search(
     run: Path,
     *,
     interrupt: StopRequest | None = None,
-    course: Search | None = None,
+    course: SearchTrainer | None = None,
 ) -> Listener:
     """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
     listener = Listener()
     search(
-        course or Search(config, data, device=CPU),
+        course or SearchTrainer(config, data, device=CPU),
         folder=RunFolder.at(run),
         progress=listener,
         interrupt=interrupt,
@@ -117,7 +117,7 @@ def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None
 
     with pytest.raises(Interrupted):
         search(
-            Search(config, data, device=CPU),
+            SearchTrainer(config, data, device=CPU),
             folder=RunFolder.at(run),
             progress=Stopper(),
             interrupt=interrupt,

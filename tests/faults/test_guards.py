@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xnas import DataSet, RunFolder, Search, retrain
+from xnas import DataSet, RunFolder, SearchTrainer, retrain
 from xnas.cli import main
 from xnas.io.errors import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
@@ -80,7 +80,7 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
 ) -> None:
     config = smallest('[search]\nfeedback = "sample"\nreward_bound = 1.0')
     run = tmp_path / "run"
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
     train, validation = next(course.epoch_batches(2))
     checkpoint = run / "checkpoints" / "search-0000000002"
     with pytest.MonkeyPatch.context() as patch:
@@ -109,7 +109,7 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
 
 def test_where_a_feedback_is_a_batch_all_its_samples_are_named(data: DataSet, tmp_path: Path) -> None:
     config = smallest('[search]\nfeedback = "batch"')
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
 
     def gradients(*given: Any, **named: Any) -> Tensor:
         return leaf_gradients(*given, **named).fill_(math.inf)
@@ -169,7 +169,7 @@ def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_set
     error: Exception, saving: bool, data: DataSet, tmp_path: Path
 ) -> None:
     config, run = smallest("save_memory = true" if saving else ""), tmp_path / "run"
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
 
     def fail(module: object, given: object) -> None:
         if course.rounds == 2:
@@ -191,7 +191,7 @@ def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_set
 
 
 def test_another_error_is_not_taken_for_want_of_memory(data: DataSet, tmp_path: Path) -> None:
-    course = Search(smallest(), data, device=CPU)
+    course = SearchTrainer(smallest(), data, device=CPU)
 
     def fail(module: object, given: object) -> None:
         raise RuntimeError("shapes do not fit")

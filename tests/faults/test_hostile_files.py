@@ -10,7 +10,7 @@ from random import Random
 import pytest
 import torch
 
-from xnas import Search
+from xnas import SearchTrainer
 from xnas.config.loading import parse_config, read_config
 from xnas.config.schema import SEARCH_SECTIONS
 from xnas.data.images import Normalisation
@@ -70,7 +70,7 @@ def read_record(run: Path) -> object:
 
 def go_on(run: Path) -> None:
     """A search goes on from the checkpoint, or begins to."""
-    course = Search(small.config(), small.images(), device=CPU)
+    course = SearchTrainer(small.config(), small.images(), device=CPU)
     facts = {"the images": course.images}
     origin = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, facts=facts)
     CheckpointManager(course, origin=origin, folder=RunFolder(run / "begun"), say=lambda line: None).begin()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from xnas import RunFolder, Search, TrainedNetwork, retrain, search
+from xnas import RunFolder, SearchTrainer, TrainedNetwork, retrain, search
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.folder import Job
 
@@ -20,7 +20,7 @@ def main(place: Path) -> None:
     folder = RunFolder.at(place)
     folder.write_job(Job(verb="run"))
     folder.describe(config(), {"versions": {"torch": torch.__version__}})
-    course = Search(config(), images(), device=CPU)
+    course = SearchTrainer(config(), images(), device=CPU)
     genotype = search(course, folder=folder)
     retrain(genotype, config(), images(), name="found", device=CPU, folder=folder)
     network = TrainedNetwork.read(folder, device=CPU).network.double().eval()
@@ -32,7 +32,7 @@ def main(place: Path) -> None:
 
 def supernet_logits(checkpoint: Path) -> list[list[float]]:
     """What the supernet of a search's checkpoint makes of the probe."""
-    course, snapshot = Search(config(), images(), device=CPU), read_checkpoint(checkpoint)
+    course, snapshot = SearchTrainer(config(), images(), device=CPU), read_checkpoint(checkpoint)
     course.load(snapshot.tensors, rounds=snapshot.values["rounds"])
     logits: list[list[float]] = course.network.double().eval()(probe()).tolist()
     return logits

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import RunFolder, Search, TrainedNetwork, search, write_report
+from xnas import RunFolder, SearchTrainer, TrainedNetwork, search, write_report
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.folder import RunRecord
 
@@ -62,7 +62,7 @@ def test_a_search_goes_on_from_a_checkpoint_that_an_earlier_version_wrote(
     shutil.rmtree(newest)
     (run.path / "genotype.json").unlink()
     seal(run.path)
-    course = Search(config(), images(), device=CPU)
+    course = SearchTrainer(config(), images(), device=CPU)
     assert rounds < course.total_rounds
     search(course, folder=run)
     assert course.rounds == course.total_rounds

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import xnas
-from xnas import Config, DataSet, ImageClassifier, RunFolder, Search, TrainedNetwork
+from xnas import Config, DataSet, ImageClassifier, RunFolder, SearchTrainer, TrainedNetwork
 from xnas.classifier import in_words_of_python
 from xnas.io.errors import OutOfMemory
 from xnas.train.retrain import RetrainTrainer
@@ -108,7 +108,7 @@ def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
         return one_round(self, *batches)
 
     monkeypatch.setattr(RetrainTrainer, "round", counted)
-    monkeypatch.setattr(xnas.Search, "round", None)  # the search is not done again
+    monkeypatch.setattr(xnas.SearchTrainer, "round", None)  # the search is not done again
     classifier.fit(images, labels)
     assert rounds == list(range(7, 15))
     assert (classifier.predict_proba(images) == whole.predict_proba(images)).all()
@@ -298,13 +298,17 @@ def break_off(error: BaseException) -> Callable[..., Any]:
 
 @pytest.mark.parametrize(
     ("kind", "error"),
-    [(Search, KeyboardInterrupt()), (Search, RuntimeError("broken")), (RetrainTrainer, MemoryError())],
+    [
+        (SearchTrainer, KeyboardInterrupt()),
+        (SearchTrainer, RuntimeError("broken")),
+        (RetrainTrainer, MemoryError()),
+    ],
 )
 def test_a_fit_that_fails_leaves_the_process_as_it_was(
     images: np.ndarray,
     labels: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
-    kind: type[Search] | type[RetrainTrainer],
+    kind: type[SearchTrainer] | type[RetrainTrainer],
     error: BaseException,
     odd_state: None,
 ) -> None:
@@ -323,7 +327,7 @@ def test_a_search_and_a_retraining_from_a_program_leave_the_process_as_it_was(
     cpu, folder = torch.device("cpu"), RunFolder.at(Path("run"))
     torch.set_num_threads(1)  # that is left to a program
     before = process_state()
-    course = Search(tiny, data, device=cpu)
+    course = SearchTrainer(tiny, data, device=cpu)
     assert process_state() == before
     genotype = xnas.search(course, folder=folder)
     assert process_state() == before

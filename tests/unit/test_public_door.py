@@ -30,7 +30,7 @@ def test_the_public_names_are_these() -> None:
         "RunFolder",
         "Search",
         "Snas",
-        "StackPlan",
+        "NetworkSpec",
         "TrainedNetwork",
         "XNAS",
         "build_network",

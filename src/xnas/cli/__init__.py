@@ -3,7 +3,6 @@
 Help and mistakes are answered without torch: a verb's file, and with it the engine, is imported when it runs.
 """
 
-import errno
 import importlib
 import os
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from xnas.cli.caches import private_caches
 from xnas.cli.memory import advice, lacks_memory, watch_torch
 from xnas.cli.streams import Output, ReaderLeft, steady_streams
-from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory, RankLost
+from xnas.io.errors import CannotWrite, Interrupted, OutOfMemory, RankLost, exit_code
 from xnas.io.text import choose, printable
 from xnas.train.launch import launched
 

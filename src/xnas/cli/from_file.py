@@ -41,6 +41,7 @@ class FromFile(OnCluster):
         from xnas.runs.folder import Job
         from xnas.runs.location import RunLocation, slugify
         from xnas.train.context import RunRequest
+        from xnas.train.distributed import process_group
 
         for name in ("device", "threads"):
             if (value := getattr(self, name)) is not None:

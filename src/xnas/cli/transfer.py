@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         )
     from xnas.runs.folder import RunFolder
     from xnas.runs.location import RunLocation, slugify
+    from xnas.train.distributed import process_group
 
     run = arguments.run.resolve()
     source = arguments.preset or Path(arguments.data.source).name

@@ -208,7 +208,8 @@ class OnnxNetwork:
         check_image_shape(shape)
         if len(mean) != shape[0] or len(std) != shape[0] or inside not in (INSIDE, BESIDE):
             raise ValueError(
-                f"image_shape {short_repr(shape)}, means {short_repr(mean)}, standard deviations {short_repr(std)} and normalisation "
+                f"image_shape {short_repr(shape)}, means {short_repr(mean)}, standard deviations {short_repr(std)} and "
+                "normalisation "
                 f"{short_repr(inside)} do not fit together; export the run again"
             )
         check_normalisation(mean, std)

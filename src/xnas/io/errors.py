@@ -1,5 +1,6 @@
 """Errors that end a run, and their exit codes. Imports nothing heavy, so that the command line knows them at once."""
 
+import errno
 import signal
 
 

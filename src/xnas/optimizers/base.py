@@ -204,10 +204,10 @@ class ArchitectureOptimizer:
 
         `training` does the same for a training batch; rules of second order differentiate through a step on it.
 
-        With `with_weight_grads` the network weights get the gradients of the mean loss by the same backward pass, added to
-        what they have, else none. Returns the losses, shape (B,), detached; where processes share the batch, those of
-        this one. Where norms use statistics of the batch, a sample's gradient has small shares of its neighbours' in
-        it.
+        With `with_weight_grads` the network weights get the gradients of the mean loss by the same backward pass,
+        added to what they have, else none. Returns the losses, shape (B,), detached; where processes share the
+        batch, those of this one. Where norms use statistics of the batch, a sample's gradient has small shares of
+        its neighbours' in it.
 
         Several measurements before a step are parts of one batch: for feedback by the batch their mean counts, each by
         its number of samples.
@@ -406,9 +406,9 @@ class ArchitectureOptimizer:
             shape = (group.num_replicas, rows, *self.alive(name).shape)
             part_RBEK = measured.get(name, torch.zeros(shape, dtype=torch.float64))
             if self.feedback == "sample":
-                together[name] = own.all_gather(part_RBEK, dim=1)
+                together[name] = own.gather(part_RBEK, dim=1)
             else:
-                together[name] = own.all_gather(part_RBEK[None], dim=0).mean(dim=0)
+                together[name] = own.gather(part_RBEK[None], dim=0).mean(dim=0)
         return together
 
     def gradients(self, group: str) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xnas.config.schema import CONFIG, Config, images_are_gone
-from xnas.io.errors import Interrupted
+from xnas.io.errors import Interrupted, exit_code
 from xnas.study.member import errand_text, has_ended, progress, run_task, task_request, with_threads, work
 from xnas.study.progress import StudyProgress
 
@@ -72,7 +72,6 @@ def run_study(request: "RunRequest", whole: Study, *, pool: "RayOptions | None" 
 def _run_study(
     request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any, display: "Display"
 ) -> int:
-    from xnas.cli import exit_code
     from xnas.runs.environment import environment
     from xnas.runs.folder import RunFolder
     from xnas.runs.lock import locked

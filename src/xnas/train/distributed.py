@@ -290,8 +290,8 @@ class ProcessGroup(SingleProcess):
     ) -> Callable[[Callable[[], Result]], Result]:
         """Runs a function, a pass through `modules`, so that the backward pass averages gradients over all processes.
 
-        `has_unused_parameters`: not every weight takes part in every pass. Norms keep the statistics of each process's own images,
-        unless they are synchronised.
+        `has_unused_parameters`: not every weight takes part in every pass. Norms keep the statistics of each
+        process's own images,        unless they are synchronised.
         """
         with warnings.catch_warnings():
             # Torch from 2.14 on has another word for broadcast_buffers, which earlier ones do not know.

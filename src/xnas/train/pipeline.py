@@ -3,10 +3,6 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xnas.train.context import RunRequest
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
     from xnas.space.architecture import Architecture
     from xnas.train.context import RunRequest
 

@@ -5,21 +5,21 @@ import signal
 
 import pytest
 
-from xnas import Search
+from xnas import SearchTrainer
 from xnas.data.loader import Batch
 from xnas.train.trainer import Row
 
 
-def signal_in_round(number: int, *, patch: pytest.MonkeyPatch) -> list[Search]:
+def signal_in_round(number: int, *, patch: pytest.MonkeyPatch) -> list[SearchTrainer]:
     """SIGTERM in the `number`-th round of all searches from now on; returns a list that grows with every round."""
-    made: list[Search] = []
-    one_round = Search.round
+    made: list[SearchTrainer] = []
+    one_round = SearchTrainer.round
 
-    def round_with_a_signal(self: Search, *batches: Batch) -> list[Row]:
+    def round_with_a_signal(self: SearchTrainer, *batches: Batch) -> list[Row]:
         made.append(self)
         if len(made) == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return one_round(self, *batches)
 
-    patch.setattr(Search, "round", round_with_a_signal)
+    patch.setattr(SearchTrainer, "round", round_with_a_signal)
     return made

@@ -8,7 +8,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from xnas import Config, Search
+from xnas import Config, SearchTrainer
 from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
 from xnas.space.published import published_genotype
@@ -48,7 +48,7 @@ def config(stem: str, *, data: str = "", kind: str = "darts") -> Config:
 
 def one_step_each(settings: Config, data: DataSet) -> None:
     """A round of both, and the logits of a test image: all finite, one for every class."""
-    search = Search(settings, data, device=CPU)
+    search = SearchTrainer(settings, data, device=CPU)
     search.round(*next(search.epoch_batches(1)))
     retraining = RetrainTrainer(search.genotype(), settings, data, device=CPU)
     retraining.round(*next(retraining.epoch_batches(1)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from xnas import Genotype, Nasbench201Genotype, StackPlan, TrainedNetwork, build_network, published_genotype
+from xnas import Genotype, Nasbench201Genotype, NetworkSpec, TrainedNetwork, build_network, published_genotype
 from xnas.config.loading import parse_config
 from xnas.data.images import Normalisation
 from xnas.export.export import about_network
@@ -27,7 +27,7 @@ class Case:
     """A network's kind."""
 
     genotype: Genotype | Nasbench201Genotype
-    plan: StackPlan
+    plan: NetworkSpec
     size: int
     """Height and width of its images."""
 
@@ -35,15 +35,15 @@ class Case:
 CASES = {
     "RGB, DARTS": Case(
         published_genotype("darts_v2"),
-        StackPlan(image_channels=3, num_classes=3, channels=4, cells=2, reductions=1),
+        NetworkSpec(image_channels=3, num_classes=3, channels=4, cells=2, reductions=1),
         12,
     ),
     "grey, NAS-Bench-201": Case(
-        SHORT, StackPlan(image_channels=1, num_classes=4, channels=4, cells=2, reductions=1), 13
+        SHORT, NetworkSpec(image_channels=1, num_classes=4, channels=4, cells=2, reductions=1), 13
     ),
     "RGB, ImageNet": Case(
         published_genotype("xnas"),
-        StackPlan(
+        NetworkSpec(
             image_channels=3,
             num_classes=5,
             channels=4,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from xnas import StackPlan, build_network, load, published_genotype
+from xnas import NetworkSpec, build_network, load, published_genotype
 from xnas.export.load import exported_files
 from xnas.export.predict import (
     MOST_FEATURES,
@@ -147,7 +147,7 @@ def test_thumbnails_that_systems_put_beside_images_are_none_of_these(tmp_path: P
 
 @pytest.mark.parametrize("stem", ["cifar", "strided", "imagenet"])
 def test_no_layer_that_a_size_is_bounded_by_is_larger_than_it_is_taken_for(stem: Stem) -> None:
-    plan = StackPlan(image_channels=3, num_classes=3, channels=6, cells=4, reductions=1, stem=stem)
+    plan = NetworkSpec(image_channels=3, num_classes=3, channels=6, cells=4, reductions=1, stem=stem)
     sizes: list[float] = []
     with torch.device("meta"):
         network = build_network(published_genotype("darts_v2"), plan).eval()

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.plain import plain_logits
-from xnas import DartsSpace, StackPlan
+from xnas import DartsSpace, NetworkSpec
 from xnas.kernels import build, cache, calls
 
 MAKES = 'for last; do :; done\necho "$0 $@" >> "{log}"\n'
@@ -445,7 +445,7 @@ def test_without_a_compiler_a_supernet_trains_module_by_module(
     assert build.version() is None
     assert build.compiler_name() is None
     torch.manual_seed(0)
-    plan = StackPlan(image_channels=1, num_classes=2, channels=4, cells=2, reductions=1)
+    plan = NetworkSpec(image_channels=1, num_classes=2, channels=4, cells=2, reductions=1)
     supernet = DartsSpace(num_nodes=2).supernet(plan).double()
     images = torch.randn(3, 1, 6, 6, dtype=torch.float64)
     assert not calls.usable(images)

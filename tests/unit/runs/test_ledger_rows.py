@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, count_multiply_adds, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, count_multiply_adds, search
 from xnas.io.errors import Interrupted
 from xnas.report.regret import check_regret
 from xnas.runs.callbacks import NullCallback
@@ -40,7 +40,7 @@ def with_search(config: Config, **settings: object) -> Config:
 
 def go(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> Listener:
     listener = Listener(after)
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
     if after:
         with pytest.raises(Interrupted):
             search(course, folder=folder, progress=listener, interrupt=listener.interrupt)
@@ -70,7 +70,7 @@ def test_multiply_adds_are_those_of_the_supernet_as_it_is_left(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = Search(tiny, data, device=CPU)
+    course = SearchTrainer(tiny, data, device=CPU)
     whole = count_multiply_adds(course.network, data.image_shape)
     search(course, folder=folder)
     told = [row.multiply_adds for row in read_history(folder.path).search]
@@ -109,7 +109,7 @@ def test_an_l_that_does_not_suit_is_said_once_by_a_resumed_search_too(
 
 
 def test_skip_connections_that_take_over_are_said_once(tiny: Config, data: DataSet) -> None:
-    course = Search(tiny, data, device=CPU)
+    course = SearchTrainer(tiny, data, device=CPU)
     state = course.experts.state_dict()
     for name in course.experts.groups:
         state[f"{name}.log_v_EK"][:3, course.experts.names(name).index("skip_connect")] += 1.0

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.plain import plain_logits
-from xnas import DartsSpace, StackPlan
+from xnas import DartsSpace, NetworkSpec
 from xnas.experts.step_size import Feedback
 from xnas.space.darts.supernet import Supernet
 from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
-PLAN = StackPlan(image_channels=2, num_classes=3, channels=4, cells=2, reductions=1)
+PLAN = NetworkSpec(image_channels=2, num_classes=3, channels=4, cells=2, reductions=1)
 LABELS = torch.tensor([0, 2, 1])
 
 
 def supernet(
-    experts: Sequence[str], *, nodes: int = 2, partial: int = 1, seed: int = 0, plan: StackPlan = PLAN
+    experts: Sequence[str], *, nodes: int = 2, partial: int = 1, seed: int = 0, plan: NetworkSpec = PLAN
 ) -> Supernet:
     """With the mixture weights of a search."""
     torch.manual_seed(seed)

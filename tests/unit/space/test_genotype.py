@@ -14,7 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xnas.space.genotype import MAX_NODES, OPERATIONS, CellGenotype, Edge, Genotype, shown
+from xnas.io.text import short_repr
+from xnas.space.genotype import MAX_NODES, OPERATIONS, CellGenotype, Edge, Genotype
 from xnas.space.names import EXPERTS
 from xnas.space.published import published_genotype
 
@@ -281,9 +282,9 @@ def test_a_shown_value_is_short_and_in_one_line() -> None:
         def __repr__(self) -> str:
             return "a\nb"
 
-    assert shown(Lines()) == "a b"
-    assert len(shown("x" * 10_000)) <= 60
-    assert shown(-(16**5000)) == "a number of thousands of digits"
+    assert short_repr(Lines()) == "a b"
+    assert len(short_repr("x" * 10_000)) <= 60
+    assert short_repr(-(16**5000)) == "a number of thousands of digits"
 
 
 @pytest.mark.parametrize("module", ["genotype", "genotype_text", "published"])

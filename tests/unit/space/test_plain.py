@@ -6,14 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.plain import plain_gradients, plain_logits
-from xnas import XNAS, DartsSpace, StackPlan
+from xnas import XNAS, DartsSpace, NetworkSpec
 from xnas.experts.step_size import Feedback
 from xnas.space.darts.supernet import Supernet
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.names import SEARCHABLE
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
-PLAN = StackPlan(image_channels=3, num_classes=5, channels=4, cells=3)
+PLAN = NetworkSpec(image_channels=3, num_classes=5, channels=4, cells=3)
 
 
 def supernet_and_batch(*, partial: int = 1, size: int = 9) -> tuple[Supernet, Tensor, Tensor]:

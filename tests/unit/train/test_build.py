@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, RunFolder, Search, TrainedNetwork, retrain, search
+from xnas import Config, RunFolder, SearchTrainer, TrainedNetwork, retrain, search
 from xnas.config.diff import differences
 from xnas.config.loading import parse_config, preset_names, read_preset
 from xnas.data.images import DataSet, ImageSet
@@ -70,7 +70,7 @@ def test_a_run_file_says_which_stem_was_chosen(side: int, stem: str, tiny: Confi
         retrain=dataclasses.replace(tiny.retrain, epochs=1, batch_size=2),
     )
     folder = RunFolder.at(tmp_path / "run")
-    genotype = search(Search(settings, data, device=CPU), folder=folder)
+    genotype = search(SearchTrainer(settings, data, device=CPU), folder=folder)
     retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     assert folder.config().space.stem == stem
     assert folder.config() == resolve_stems(settings, data.image_shape)
@@ -94,7 +94,7 @@ def test_normalisation_is_measured_on_what_trains_and_stands_in_the_run_folder(
         retrain=dataclasses.replace(tiny.retrain, epochs=1),
     )
     folder = RunFolder.at(tmp_path / "run")
-    course = Search(settings, data, device=CPU)
+    course = SearchTrainer(settings, data, device=CPU)
     genotype = search(course, folder=folder)
     retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     rows = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, load_data, published_genotype, retrain, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, load_data, published_genotype, retrain, search
 from xnas.config.schema import SEARCH_SECTIONS, CheckpointConfig
 from xnas.data.images import Normalisation
 from xnas.io.errors import Interrupted
@@ -39,7 +39,7 @@ class Stopper(NullCallback):
 
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> list[str]:
     stopper = Stopper(after)
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
     search(course, folder=folder, progress=stopper, interrupt=stopper.interrupt)
     return stopper.said
 
@@ -107,7 +107,7 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
     folder = RunFolder.at(tmp_path / "mine")
     with pytest.raises(Interrupted):
         run(config, data, folder, after=4)
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
     names = set(dict(course.network.named_parameters()))
     keeper = CheckpointManager(course, origin=origin(config, course), folder=folder, say=print)
     keeper.begin()
@@ -168,7 +168,7 @@ def test_images_are_measured_once_in_the_life_of_a_search(
 
 
 def test_statistics_of_other_channels_are_refused(tiny: Config, data: DataSet) -> None:
-    course = Search(tiny, data, device=CPU)
+    course = SearchTrainer(tiny, data, device=CPU)
     statistics = {f"normalisation/{name}": torch.ones(2) for name in ("mean_C", "std_C")}
     with pytest.raises(ValueError, match=r"does not fit this search: .*statistics of 2 channels"):
         course.load(course.tensors() | statistics, rounds=0)
@@ -230,7 +230,7 @@ def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
         run(tiny, data, folder, after=2)
 
 
-def origin(config: Config, course: Search) -> ResumeKey:
+def origin(config: Config, course: SearchTrainer) -> ResumeKey:
     return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
 
 
@@ -252,7 +252,7 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
         search=dataclasses.replace(tiny.search, epochs=4),
         checkpoint=CheckpointConfig(**{"minutes": 1, **settings}),
     )
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
     now = 0.0
     keeper = CheckpointManager(
         course,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, ImageSet, RunFolder, Search, published_genotype, retrain, search
+from xnas import Config, DataSet, ImageSet, RunFolder, SearchTrainer, published_genotype, retrain, search
 from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.signals import StopRequest
@@ -98,8 +98,10 @@ def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goe
     folder = RunFolder.at(tmp_path / "mine")
     first, second = Listener(after=3), Listener()
     with pytest.raises(Interrupted):
-        search(Search(config, data, device=CPU), folder=folder, progress=first, interrupt=first.interrupt)
-    search(Search(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
+        search(
+            SearchTrainer(config, data, device=CPU), folder=folder, progress=first, interrupt=first.interrupt
+        )
+    search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
     assert [line.partition(":")[0] for line in first.heard] == ["memory", "epoch 1"]
     assert [line.partition(":")[0] for line in second.heard] == ["memory", "epoch 2", "epoch 3"]
 
@@ -116,7 +118,7 @@ def test_smaller_images_are_a_remedy_where_they_are_large(
         classes=("a", "b"),
     )
     listener = Listener()
-    course = Search(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
+    course = SearchTrainer(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
     search(course, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
     said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
     assert re.search(f"; --save-memory, {said} would lower it$", listener.heard[0]), listener.heard[0]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xnas import Config, DataSet, RunFolder, Search, published_genotype, retrain, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, published_genotype, retrain, search
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.space.names import OPTIMIZERS
 from xnas.train.device import autocast
@@ -28,7 +28,7 @@ def in_16_bits(config: Config, *, save_memory: bool = False, **searching: Any) -
     )
 
 
-def watched(course: Search | RetrainTrainer) -> dict[str, set[torch.dtype]]:
+def watched(course: SearchTrainer | RetrainTrainer) -> dict[str, set[torch.dtype]]:
     """The types of what each kind of module gives, as far as the course has come."""
     found: dict[str, set[torch.dtype]] = {}
 
@@ -50,7 +50,7 @@ def test_a_search_comes_to_a_genotype_and_all_that_decides_has_its_full_precisio
     optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config, folder = in_16_bits(tiny, optimizer=optimizer), RunFolder.at(tmp_path / "mine")
-    course = Search(config, data, device=CPU)
+    course = SearchTrainer(config, data, device=CPU)
     measure, seen = course.experts.measure, list[Tensor]()
 
     def watch(*given: Any, **named: Any) -> Tensor:
@@ -74,7 +74,7 @@ def test_a_search_comes_to_a_genotype_and_all_that_decides_has_its_full_precisio
 
 
 def test_features_are_of_16_bits_and_logits_of_32(tiny: Config, data: DataSet) -> None:
-    course = Search(in_16_bits(tiny), data, device=CPU)
+    course = SearchTrainer(in_16_bits(tiny), data, device=CPU)
     found = watched(course)
     train, validation = next(course.epoch_batches(1))
     course.round(train, validation)
@@ -92,7 +92,7 @@ def test_rewards_are_near_those_of_float32(feedback: str, tiny: Config, data: Da
         config = dataclasses.replace(
             config, search=dataclasses.replace(config.search, feedback=feedback, reward_bound=1.0)
         )
-        course = Search(config, data, device=CPU)
+        course = SearchTrainer(config, data, device=CPU)
         course.measure_rewards(*next(course.epoch_batches(1)))
         rewards.append(
             torch.cat([course.experts.gradients(name).flatten() for name in course.experts.groups])
@@ -107,7 +107,7 @@ def test_cells_that_are_computed_twice_are_so_in_the_same_precision(
     saved = []
     for save_memory in (False, True):
         folder = RunFolder.at(tmp_path / str(save_memory))
-        course = Search(in_16_bits(tiny, save_memory=save_memory), data, device=CPU)
+        course = SearchTrainer(in_16_bits(tiny, save_memory=save_memory), data, device=CPU)
         search(course, folder=folder)
         saved.append(read_checkpoint(folder.checkpoints("search").found()[0]).tensors)
     plain, saving = saved
@@ -130,9 +130,9 @@ def test_a_retraining_learns_and_its_test_is_that_of_float32(
 
 def test_the_precision_is_part_of_what_a_run_is_fixed_by(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    search(Search(tiny, data, device=CPU), folder=folder)
+    search(SearchTrainer(tiny, data, device=CPU), folder=folder)
     with pytest.raises(ValueError, match=r"search.precision was float32, is bfloat16; give it the same"):
-        search(Search(in_16_bits(tiny), data, device=CPU), folder=folder)
+        search(SearchTrainer(in_16_bits(tiny), data, device=CPU), folder=folder)
 
 
 def test_a_device_that_cannot_is_told_of_in_one_line() -> None:

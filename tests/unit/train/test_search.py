@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, Genotype, RunFolder, Search, count_parameters, search
+from xnas import Config, DataSet, Genotype, RunFolder, SearchTrainer, count_parameters, search
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.runs.callbacks import NullCallback, PhaseInfo
 from xnas.runs.history import Group
@@ -29,7 +29,7 @@ def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = Search(tiny, data, device=CPU)
+    course = SearchTrainer(tiny, data, device=CPU)
     before = count_parameters(course.network)
     genotype = search(course, folder=folder)
     assert folder.genotype() == genotype
@@ -53,12 +53,12 @@ def test_the_same_seed_gives_the_same_metrics_file_bit_for_bit(
     files, genotypes = [], []
     for name in ("first", "second"):
         folder = RunFolder.at(tmp_path / name)
-        genotypes.append(search(Search(tiny, data, device=CPU), folder=folder))
+        genotypes.append(search(SearchTrainer(tiny, data, device=CPU), folder=folder))
         files.append((folder.path / "metrics.jsonl").read_bytes())
     assert files[0] == files[1]
     assert genotypes[0] == genotypes[1]
     other = RunFolder.at(tmp_path / "third")
-    search(Search(dataclasses.replace(tiny, seed=1), data, device=CPU), folder=other)
+    search(SearchTrainer(dataclasses.replace(tiny, seed=1), data, device=CPU), folder=other)
     assert (other.path / "metrics.jsonl").read_bytes() != files[0]
 
 
@@ -69,13 +69,13 @@ def test_horizons_count_in_the_unit_of_the_feedback(
     tiny: Config, data: DataSet, feedback: str, horizon: tuple[int, int]
 ) -> None:
     # 30 validation images make 2 rounds of 12 in each of 2 epochs; 1 normal cell and 2 reduction cells.
-    course = Search(with_search(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
+    course = SearchTrainer(with_search(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
     settings = course.experts.settings
     assert (settings["normal"].horizon, settings["reduction"].horizon) == horizon
 
 
 def test_the_halves_are_disjoint_and_hold_every_class_in_equal_parts(tiny: Config, data: DataSet) -> None:
-    parts = Search(tiny, data, device=CPU).parts
+    parts = SearchTrainer(tiny, data, device=CPU).parts
     assert len(parts.train) == len(parts.validation) == 30
     for part in (parts.train, parts.validation):
         assert torch.bincount(part.labels_N).tolist() == [10, 10, 10]
@@ -87,7 +87,7 @@ def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    search(Search(with_search(tiny, warmup_epochs=1), data, device=CPU), folder=folder)
+    search(SearchTrainer(with_search(tiny, warmup_epochs=1), data, device=CPU), folder=folder)
     epochs = rows(folder, "search_epoch")
     assert epochs[1]["groups"] == epochs[0]["groups"]
     assert epochs[1]["val_loss"] is None
@@ -96,7 +96,7 @@ def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
 
 def test_without_wipeout_every_expert_stays(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = Search(with_search(tiny, wipeout=False), data, device=CPU)
+    course = SearchTrainer(with_search(tiny, wipeout=False), data, device=CPU)
     search(course, folder=folder)
     assert rows(folder, "wipeout") == []
     assert all(state.alive_EK.all() for state in course.experts.states.values())
@@ -107,14 +107,14 @@ def test_a_batch_larger_than_a_half_is_refused_by_name_and_value(tiny: Config, d
         ValueError,
         match=r"search.batch_size 31 is larger than the training part of 30 images; use at most 30",
     ):
-        Search(with_search(tiny, batch_size=31), data, device=CPU)
+        SearchTrainer(with_search(tiny, batch_size=31), data, device=CPU)
 
 
 def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = Search(tiny, data, device=CPU)
+    course = SearchTrainer(tiny, data, device=CPU)
     with torch.no_grad():
         course.network.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
     before = {name: value.clone() for name, value in course.network.named_parameters()}
@@ -153,7 +153,7 @@ def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course, interrupt = Search(tiny, data, device=CPU), StopRequest()
+    course, interrupt = SearchTrainer(tiny, data, device=CPU), StopRequest()
     progress = _StopsAfter(interrupt, rounds=3)
     with pytest.raises(Interrupted):
         search(course, folder=folder, progress=progress, interrupt=interrupt)

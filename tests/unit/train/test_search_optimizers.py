@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, Search, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, search
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
 from xnas.report.terminal import Display
@@ -44,8 +44,8 @@ def searching(config: Config, optimizer: str, **settings: Any) -> Config:
     )
 
 
-def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> Search:
-    course, stopper = Search(config, data, device=CPU), Stopper(after)
+def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> SearchTrainer:
+    course, stopper = SearchTrainer(config, data, device=CPU), Stopper(after)
     search(course, folder=folder, progress=stopper, interrupt=stopper.interrupt)
     return course
 
@@ -134,7 +134,7 @@ def test_a_random_architecture_needs_no_rounds(
     for seed in (0, 0, 1, 2):
         folder = RunFolder.at(tmp_path / f"run-{len(genotypes)}")
         config = dataclasses.replace(searching(tiny, "random"), seed=seed)
-        course = Search(config, data, device=CPU)
+        course = SearchTrainer(config, data, device=CPU)
         before = {name: value.clone() for name, value in course.network.state_dict().items()}
         genotypes.append(search(course, folder=folder, progress=Display(Console(width=200))))
         assert course.rounds == course.total_rounds == 0
@@ -163,7 +163,7 @@ def test_a_random_search_that_was_killed_before_its_genotype_was_written_ends_th
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_another_seed_draws_otherwise(optimizer: str, tiny: Config, data: DataSet) -> None:
     first, second = (
-        Search(dataclasses.replace(searching(tiny, optimizer), seed=seed), data, device=CPU).experts
+        SearchTrainer(dataclasses.replace(searching(tiny, optimizer), seed=seed), data, device=CPU).experts
         for seed in (0, 1)
     )
     same = all(torch.equal(first.log_weights(name), second.log_weights(name)) for name in first.groups)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xnas import Config, DataSet, RunFolder, Search, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, search
 from xnas.experts.step_size import Feedback
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.optimizers.xnas import XNAS
@@ -35,7 +35,7 @@ def nasbench201(config: Config) -> Config:
 def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
     tiny: Config, data: DataSet, feedback: Feedback
 ) -> None:
-    course = Search(single_level(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
+    course = SearchTrainer(single_level(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
     (batch,) = next(course.epoch_batches(1))
     network = copy.deepcopy(course.network)
     F.cross_entropy(network(batch.images_BCHW), batch.labels_B).backward()
@@ -53,7 +53,7 @@ def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
 
 
 def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSet, tmp_path: Path) -> None:
-    course = Search(single_level(tiny, feedback="batch"), data, device=CPU)
+    course = SearchTrainer(single_level(tiny, feedback="batch"), data, device=CPU)
     assert course.rounds_per_epoch == len(data.train) // tiny.search.batch_size
     assert course.parts.train is course.parts.validation is data.train
     folder = RunFolder.at(tmp_path / "mine")
@@ -83,7 +83,7 @@ def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had
 def test_a_loss_that_is_not_finite_stops_a_round_before_it_updates_anything(
     tiny: Config, data: DataSet
 ) -> None:
-    course = Search(single_level(tiny), data, device=CPU)
+    course = SearchTrainer(single_level(tiny), data, device=CPU)
     (batch,) = next(course.epoch_batches(1))
     batch.images_BCHW[0] = torch.nan
     before = {name: value.clone() for name, value in course.tensors().items()}
@@ -98,7 +98,7 @@ def test_what_is_found_in_nasbench201_is_trained_tested_and_brought_back(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config, folder = nasbench201(single_level(tiny)), RunFolder.at(tmp_path / "mine")
-    genotype = search(Search(config, data, device=CPU), folder=folder)
+    genotype = search(SearchTrainer(config, data, device=CPU), folder=folder)
     assert isinstance(genotype, Nasbench201Genotype)
     assert "none" not in genotype.operations
     assert RunFolder(folder.path).genotype() == genotype

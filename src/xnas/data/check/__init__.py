@@ -1,7 +1,7 @@
 """What is wrong with data, before hours are spent on it.
 
-Reading data stops at the first mistake; `check_data` goes through everything and lists all. `quick_check` is the part of it
-that costs next to nothing on images that are in memory: 0.3 s on CIFAR-10's 60,000.
+Reading data stops at the first mistake; `check_data` goes through everything and lists all. `quick_check` is the part
+of it that costs next to nothing on images that are in memory: 0.3 s on CIFAR-10's 60,000.
 """
 
 import math

@@ -86,7 +86,7 @@ def read_listings(
     With `image_size` every image is scaled and cropped to a square of that side; without, they keep their size if they
     share one, and become squares of the middle size if not. With `workers` images stay in their files, and so many
     processes read them, at most one for each core; 0 leaves that to this process. By default they are held in memory
-    where they fit, and where not there is a process for each core; `local_world_size` that all do this divide memory and cores
+    where they fit, and where not there is a process for each core; `local_world_size` processes divide memory and cores
     among them. Up to `max_broken` images may be unreadable: they are left out where that is found on loading, and
     replaced by others of their class where it is found later. `decode_memory`: GiB that decoding takes at most, in all
     readers together; an image that takes more than half of it cannot be read. With `resized_crops` in training, test

@@ -56,7 +56,8 @@ class Nasbench201Genotype:
         operations = plain_tree(self.operations)
         if not isinstance(operations, list) or len(operations) != len(EDGES):
             raise ValueError(
-                f"a NAS-Bench-201 cell has an operation for each of {len(EDGES)} edges; got {short_repr(self.operations)}"
+                f"a NAS-Bench-201 cell has an operation for each of {len(EDGES)} edges; "
+                f"got {short_repr(self.operations)}"
             )
         for (source, node), operation in zip(EDGES, operations, strict=True):
             check_name(f"operation of edge {source}→{node}", operation, OPERATIONS)

@@ -35,7 +35,7 @@ GROUP = "cell"
 class Nasbench201Stack(nn.Module):
     """Stem, stages of equal cells with residual blocks between them, classifier.
 
-    Of a StackPlan `reductions` are the residual blocks, one less than there are stages, and `cells` the cells of all
+    Of a NetworkSpec `reductions` are the residual blocks, one less than there are stages, and `cells` the cells of all
     stages together. Raises ValueError for cells that do not spread evenly, or what this space does not have.
     """
 

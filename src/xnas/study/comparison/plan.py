@@ -63,5 +63,6 @@ def _check_member(record: RunRecord, *, optimizer: str, seed: int, path: Path) -
     found = (record.setting("search", "optimizer"), record.setting(None, "seed"))
     if record.config_text is not None and found != (optimizer, seed):
         raise ValueError(
-            f"{path} holds a run of optimizer {short_repr(found[0])} with seed {short_repr(found[1])}; put it back where it was"
+            f"{path} holds a run of optimizer {short_repr(found[0])} with seed {short_repr(found[1])}; "
+            "put it back where it was"
         )

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from benchmarks.plain import plain_logits
-from xnas import XNAS, Config, DataSet, Search
+from xnas import XNAS, Config, DataSet, SearchTrainer
 from xnas.kernels import calls
 from xnas.runs.folder import RunFolder
 from xnas.space.darts.network import Network
@@ -437,7 +437,7 @@ def test_a_whole_search_comes_to_the_same_without_kernels(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     def run(name: str) -> dict[str, Tensor]:
-        course = Search(tiny, data, device=torch.device("cpu"))
+        course = SearchTrainer(tiny, data, device=torch.device("cpu"))
         search(course, folder=RunFolder.at(tmp_path / name))
         return {group: state.log_v_EK for group, state in course.experts.states.items()}
 

@@ -1,1 +1,0 @@
-"""A trained network in the forms in which others take networks in."""
