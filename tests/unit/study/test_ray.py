@@ -142,7 +142,7 @@ def test_too_little_memory_on_a_node_is_told_as_that() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "kind", "for_good"),
+    ("outcome", "kind", "permanent"),
     [
         (TaskResult.of_error(NonFinite("the loss is nan")).to_text(), NonFinite, True),
         (TaskResult.of_error(OutOfMemory("full")).to_text(), OutOfMemory, False),

@@ -65,7 +65,7 @@ def test_a_failure_takes_along_what_needs_it_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "tolerant", "begun"),
+    ("error", "allow_partial", "begun"),
     [
         (NonFinite("nan"), True, True),  # it would fail in the same way again
         (OutOfMemory("full"), True, False),  # it may not
