@@ -14,7 +14,7 @@ BENCHMARKS = {
     "survivors": "A search round against the multiply-adds still alive.",
     "nasbench201_cell": "A search round of NAS-Bench-201 cells, plain against ours.",
     "retrain_step": "A training step of a published network, plain against ours.",
-    "save_memory": "Gradient checkpointing: the time that it takes, and the memory that it saves.",
+    "activation_checkpointing": "Gradient checkpointing: the time that it takes, and the memory that it saves.",
     "data_share": "How long a search waits for its images.",
     "depthwise": "Our depthwise convolution against torch's.",
     "checkpoint": "What saving costs.",

@@ -19,19 +19,19 @@ class Saved:
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
         data = load_data(config.data.source, say=lambda line: None)
-        self.course = SearchTrainer(config, data, device=torch.device("cpu"))
-        self.stream = self.course.remaining_batches()
+        self.trainer = SearchTrainer(config, data, device=torch.device("cpu"))
+        self.stream = self.trainer.remaining_batches()
         origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={})
-        self.keeper = CheckpointManager(self.course, origin=origin, folder=folder, say=print)
+        self.keeper = CheckpointManager(self.trainer, origin=origin, folder=folder, say=print)
         self.keeper.begin()
 
-    def round(self) -> None:
+    def training_step(self) -> None:
         """One round."""
-        self.course.round(*next(self.stream))
+        self.trainer.training_step(*next(self.stream))
 
     def save(self) -> None:
         """One checkpoint."""
-        self.keeper.after_round(due=False, ending=True)
+        self.keeper.after_step(due=False, ending=True)
 
     def num_bytes(self) -> int:
         """Size of the newest checkpoint."""
@@ -52,7 +52,7 @@ def measure(options: Options) -> list[Figure]:
     for name, config in configs.items():
         with tempfile.TemporaryDirectory() as place:
             saved = Saved(config, RunFolder(Path(place)))
-            timings = in_turn({"round": saved.round, "save": saved.save}, n=options.repeats(10))
+            timings = in_turn({"step": saved.round, "save": saved.save}, n=options.repeats(10))
             save = timings["save"]
             shares = tuple(100 * value / (60 * config.checkpoint.minutes) for value in save.wall)
             figures += [

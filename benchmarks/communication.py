@@ -78,16 +78,16 @@ def main(feedback: str, *, small: bool) -> None:
     )
     if small:
         config = replace(config, space=replace(config.space, channels=4, cells=3, nodes=2))
-    course = SearchTrainer(config, coloured_images(32 * 2 * (WARM_UP + ROUNDS)), device=torch.device("cpu"))
+    trainer = SearchTrainer(config, coloured_images(32 * 2 * (WARM_UP + ROUNDS)), device=torch.device("cpu"))
     seconds: list[float] = []
     started = time.perf_counter()
-    for batches in course.remaining_batches():
-        course.round(*batches)
+    for batches in trainer.remaining_batches():
+        trainer.training_step(*batches)
         seconds.append(time.perf_counter() - started)
         started = time.perf_counter()
     ranks = process_group()
     count = {
-        "gradients": sum(weight.numel() * weight.element_size() for weight in course.network.parameters())
+        "gradients": sum(weight.numel() * weight.element_size() for weight in trainer.network.parameters())
     }
     if isinstance(ranks, ProcessGroup):
         count |= {name: size // len(seconds) for name, size in ranks.traffic.items()}

@@ -35,17 +35,17 @@ class Rounds:
     def __init__(self, config: Config, data: DataSet) -> None:
         # Rounds of a warm-up reward nobody, and would be too short.
         config = replace(config, search=replace(config.search, warmup_epochs=0))
-        self.course = SearchTrainer(config, data, device=torch.device("cpu"))
-        self.stream = self.course.remaining_batches()
+        self.trainer = SearchTrainer(config, data, device=torch.device("cpu"))
+        self.stream = self.trainer.remaining_batches()
         self.drawn: tuple[Batch, ...] = ()
 
     def draw(self) -> None:
         """The batches of the next round."""
         self.drawn = next(self.stream)
 
-    def round(self) -> None:
+    def training_step(self) -> None:
         """A round with what was drawn."""
-        self.course.round(*self.drawn)
+        self.trainer.training_step(*self.drawn)
 
 
 def coloured_images(count: int) -> DataSet:
@@ -111,7 +111,7 @@ def share(
 ) -> Figure:
     """The share of the time of a search that drawing its batches takes."""
     rounds = Rounds(config, data)
-    timings = in_turn({"draw": rounds.draw, "round": rounds.round}, n=options.repeats(10), warm_up=2)
+    timings = in_turn({"draw": rounds.draw, "step": rounds.round}, n=options.repeats(10), warm_up=2)
     part = timings["draw"].over(timings["draw"] + timings["round"])
     wall, processor = (tuple(100 * value for value in values) for values in (part.wall, part.cpu))
     return Figure(

@@ -34,12 +34,14 @@ def cases() -> dict[str, Callable[[bool], Task]]:
     return {
         "plain round": lambda small: plain_search(setting_of(small)).round,
         "fast round": lambda small: fast_search(setting_of(small)).round,
-        "fast round, save_memory": lambda small: (
-            fast_search(replace(setting_of(small), save_memory=True)).round
+        "fast round, activation_checkpointing": lambda small: (
+            fast_search(replace(setting_of(small), activation_checkpointing=True)).round
         ),
         "plain retraining step": lambda small: Step(small=small, plain=True).step,
         "our retraining step": lambda small: Step(small=small).step,
-        "our retraining step, save_memory": lambda small: Step(small=small, save_memory=True).step,
+        "our retraining step, activation_checkpointing": lambda small: (
+            Step(small=small, activation_checkpointing=True).step
+        ),
     }
 
 

@@ -49,11 +49,13 @@ def _cell(cell: NetworkCell, before_last: Tensor, last: Tensor) -> Tensor:
 class Step:
     """A network in the middle of its training, as retraining builds it, or plain."""
 
-    def __init__(self, *, small: bool, plain: bool = False, save_memory: bool = False) -> None:
+    def __init__(self, *, small: bool, plain: bool = False, activation_checkpointing: bool = False) -> None:
         config, size = SMALL if small else USUAL
         make_repeatable(0)
         layout = torch.contiguous_format if plain else torch.channels_last
-        plan = network_spec(config, image_channels=3, num_classes=10, save_memory=save_memory)
+        plan = network_spec(
+            config, image_channels=3, num_classes=10, activation_checkpointing=activation_checkpointing
+        )
         network = Network(published_genotype(GENOTYPE), plan)
         self.network = network.to(memory_format=layout).train()
         self.forward: Callable[[Tensor], Tensor] = self.network

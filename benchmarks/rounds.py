@@ -36,7 +36,7 @@ class Setting:
     """Side of an image, in pixels."""
     nodes: int = 4
     """Intermediate nodes of a cell."""
-    save_memory: bool = False
+    activation_checkpointing: bool = False
 
     @property
     def plan(self) -> NetworkSpec:
@@ -46,7 +46,7 @@ class Setting:
             num_classes=10,
             channels=self.channels,
             cells=self.cells,
-            save_memory=self.save_memory,
+            activation_checkpointing=self.activation_checkpointing,
         )
 
     @property

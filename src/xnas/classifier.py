@@ -145,9 +145,9 @@ class ImageClassifier:
                 if folder.has(GENOTYPE):
                     genotype = folder.genotype()
                 else:
-                    course = SearchTrainer(config, data, device=device)
-                    genotype = search(course, folder=folder, progress=progress, interrupt=interrupt)
-                    del course  # training needs the memory
+                    trainer = SearchTrainer(config, data, device=device)
+                    genotype = search(trainer, folder=folder, progress=progress, interrupt=interrupt)
+                    del trainer  # training needs the memory
                 return train(
                     genotype,
                     config,
@@ -303,7 +303,7 @@ _IN_PYTHON = (
     ),
     (r"start anew with --overwrite|choose another (?:place with --runs|--name)", "give another folder="),
     (r" \(--data\.image-size\)", ""),  # they come as they are
-    (r"--save-memory", 'settings={"save_memory": True}'),
+    (r"--activation-checkpointing", 'settings={"activation_checkpointing": True}'),
     (r"--(preset) (\w+)", r'\1="\2"'),
     (r"--(device) (cpu|cuda|mps)", r'settings={"\1": "\2"}'),
 )
@@ -349,7 +349,7 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
 
 
 def _hearing() -> AbstractContextManager[StopRequest]:
-    """Signals wait for the end of the round; only Python's main thread can hear them."""
+    """Signals wait for the end of the step; only Python's main thread can hear them."""
     if threading.current_thread() is threading.main_thread():
         return stop_on_signals()
     return nullcontext(StopRequest())

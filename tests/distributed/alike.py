@@ -35,7 +35,7 @@ class WithoutStatistics(SearchTrainer):
         logits_BD: Tensor = self.network(images_BCHW.double())
         return logits_BD
 
-    def round(self, *batches):  # type: ignore[no-untyped-def]
+    def training_step(self, *batches):  # type: ignore[no-untyped-def]
         train = batches[0]
         self.ids.append(train.ids_B.tolist())
         with torch.no_grad():
@@ -43,7 +43,7 @@ class WithoutStatistics(SearchTrainer):
                 self.forecast(train.images_BCHW), train.labels_B, reduction="none"
             )
         self.losses.append(process_group().all_gather(losses_B).mean().item())
-        return super().round(*batches)
+        return super().training_step(*batches)
 
 
 def images(count: int, *, seed: int) -> ImageSet:
@@ -85,11 +85,11 @@ def begun(*, seed: int) -> WithoutStatistics:
     return WithoutStatistics(config, data)
 
 
-def told(course: WithoutStatistics) -> dict[str, object]:
+def told(trainer: WithoutStatistics) -> dict[str, object]:
     """What a process did, and where its experts are."""
     ledger = {}
     digest = hashlib.sha256()
-    for name, learner in course.experts.learners.items():
+    for name, learner in trainer.experts.learners.items():
         assert isinstance(learner, XNASLearner)
         assert learner.ledger is not None
         for item in fields(learner.ledger):
@@ -97,11 +97,11 @@ def told(course: WithoutStatistics) -> dict[str, object]:
             ledger[f"{name}.{item.name}"] = value.flatten().tolist()
             digest.update(value.numpy().tobytes())
     return {
-        "ids": course.ids,
-        "losses": course.losses,
-        "train_loss": course.meters["train"].loss,
-        "genotype": course.genotype().to_json(),
-        "alive": [row for name in course.experts.groups for row in course.experts.alive(name).tolist()],
+        "ids": trainer.ids,
+        "losses": trainer.losses,
+        "train_loss": trainer.meters["train"].loss,
+        "genotype": trainer.genotype().to_json(),
+        "alive": [row for name in trainer.experts.groups for row in trainer.experts.alive(name).tolist()],
         "ledger": ledger,
         "ledger_bits": digest.hexdigest(),
     }
@@ -109,11 +109,11 @@ def told(course: WithoutStatistics) -> dict[str, object]:
 
 def main(folder: str, seed: str) -> None:
     joined()
-    course = begun(seed=int(seed))
-    for batches in course.remaining_batches():
-        course.round(*batches)
-    course.pool()
-    (Path(folder) / f"{process_group().rank}.json").write_text(json.dumps(told(course)))
+    trainer = begun(seed=int(seed))
+    for batches in trainer.remaining_batches():
+        trainer.training_step(*batches)
+    trainer.pool()
+    (Path(folder) / f"{process_group().rank}.json").write_text(json.dumps(told(trainer)))
     leave()
 
 

@@ -12,18 +12,18 @@ from xnas.train.distributed import leave, process_group
 
 def main(before: str, after: str, stop: str) -> None:
     joined()
-    course = begun(seed=1)
+    trainer = begun(seed=1)
     if before != "nothing":
-        course.load(load_file(before), rounds=json.loads(Path(before).with_suffix(".json").read_text()))
-    for batches in course.remaining_batches():
-        course.round(*batches)
-        if course.rounds == int(stop):
+        trainer.load(load_file(before), step=json.loads(Path(before).with_suffix(".json").read_text()))
+    for batches in trainer.remaining_batches():
+        trainer.training_step(*batches)
+        if trainer.step == int(stop):
             break
-    course.pool()
+    trainer.pool()
     if process_group().is_main:
-        save_file({name: value.contiguous() for name, value in course.tensors().items()}, after)
-        Path(after).with_suffix(".json").write_text(json.dumps(course.rounds))
-    Path(f"{after}.{process_group().rank}").write_text(json.dumps(told(course)))
+        save_file({name: value.contiguous() for name, value in trainer.tensors().items()}, after)
+        Path(after).with_suffix(".json").write_text(json.dumps(trainer.step))
+    Path(f"{after}.{process_group().rank}").write_text(json.dumps(told(trainer)))
     leave()
 
 

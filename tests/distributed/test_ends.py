@@ -36,7 +36,7 @@ def search_words(photographs: Path, runs: Path, *, epochs: int = 2, more: tuple[
         *("search", "--preset", "quick", "--data", str(photographs), "--runs", str(runs), "--name", "mine"),
         *("--data.padding", "1", "--space.nodes", "1", "--space.cells", "3", "--space.channels", "4"),
         *("--search.epochs", str(epochs), "--search.warmup-epochs", "1", "--search.batch-size", "8"),
-        *("--threads", "1", "--checkpoint.rounds", "2", "--distributed.timeout", "30"),
+        *("--threads", "1", "--checkpoint.steps", "2", "--distributed.timeout", "30"),
         *more,
     ]
 
@@ -147,13 +147,13 @@ def test_a_run_that_is_stopped_and_killed_twenty_times_ends_all_the_same(
         )
         codes = {process.returncode for process in done if process.args is not victim.args or not fatal}
         assert codes <= ({5, -signal.SIGKILL} if fatal else {143}), done
-        rounds.append(newest_round(tmp_path / "mine"))
+        rounds.append(newest_step(tmp_path / "mine"))
     assert rounds == sorted(rounds)
     assert [process.returncode for process in spawn(2, "xnas", *words)] == [0, 0]
     assert RunFolder(tmp_path / "mine").has(GENOTYPE)
 
 
-def newest_round(run: Path) -> int:
+def newest_step(run: Path) -> int:
     """Of its checkpoints; -1 without one."""
     found = [int(path.name.rpartition("-")[2]) for path in run.glob("checkpoints/search-*")]
     return max(found, default=-1)
@@ -162,7 +162,7 @@ def newest_round(run: Path) -> int:
 def when_it_has_gone_on(run: Path, processes: list[subprocess.Popen[str]], *, beyond: int) -> None:
     """Wait until a search has saved a later round."""
     deadline = time.monotonic() + 100
-    while newest_round(run) <= beyond:
+    while newest_step(run) <= beyond:
         assert time.monotonic() < deadline
         assert all(process.poll() is None for process in processes)
         time.sleep(0.02)

@@ -21,7 +21,7 @@ PATIENCE = 300.0
 HANDFUL = """
 [sweep]
 search_seeds = [0, 1, 2]
-optimizers = ["xnas", "gd"]
+methods = ["xnas", "gd"]
 """
 
 
@@ -158,7 +158,7 @@ class Seen:
 def test_a_sweep_takes_little_more_time_than_its_runs(
     where: str, file: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    text = file.read_text().replace("epochs = 2", "epochs = 400").replace("rounds = 1", "minutes = 1")
+    text = file.read_text().replace("epochs = 2", "epochs = 400").replace("steps = 1", "minutes = 1")
     file.write_text(text.replace("[0, 1, 2]", "[0]"))
     log, folder = tmp_path / "log", tmp_path / "runs" / "grid"
     if where == "here":

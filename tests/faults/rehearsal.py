@@ -27,10 +27,10 @@ epochs = 3
 batch_size = 20
 """
 COMMANDS = {
-    "run": ("run", "--controls", "1", "--checkpoint.rounds", "1"),
-    "search": ("search", "--checkpoint.rounds", "2"),
-    "retrain": ("retrain", "--genotype", "darts_v1", "--checkpoint.rounds", "1"),
-    "files": ("run", "--checkpoint.rounds", "1", "--data.workers", "1"),
+    "run": ("run", "--controls", "1", "--checkpoint.steps", "1"),
+    "search": ("search", "--checkpoint.steps", "2"),
+    "retrain": ("retrain", "--genotype", "darts_v1", "--checkpoint.steps", "1"),
+    "files": ("run", "--checkpoint.steps", "1", "--data.workers", "1"),
 }
 
 

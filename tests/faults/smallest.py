@@ -35,14 +35,14 @@ reductions = 1
 epochs = 2
 batch_size = 60
 [checkpoint]
-rounds = 1
+steps = 1
 """
 """The search makes two rounds an epoch with the images of the tests, the retraining one."""
 OTHERS = {
     "feedback of batches": '[search]\nfeedback = "batch"\n',
     "no wipeout": "[search]\nwipeout = false\n",
-    "three kept, one in two rounds": "[checkpoint]\nkeep = 3\nrounds = 2\n",
-    "minutes alone": "[checkpoint]\nrounds = 1000\n",
+    "three kept, one in two rounds": "[checkpoint]\nkeep = 3\nsteps = 2\n",
+    "minutes alone": "[checkpoint]\nsteps = 1000\n",
 }
 """Other settings by name, laid over these."""
 
@@ -80,12 +80,12 @@ def run_search(
     run: Path,
     *,
     interrupt: StopRequest | None = None,
-    course: SearchTrainer | None = None,
+    trainer: SearchTrainer | None = None,
 ) -> Listener:
     """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
     listener = Listener()
     search(
-        course or SearchTrainer(config, data, device=CPU),
+        trainer or SearchTrainer(config, data, device=CPU),
         folder=RunFolder.at(run),
         progress=listener,
         interrupt=interrupt,
@@ -109,7 +109,7 @@ def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None
     class Stopper(Listener):
         left = after
 
-        def round_done(self, **values: object) -> None:
+        def step_done(self, **values: object) -> None:
             del values
             self.left -= 1
             if self.left == 0:

@@ -115,7 +115,7 @@ def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
     monkeypatch.setattr(follow, "meet", meet_without)
     command = [verb, *settings, "--runs", f"{tmp_path}/runs", "--name", "mine"]
     if verb == "compare":
-        command += ["--optimizers", "xnas", "--seeds", "0"]
+        command += ["--methods", "xnas", "--seeds", "0"]
     assert main(command) == 4
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1

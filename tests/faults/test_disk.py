@@ -256,7 +256,7 @@ class Spoiler(Listener):
         super().__init__()
         self.disk, self.how, self.mended, self.round = disk, how, mended, 0
 
-    def round_done(self, **values: object) -> None:
+    def step_done(self, **values: object) -> None:
         del values
         self.round += 1
         ballast = self.disk / "ballast"

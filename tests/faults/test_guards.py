@@ -31,18 +31,18 @@ BAD = [1, 5]
 KINDS = ("loss", "gradient", "validation loss", "reward")
 
 
-def spoil(course: Trainer, kind: str, value: float, *, after: int, patch: pytest.MonkeyPatch) -> None:
+def spoil(trainer: Trainer, kind: str, value: float, *, after: int, patch: pytest.MonkeyPatch) -> None:
     """Let a number of the round after `after` rounds not be finite."""
 
     def cross_entropy(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
-        if course.rounds != after:
+        if trainer.step != after:
             return F.cross_entropy(logits, labels, reduction=reduction)
         losses_B = F.cross_entropy(logits, labels, reduction="none").index_fill(0, torch.tensor(BAD), value)
         return losses_B if reduction == "none" else losses_B.mean()
 
     def gradients(*given: Any, **named: Any) -> Tensor:
         gradients_RBEK = leaf_gradients(*given, **named)
-        if course.rounds == after:
+        if trainer.step == after:
             gradients_RBEK[0, BAD, -1, 0] = -value
         return gradients_RBEK
 
@@ -53,17 +53,17 @@ def spoil(course: Trainer, kind: str, value: float, *, after: int, patch: pytest
         case "validation loss":
             patch.setattr("xnas.train.search.F", SimpleNamespace(cross_entropy=cross_entropy))
         case "reward":
-            patch.setattr("xnas.optimizers.base.leaf_gradients", gradients)
+            patch.setattr("xnas.methods.base.leaf_gradients", gradients)
         case "gradient":
-            next(course.network.parameters()).register_hook(
-                lambda gradient: torch.full_like(gradient, value) if course.rounds == after else gradient
+            next(trainer.network.parameters()).register_hook(
+                lambda gradient: torch.full_like(gradient, value) if trainer.step == after else gradient
             )
 
 
-def changed(course: Trainer, checkpoint: Path, *parts: str) -> list[str]:
+def changed(trainer: Trainer, checkpoint: Path, *parts: str) -> list[str]:
     """What of a course is not as it was saved."""
-    saved, now = read_checkpoint(checkpoint).tensors, course.tensors()
-    parameters = {f"network/{name}" for name, _ in course.network.named_parameters()}
+    saved, now = read_checkpoint(checkpoint).tensors, trainer.tensors()
+    parameters = {f"network/{name}" for name, _ in trainer.network.named_parameters()}
     names = [
         name
         for name in saved
@@ -80,17 +80,17 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
 ) -> None:
     config = smallest('[search]\nfeedback = "sample"\nreward_bound = 1.0')
     run = tmp_path / "run"
-    course = SearchTrainer(config, data, device=CPU)
-    train, validation = next(course.epoch_batches(2))
+    trainer = SearchTrainer(config, data, device=CPU)
+    train, validation = next(trainer.epoch_batches(2))
     checkpoint = run / "checkpoints" / "search-0000000002"
     with pytest.MonkeyPatch.context() as patch:
-        spoil(course, kind, VALUES[value], after=2, patch=patch)
+        spoil(trainer, kind, VALUES[value], after=2, patch=patch)
         with pytest.raises(NonFinite) as stop:
-            run_search(config, data, run, course=course)
+            run_search(config, data, run, trainer=trainer)
     named = {"gradient": "gradient norm", "reward": "reward in group 'normal'"}.get(kind, kind)
     shown = value if kind != "gradient" else "(nan|inf)"
     batch = train if kind in ("loss", "gradient") else validation
-    part = course.parts.train if batch is train else course.parts.validation
+    part = trainer.parts.train if batch is train else trainer.parts.validation
     places = [part.place(int(batch.ids_B[i])) for i in BAD]
     who = ", ".join(map(str, places)) if kind != "gradient" else r"(\d+, ){7}\d+ and 4 more"
     assert re.fullmatch(
@@ -99,9 +99,9 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
         f"lower the learning rate, or look at the data; last good checkpoint: {checkpoint}",
         str(stop.value),
     )
-    assert changed(course, checkpoint, "experts/") == []
+    assert changed(trainer, checkpoint, "experts/") == []
     if batch is train:
-        assert changed(course, checkpoint, "network/", "optimizer.") == []
+        assert changed(trainer, checkpoint, "network/", "method.") == []
     run_search(config, data, run)
     run_search(config, data, tmp_path / "other")
     assert differing(outcome(run), outcome(tmp_path / "other")) == []
@@ -109,17 +109,17 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
 
 def test_where_a_feedback_is_a_batch_all_its_samples_are_named(data: DataSet, tmp_path: Path) -> None:
     config = smallest('[search]\nfeedback = "batch"')
-    course = SearchTrainer(config, data, device=CPU)
+    trainer = SearchTrainer(config, data, device=CPU)
 
     def gradients(*given: Any, **named: Any) -> Tensor:
         return leaf_gradients(*given, **named).fill_(math.inf)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xnas.optimizers.base.leaf_gradients", gradients)
+        patch.setattr("xnas.methods.base.leaf_gradients", gradients)
         with pytest.raises(
             NonFinite, match=r"the reward in group 'normal' is -inf .*, with .* and 4 more, the first "
         ):
-            run_search(config, data, tmp_path / "run", course=course)
+            run_search(config, data, tmp_path / "run", trainer=trainer)
 
 
 @pytest.mark.parametrize("value", VALUES)
@@ -133,10 +133,10 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
     with pytest.MonkeyPatch.context() as patch:
 
         def make(*given: Any, **named: Any) -> RetrainTrainer:
-            course = RetrainTrainer(*given, **named)
-            spoil(course, kind, VALUES[value], after=1, patch=patch)
-            made.append(course)
-            return course
+            trainer = RetrainTrainer(*given, **named)
+            spoil(trainer, kind, VALUES[value], after=1, patch=patch)
+            made.append(trainer)
+            return trainer
 
         patch.setattr("xnas.train.retrain.RetrainTrainer", make)
         folder = RunFolder(run)
@@ -146,7 +146,7 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
             retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder)
     checkpoint = run / "checkpoints" / "retrain-0000000001"
     assert str(stop.value).endswith(f"; last good checkpoint: {checkpoint}")
-    assert changed(made[0], checkpoint, "network/", "optimizer.") == []
+    assert changed(made[0], checkpoint, "network/", "method.") == []
     run_job(config, data, run)
     run_job(config, data, tmp_path / "other")
     assert differing(outcome(run), outcome(tmp_path / "other")) == []
@@ -168,22 +168,23 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
 def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_setting(
     error: Exception, saving: bool, data: DataSet, tmp_path: Path
 ) -> None:
-    config, run = smallest("save_memory = true" if saving else ""), tmp_path / "run"
-    course = SearchTrainer(config, data, device=CPU)
+    config, run = smallest("activation_checkpointing = true" if saving else ""), tmp_path / "run"
+    trainer = SearchTrainer(config, data, device=CPU)
 
     def fail(module: object, given: object) -> None:
-        if course.rounds == 2:
+        if trainer.step == 2:
             raise error
 
-    course.network.register_forward_pre_hook(fail)
+    trainer.network.register_forward_pre_hook(fail)
     with pytest.raises(
         OutOfMemory,
         match=r"out of memory at round 1 of search epoch 2, with batches of 12 images and a peak of \d+\.\d GiB; "
-        f"continue this run {'' if saving else 'with --save-memory, or '}where there is more memory, or start a new "
+        f"continue this run {'' if saving else 'with --activation-checkpointing, or '}where there is more memory, "
+        "or start a new "
         r"one with a smaller --search.batch-size or fewer --space.channels; last good checkpoint: "
         r".*/search-0000000002$",
     ):
-        run_search(config, data, run, course=course)
+        run_search(config, data, run, trainer=trainer)
     assert (run / "config.toml").read_text() == resolve_stems(config, data.image_shape).to_toml()
     run_search(config, data, run)
     run_search(config, data, tmp_path / "other")
@@ -191,14 +192,14 @@ def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_set
 
 
 def test_another_error_is_not_taken_for_want_of_memory(data: DataSet, tmp_path: Path) -> None:
-    course = SearchTrainer(smallest(), data, device=CPU)
+    trainer = SearchTrainer(smallest(), data, device=CPU)
 
     def fail(module: object, given: object) -> None:
         raise RuntimeError("shapes do not fit")
 
-    course.network.register_forward_pre_hook(fail)
+    trainer.network.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        run_search(smallest(), data, tmp_path / "run", course=course)
+        run_search(smallest(), data, tmp_path / "run", trainer=trainer)
 
 
 LIMITED = """

@@ -70,10 +70,10 @@ def read_record(run: Path) -> object:
 
 def go_on(run: Path) -> None:
     """A search goes on from the checkpoint, or begins to."""
-    course = SearchTrainer(small.config(), small.images(), device=CPU)
-    facts = {"the images": course.images}
+    trainer = SearchTrainer(small.config(), small.images(), device=CPU)
+    facts = {"the images": trainer.images}
     origin = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, facts=facts)
-    CheckpointManager(course, origin=origin, folder=RunFolder(run / "begun"), say=lambda line: None).begin()
+    CheckpointManager(trainer, origin=origin, folder=RunFolder(run / "begun"), say=lambda line: None).begin()
 
 
 def go_on_resealed(run: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_run_of_thousands_of_edges_has_a_report_of_the_first(tmp_path: Path) -
             ),
             *(
                 {
-                    "kind": "search_epoch", "epoch": epoch, "rounds": epoch, "parameters": 1,
+                    "kind": "search_epoch", "epoch": epoch, "step": epoch, "parameters": 1,
                     "groups": dict.fromkeys(names, weights),
                 }
                 for epoch in range(2)

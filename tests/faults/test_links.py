@@ -161,7 +161,7 @@ class Verb:
 SETTINGS = ("--config", "smallest.toml")
 RUN = ("run", *SETTINGS, "--controls", "1", "--name", "mine")
 SEARCH = ("search", *SETTINGS, "--name", "search")
-COMPARE = ("compare", *SETTINGS, "--optimizers", "xnas", "random", "--seeds", "0", "--name", "study")
+COMPARE = ("compare", *SETTINGS, "--methods", "xnas", "random", "--seeds", "0", "--name", "study")
 EXPERIMENT = ("experiment", "experiment.toml", "--name", "trial")
 SWEEP = ("sweep", "sweep.toml", "--name", "grid")
 TO = ("--format", "safetensors", "--images", "images/test")

@@ -78,7 +78,7 @@ def wait_for(path: Path, fork: Fork) -> None:
         time.sleep(0.01)
 
 
-def newest_rounds(run: Path) -> int:
+def newest_step(run: Path) -> int:
     found = [CheckpointStore(run / "checkpoints", phase).found()[:1] for phase in ("search", "retrain")]
     return sum(int(path.name.rpartition("-")[2]) for paths in found for path in paths)
 
@@ -112,7 +112,7 @@ def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
         assert "Traceback" not in said, f"{about}: {said}"
         assert nobody_is_left(fork.pid), about
         if case.place in ("a round", "the reward pass", "a retraining"):
-            assert newest_rounds(rehearsal.run) == (13 if case.place == "a retraining" else 4), about
+            assert newest_step(rehearsal.run) == (13 if case.place == "a retraining" else 4), about
         assert list(rehearsal.run.rglob(".staging*")) == []
         rehearsal.go()
         assert differing(outcome(rehearsal.run), rehearsal.whole) == [], about

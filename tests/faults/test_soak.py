@@ -23,7 +23,7 @@ class Gauge(NullCallback):
         self.resident: list[int] = []
         self.files: list[int] = []
 
-    def round_done(self, **values: object) -> None:
+    def step_done(self, **values: object) -> None:
         del values
         self.round += 1
         if self.round >= self.warm and (self.round - self.warm) % self.every == 0:
@@ -38,7 +38,7 @@ def test_memory_and_open_files_do_not_grow_over_many_rounds(
     data: DataSet, tmp_path: Path, long_faults: bool, record_property: Record
 ) -> None:
     rounds = 10_000 if long_faults else 250
-    config = smallest(f"[search]\nepochs = {rounds // 2}\nwipeout = false\n[checkpoint]\nrounds = 10")
+    config = smallest(f"[search]\nepochs = {rounds // 2}\nwipeout = false\n[checkpoint]\nsteps = 10")
     gauge = Gauge(warm=100, every=rounds // 50)
     search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(tmp_path / "run"), progress=gauge)
     assert gauge.round == rounds

@@ -20,8 +20,8 @@ def main(place: Path) -> None:
     folder = RunFolder.at(place)
     folder.write_job(Job(verb="run"))
     folder.describe(config(), {"versions": {"torch": torch.__version__}})
-    course = SearchTrainer(config(), images(), device=CPU)
-    genotype = search(course, folder=folder)
+    trainer = SearchTrainer(config(), images(), device=CPU)
+    genotype = search(trainer, folder=folder)
     retrain(genotype, config(), images(), name="found", device=CPU, folder=folder)
     network = TrainedNetwork.read(folder, device=CPU).network.double().eval()
     logits = {"network": network(probe()).tolist()}
@@ -32,9 +32,9 @@ def main(place: Path) -> None:
 
 def supernet_logits(checkpoint: Path) -> list[list[float]]:
     """What the supernet of a search's checkpoint makes of the probe."""
-    course, snapshot = SearchTrainer(config(), images(), device=CPU), read_checkpoint(checkpoint)
-    course.load(snapshot.tensors, rounds=snapshot.values["rounds"])
-    logits: list[list[float]] = course.network.double().eval()(probe()).tolist()
+    trainer, snapshot = SearchTrainer(config(), images(), device=CPU), read_checkpoint(checkpoint)
+    trainer.load(snapshot.tensors, step=snapshot.values["step"])
+    logits: list[list[float]] = trainer.network.double().eval()(probe()).tolist()
     return logits
 
 

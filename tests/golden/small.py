@@ -26,7 +26,7 @@ cells = 3
 epochs = 2
 batch_size = 12
 [checkpoint]
-rounds = 2
+steps = 2
 """
 
 

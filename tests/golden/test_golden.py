@@ -48,7 +48,7 @@ def test_a_run_is_read_whole_and_reported(folder: Path, tmp_path: Path) -> None:
     record = RunRecord.read(copy)
     assert record.result is not None
     assert record.genotype == RunFolder(copy).genotype()
-    assert [epoch.epoch for epoch in record.course.search] == [0, 1, 2, 3]
+    assert [epoch.epoch for epoch in record.history.search] == [0, 1, 2, 3]
     assert write_report(copy).is_file()
 
 
@@ -58,11 +58,11 @@ def test_a_search_goes_on_from_a_checkpoint_that_an_earlier_version_wrote(
 ) -> None:
     run = RunFolder(Path(shutil.copytree(folder, tmp_path / "run")))
     newest, before = run.checkpoints("search").found()
-    rounds = read_checkpoint(before).values["rounds"]
+    rounds = read_checkpoint(before).values["step"]
     shutil.rmtree(newest)
     (run.path / "genotype.json").unlink()
     seal(run.path)
-    course = SearchTrainer(config(), images(), device=CPU)
-    assert rounds < course.total_rounds
-    search(course, folder=run)
-    assert course.rounds == course.total_rounds
+    trainer = SearchTrainer(config(), images(), device=CPU)
+    assert rounds < trainer.total_steps
+    search(trainer, folder=run)
+    assert trainer.step == trainer.total_steps

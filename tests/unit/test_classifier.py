@@ -87,16 +87,16 @@ def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
     images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ImageClassifier(settings=SETTINGS).fit(images, labels)
-    one_round = RetrainTrainer.round
+    one_round = RetrainTrainer.training_step
 
-    def round_with_a_signal(self: RetrainTrainer, *batches: Any) -> Any:
-        if self.rounds == 6:
+    def step_with_a_signal(self: RetrainTrainer, *batches: Any) -> Any:
+        if self.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
         return one_round(self, *batches)
 
     classifier = ImageClassifier(settings=SETTINGS, folder="mine")
     with monkeypatch.context() as patch:
-        patch.setattr(RetrainTrainer, "round", round_with_a_signal)
+        patch.setattr(RetrainTrainer, "training_step", step_with_a_signal)
         with pytest.raises(KeyboardInterrupt, match="fit the same images with folder='mine'"):
             classifier.fit(images, labels)
     with pytest.raises(ValueError, match="has not been fitted yet"):
@@ -104,11 +104,11 @@ def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
     rounds: list[int] = []
 
     def counted(self: RetrainTrainer, *batches: Any) -> Any:
-        rounds.append(self.rounds)
+        rounds.append(self.step)
         return one_round(self, *batches)
 
-    monkeypatch.setattr(RetrainTrainer, "round", counted)
-    monkeypatch.setattr(xnas.SearchTrainer, "round", None)  # the search is not done again
+    monkeypatch.setattr(RetrainTrainer, "training_step", counted)
+    monkeypatch.setattr(xnas.SearchTrainer, "training_step", None)  # the search is not done again
     classifier.fit(images, labels)
     assert rounds == list(range(7, 15))
     assert (classifier.predict_proba(images) == whole.predict_proba(images)).all()
@@ -174,7 +174,12 @@ def test_numbers_of_numpy_and_torch_are_parameters_like_pythons_own(
     images: np.ndarray, labels: np.ndarray
 ) -> None:
     search = {"epochs": np.int64(2), "warmup_epochs": np.array(0), "batch_size": torch.tensor(12)}
-    settings = {**SETTINGS, "threads": np.uint8(1), "save_memory": np.bool_(False), "search": search}
+    settings = {
+        **SETTINGS,
+        "threads": np.uint8(1),
+        "activation_checkpointing": np.bool_(False),
+        "search": search,
+    }
     ImageClassifier(seed=np.int64(3), settings=settings, folder="mine").fit(images, labels)
     # The same run, or it would be refused; its settings are Python's own.
     settings = {**SETTINGS, "threads": 1}
@@ -312,8 +317,8 @@ def test_a_fit_that_fails_leaves_the_process_as_it_was(
     error: BaseException,
     odd_state: None,
 ) -> None:
-    monkeypatch.setattr(kind, "round", break_off(error))
-    search = {"optimizer": "random"} if kind is RetrainTrainer else {}  # which has no rounds
+    monkeypatch.setattr(kind, "training_step", break_off(error))
+    search = {"method": "random"} if kind is RetrainTrainer else {}  # which has no rounds
     settings = {**SETTINGS, "threads": 1, "search": {**SETTINGS["search"], **search}}
     before = process_state()
     with pytest.raises((type(error), OutOfMemory)):
@@ -327,9 +332,9 @@ def test_a_search_and_a_retraining_from_a_program_leave_the_process_as_it_was(
     cpu, folder = torch.device("cpu"), RunFolder.at(Path("run"))
     torch.set_num_threads(1)  # that is left to a program
     before = process_state()
-    course = SearchTrainer(tiny, data, device=cpu)
+    trainer = SearchTrainer(tiny, data, device=cpu)
     assert process_state() == before
-    genotype = xnas.search(course, folder=folder)
+    genotype = xnas.search(trainer, folder=folder)
     assert process_state() == before
     xnas.retrain(genotype, tiny, data, name="found", device=cpu, folder=folder)
     assert process_state() == before
@@ -339,13 +344,14 @@ def test_what_a_fit_says_names_its_own_parameters(
     images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(RetrainTrainer, "round", break_off(MemoryError()))
+    monkeypatch.setattr(RetrainTrainer, "training_step", break_off(MemoryError()))
     with pytest.raises(OutOfMemory) as error:
         ImageClassifier(settings=SETTINGS, say=said.append).fit(images, labels)
     lines = [*said, str(error.value)]
-    memory = 'settings={"save_memory": True}, a smaller settings["search"]["batch_size"] or fewer settings["space"]'
+    memory = 'settings={"activation_checkpointing": True}, '
+    memory += 'a smaller settings["search"]["batch_size"] or fewer settings["space"]'
     assert any(memory in line for line in said)
-    assert 'with settings={"save_memory": True}, or where there is more memory' in lines[-1]
+    assert 'with settings={"activation_checkpointing": True}, or where there is more memory' in lines[-1]
     assert 'fewer settings["retrain"]["channels"]; last good' in lines[-1]
     assert not [line for line in lines if "--" in line]
 

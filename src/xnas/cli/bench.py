@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import fields_of, parse, settings_of, start_from
-from xnas.cli.members import ManyRuns, Optimizers, member_tasks
+from xnas.cli.members import ManyRuns, Methods, member_tasks
 from xnas.config.limits import check_text
 from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS, Config
 from xnas.io.paths import absolute
@@ -26,13 +26,13 @@ BENCHMARKS = (NASBENCH201,)
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(ManyRuns):
-    """What to search with: every optimizer with every seed, each once."""
+    """What to search with: every method with every seed, each once."""
 
     benchmark: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{" + ",".join(BENCHMARKS) + "}")]
     """The benchmark, whose preset has the settings that are not given."""
     table: Path | None = None
     """What others measured of every architecture: nats_bench.csv, or NATS-tss-v1_0-3ffb9-simple. It must be given."""
-    optimizers: Optimizers = ("xnas", "darts", "gaea", "gdas", "random")
+    methods: Methods = ("xnas", "darts", "gaea", "gdas", "random")
     """What learns the architecture weights, each at its own rate."""
     preset: str | None = None
     """Settings to start from, `nasbench201` if there is no --config either; --config and single flags override them."""
@@ -41,7 +41,7 @@ class Arguments(ManyRuns):
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     description = (
-        "Search in the space of a benchmark with each of several optimizers and seeds, and look up in the benchmark's "
+        "Search in the space of a benchmark with each of several methods and seeds, and look up in the benchmark's "
         "table what the cells reach, after every epoch and at the end: nothing is retrained. The same command with the "
         "same --name goes on with what is missing."
     )
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
     return carry_out(
         RunRequest(
-            job=Job(verb=BENCH, optimizers=arguments.optimizers, seeds=arguments.seeds, table=str(place)),
+            job=Job(verb=BENCH, methods=arguments.methods, seeds=arguments.seeds, table=str(place)),
             config=config,
             place=RunLocation.named(
                 arguments.name,

@@ -1,4 +1,4 @@
-"""xnas compare: search with several optimizers and seeds, retrain all alike, and set the results side by side."""
+"""xnas compare: search with several methods and seeds, retrain all alike, and set the results side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ FIXED = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS)
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(ManyRuns):
-    """What to compare: every optimizer with every seed."""
+    """What to compare: every method with every seed."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     description = (
-        "Search with each of several optimizers and seeds, in the same supernet on the same batches, retrain what they "
+        "Search with each of several methods and seeds, in the same supernet on the same batches, retrain what they "
         "found with the same settings, and set the results side by side. The same command with the same --name goes "
         "on with what is missing."
     )
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
     return carry_out(
         RunRequest(
-            job=Job(verb=COMPARE, optimizers=arguments.optimizers, seeds=arguments.seeds),
+            job=Job(verb=COMPARE, methods=arguments.methods, seeds=arguments.seeds),
             config=settings_of(arguments),
             place=RunLocation.named(
                 arguments.name,

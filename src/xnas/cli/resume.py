@@ -24,7 +24,7 @@ class Arguments(OnCluster):
     """Another device than the run began on: the result is then not bit for bit that of a run that stayed."""
     threads: int | None = None
     """Another number of CPU threads, with the same reservation."""
-    save_memory: tyro.conf.FlagCreatePairsOff[bool] = False
+    activation_checkpointing: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with less memory, in more time: each cell is computed again in the backward pass. The result is the same,
     bit for bit."""
     root: Path | None = None
@@ -42,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
     for name in ("device", "threads"):
         if (value := getattr(arguments, name)) is not None:
             config = dataclasses.replace(config, **{name: value})
-    if arguments.save_memory:
-        config = dataclasses.replace(config, save_memory=True)
+    if arguments.activation_checkpointing:
+        config = dataclasses.replace(config, activation_checkpointing=True)
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
     from xnas.cli import bench, compare, experiment, sweep

@@ -19,7 +19,7 @@ cluster, many at once. The same command, or xnas resume, goes on with what is mi
 lost goes on from its own checkpoint, and one that has ended is not done again.
 
 FILE is TOML: `preset`, a name, and the sections of config.toml to override it; and the section [sweep] with
-search_seeds, retrain_seeds and optimizers (lists). [sweep.data.NAME] is a variant of [data], [sweep.space.NAME] one of
+search_seeds, retrain_seeds and methods (lists). [sweep.data.NAME] is a variant of [data], [sweep.space.NAME] one of
 [space], and [sweep.settings.NAME] one of any settings, such as search.learning_rate = 0.1: the settings in which it
 differs. Every variant goes with every one of the others. Example: sweep.toml in the folder examples."""
 

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import Any
 
 from xnas.config.schema import Config, _plain, images_are_gone
-from xnas.space.names import DATA_SETS, OPEN_STEMS
+from xnas.data.names import DATA_SETS
+from xnas.space.names import OPEN_STEMS
 
 FREE = (
     "data.root",

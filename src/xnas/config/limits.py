@@ -129,3 +129,6 @@ MOST_SIDE = 65_536
 
 MOST_BORDER = 0.5
 """With which nothing is left."""
+
+PRECISIONS = ("float32", "bfloat16")
+"""What a network's features are computed in; weights, statistics of norms, losses and rewards are float32 always."""

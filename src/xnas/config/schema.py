@@ -25,6 +25,7 @@ from xnas.config.limits import (
     MOST_PIXELS,
     MOST_SEED,
     MOST_TRAINED,
+    PRECISIONS,
     check_decode_memory,
     check_nasbench201,
     check_range,
@@ -33,11 +34,13 @@ from xnas.config.limits import (
     check_supernet,
     check_text,
 )
+from xnas.data.names import DATA_SETS
 from xnas.io.paths import absolute, expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import choose, printable, short_repr
+from xnas.optimizers.names import METHODS
 from xnas.space.genotype import MAX_NODES
-from xnas.space.names import DATA_SETS, EXPERTS, OPTIMIZERS, PRECISIONS, SPACES, StemSetting
+from xnas.space.names import EXPERTS, SPACES, StemSetting
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
@@ -203,7 +206,7 @@ class SearchConfig:
     """The gradient of the network weights is scaled down to this norm."""
     warmup_epochs: int = 0
     """Epochs at the start that train only the network weights, so that convolutions can catch up with pooling."""
-    optimizer: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(OPTIMIZERS) + "}")] = "xnas"
+    method: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(METHODS) + "}")] = "xnas"
     """What learns the architecture weights: xnas; paper, which is algorithm 1 as printed (a feedback for each sample,
     L = 1, zeta = 1, eta*); or a rival, which takes the mean loss of a batch as one feedback. The settings from
     `feedback` to `zeta` are for xnas alone."""
@@ -237,13 +240,13 @@ class SearchConfig:
             )
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"search.validation_share must lie in [0, 1); got {self.validation_share}")
-        if self.validation_share == 0 and self.optimizer == "darts-2nd":
+        if self.validation_share == 0 and self.method == "darts-2nd":
             raise ValueError(
                 "search.validation_share = 0 leaves darts-2nd no other images to look at after a step; give it a share"
             )
         if not 0 < self.zeta <= 1:
             raise ValueError(f"search.zeta must lie in (0, 1]; got {self.zeta}")
-        choose("optimizer in search.optimizer", self.optimizer, OPTIMIZERS)
+        choose("method in search.method", self.method, METHODS)
         if self.reward_bound is not None:
             check_scale("search.reward_bound", self.reward_bound)
         elif self.feedback != "batch":
@@ -251,18 +254,18 @@ class SearchConfig:
                 f"search.feedback = {self.feedback} needs a search.reward_bound: without one nothing is clipped, and "
                 "it is the same as batch"
             )
-        if self.optimizer in ("random", "paper") and self.step_size is not None:
-            why = "which learns nothing" if self.optimizer == "random" else "which has eta*"
-            raise ValueError(f"search.step_size has no place in {self.optimizer}, {why}; leave it out")
+        if self.method in ("random", "paper") and self.step_size is not None:
+            why = "which learns nothing" if self.method == "random" else "which has eta*"
+            raise ValueError(f"search.step_size has no place in {self.method}, {why}; leave it out")
         if self.architecture_weight_decay is not None:
-            if self.optimizer == "random":
+            if self.method == "random":
                 raise ValueError(
                     "search.architecture_weight_decay has no place in random, which learns nothing; leave it out"
                 )
-            if self.optimizer in ("xnas", "paper"):
+            if self.method in ("xnas", "paper"):
                 raise ValueError(
-                    f"search.architecture_weight_decay has no place in {self.optimizer} (section 3.2.2); leave it out, "
-                    "or choose a rival with search.optimizer"
+                    f"search.architecture_weight_decay has no place in {self.method} (section 3.2.2); leave it out, "
+                    "or choose a rival with search.method"
                 )
             if not 0 <= self.architecture_weight_decay <= LARGEST:
                 raise ValueError(
@@ -336,7 +339,7 @@ class CheckpointConfig:
 
     minutes: float = 1.0
     """Minutes between checkpoints. A signal and the end of a phase are saved in any case."""
-    rounds: int | None = None
+    steps: int | None = None
     """Rounds between checkpoints, where that comes sooner."""
     keep: int = 2
     """Checkpoints of a phase that are kept, the newest; at least 2, so that one may be damaged."""
@@ -345,8 +348,8 @@ class CheckpointConfig:
         _take_types(self, CheckpointConfig, "checkpoint")
         if not self.minutes > 0:
             raise ValueError(f"checkpoint.minutes must be positive; got {self.minutes}")
-        if self.rounds is not None:
-            check_range("checkpoint.rounds", self.rounds, 1, 10**9)
+        if self.steps is not None:
+            check_range("checkpoint.steps", self.steps, 1, 10**9)
         check_range("checkpoint.keep", self.keep, 2, 1000)
 
 
@@ -381,7 +384,7 @@ class Config:
     """cpu, cuda, cuda:1, mps, or auto: the fastest that is there."""
     threads: int | None = None
     """CPU threads; by default one for each core. Give 1 where other work keeps the cores busy."""
-    save_memory: bool = False
+    activation_checkpointing: bool = False
     """Train with less memory, in more time: the backward pass computes each cell again and does not keep what is in it.
     No result changes, so a run may go on with it."""
     data: DataConfig = field(default_factory=DataConfig)

@@ -44,7 +44,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
     """
 
     name: ClassVar[str]
-    """As `search.optimizer` has it."""
+    """As `search.method` has it."""
     words: ClassVar[str]
     """The rule in a few words."""
     step_size: ClassVar[float]
@@ -83,7 +83,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
             )
             settings = GroupSettings(
                 group=group.name,
-                optimizer=self.name,
+                method=self.name,
                 num_forecasters=group.num_forecasters,
                 num_experts=group.num_experts,
                 num_replicas=group.num_replicas,

@@ -21,7 +21,7 @@ class GroupSettings:
     """What a group's search is fixed by; printed when a search starts."""
 
     group: str
-    optimizer: str
+    method: str
     num_forecasters: int
     num_experts: int
     """N"""
@@ -54,7 +54,7 @@ class GroupSettings:
             ]
         if self.reward_bound is not None:
             said.append("rewards in units of their size" if self.scaled else f"L = {self.reward_bound:g}")
-        if self.optimizer == "xnas":
+        if self.method == "xnas":
             said.append("no wipeout" if self.zeta is None else f"zeta = {self.zeta:g}")
         else:
             said.append(self.words)

@@ -162,7 +162,7 @@ class XNAS(ArchitectureOptimizer):
             rule = ExpertRule(step_size=eta, reward_bound=bound, horizon=horizon, zeta=zeta)
             settings = GroupSettings(
                 group=group.name,
-                optimizer="xnas",
+                method="xnas",
                 num_forecasters=group.num_forecasters,
                 num_experts=group.num_experts,
                 num_replicas=group.num_replicas,

@@ -1,4 +1,4 @@
-"""Who is ahead among several, such as optimizers or cells, and by how much more than chance would give it."""
+"""Who is ahead among several, such as methods or cells, and by how much more than chance would give it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Score:
     n: int
 
 
-def ranking(standings: Iterable[Score], *, what: str, noun: str = "optimizers") -> str:
+def ranking(standings: Iterable[Score], *, what: str, noun: str = "methods") -> str:
     """In words: who has the highest mean of `what`, and by how much more than chance would give it.
 
     Means that are equal to the two decimals shown share the first place.

@@ -129,13 +129,13 @@ def experts(run: RunRecord, weights: list[str], survivors: list[str]) -> str:
 
 def groups(run: RunRecord) -> str:
     """What the search of each group was fixed by."""
-    found = run.course.groups.values()
+    found = run.history.groups.values()
     lines = [
         (
             "",
             (
                 escape(group.name),
-                escape(group.optimizer),
+                escape(group.method),
                 str(len(group.edges)),
                 str(len(group.experts)),
                 str(group.replicas),
@@ -152,7 +152,7 @@ def groups(run: RunRecord) -> str:
         return ""
     head = (
         "group",
-        "optimizer",
+        "method",
         "edges",
         "experts<br>N",
         "replicas<br>r",
@@ -209,15 +209,15 @@ def _missing(run: RunRecord) -> list[str]:
     """What an unfinished run lacks, in sentences."""
     notes = []
     for what, section_name, rows in (
-        ("search", "search", [row.epoch for row in run.course.search]),
-        ("training from scratch", "retrain", [row.epoch for row in run.course.retrain]),
+        ("search", "search", [row.epoch for row in run.history.search]),
+        ("training from scratch", "retrain", [row.epoch for row in run.history.retrain]),
     ):
         planned = run.setting(section_name, "epochs")
         if rows and isinstance(planned, int) and rows[-1] < planned:
             tail = _standing_of_cells(run) if section_name == "search" and run.genotype else ""
             reached = f"{rows[-1]} of {planned} epochs are on record{tail}"
             notes.append(f"The {what} has not ended: {reached}. xnas resume goes on with it.")
-    if run.result is None and not run.course.retrain:
+    if run.result is None and not run.history.retrain:
         notes.append("No network has been trained from scratch and tested yet.")
     if run.untested:
         notes.append(f"Controls without a result yet: {', '.join(run.untested)}.")
@@ -237,14 +237,14 @@ def holds_out(run: RunRecord) -> bool:
 
 
 def _standing_of_cells(run: RunRecord) -> str:
-    heard = any(weights.feedbacks for row in run.course.search for weights in row.groups.values())
+    heard = any(weights.feedbacks for row in run.history.search for weights in row.groups.values())
     if heard:
         return "; the cells below are its choice as it stood then"
     return "; by then no expert had been rewarded, so the cells below may mean nothing"
 
 
 def _undrawn(run: RunRecord) -> str:
-    whole = [name for name, edges in drawn_edges(run.course).items() if not edges]
+    whole = [name for name, edges in drawn_edges(run.history).items() if not edges]
     if not whole:
         return ""
     some = ", ".join(whole[:_GROUPS_NAMED]) + (", ..." if len(whole) > _GROUPS_NAMED else "")
@@ -252,26 +252,26 @@ def _undrawn(run: RunRecord) -> str:
 
 
 def _wipeouts(run: RunRecord) -> str:
-    gone = run.course.wipeouts
+    gone = run.history.wipeouts
     if not gone:
         return "<p>No expert was wiped out.</p>"
-    total = sum(len(group.edges) * len(group.experts) for group in run.course.groups.values())
+    total = sum(len(group.edges) * len(group.experts) for group in run.history.groups.values())
     lines = [
         (
             "",
             (
                 escape(wipeout.group),
-                escape(run.course.groups[wipeout.group].edges[wipeout.edge]),
+                escape(run.history.groups[wipeout.group].edges[wipeout.edge]),
                 escape(wipeout.expert),
                 str(wipeout.epoch),
-                f"{wipeout.round:,}",
-                f"{wipeout.feedbacks:,} of {run.course.groups[wipeout.group].horizon:,}",
+                f"{wipeout.step:,}",
+                f"{wipeout.feedbacks:,} of {run.history.groups[wipeout.group].horizon:,}",
             ),
         )
         for wipeout in gone[:_WIPEOUTS_SHOWN]
     ]
     some = f"; the first {_WIPEOUTS_SHOWN}:" if len(gone) > _WIPEOUTS_SHOWN else ":"
-    head = ("group", "edge", "expert", "epoch", "round", "feedbacks t of T")
+    head = ("group", "edge", "expert", "epoch", "step", "feedbacks t of T")
     return f"<h3>Wipeouts</h3><p>{len(gone)} of {total} experts were wiped out{some}</p>" + table(
         head, lines, left=(1, 2)
     )
@@ -293,7 +293,7 @@ def _commands(run: RunRecord) -> str:
 
 def promise(run: RunRecord, regret: list[str], factors: list[str]) -> str:
     """Regret and its bound over time, wipeout factors and clipped rewards, and a table of the end."""
-    told = regret_checks(run.course)
+    told = regret_checks(run.history)
     if not told:
         return ""
     last = {name: points[-1] for name, points in told.items()}
@@ -316,7 +316,7 @@ def promise(run: RunRecord, regret: list[str], factors: list[str]) -> str:
     count = sum(promise.forecasters for _, promise in last.values())
     many = f"all {count}" if kept == count else f"{kept} of {count}"
     verdict = f"After epoch {epoch} the regret of {many} forecasters is within its bound."
-    notes = "".join(f'<p class="lesser">{escape(note)}</p>\n' for note in _cautions(run.course, last))
+    notes = "".join(f'<p class="lesser">{escape(note)}</p>\n' for note in _cautions(run.history, last))
     return section(
         "Did the search keep its promise?",
         f'<p class="verdict">{escape(verdict)}</p>\n'
@@ -333,9 +333,9 @@ def health(run: RunRecord, pictures: list[str]) -> str:
         return ""
     return section(
         "The health of the search",
-        _warnings(run.course)
+        _warnings(run.history)
         + "".join(figure(picture, scroll=True) for picture in pictures)
-        + _numbers(run.course),
+        + _numbers(run.history),
     )
 
 
@@ -380,7 +380,7 @@ _BOUND_OF_SCALED = (
 )
 
 
-def _cautions(course: History, last: Mapping[str, tuple[int, RegretCheck]]) -> Iterator[str]:
+def _cautions(history: History, last: Mapping[str, tuple[int, RegretCheck]]) -> Iterator[str]:
     """What the bound is about and what not, in sentences."""
     regret_checks = [promise for _, promise in last.values()]
     scaled = any(promise.scaled for promise in regret_checks)
@@ -401,7 +401,7 @@ def _cautions(course: History, last: Mapping[str, tuple[int, RegretCheck]]) -> I
             "make one update, and what holds for that is larger: η L² times half the sum of F² over the updates "
             "takes the place of η L² t / 2. Theorem 1's own bound is given to compare with."
         )
-    zetas = {name: course.groups[name].zeta for name in last}
+    zetas = {name: history.groups[name].zeta for name in last}
     if 1 in zetas.values():
         after = ", as long as no larger reward came after a wipeout" if scaled else ""
         yield f"With ζ = 1 the best expert in hindsight is among those alive (lemma 1{after})."
@@ -412,31 +412,31 @@ def _cautions(course: History, last: Mapping[str, tuple[int, RegretCheck]]) -> I
         )
 
 
-def _warnings(course: History) -> str:
+def _warnings(history: History) -> str:
     """What there was to be worried about, each kind of it at the first epoch that gave cause to."""
     said: dict[str, str] = {}
-    for row in course.search:
-        for kind, line in concerns(course.groups, row).items():
+    for row in history.search:
+        for kind, line in concerns(history.groups, row).items():
             said.setdefault(kind, f"Epoch {row.epoch}: {line}.")
     return "".join(f'<p class="note">{escape(line)}</p>\n' for line in said.values())
 
 
-def _numbers(course: History) -> str:
+def _numbers(history: History) -> str:
     """What is drawn, in words, and every group at its last epoch on record, and the supernet."""
     lines, said = [], []
-    for name in heard_groups(course):
-        weights = _last_weights(course, name)
-        state = health_of(course.groups[name], weights)
+    for name in heard_groups(history):
+        weights = _last_weights(history, name)
+        state = health_of(history.groups[name], weights)
         if state is None:
             continue
         shares = (state.skip, state.pooling, state.decided, state.lead)
         lines.append(
             (name, f"{state.entropy:.2f}", *("" if share is None else f"{share:.0%}" for share in shares))
         )
-        group = course.groups[name]
-        if words := scale_words(course.groups[name], weights):
+        group = history.groups[name]
+        if words := scale_words(history.groups[name], weights):
             said.append(f"In group {name}, L = {group.reward_bound:g} {words}.")
-    counted = [row.multiply_adds for row in course.search if row.multiply_adds is not None]
+    counted = [row.multiply_adds for row in history.search if row.multiply_adds is not None]
     if counted:
         said.append(
             f"Of the supernet's multiply-adds for one image, {count_text(counted[0])} when first counted, "
@@ -453,5 +453,5 @@ def _numbers(course: History) -> str:
     )
 
 
-def _last_weights(course: History, name: str) -> GroupWeights:
-    return next(row.groups[name] for row in reversed(course.search) if name in row.groups)
+def _last_weights(history: History, name: str) -> GroupWeights:
+    return next(row.groups[name] for row in reversed(history.search) if name in row.groups)

@@ -65,17 +65,17 @@ class LiveDisplay(Display):
             TimeRemainingColumn(),
             console=self.console,
         )
-        total = phase.epochs * phase.rounds_per_epoch
-        self.task = self.progress.add_task(phase.name, total=total, completed=phase.rounds_done, values="")
+        total = phase.epochs * phase.steps_per_epoch
+        self.task = self.progress.add_task(phase.name, total=total, completed=phase.steps_done, values="")
         self.live = Live(self._panel(), console=self.console, refresh_per_second=4)
         self.live.start()
 
-    def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
+    def step_done(self, *, epoch: int, step_in_epoch: int, values: Mapping[str, float]) -> None:
         """Move the bar on."""
         said = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         self.progress.update(
             self.task,
-            completed=(epoch - 1) * self.phase.rounds_per_epoch + round_in_epoch,
+            completed=(epoch - 1) * self.phase.steps_per_epoch + step_in_epoch,
             values=f"epoch {epoch}/{self.phase.epochs}  {said}",
         )
 

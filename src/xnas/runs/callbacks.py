@@ -14,8 +14,8 @@ class PhaseInfo:
 
     name: str
     epochs: int
-    rounds_per_epoch: int
-    rounds_done: int = 0
+    steps_per_epoch: int
+    steps_done: int = 0
     """By a process before."""
     groups: Mapping[str, Group] = field(default_factory=dict)
     """That it searches."""
@@ -34,8 +34,8 @@ class Callback(Protocol):
         """A phase begins."""
         ...
 
-    def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
-        """A round has ended; `values` are running means over the epoch."""
+    def step_done(self, *, epoch: int, step_in_epoch: int, values: Mapping[str, float]) -> None:
+        """A step has ended; `values` are running means over the epoch."""
         ...
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
@@ -56,7 +56,7 @@ class NullCallback:
     def start(self, phase: PhaseInfo) -> None:
         """Ignored."""
 
-    def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
+    def step_done(self, *, epoch: int, step_in_epoch: int, values: Mapping[str, float]) -> None:
         """Ignored."""
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ class LogCallback:
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
-        self.phase = PhaseInfo(name="", epochs=0, rounds_per_epoch=1)
+        self.phase = PhaseInfo(name="", epochs=0, steps_per_epoch=1)
         self.started = time.monotonic()
 
     def say(self, line: str) -> None:
@@ -82,19 +82,19 @@ class LogCallback:
         """A phase begins."""
         self.phase, self.started = phase, time.monotonic()
         self.say(
-            f"{phase.name}: {phase.epochs} epochs of {phase.rounds_per_epoch} rounds"
+            f"{phase.name}: {phase.epochs} epochs of {phase.steps_per_epoch} steps"
             if phase.epochs
-            else f"{phase.name}: no rounds, there is nothing to learn"
+            else f"{phase.name}: no steps, there is nothing to learn"
         )
 
-    def round_done(self, *, epoch: int, round_in_epoch: int, values: Mapping[str, float]) -> None:
+    def step_done(self, *, epoch: int, step_in_epoch: int, values: Mapping[str, float]) -> None:
         """Plain lines come by the epoch."""
 
     def epoch_done(self, row: Mapping[str, Any]) -> None:
         """One line: losses, accuracies, experts alive, time."""
         elapsed = time.monotonic() - self.started
         phase = self.phase
-        epochs_before = phase.rounds_done / phase.rounds_per_epoch
+        epochs_before = phase.steps_done / phase.steps_per_epoch
         left = elapsed / (row["epoch"] - epochs_before) * (phase.epochs - row["epoch"])
         self.say(f"{phase.name} {summary(row, phase.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
 

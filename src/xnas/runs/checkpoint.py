@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a run between two rounds, on the disk whole or not at all.
+"""Checkpoints: the state of a run between two steps, on the disk whole or not at all.
 
 A checkpoint is a folder PHASE-ROUNDS with tensors.safetensors, state.json, and a manifest of both files' size and
 SHA-256. It is made in a staging folder: every file is forced to the disk, the manifest last, then the folder is moved
@@ -61,13 +61,13 @@ class CheckpointStore:
             check_folder(path, inside=self.home)
         return found
 
-    def save(self, snapshot: CheckpointState, *, rounds: int) -> Path:
+    def save(self, snapshot: CheckpointState, *, step: int) -> Path:
         """Add a checkpoint, and drop those that are too many.
 
         Raises OSError, with the old ones as they were, and FolderGone if the run's folder is not there any more.
         """
         check_kept(self.home)
-        place = self.home / f"{self.phase}-{rounds:010}"
+        place = self.home / f"{self.phase}-{step:010}"
         if place not in self.found():  # a course may come to the same state again
             self._write(snapshot, place)
         # Also if it was there: a process that died between these steps is made up for.

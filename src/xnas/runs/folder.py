@@ -1,4 +1,4 @@
-"""A run folder as one value: settings, environment, course, architecture, results, times. Anything may be missing."""
+"""A run folder as one value: settings, environment, history, architecture, results, times. Anything may be missing."""
 
 import json
 import os
@@ -66,7 +66,7 @@ class RunRecord:
     """Wall time by phase."""
     peak_memory: Mapping[str, float]
     """Bytes that the process held at most, by phase."""
-    course: History
+    history: History
     genotype: Architecture | None
     result: Result | None
     controls: Mapping[str, Result]
@@ -94,7 +94,7 @@ class RunRecord:
             environment_text=_pretty(environment) if environment else None,
             seconds=_by_phase(timing, "seconds") if timing else {},
             peak_memory=_by_phase(timing, "peak_memory_bytes") if timing else {},
-            course=read_history(folder),
+            history=read_history(folder),
             genotype=read_architecture(folder),
             result=read_result(folder),
             controls=controls,
@@ -244,7 +244,7 @@ class Job:
     controls: int = 0
     network: str = "found"
     """What the retrained network is called in tables."""
-    optimizers: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     """Of a comparison or a bench: each is run with each of the seeds."""
     seeds: tuple[int, ...] = ()
     table: str = ""
@@ -295,7 +295,7 @@ class RunFolder:
             verb=fields.name("verb"),
             controls=fields.integer("controls", most=MOST_CONTROLS),
             network=fields.name("network"),
-            optimizers=fields.names("optimizers") if "optimizers" in fields.values else (),
+            methods=fields.names("methods") if "methods" in fields.values else (),
             seeds=fields.integers("seeds", most=MOST_SEED) if "seeds" in fields.values else (),
             table=fields.text("table") if "table" in fields.values else "",
         )
@@ -303,10 +303,10 @@ class RunFolder:
         choose(
             f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, COMPARE, BENCH, EXPERIMENT, SWEEP)
         )
-        for name, values in (("optimizers", job.optimizers), ("seeds", job.seeds)):
+        for name, values in (("methods", job.methods), ("seeds", job.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{fields.where}: {name!r} must differ; got {short_repr(list(values))}")
-        if len(job.optimizers) * len(job.seeds) > MOST_RUNS:
+        if len(job.methods) * len(job.seeds) > MOST_RUNS:
             raise ValueError(f"{fields.where}: at most {MOST_RUNS:,} runs go together")
         return job
 

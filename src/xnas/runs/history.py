@@ -40,7 +40,7 @@ class Group:
     """L; None: rewards are not clipped."""
     zeta: float | None
     """Relaxation of the wipeout; None: no wipeout."""
-    optimizer: str = "xnas"
+    method: str = "xnas"
     """What learns the weights."""
     scaled: bool = False
     """Whether rewards, eta and L are in units of the size that each forecaster's rewards have had."""
@@ -77,7 +77,7 @@ class SearchEpoch:
     """An epoch of the search; epoch 0 is its start, and has neither losses nor accuracies."""
 
     epoch: int
-    rounds: int
+    step: int
     parameters: int
     train_loss: float | None
     train_accuracy: float | None
@@ -93,7 +93,7 @@ class WipeoutRow:
     """An expert that left the search."""
 
     epoch: int
-    round: int
+    step: int
     group: str
     edge: int
     expert: str
@@ -204,7 +204,7 @@ def _group(row: JsonObject) -> Group:
         step_size=row.number("step_size"),
         reward_bound=row.optional_number("reward_bound"),
         zeta=row.optional_number("zeta"),
-        optimizer=row.name("optimizer") if "optimizer" in row.values else "xnas",
+        method=row.name("method") if "method" in row.values else "xnas",
         scaled="scaled" in row.values and row.flag("scaled"),
     )
 
@@ -214,7 +214,7 @@ def parse_search_epoch(row: JsonObject, groups: Mapping[str, Group]) -> SearchEp
     weights = row.nested("groups")
     return SearchEpoch(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
-        rounds=row.integer("rounds"),
+        step=row.integer("step"),
         parameters=row.integer("parameters"),
         multiply_adds=row.optional_integer("multiply_adds"),
         train_loss=row.optional_number("train_loss"),
@@ -255,7 +255,7 @@ def _ledger(row: JsonObject, count: int) -> Ledger:
 def _wipeout(row: JsonObject, groups: Mapping[str, Group]) -> WipeoutRow:
     wipeout = WipeoutRow(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
-        round=row.integer("round"),
+        step=row.integer("step"),
         group=row.name("group"),
         edge=row.integer("edge"),
         expert=row.name("expert"),

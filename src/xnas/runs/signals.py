@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: the round that is running ends, the state is saved, the program exits with 128 + n."""
+"""Ctrl-C and termination: the step that is running ends, the state is saved, the program exits with 128 + n."""
 
 import signal
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ SIGNALS = tuple(
 
 
 class StopRequest:
-    """Remembers a signal until the running round has ended."""
+    """Remembers a signal until the running step has ended."""
 
     def __init__(self) -> None:
         self.number: int | None = None
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has come. Called between rounds, when everything is consistent."""
+        """Raises Interrupted if a signal has come. Called between steps, when everything is consistent."""
         if self.number is not None:
             raise Interrupted(self.number)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within it a first signal waits for the end of the round; a second one acts at once."""
+    """Within it a first signal waits for the end of the step; a second one acts at once."""
     interrupt = StopRequest()
 
     def remember(number: int, frame: FrameType | None) -> None:

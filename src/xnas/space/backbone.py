@@ -40,7 +40,7 @@ class NetworkSpec:
     stem and in NAS-Bench-201, which takes no other."""
     squeeze_excite: bool = False
     """Squeeze-and-excitation after every cell up to two thirds of the depth, as in the published ImageNet network."""
-    save_memory: bool = False
+    activation_checkpointing: bool = False
     """A training pass keeps what goes into a cell and nothing of what is computed inside it; the backward pass computes
     the cell again. The same numbers, bit for bit, for about one more forward pass (Chen et al. 2016)."""
 
@@ -162,7 +162,7 @@ class Stack(nn.Module):
         multiplied image by image.
         """
         before_last, last = self.stem(images)
-        twice = self.plan.save_memory and self.training and torch.is_grad_enabled()
+        twice = self.plan.activation_checkpointing and self.training and torch.is_grad_enabled()
         for index, (cell, excitation) in enumerate(zip(self.cells, self.excitations, strict=True)):
             run = partial(_run, cell, excitation)
             # The factors are an input too: what is computed again in the backward pass drops the same paths.

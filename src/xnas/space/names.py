@@ -33,39 +33,3 @@ StemSetting = Literal["auto", "auto-strided", "cifar", "strided", "imagenet"]
 
 OPEN_STEMS: dict[StemSetting, Stem] = {"auto": "cifar", "auto-strided": "strided"}
 """What is left to the size, and the stem of small images."""
-
-OPTIMIZERS = (
-    "xnas",
-    "paper",
-    "gd",
-    "momentum",
-    "darts",
-    "darts-2nd",
-    "gaea",
-    "snas",
-    "gdas",
-    "asap",
-    "random",
-)
-"""What can learn the architecture weights of a search."""
-
-PRECISIONS = ("float32", "bfloat16")
-"""What a network's features are computed in; weights, statistics of norms, losses and rewards are float32 always."""
-
-SHIPPED = "fashion-mnist-small"
-"""The data set that comes with xnas."""
-
-DATA_SETS = (
-    SHIPPED,
-    "fashion-mnist",
-    "cifar10",
-    "cifar100",
-    "svhn",
-    "imagenet",
-    "tiny-imagenet",
-    "imagenette",
-    "cinic10",
-    "cinic10-enlarged",
-    "freiburg",
-)
-"""The data sets that are known by name."""

@@ -24,7 +24,7 @@ from xnas.study.scheduler import Failure, Task
 MOST_LOSSES = 5
 """A task that is lost so many times in a row without progress counts as failed: it may be what ends its workers."""
 FAREWELL = 60.0
-"""Seconds that tasks have to end their round and save, once they are to stop."""
+"""Seconds that tasks have to end their step and save, once they are to stop."""
 BEAT = 1.0
 """Seconds between two looks at what has changed."""
 
@@ -162,7 +162,7 @@ class RayExecutor:
         return None
 
     def dismiss(self) -> None:
-        """Have every task end its round and save, as after a signal; those that take long are left to Ray."""
+        """Have every task end its step and save, as after a signal; those that take long are left to Ray."""
         for ref in self.started:
             with suppress(Exception):
                 self.ray.cancel(ref, force=False)

@@ -96,10 +96,10 @@ def check_memory(
             RETRAIN_BYTES * config.retrain.channels * config.retrain.cells,
         ),
     ):
-        less = (8 if config.save_memory else 1) * (1 if precision == "float32" else 2)
+        less = (8 if config.activation_checkpointing else 1) * (1 if precision == "float32" else 2)
         features = bytes_a_pixel / less / SHRINKS[stem] ** 2
         needed = batch_size * pixels * (features + PIXEL_BYTES * image_shape[0])
-        if phase == SEARCH and config.search.optimizer == "random":
+        if phase == SEARCH and config.search.method == "random":
             continue  # it trains no supernet
         if phase in phases and needed > has:
             raise ValueError(
@@ -113,7 +113,7 @@ def _search_bytes(config: Config) -> float:
     """Of the features of a supernet, for each pixel that its cells see."""
     space = config.space
     edges = 6 if space.kind == "nasbench201" else space.nodes * (space.nodes + 3) // 2
-    computed = 1 if config.search.optimizer == "gdas" else len(space.experts)
+    computed = 1 if config.search.method == "gdas" else len(space.experts)
     return SEARCH_BYTES * edges * computed * space.cells * space.channels / space.partial_channels
 
 
@@ -143,7 +143,7 @@ def build_space(settings: SpaceConfig) -> SearchSpace:
 
 
 def supernet_spec(
-    settings: SpaceConfig, *, image_channels: int, num_classes: int, save_memory: bool = False
+    settings: SpaceConfig, *, image_channels: int, num_classes: int, activation_checkpointing: bool = False
 ) -> NetworkSpec:
     """The shape of the supernet that the search trains. A stem that is still open is that of small images."""
     return NetworkSpec(
@@ -153,12 +153,12 @@ def supernet_spec(
         cells=settings.cells,
         reductions=settings.reductions,
         stem=small_stem(settings.stem),
-        save_memory=save_memory,
+        activation_checkpointing=activation_checkpointing,
     )
 
 
 def network_spec(
-    settings: RetrainConfig, *, image_channels: int, num_classes: int, save_memory: bool = False
+    settings: RetrainConfig, *, image_channels: int, num_classes: int, activation_checkpointing: bool = False
 ) -> NetworkSpec:
     """The shape of the network that retraining trains. A stem that is still open is that of small images."""
     return NetworkSpec(
@@ -170,7 +170,7 @@ def network_spec(
         stem=small_stem(settings.stem),
         stem_channels=settings.stem_channels,
         squeeze_excite=settings.squeeze_excite,
-        save_memory=save_memory,
+        activation_checkpointing=activation_checkpointing,
     )
 
 
@@ -226,7 +226,7 @@ def build_optimizer(
 ) -> ArchitectureOptimizer:
     """What learns the architecture weights in a search of so many rounds."""
     settings = config.search
-    if settings.optimizer == "paper":  # as printed, whatever the settings are
+    if settings.method == "paper":  # as printed, whatever the settings are
         return XNAS(
             network,
             rounds=rounds,
@@ -235,7 +235,7 @@ def build_optimizer(
             reward_bound=1.0,
             weight_optimizer=weight_optimizer,
         )
-    if settings.optimizer == "xnas":
+    if settings.method == "xnas":
         return XNAS(
             network,
             rounds=rounds,
@@ -246,7 +246,7 @@ def build_optimizer(
             step_size=settings.step_size,
             weight_optimizer=weight_optimizer,
         )
-    return baseline(settings.optimizer)(
+    return baseline(settings.method)(
         network,
         rounds=rounds,
         seed=mix_address(config.seed, ARCHITECTURE),

@@ -61,20 +61,20 @@ class CheckpointManager:
 
     def __init__(
         self,
-        course: Trainer,
+        trainer: Trainer,
         *,
         origin: ResumeKey,
         folder: RunFolder,
         say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.course, self.origin, self.folder, self.say, self.clock = course, origin, folder, say, clock
+        self.trainer, self.origin, self.folder, self.say, self.clock = trainer, origin, folder, say, clock
         self.settings: CheckpointConfig = origin.config.checkpoint
-        self.store: CheckpointStore = folder.checkpoints(course.phase, keep=self.settings.keep)
+        self.store: CheckpointStore = folder.checkpoints(trainer.phase, keep=self.settings.keep)
         self.last: Path | None = None
         """The newest good checkpoint."""
         self.failures = 0
-        self._rounds_tried = 0
+        self._last_tried = 0
         self._started = self._time_tried = clock()
         self._seconds_before = 0.0
 
@@ -89,18 +89,18 @@ class CheckpointManager:
             raise CannotWrite(
                 f"cannot work in {self.folder.path}: {error.strerror or error}; nothing was computed"
             ) from error
-        # A course without rounds may have ended here before.
-        if self.course.rounds == 0 and not set(self.course.row_kinds) & set(self.folder.metrics.kinds()):
-            self.log(self.course.opening_rows())
+        # A course without steps may have ended here before.
+        if self.trainer.step == 0 and not set(self.trainer.row_kinds) & set(self.folder.metrics.kinds()):
+            self.log(self.trainer.opening_rows())
 
     def _begin(self) -> None:
         self.store.tidy()
         found = self.store.newest(say=self.say)
         if found is None:
-            if lost := [kind for kind in self.folder.metrics.kinds() if kind in self.course.row_kinds]:
+            if lost := [kind for kind in self.folder.metrics.kinds() if kind in self.trainer.row_kinds]:
                 raise ValueError(
                     f"{self.folder.metrics.path} has rows of kind {lost[0]!r}, but {self.store.home} has no checkpoint "
-                    f"of the {self.course.phase}; restore it from a copy, or start anew with --overwrite"
+                    f"of the {self.trainer.phase}; restore it from a copy, or start anew with --overwrite"
                 )
             self._check_room()
             self._save()
@@ -108,11 +108,11 @@ class CheckpointManager:
             path, snapshot = found
             values = JsonObject.of(snapshot.values, where=str(path))
             self.origin.check(values)
-            self.course.load(snapshot.tensors, rounds=values.integer("rounds"))
+            self.trainer.load(snapshot.tensors, step=values.integer("step"))
             self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
             self._seconds_before = values.number("seconds")
-            self.last, self._rounds_tried = path, self.course.rounds
-            self.say(f"{self.course.phase}: going on from {path}")
+            self.last, self._last_tried = path, self.trainer.step
+            self.say(f"{self.trainer.phase}: going on from {path}")
 
     def log(self, rows: list[Row]) -> None:
         """Write rows into metrics.jsonl; those that the disk does not take now wait for the next checkpoint."""
@@ -129,10 +129,10 @@ class CheckpointManager:
         """Whether it is time to save."""
         if self.clock() - self._time_tried >= 60 * self.settings.minutes:
             return True
-        rounds = self.settings.rounds
-        return rounds is not None and self.course.rounds - self._rounds_tried >= rounds
+        steps = self.settings.steps
+        return steps is not None and self.trainer.step - self._last_tried >= steps
 
-    def after_round(self, *, due: bool, ending: bool) -> None:
+    def after_step(self, *, due: bool, ending: bool) -> None:
         """Save if it is time to, or the run is ending. Raises CannotWrite after three failures in a row."""
         if not (due or ending):
             return
@@ -142,35 +142,35 @@ class CheckpointManager:
             raise
         except CannotWrite as error:
             self.failures += 1
-            if self.failures >= MOST_FAILURES or self.course.rounds == self.course.total_rounds:
+            if self.failures >= MOST_FAILURES or self.trainer.step == self.trainer.total_steps:
                 raise
             self.say(f"warning: {error}; " + ("stopping without it" if ending else "going on, trying again"))
 
     def end(self) -> None:
-        """Save the end of the course. Raises CannotWrite."""
+        """Save the end of the trainer. Raises CannotWrite."""
         self._save()
 
     def seconds(self) -> float:
-        """Wall time spent on the course, by the processes before this one too."""
+        """Wall time spent on the trainer, by the processes before this one too."""
         return round(self._seconds_before + self.clock() - self._started, 3)
 
     def _save(self) -> None:
-        rounds = self.course.rounds
-        self._rounds_tried, self._time_tried = rounds, self.clock()
-        tensors = self.course.tensors()
+        steps = self.trainer.step
+        self._last_tried, self._time_tried = steps, self.clock()
+        tensors = self.trainer.tensors()
         try:
             snapshot = CheckpointState(
                 tensors=tensors,
                 values={
-                    "phase": self.course.phase,
-                    "rounds": rounds,
+                    "phase": self.trainer.phase,
+                    "step": steps,
                     "seconds": self.seconds(),
                     "metrics_bytes": self.folder.metrics.flush(),
                     "metrics_sha256": self.folder.metrics.sha256,
                     **self.origin.as_values(),
                 },
             )
-            self.last = self.store.save(snapshot, rounds=rounds)
+            self.last = self.store.save(snapshot, step=steps)
         except OSError as error:
             raise CannotWrite(
                 f"cannot write a checkpoint into {self.store.home}: {error.strerror or error}; it needs "
@@ -180,11 +180,11 @@ class CheckpointManager:
 
     def _check_room(self) -> None:
         # At its start a course has no momentum yet: as much again as the network's parameters.
-        need = ROOM * 2 * _num_bytes(self.course.tensors())
+        need = ROOM * 2 * _num_bytes(self.trainer.tensors())
         free = shutil.disk_usage(self.folder.path).free
         if free < need:
             raise CannotWrite(
-                f"{self.folder.path} has room for {free:,} bytes, and {ROOM} checkpoints of the {self.course.phase} "
+                f"{self.folder.path} has room for {free:,} bytes, and {ROOM} checkpoints of the {self.trainer.phase} "
                 f"need {need:,}; make room, or choose another place with --runs"
             )
 

@@ -13,6 +13,7 @@ import torch
 from xnas.config.schema import CONFIG, Config, DataConfig, images_are_gone
 from xnas.data.check import quick_check
 from xnas.data.images import DataSet
+from xnas.data.names import DATA_SETS, SHIPPED
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory, RankLost
 from xnas.io.json import JsonObject
 from xnas.io.safe_read import is_folder
@@ -25,7 +26,6 @@ from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
 from xnas.runs.signals import StopRequest, stop_on_signals
 from xnas.space.architecture import Architecture
-from xnas.space.names import DATA_SETS, SHIPPED
 from xnas.train.build import build_dataset, check_memory, resolve_stems
 from xnas.train.device import LAST_BITS_DIFFER, busy_cores, pick_device, total_memory, use_threads
 from xnas.train.distributed import process_group
@@ -66,7 +66,7 @@ class RunRequest:
         begun = folder.job()
         more = {
             "controls": begun.controls <= self.job.controls,
-            "optimizers": set(begun.optimizers) <= set(self.job.optimizers),
+            "methods": set(begun.methods) <= set(self.job.methods),
             "seeds": set(begun.seeds) <= set(self.job.seeds),
         }
         for name in ("verb", "network", *more):
@@ -126,7 +126,7 @@ class RunContext:
     def open_run(self, *, genotype: Architecture | None = None) -> Iterator[tuple[RunFolder, StopRequest]]:
         """The run folder, begun (with `genotype`, where it does not come from a search) or continued.
 
-        Within it no other process works there, a signal waits for the end of the round, and the report of what there
+        Within it no other process works there, a signal waits for the end of the step, and the report of what there
         is follows in any case.
         """
         path = self.request.place.create()

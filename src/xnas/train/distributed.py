@@ -1,8 +1,8 @@
 """The processes that train one network together: what they exchange, and how they stay and end together.
 
 Rank 0 leads. It runs the verb as a process alone would, and it alone decides, writes and speaks; for every course it
-gives the others an order, and they do the same rounds, each with its part of every batch (train/serve.py). Orders and
-answers go through a store of small texts, which waits for nobody; rounds meet in collective operations of
+gives the others an order, and they do the same steps, each with its part of every batch (train/serve.py). Orders and
+answers go through a store of small texts, which waits for nobody; steps meet in collective operations of
 torch.distributed, which this file alone knows.
 """
 

@@ -21,11 +21,11 @@ def run_job(request: "RunRequest") -> int:
     config, data, device, display = request.config, session.data, session.device, session.display
     validate_retrain(config, data)
     searched = earlier is not None and earlier.has(GENOTYPE)
-    course = None if searched else SearchTrainer(config, data, device=device)
+    trainer = None if searched else SearchTrainer(config, data, device=device)
     with session.open_run() as (folder, interrupt):
-        if course is not None:
-            search(course, folder=folder, progress=display, interrupt=interrupt)
-            course = None  # retraining needs the memory
+        if trainer is not None:
+            search(trainer, folder=folder, progress=display, interrupt=interrupt)
+            trainer = None  # retraining needs the memory
         places = {"found": (folder, folder.genotype())}
         for name, control in control_genotypes(config, count=request.job.controls).items():
             places[name] = (folder.child("controls", name), control)
@@ -63,9 +63,9 @@ def run_search(request: "RunRequest") -> int:
         genotype, folder = earlier.genotype(), earlier
     else:
         session = RunContext.open(request)
-        course = SearchTrainer(session.request.config, session.data, device=session.device)
+        trainer = SearchTrainer(session.request.config, session.data, device=session.device)
         with session.open_run() as (folder, interrupt):
-            genotype = search(course, folder=folder, progress=session.display, interrupt=interrupt)
+            genotype = search(trainer, folder=folder, progress=session.display, interrupt=interrupt)
     print(architecture_text(genotype))
     if request.whole is None:
         print(f"train its network with: xnas retrain {folder.path}")

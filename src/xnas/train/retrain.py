@@ -63,7 +63,7 @@ def validate_retrain(config: Config, data: DataSet, *, genotype: Architecture | 
         config.retrain,
         image_channels=data.image_shape[0],
         num_classes=data.num_classes,
-        save_memory=config.save_memory,
+        activation_checkpointing=config.activation_checkpointing,
     )
     with torch.device("meta"):  # only a whole network shows whether it can be built; here it takes no memory
         build_network(genotype, plan)
@@ -80,7 +80,7 @@ def _check_nasbench201(settings: RetrainConfig) -> None:
 
 
 class RetrainTrainer(Trainer):
-    """The training of a network at some point of its course."""
+    """The training of a network at some point of its trainer."""
 
     phase = RETRAIN
     row_kinds = TRAINING_ROWS
@@ -105,7 +105,7 @@ class RetrainTrainer(Trainer):
         super().__init__(
             _placed(network, device),
             config.retrain,
-            rounds_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
+            steps_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
             meters={"train": LossAccuracyMeter(device)},
             images=data.train,
             augmentation=augmentation,
@@ -139,7 +139,7 @@ class RetrainTrainer(Trainer):
         return {"the architecture": self.genotype.to_json(), "the images": self.data.fingerprint()}
 
     def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
-        """A training batch for each round of an epoch, counted from 1, from round `start` on."""
+        """A training batch for each step of an epoch, counted from 1, from step `start` on."""
         stream = self.shuffled(self.data.train, seed=self.config.seed, epoch=epoch, start=start)
         return ((batch,) for batch in stream)
 
@@ -186,11 +186,11 @@ class RetrainTrainer(Trainer):
                 from_tower = tower(features)
         return network.classify(features), from_tower
 
-    def round(self, *batches: Batch) -> list[Row]:
+    def training_step(self, *batches: Batch) -> list[Row]:
         """One step of the weights."""
         (batch,) = batches
         self.sgd_step(batch, self.data.train)
-        self.rounds += 1
+        self.step += 1
         return []
 
     def epoch_row(self) -> Row:
@@ -233,14 +233,14 @@ def train(
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
     config = resolve_stems(config, data.image_shape)
     _begin(folder, config, device=device)
-    course = RetrainTrainer(genotype, config, data, device=device)
-    origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=course.facts())
-    fit(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+    trainer = RetrainTrainer(genotype, config, data, device=device)
+    origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=trainer.facts())
+    fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
-        network=course.network.eval(),  # whoever asks it must not move the averages of its norms
+        network=trainer.network.eval(),  # whoever asks it must not move the averages of its norms
         genotype=genotype,
         classes=data.train.classes,
-        normalisation=course.normalisation,
+        normalisation=trainer.normalisation,
         image_shape=data.image_shape,
         border=data.border,
     )

@@ -67,7 +67,7 @@ class TrainValSplit:
                 )
         return parts
 
-    def rounds(self, batch_size: int) -> int:
+    def steps(self, batch_size: int) -> int:
         """Rounds of an epoch: whole batches of the smaller part."""
         return min(
             num_batches(len(part), batch_size, drop_last=True) for part in (self.train, self.validation)
@@ -89,13 +89,13 @@ def _supernet(space: SearchSpace, config: Config, data: DataSet) -> nn.Module:
         config.space,
         image_channels=data.image_shape[0],
         num_classes=data.num_classes,
-        save_memory=config.save_memory,
+        activation_checkpointing=config.activation_checkpointing,
     )
     return space.supernet(plan)
 
 
 class SearchTrainer(Trainer):
-    """A search at some point of its course, and the steps that move it on."""
+    """A search at some point of its trainer, and the steps that move it on."""
 
     phase = SEARCH
     row_kinds = ("search_images", "group", "search_epoch", "wipeout")
@@ -119,7 +119,7 @@ class SearchTrainer(Trainer):
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             settings,
-            rounds_per_epoch=self.parts.rounds(settings.batch_size),
+            steps_per_epoch=self.parts.steps(settings.batch_size),
             meters={part: LossAccuracyMeter(device) for part in ("train", "validation")},
             images=self.parts.train,
             augmentation=augmentation,
@@ -128,7 +128,7 @@ class SearchTrainer(Trainer):
         self.experts = build_optimizer(
             config,
             self.network,
-            rounds=self.rounds_per_epoch * (settings.epochs - settings.warmup_epochs),
+            rounds=self.steps_per_epoch * (settings.epochs - settings.warmup_epochs),
             weight_optimizer=self.weights,
         )
         self.experts.ranks = process_group()
@@ -155,13 +155,13 @@ class SearchTrainer(Trainer):
 
     @property
     def warming_up(self) -> bool:
-        """Whether the round that comes next only trains the weights."""
+        """Whether the step that comes next only trains the weights."""
         return self.epochs_done < self.settings.warmup_epochs
 
     @property
-    def kind_of_rounds(self) -> str:
-        """What the round that comes next is one of."""
-        return "warm-up rounds" if self.warming_up else "rounds"
+    def step_kind(self) -> str:
+        """What the step that comes next is one of."""
+        return "warm-up steps" if self.warming_up else "steps"
 
     def facts(self) -> dict[str, str]:
         """The images."""
@@ -175,7 +175,7 @@ class SearchTrainer(Trainer):
                 experts=self.experts.names(name),
                 edges=self.space.edge_labels(name),
                 replicas=group.num_replicas,
-                optimizer=group.optimizer,
+                method=group.method,
                 feedback=group.feedback,
                 horizon=group.horizon,
                 step_size=group.step_size,
@@ -204,7 +204,7 @@ class SearchTrainer(Trainer):
         return self.space.derive({name: self.experts.log_weights(name) for name in self.experts.groups})
 
     def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
-        """A training and a validation batch for each round of an epoch, counted from 1, from round `start` on.
+        """A training and a validation batch for each step of an epoch, counted from 1, from step `start` on.
 
         On one level they are one batch.
         """
@@ -215,7 +215,7 @@ class SearchTrainer(Trainer):
         ]
         return zip(*streams, strict=False)  # the larger part waits for the next epoch
 
-    def round(self, *batches: Batch) -> list[Row]:
+    def training_step(self, *batches: Batch) -> list[Row]:
         """One round of algorithm 1; a warm-up's only trains the weights. Returns a row for each expert wiped out."""
         train, *validation = batches
         if self.warming_up:
@@ -229,8 +229,8 @@ class SearchTrainer(Trainer):
         if wiped:
             self.rebuild_ddp()
         epoch = self.epochs_done + 1
-        self.rounds += 1
-        return [_wipeout_row(gone, epoch=epoch, round_number=self.rounds) for gone in wiped]
+        self.step += 1
+        return [_wipeout_row(gone, epoch=epoch, step=self.step) for gone in wiped]
 
     def measure_rewards(self, train: Batch, validation: Batch) -> None:
         """Forecast a validation batch and keep the gradients by the mixture weights (lines 5-8).
@@ -287,7 +287,7 @@ class SearchTrainer(Trainer):
         return losses_B, seen[0]
 
     def _rewards(self, group: str, batch: Batch) -> Tensor:
-        """Those of a round: a row for each sample if that is what a feedback is, else one row."""
+        """Those of a step: a row for each sample if that is what a feedback is, else one row."""
         rewards_FEK = -self.experts.gradients(group)
         if self.experts.feedback != "sample" or not len(rewards_FEK):  # none of a group that nothing reached
             return rewards_FEK[None]
@@ -356,7 +356,7 @@ class SearchTrainer(Trainer):
 
 @keeping_process_state()
 def search(
-    course: SearchTrainer,
+    trainer: SearchTrainer,
     *,
     folder: RunFolder,
     progress: Callback | None = None,
@@ -369,25 +369,25 @@ def search(
     genotype-so-far.json holds the choice as it stood. The process's random generators and torch's settings are
     afterwards as they were.
     """
-    course.make_repeatable()
+    trainer.make_repeatable()
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
-    config = course.config
+    config = trainer.config
     if not folder.has(CONFIG):
-        folder.describe(config, environment(course.device, processes=process_group().size))
+        folder.describe(config, environment(trainer.device, processes=process_group().size))
     folder.check_same(config, sections=SEARCH_SECTIONS)
     if folder.has(GENOTYPE):
         return folder.genotype()
-    origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=course.facts())
-    for group in course.experts.settings.values():
+    origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.facts())
+    for group in trainer.experts.settings.values():
         progress.say(str(group))
     try:
-        fit(course, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+        fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:
-        if course.rounds > 0:  # else it has not come to where the folder is, which may know a better choice
+        if trainer.step > 0:  # else it has not come to where the folder is, which may know a better choice
             with suppress(ValueError):  # what ended the search is said, not that the folder is damaged too
-                folder.write_genotype_so_far(course.genotype())
+                folder.write_genotype_so_far(trainer.genotype())
         raise
-    genotype = course.genotype()
+    genotype = trainer.genotype()
     folder.write_genotype(genotype)
     return genotype
 
@@ -399,7 +399,7 @@ def _group_row(group: Group) -> Row:
         "experts": list(group.experts),
         "edges": list(group.edges),
         "replicas": group.replicas,
-        "optimizer": group.optimizer,
+        "method": group.method,
         "feedback": group.feedback,
         "horizon": group.horizon,
         "step_size": group.step_size,
@@ -409,13 +409,13 @@ def _group_row(group: Group) -> Row:
     }
 
 
-def _state_row(course: SearchTrainer) -> Row:
+def _state_row(trainer: SearchTrainer) -> Row:
     return {
         "kind": "search_epoch",
-        "epoch": course.epochs_done,
-        "rounds": course.rounds,
-        "parameters": count_parameters(course.network),
-        "multiply_adds": course.multiply_adds(),
+        "epoch": trainer.epochs_done,
+        "step": trainer.step,
+        "parameters": count_parameters(trainer.network),
+        "multiply_adds": trainer.multiply_adds(),
         "groups": {
             name: {
                 "feedbacks": learner.num_feedbacks,
@@ -424,7 +424,7 @@ def _state_row(course: SearchTrainer) -> Row:
                 "alive": learner.alive_EK.tolist(),
             }
             | _ledger(learner)
-            for name, learner in course.experts.learners.items()
+            for name, learner in trainer.experts.learners.items()
         },
     }
 
@@ -440,11 +440,11 @@ def _ledger(learner: Learner) -> Row:
     return {"ledger": {name: value_E.tolist() for name, value_E in values.items()}}
 
 
-def _wipeout_row(gone: Wipeout, *, epoch: int, round_number: int) -> dict[str, object]:
+def _wipeout_row(gone: Wipeout, *, epoch: int, step: int) -> dict[str, object]:
     return {
         "kind": "wipeout",
         "epoch": epoch,
-        "round": round_number,
+        "step": step,
         "group": gone.group,
         "edge": gone.index,
         "expert": gone.expert,

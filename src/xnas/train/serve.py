@@ -1,4 +1,4 @@
-"""What processes do that do not lead: the rounds of every course and test that the leading one orders, with their part
+"""What processes do that do not lead: the steps of every course and test that the leading one orders, with their part
 of each batch. They write nothing and say nothing."""
 
 import os
@@ -109,11 +109,11 @@ class _Server:
         data = self._images(config)
         if order["what"] == TEST:
             return lambda interrupt: self._test(order, config, data, device, interrupt)
-        course = _course(order, config, data, device)
-        for name, value in course.facts().items():
+        trainer = _course(order, config, data, device)
+        for name, value in trainer.facts().items():
             if order["facts"][name] != value:
                 raise ValueError(f"{name} differ from those of the leading process")
-        return lambda interrupt: self._follow(course, order["rounds"], interrupt)
+        return lambda interrupt: self._follow(trainer, order["step"], interrupt)
 
     def _images(self, config: Config) -> DataSet:
         wanted = (config.data, config.seed)
@@ -125,12 +125,12 @@ class _Server:
             )
         return self._data[1]
 
-    def _follow(self, course: Trainer, rounds: int, interrupt: StopRequest) -> None:
-        course.load(self.ranks.broadcast_tensors(None), rounds=rounds)
-        with closing(course.remaining_batches()) as stream:
+    def _follow(self, trainer: Trainer, steps: int, interrupt: StopRequest) -> None:
+        trainer.load(self.ranks.broadcast_tensors(None), step=steps)
+        with closing(trainer.remaining_batches()) as stream:
             for batches in stream:
-                course.round(*batches)
-                number, _ = sync_after_step(course, signal=interrupt.number, due=False)
+                trainer.training_step(*batches)
+                number, _ = sync_after_step(trainer, signal=interrupt.number, due=False)
                 if number is not None:
                     raise Interrupted(number)
 

@@ -1,6 +1,6 @@
-"""A phase of a run at some point of its way: what moves on with every round, and how it is stored and brought back.
+"""A phase of a run at some point of its way: what moves on with every step, and how it is stored and brought back.
 
-Searching and retraining are courses. `follow` goes along one, and saves it between rounds.
+Searching and retraining are courses. `follow` goes along one, and saves it between steps.
 """
 
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 class Trainer(ABC):
-    """A network, its optimizer and the running means of an epoch, after `rounds` of all rounds.
+    """A network, its optimizer and the running means of an epoch, after `steps` of all steps.
 
     A tower is trained along with the network, and is no part of it. `images` are those that its weights are trained on.
     """
@@ -45,7 +45,7 @@ class Trainer(ABC):
         network: nn.Module,
         settings: SearchConfig | RetrainConfig,
         *,
-        rounds_per_epoch: int,
+        steps_per_epoch: int,
         meters: Mapping[str, LossAccuracyMeter],
         images: Images,
         augmentation: Augmentation,
@@ -56,12 +56,12 @@ class Trainer(ABC):
         self.tower = tower
         self.weights = build_sgd((weight for _, weight in self.named_parameters()), settings)
         self.settings = settings
-        self.rounds_per_epoch = rounds_per_epoch
+        self.steps_per_epoch = steps_per_epoch
         self.meters = meters
         self.trained_on, self.augmentation = images, augmentation
         self._normalisation: Normalisation | None = None
         self.device = device
-        self.rounds = 0
+        self.step = 0
         self._pass: Callable[[Callable[[], Any]], Any] | None = None
         autocast(device, settings.precision)  # a device that cannot says so before anything is computed
 
@@ -71,19 +71,19 @@ class Trainer(ABC):
         return self.settings.epochs
 
     @property
-    def total_rounds(self) -> int:
+    def total_steps(self) -> int:
         """Rounds from the start to the end."""
-        return self.epochs * self.rounds_per_epoch
+        return self.epochs * self.steps_per_epoch
 
     @property
     def epochs_done(self) -> int:
         """Whole epochs behind it."""
-        return self.rounds // self.rounds_per_epoch
+        return self.step // self.steps_per_epoch
 
     @property
-    def round_in_epoch(self) -> int:
+    def step_in_epoch(self) -> int:
         """Rounds of the running epoch behind it."""
-        return self.rounds % self.rounds_per_epoch
+        return self.step % self.steps_per_epoch
 
     @property
     def learning_rate(self) -> float:
@@ -106,17 +106,17 @@ class Trainer(ABC):
 
     @property
     def where(self) -> str:
-        """The round that comes next, in words."""
-        return f"round {self.round_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
+        """The step that comes next, in words."""
+        return f"step {self.step_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
 
     @property
-    def kind_of_rounds(self) -> str:
-        """What the round that comes next is one of: all of a kind take the same memory, if not always all of it."""
-        return "rounds"
+    def step_kind(self) -> str:
+        """What the step that comes next is one of: all of a kind take the same memory, if not always all of it."""
+        return "steps"
 
     @property
     def memory_hints(self) -> str:
-        """What would take less memory, but for --save-memory."""
+        """What would take less memory, but for --activation-checkpointing."""
         large = max(self.trained_on.image_shape[1:]) > LARGE
         sizes = "smaller images (--data.image-size), " if large else ""
         return f"{sizes}a smaller --{self.phase}.batch-size or fewer {self.width}"
@@ -129,7 +129,7 @@ class Trainer(ABC):
         return {}
 
     def opening_rows(self) -> list[Row]:
-        """What metrics.jsonl says before the first round: the statistics that images are normalised by."""
+        """What metrics.jsonl says before the first step: the statistics that images are normalised by."""
         return [
             {
                 "kind": f"{self.phase}_images",
@@ -144,18 +144,18 @@ class Trainer(ABC):
 
     @abstractmethod
     def epoch_batches(self, epoch: int, *, start: int) -> Iterator[tuple[Batch, ...]]:
-        """The batches of each round of an epoch, counted from 1, without the first `start` rounds."""
+        """The batches of each step of an epoch, counted from 1, without the first `start` steps."""
 
     @abstractmethod
-    def round(self, *batches: Batch) -> list[Row]:
-        """One round; returns the rows that it adds to metrics.jsonl. Raises NonFinite before it updates anything."""
+    def training_step(self, *batches: Batch) -> list[Row]:
+        """One step; returns the rows that it adds to metrics.jsonl. Raises NonFinite before it updates anything."""
 
     @abstractmethod
     def epoch_row(self) -> Row:
         """What metrics.jsonl says of the epoch that has just ended."""
 
     def warnings(self, row: Row) -> list[str]:
-        """Lines about the epoch of `row` that are worth saying, each of them once in a course."""
+        """Lines about the epoch of `row` that are worth saying, each of them once in a trainer."""
         del row
         return []
 
@@ -212,7 +212,7 @@ class Trainer(ABC):
     def pool(self) -> None:
         """Have the leading process know what all have counted. Raises RanksDiffer if they went different ways."""
         process_group().assert_equal_across_ranks(
-            self.fingerprint(), what=f"the experts after {self.rounds:,} rounds"
+            self.fingerprint(), what=f"the experts after {self.step:,} steps"
         )
         for meter in self.meters.values():
             meter.pool()
@@ -230,15 +230,15 @@ class Trainer(ABC):
         )
 
     def remaining_batches(self) -> Generator[tuple[Batch, ...], None, None]:
-        """The batches of every round to come; `round` is expected to be called with each before the next is taken."""
-        while self.rounds < self.total_rounds:
-            start = self.round_in_epoch
+        """The batches of every step to come; call `training_step` with each before taking the next."""
+        while self.step < self.total_steps:
+            start = self.step_in_epoch
             if start == 0:
                 for meter in self.meters.values():
                     meter.reset()
             set_learning_rate(self.weights, self.learning_rate)
             stream = self.epoch_batches(self.epochs_done + 1, start=start)
-            yield from islice(stream, self.rounds_per_epoch - start)
+            yield from islice(stream, self.steps_per_epoch - start)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All weights that are trained: the network's, and those of what is trained with it and left behind."""
@@ -247,12 +247,12 @@ class Trainer(ABC):
             yield from self.tower.named_parameters(prefix="tower")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that a later process needs to go on bit for bit, but for `rounds`."""
+        """Everything that a later process needs to go on bit for bit, but for `steps`."""
         states = {
             "network": self.network.state_dict(),
             "random": random_states(self.device),
             "normalisation": {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C},
-            **{f"tally.{name}": meter.state_dict() for name, meter in self.meters.items()},
+            **{f"meter.{name}": meter.state_dict() for name, meter in self.meters.items()},
         }
         if self.tower is not None:
             states["tower"] = self.tower.state_dict()
@@ -263,12 +263,10 @@ class Trainer(ABC):
                     states.setdefault(f"optimizer.{key}", {})[parameters[id(parameter)]] = value
         return {f"{part}/{name}": value for part, state in states.items() for name, value in state.items()}
 
-    def load(self, tensors: Mapping[str, Tensor], *, rounds: int) -> None:
-        """Go on from what `tensors` gave after `rounds`. Raises ValueError if they do not fit."""
-        if not 0 <= rounds <= self.total_rounds:
-            raise ValueError(
-                f"{rounds:,} rounds are not among the {self.total_rounds:,} of this {self.phase}"
-            )
+    def load(self, tensors: Mapping[str, Tensor], *, step: int) -> None:
+        """Go on from what `tensors` gave after `steps`. Raises ValueError if they do not fit."""
+        if not 0 <= step <= self.total_steps:
+            raise ValueError(f"step {step:,} is not among the {self.total_steps:,} of this {self.phase}")
         states: dict[str, dict[str, Tensor]] = {}
         for address, value in tensors.items():
             part, _, name = address.partition("/")
@@ -277,7 +275,7 @@ class Trainer(ABC):
             self._load_parts(states)
         except (RuntimeError, KeyError, TypeError) as error:
             raise ValueError(f"the state does not fit this {self.phase}: {_in_one_line(error)}") from error
-        self.rounds = rounds
+        self.step = step
         self.rebuild_ddp()
 
     def _load_parts(self, states: dict[str, dict[str, Tensor]]) -> None:
@@ -288,7 +286,7 @@ class Trainer(ABC):
             self._normalisation = self._stored(states["normalisation"])
         set_random_states(states["random"], device=self.device)
         for name, meter in self.meters.items():
-            meter.load_state_dict(states[f"tally.{name}"])
+            meter.load_state_dict(states[f"meter.{name}"])
         parameters = dict(self.named_parameters())
         self.weights.state.clear()
         for part, values in states.items():

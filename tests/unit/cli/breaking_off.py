@@ -10,16 +10,16 @@ from xnas.data.loader import Batch
 from xnas.train.trainer import Row
 
 
-def signal_in_round(number: int, *, patch: pytest.MonkeyPatch) -> list[SearchTrainer]:
+def signal_in_step(number: int, *, patch: pytest.MonkeyPatch) -> list[SearchTrainer]:
     """SIGTERM in the `number`-th round of all searches from now on; returns a list that grows with every round."""
     made: list[SearchTrainer] = []
-    one_round = SearchTrainer.round
+    one_round = SearchTrainer.training_step
 
-    def round_with_a_signal(self: SearchTrainer, *batches: Batch) -> list[Row]:
+    def step_with_a_signal(self: SearchTrainer, *batches: Batch) -> list[Row]:
         made.append(self)
         if len(made) == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return one_round(self, *batches)
 
-    patch.setattr(SearchTrainer, "round", round_with_a_signal)
+    patch.setattr(SearchTrainer, "training_step", step_with_a_signal)
     return made

@@ -21,7 +21,7 @@ from xnas.train.context import RunRequest
 
 from ...sealed import seal
 from ..study.nasbench201.nasbench201_maker import make_rows, write_csv
-from .breaking_off import signal_in_round
+from .breaking_off import signal_in_step
 
 SETTINGS = """
 [data]
@@ -40,7 +40,7 @@ feedback = "batch"
 [retrain]
 cells = 3
 """
-PAIR = ["--optimizers", "xnas", "random", "--seeds", "0", "1"]
+PAIR = ["--methods", "xnas", "random", "--seeds", "0", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_every_cell_is_looked_up_and_every_search_counts(
     assert str(tmp_path) not in text
     values = json.loads(text)
     by_cell = {row[3]: row for row in make_rows()}
-    assert [(run["optimizer"], run["seed"]) for run in values["runs"]] == [
+    assert [(run["method"], run["seed"]) for run in values["runs"]] == [
         ("xnas", 0), ("xnas", 1), ("random", 0), ("random", 1),
     ]  # fmt: skip
     for run in values["runs"]:
@@ -110,9 +110,9 @@ def test_every_cell_is_looked_up_and_every_search_counts(
 def test_a_bench_that_is_stopped_goes_on_to_the_same_numbers_and_takes_more_seeds(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pair = ["--optimizers", "xnas", "gaea", "--seeds", "0", "--checkpoint.rounds", "1"]
+    pair = ["--methods", "xnas", "gaea", "--seeds", "0", "--checkpoint.steps", "1"]
     assert main([word.replace("mine", "whole") for word in words] + pair) == 0
-    rounds = signal_in_round(5, patch=monkeypatch)  # the second of the second search
+    rounds = signal_in_step(5, patch=monkeypatch)  # the second of the second search
     assert main([*words, *pair]) == 128 + signal.SIGTERM
     again = tmp_path / "runs" / "mine"
     assert f"go on with: xnas resume {again}\n" in capsys.readouterr().out
@@ -122,7 +122,7 @@ def test_a_bench_that_is_stopped_goes_on_to_the_same_numbers_and_takes_more_seed
     assert numbers(again) == numbers(tmp_path / "runs" / "whole")
     begun = begun_searches(monkeypatch)
     assert main([*words, *pair]) == 0  # has ended
-    assert main([*words, "--optimizers", "xnas", "gaea", "--seeds", "0", "1"]) == 0
+    assert main([*words, "--methods", "xnas", "gaea", "--seeds", "0", "1"]) == 0
     assert begun == ["xnas-1", "gaea-1"]
     assert [run["seed"] for run in numbers(again)["runs"]] == [0, 1, 0, 1]
     capsys.readouterr()
@@ -163,7 +163,7 @@ def test_a_search_that_fails_is_named_and_the_others_go_on(
         return carry_out(request)
 
     monkeypatch.setattr(pipeline, "run_search", fails)
-    assert main([*words, "--optimizers", "xnas", "random", "--seeds", "0"]) == 2
+    assert main([*words, "--methods", "xnas", "random", "--seeds", "0"]) == 2
     values = numbers(tmp_path / "runs" / "mine")
     assert [entry["n"] for entry in values["entries"]] == [0, 1]
     assert values["missing"] == ["xnas, seed 0: the loss is nan at round 1"]
@@ -173,7 +173,7 @@ def test_a_search_that_fails_is_named_and_the_others_go_on(
 def test_a_table_that_has_moved_or_must_be_trusted_is_asked_for_again(
     words: list[str], table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    random = ["--optimizers", "random", "--seeds", "0"]
+    random = ["--methods", "random", "--seeds", "0"]
     own = shutil.copy(table, tmp_path / "mine.csv")
     assert main([str(own) if word == str(table) else word for word in words] + random) == 0
     own.rename(tmp_path / "moved.csv")
@@ -211,12 +211,12 @@ def test_a_table_that_has_moved_or_must_be_trusted_is_asked_for_again(
         (["--space.experts", "none"], "space.experts must hold an operation beside none; got none"),
         (["--data", "nowhere"], "nowhere"),
         (["--data", "cifar10", "--root", "nowhere"], "there is no data_batch_1.bin in "),
-        (["--optimizers", "xnas", "dart"], "unknown optimizer 'dart'"),
+        (["--methods", "xnas", "dart"], "unknown method 'dart'"),
         (
             ["--seed", "3"],
-            "seeds those of --seeds; leave out --search.optimizer, --search.step-size and --seed\n",
+            "seeds those of --seeds; leave out --search.method, --search.step-size and --seed\n",
         ),
-        (["--optimizers", "xnas", "gd", "--search.step-size", "1"], "unless it is the only one"),
+        (["--methods", "xnas", "gd", "--search.step-size", "1"], "unless it is the only one"),
         (["--data.padding", "16"], "data.padding 16 can push images of"),
         (["--search.batch-size", "1000"], "search.batch_size 1000 is larger than"),
     ],
@@ -234,7 +234,7 @@ def test_a_mistake_ends_in_one_line(
 
 @pytest.mark.usefixtures("_no_reports")
 def test_a_rate_of_its_own_is_taken_by_the_only_optimizer(words: list[str], tmp_path: Path) -> None:
-    assert main([*words, "--optimizers", "gd", "--seeds", "0", "--search.step-size", "0.5"]) == 0
+    assert main([*words, "--methods", "gd", "--seeds", "0", "--search.step-size", "0.5"]) == 0
     lines = (tmp_path / "runs" / "mine" / "gd-0" / "metrics.jsonl").read_text().splitlines()
     groups = [row for row in map(json.loads, lines) if row["kind"] == "group"]
     assert [row["step_size"] for row in groups] == [0.5]

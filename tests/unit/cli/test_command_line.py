@@ -26,7 +26,7 @@ from xnas.cli.from_file import FromFile
 SETTINGS = [
     "checkpoint.keep",
     "checkpoint.minutes",
-    "checkpoint.rounds",
+    "checkpoint.steps",
     "data.crop",
     "data.cutout",
     "data.decode-memory",
@@ -76,7 +76,7 @@ SETTINGS = [
     "search.learning-rate",
     "search.learning-rate-min",
     "search.momentum",
-    "search.optimizer",
+    "search.method",
     "search.precision",
     "search.reward-bound",
     "search.step-size",
@@ -122,8 +122,8 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
         (transfer_verb.Arguments, [*SETTINGS, *PLACE, "run"]),
         (resume_verb.Arguments, [*CLUSTER, "data", "device", "root", "run", "save-memory", "threads"]),
-        (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "optimizers", "seeds"]),
-        (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "optimizers", "seeds", "table"]),
+        (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "methods", "seeds"]),
+        (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "methods", "seeds", "table"]),
         (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (

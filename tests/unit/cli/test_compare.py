@@ -1,4 +1,4 @@
-"""xnas compare: several optimizers and seeds, side by side, and nothing done twice."""
+"""xnas compare: several methods and seeds, side by side, and nothing done twice."""
 
 import json
 import signal
@@ -14,7 +14,7 @@ from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.train import pipeline
 from xnas.train.context import RunRequest
 
-from .breaking_off import signal_in_round
+from .breaking_off import signal_in_step
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def words(tiny_toml: Path, image_folder: Path, tmp_path: Path) -> list[str]:
     return ["compare", "--config", str(tiny_toml), "--data", str(image_folder), *place]
 
 
-PAIR = ["--optimizers", "xnas", "gd", "--seeds", "0", "1"]
+PAIR = ["--methods", "xnas", "gd", "--seeds", "0", "1"]
 
 
 @pytest.mark.usefixtures("blank_runs")
@@ -33,12 +33,12 @@ def test_every_optimizer_runs_with_every_seed_and_the_table_counts_them(
     assert main([*words, *PAIR]) == 0
     folder = tmp_path / "runs" / "mine"
     values = json.loads((folder / "comparison.json").read_text())
-    assert [(run["optimizer"], run["seed"]) for run in values["runs"]] == [
+    assert [(run["method"], run["seed"]) for run in values["runs"]] == [
         ("xnas", 0), ("xnas", 1), ("gd", 0), ("gd", 1),
     ]  # fmt: skip
     results = [RunFolder(folder / f"xnas-{seed}").result()["test_accuracy"] for seed in (0, 1)]
     entry = values["entries"][0]
-    assert (entry["optimizer"], entry["n"], entry["worst"]) == ("xnas", 2, min(results))
+    assert (entry["method"], entry["n"], entry["worst"]) == ("xnas", 2, min(results))
     assert entry["accuracy"] == pytest.approx(sum(results) / 2)
     assert values["missing"] == []
     assert "has the highest mean" in capsys.readouterr().out
@@ -77,12 +77,12 @@ def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
     assert (whole / "xnas-0" / "result.json").read_bytes() == first
     assert main([*words, *PAIR]) == 0  # has ended
     assert len(done) == 4
-    assert main([*words, "--optimizers", "xnas", "gd", "--seeds", "0", "1", "2"]) == 0  # seeds can be added
+    assert main([*words, "--methods", "xnas", "gd", "--seeds", "0", "1", "2"]) == 0  # seeds can be added
     assert done[4:] == ["xnas-2", "gd-2"]
     capsys.readouterr()
-    assert main([*words, "--optimizers", "xnas", "--seeds", "0", "1", "2"]) == 2
-    assert "its optimizers was ('xnas', 'gd'), is ('xnas',)" in capsys.readouterr().err
-    assert main([*words, "--optimizers", "xnas", "gd", "--seeds", "0", "1", "2", "--search.epochs", "1"]) == 2
+    assert main([*words, "--methods", "xnas", "--seeds", "0", "1", "2"]) == 2
+    assert "its methods was ('xnas', 'gd'), is ('xnas',)" in capsys.readouterr().err
+    assert main([*words, "--methods", "xnas", "gd", "--seeds", "0", "1", "2", "--search.epochs", "1"]) == 2
     assert "search.epochs was 2, is 1" in capsys.readouterr().err
 
 
@@ -90,9 +90,9 @@ def test_a_comparison_that_was_broken_off_goes_on_with_what_is_missing(
 def test_a_signal_in_the_middle_of_a_search_ends_the_comparison_and_it_goes_on_to_the_same_numbers(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pair = ["--optimizers", "xnas", "gaea", "--seeds", "0", "--checkpoint.rounds", "1"]
+    pair = ["--methods", "xnas", "gaea", "--seeds", "0", "--checkpoint.steps", "1"]
     assert main([word.replace("mine", "whole") for word in words] + pair) == 0
-    signal_in_round(6, patch=monkeypatch)  # the second of the second search
+    signal_in_step(6, patch=monkeypatch)  # the second of the second search
     assert main([*words, *pair]) == 128 + signal.SIGTERM
     again = tmp_path / "runs" / "mine"
     assert f"go on with: xnas resume {again}\n" in capsys.readouterr().out
@@ -145,15 +145,15 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("wrong", "line"),
     [
-        (["--optimizers", "xnas", "dart"], "unknown optimizer 'dart'"),
-        (["--optimizers", "gd", "gd"], "optimizers must differ; got gd gd"),
+        (["--methods", "xnas", "dart"], "unknown method 'dart'"),
+        (["--methods", "gd", "gd"], "methods must differ; got gd gd"),
         (["--seeds", "1", "1"], "seeds must differ; got 1 1"),
         (["--seeds", "-1"], "seeds must be at least 0; got -1"),
         (["--seeds", "x"], "--seeds: Could not find valid parse for arguments: ['x']\n"),
-        (["--seed", "3"], "leave out --search.optimizer, --search.step-size and --seed"),
-        (["--search.optimizer", "gd"], "each at its own rate"),
+        (["--seed", "3"], "leave out --search.method, --search.step-size and --seed"),
+        (["--search.method", "gd"], "each at its own rate"),
         (["--search.step-size", "0.1"], "each at its own rate"),
-        (["--seeds", *map(str, range(400))], "at most 1,000 runs; got 4 optimizers with 400 seeds"),
+        (["--seeds", *map(str, range(400))], "at most 1,000 runs; got 4 methods with 400 seeds"),
         (["--data", "nowhere"], "nowhere"),
         (["--device", "nonsense"], "nonsense"),
         (["--search.batch-size", "1000"], "search.batch_size 1000 is larger than"),
@@ -172,6 +172,6 @@ def test_a_mistake_ends_in_one_line(
 
 def test_the_runs_of_a_comparison_differ_in_optimizer_and_seed_alone(tiny_toml: Path) -> None:
     config = read_config(tiny_toml)
-    member = members.member_config(config, optimizer="gd", seed=4)
-    assert (member.seed, member.search.optimizer) == (4, "gd")
-    assert members.member_config(member, optimizer="xnas", seed=0) == config
+    member = members.member_config(config, method="gd", seed=4)
+    assert (member.seed, member.search.method) == (4, "gd")
+    assert members.member_config(member, method="xnas", seed=0) == config

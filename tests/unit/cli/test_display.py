@@ -17,16 +17,16 @@ from ..report.run_builder import search_rows, write_rows
 def panel(rows: list[dict[str, Any]], folder: Path) -> str:
     """The panel after the last of the rows, of a search that was begun with the first epoch's multiply-adds."""
     write_rows(folder, rows)
-    course = read_history(folder)
+    history = read_history(folder)
     output = io.StringIO()
     display = LiveDisplay(Console(file=output, force_terminal=True, width=80, highlight=False))
     display.start(
         PhaseInfo(
             name="search",
             epochs=2,
-            rounds_per_epoch=52,
-            groups=course.groups,
-            multiply_adds=course.search[0].multiply_adds,
+            steps_per_epoch=52,
+            groups=history.groups,
+            multiply_adds=history.search[0].multiply_adds,
         )
     )
     display.epoch_done(rows[-1])
@@ -79,7 +79,7 @@ def test_the_panel_tells_of_entropy_leaders_regret_and_cost(tmp_path: Path) -> N
 def test_of_rivals_and_of_old_runs_it_tells_what_there_is(tmp_path: Path) -> None:
     rows = search_rows(epochs=2, ledger=False)
     for row in rows[:2]:
-        row |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
+        row |= {"method": "gd", "reward_bound": None, "zeta": None}
     said = panel(rows, tmp_path)
     assert "entropy" in said
     assert "pool" in said

@@ -25,7 +25,7 @@ from xnas.train.retrain import RetrainTrainer
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal
-from .breaking_off import signal_in_round
+from .breaking_off import signal_in_step
 
 EXPERIMENT = """
 [experiment]
@@ -134,7 +134,7 @@ def test_an_experiment_that_signals_break_off_everywhere_comes_to_the_same_numbe
     done = len(reads)
     folder = tmp_path / "runs" / "mine"
     with monkeypatch.context() as patch:
-        signal_in_round(2, patch=patch)  # in the first search
+        signal_in_step(2, patch=patch)  # in the first search
         assert main(words) == 128 + signal.SIGTERM
     assert f"go on with: xnas resume {folder}\n" in capsys.readouterr().out
     for number in (1, 3, 4):  # in the first judging and in trainings
@@ -149,16 +149,16 @@ def test_an_experiment_that_signals_break_off_everywhere_comes_to_the_same_numbe
 def signal_in_training(number: int, *, patch: pytest.MonkeyPatch) -> None:
     """SIGTERM in the `number`-th round of all trainings from now on."""
     rounds = 0
-    one_round = RetrainTrainer.round
+    one_round = RetrainTrainer.training_step
 
-    def round_with_a_signal(self: RetrainTrainer, *batches: Any) -> Any:
+    def step_with_a_signal(self: RetrainTrainer, *batches: Any) -> Any:
         nonlocal rounds
         rounds += 1
         if rounds == number:
             os.kill(os.getpid(), signal.SIGTERM)
         return one_round(self, *batches)
 
-    patch.setattr(RetrainTrainer, "round", round_with_a_signal)
+    patch.setattr(RetrainTrainer, "training_step", step_with_a_signal)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -14,7 +14,7 @@ from xnas import RunFolder
 from xnas.cli import main
 
 from ...sealed import seal
-from .breaking_off import signal_in_round
+from .breaking_off import signal_in_step
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 
@@ -246,7 +246,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
 ) -> None:
     run = tmp_path / "runs" / "mine"
     with monkeypatch.context() as patch:
-        rounds = signal_in_round(5, patch=patch)  # of 6: the first of the third epoch
+        rounds = signal_in_step(5, patch=patch)  # of 6: the first of the third epoch
         assert main(["run", *words, "--search.epochs", "3"]) == 128 + signal.SIGTERM
     said = capsys.readouterr()
     assert len(rounds) == 5
@@ -293,13 +293,13 @@ def test_a_run_may_go_on_with_less_memory_and_keeps_to_it(words: list[str], tmp_
     run = tmp_path / "runs" / "mine"
     assert main(["search", *words]) == 0
     before = (run / "metrics.jsonl").read_bytes()
-    for again in (["resume", str(run), "--threads", "1", "--save-memory"], ["resume", str(run)]):
+    for again in (["resume", str(run), "--threads", "1", "--activation-checkpointing"], ["resume", str(run)]):
         (run / "genotype.json").unlink()
         seal(run)
         assert main(again) == 0
-        assert "save_memory = true" in (run / "config.toml").read_text()
-    assert main(["retrain", str(run), "--no-save-memory"]) == 0
-    assert "save_memory = false" in (run / "config.toml").read_text()
+        assert "activation_checkpointing = true" in (run / "config.toml").read_text()
+    assert main(["retrain", str(run), "--no-activation-checkpointing"]) == 0
+    assert "activation_checkpointing = false" in (run / "config.toml").read_text()
     assert (run / "metrics.jsonl").read_bytes().startswith(before)
 
 

@@ -25,7 +25,7 @@ from xnas.train.context import RunRequest
 
 from ...faults.smallest import SMALLEST
 from ...sealed import seal
-from .breaking_off import signal_in_round
+from .breaking_off import signal_in_step
 
 GRID = """
 [sweep]
@@ -107,7 +107,7 @@ def test_a_sweep_that_is_broken_off_goes_on_and_may_grow(
     done.clear()
     folder = tmp_path / "runs" / "grid"
     with monkeypatch.context() as patch:
-        signal_in_round(6, patch=patch)  # in the second search
+        signal_in_step(6, patch=patch)  # in the second search
         assert main(words) == 128 + signal.SIGTERM
     assert f"go on with: xnas resume {folder}\n" in capsys.readouterr().out
     assert numbers(folder)["missing"] == ["7 searches and trainings not done yet"]
@@ -167,7 +167,7 @@ def test_what_fails_by_itself_is_named_and_the_others_go_on(
             "retrain.batch_size = 1000",
             "retrain.batch_size 1000 is larger than",
         ),
-        ("rounds = 1", "rounds = 0", "checkpoint.rounds must be at least 1; got 0"),
+        ("steps = 1", "steps = 0", "checkpoint.steps must be at least 1; got 0"),
     ],
 )
 def test_a_mistake_in_any_cell_ends_in_one_line_before_anything_is_written(

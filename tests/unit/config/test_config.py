@@ -40,7 +40,7 @@ def test_the_papers_preset_has_eight_experts_with_none_first() -> None:
     config = read_preset("paper-search-cifar10")
     assert len(config.space.experts) == 8
     assert config.space.experts[0] == "none"
-    assert config.search.optimizer == "paper"
+    assert config.search.method == "paper"
     assert (config.search.batch_size, config.search.epochs, config.space.cells, config.space.channels) == (
         96,
         50,
@@ -243,13 +243,13 @@ def test_numbers_that_are_not_whole_are_taken_where_such_are_wanted(number: Any)
 
 def test_switches_texts_lists_and_paths_of_a_program_become_plain() -> None:
     config = Config(
-        save_memory=np.bool_(True),  # type: ignore[arg-type]
+        activation_checkpointing=np.bool_(True),  # type: ignore[arg-type]
         device=np.str_("cpu"),
         data=DataConfig(root="here"),  # type: ignore[arg-type]
         space=SpaceConfig(experts=["skip_connect", "max_pool_3x3"]),  # type: ignore[arg-type]
     )
     assert read_back(config) == config
-    assert (config.save_memory, config.data.root) == (True, Path("here").absolute())
+    assert (config.activation_checkpointing, config.data.root) == (True, Path("here").absolute())
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_switches_texts_lists_and_paths_of_a_program_become_plain() -> None:
         (lambda: Config(seed=True), "seed must be a whole number; got True"),
         (lambda: Config(seed=None), "seed must be a whole number; got None"),  # type: ignore[arg-type]
         (lambda: Config(threads="2"), "threads must be a whole number or None; got '2'"),  # type: ignore[arg-type]
-        (lambda: Config(save_memory=1), "save_memory must be True or False; got 1"),  # type: ignore[arg-type]
+        (lambda: Config(activation_checkpointing=1), "activation_checkpointing must be True or False; got 1"),  # type: ignore[arg-type]
         (lambda: DataConfig(crop="padd"), "data.crop must be one of pad, resized; got 'padd'"),  # type: ignore[arg-type]
         (lambda: SpaceConfig(experts="none"), "space.experts must be a list of names; got 'none'"),  # type: ignore[arg-type]
         (lambda: SearchConfig(epochs=float("nan")), "search.epochs must be a whole number; got nan"),  # type: ignore[arg-type]

@@ -49,9 +49,9 @@ def config(stem: str, *, data: str = "", kind: str = "darts") -> Config:
 def one_step_each(settings: Config, data: DataSet) -> None:
     """A round of both, and the logits of a test image: all finite, one for every class."""
     search = SearchTrainer(settings, data, device=CPU)
-    search.round(*next(search.epoch_batches(1)))
+    search.training_step(*next(search.epoch_batches(1)))
     retraining = RetrainTrainer(search.genotype(), settings, data, device=CPU)
-    retraining.round(*next(retraining.epoch_batches(1)))
+    retraining.training_step(*next(retraining.epoch_batches(1)))
     with torch.no_grad():
         test = retraining.normalisation(data.test.pixels(torch.tensor([0])))
         logits = retraining.network.eval()(test)
@@ -89,6 +89,6 @@ def test_the_published_cell_goes_through_at_8_pixels():
     retraining = RetrainTrainer(
         published_genotype("xnas"), settings, images((1, 8, 8), classes=2, count=4), device=CPU
     )
-    retraining.round(*next(retraining.epoch_batches(1)))
+    retraining.training_step(*next(retraining.epoch_batches(1)))
     logits = retraining.network.eval()(torch.zeros(1, 1, 8, 8))
     assert logits.isfinite().all()

@@ -139,7 +139,7 @@ def test_section_4_1() -> None:
     assert (config.space.cells, config.space.nodes, config.space.reductions) == (8, 4, 2)
     assert len(config.space.experts) == 8
     assert (config.search.epochs, config.search.batch_size) == (50, 96)
-    assert (config.search.validation_share, config.search.optimizer) == (0.5, "paper")
+    assert (config.search.validation_share, config.search.method) == (0.5, "paper")
     assert (config.data.policy, config.data.cutout) == ("none", 0)
     assert config.retrain == Config().retrain
 

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
+from xnas.optimizers.names import METHODS
 from xnas.optimizers.registry import baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
-from xnas.space.names import OPTIMIZERS
 
 from .small import Twins, batch, losses
 
@@ -177,7 +177,7 @@ def test_what_nothing_uses_leaves_with_its_momentum() -> None:
 # What is not finite is refused.
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_refused_and_nothing_has_changed(name: str, bad: float) -> None:
     model = Twins()
@@ -218,7 +218,7 @@ class Root(nn.Module):
         return inputs.abs().sqrt()
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("gdas", "darts-2nd")])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ("gdas", "darts-2nd")])
 def test_a_reward_that_is_not_finite_is_refused_naming_whose_it_is(name: str) -> None:
     model = nn.Sequential(Forecaster({"a": nn.Tanh(), "b": nn.Identity()}), Root())
     optimizer = optimizer_of(name, model, sgd_of(nn.Linear(1, 1)))
@@ -367,7 +367,7 @@ def rounds_of(optimizer: ArchitectureOptimizer, model: nn.Module, sgd: torch.opt
         yield seed
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("inner", ["inner", None])
 def test_every_rule_goes_through_a_choice_within_a_choice(name: str, inner: str | None) -> None:
     model = Nested(inner_group=inner, twice=True)
@@ -460,7 +460,7 @@ class Skipping(nn.Module):
         return outputs
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_group_that_a_pass_does_not_reach_has_no_feedback_in_that_round(name: str) -> None:
     model = Skipping()
     optimizer = optimizer_of(name, model, sgd_of(model))
@@ -485,7 +485,7 @@ def test_a_group_that_a_pass_does_not_reach_has_no_feedback_in_that_round(name: 
 # What a feedback is, and how many there are.
 
 
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "darts-2nd"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "darts-2nd"])
 def test_a_batch_measured_in_parts_is_one_batch(name: str) -> None:
     whole, parts = Twins(), Twins()
     one, several = optimizer_of(name, whole, sgd_of(whole)), optimizer_of(name, parts, sgd_of(parts))

@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
+from xnas.optimizers.names import METHODS
 from xnas.optimizers.registry import BASELINES, baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
-from xnas.space.names import OPTIMIZERS
 
 from .small import Twins, losses, one_round
 
@@ -62,14 +62,14 @@ class Run:
 
 
 def test_every_optimizer_has_a_name_that_a_search_knows() -> None:
-    assert tuple(OPTIMIZERS) == ("xnas", "paper", *BASELINES)
+    assert tuple(METHODS) == ("xnas", "paper", *BASELINES)
     with pytest.raises(
         ValueError, match=r"^unknown optimizer 'gdsa'; did you mean 'gdas'\? Known: gd, momentum"
     ):
         baseline("gdsa")
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_one_that_goes_on_from_a_state_ends_as_one_that_never_stopped(name: str) -> None:
     whole = Run(name)
     left = [expert for number in range(ROUNDS) for expert in whole.round(number)]
@@ -92,7 +92,7 @@ def test_one_that_goes_on_from_a_state_ends_as_one_that_never_stopped(name: str)
         assert gone == left
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_run(name: str) -> None:
     first, second = Run(name, seed=3), Run(name, seed=3)
     for number in range(3):
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_run(name: str) -> None:
     assert first.state() == second.state()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", METHODS)
 def test_weights_are_a_mixture_that_only_the_living_have_a_share_in(name: str) -> None:
     run = Run(name)
     for number in range(ROUNDS):

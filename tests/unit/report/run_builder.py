@@ -64,7 +64,7 @@ def build_run(
     write_json(
         folder / "timing.json",
         {
-            "search": {"seconds": 171.4, "rounds": ROUNDS * search_epochs},
+            "search": {"seconds": 171.4, "step": ROUNDS * search_epochs},
             **({"retrain": {"seconds": 402.75, "epochs": retrain_epochs}} if retrain_epochs else {}),
         },
     )
@@ -135,16 +135,16 @@ def search_rows(
                     if alive[name][edge][expert] and lead > 14 - 2 * epoch:
                         alive[name][edge][expert] = False
                         gone.append((name, edge, expert, ROUNDS * (epoch - 1) + chance.randint(1, ROUNDS)))
-        for name, edge, expert, round_number in sorted(gone, key=lambda wiped: wiped[3]):
+        for name, edge, expert, step in sorted(gone, key=lambda wiped: wiped[3]):
             rows.append(
                 {
                     "kind": "wipeout",
                     "epoch": epoch,
-                    "round": round_number,
+                    "step": step,
                     "group": name,
                     "edge": edge,
                     "expert": EXPERTS[expert],
-                    "feedbacks": 96 * groups[name] * round_number,
+                    "feedbacks": 96 * groups[name] * step,
                 }
             )
         rows.append(search_row(epoch, slopes, alive, warmup_epochs=warmup_epochs, ledger=ledger))
@@ -176,7 +176,7 @@ def search_row(
     row: dict[str, Any] = {
         "kind": "search_epoch",
         "epoch": epoch,
-        "rounds": ROUNDS * epoch,
+        "step": ROUNDS * epoch,
         "parameters": 200_000 + 1_500 * survivors,
         "groups": groups,
     }

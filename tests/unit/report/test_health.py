@@ -116,7 +116,7 @@ def test_the_wiped_out_neither_lead_nor_are_second() -> None:
 
 
 def test_of_rivals_nothing_bounds_what_can_still_change() -> None:
-    group = dataclasses.replace(GROUP, reward_bound=None, optimizer="gd")
+    group = dataclasses.replace(GROUP, reward_bound=None, method="gd")
     health = health_of(group, weights((6, 0, 0, 0)))
     assert health is not None
     assert (health.skip, health.decided, health.lead) == (1, None, None)

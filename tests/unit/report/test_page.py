@@ -186,7 +186,7 @@ def test_a_rivals_search_has_neither_a_promise_nor_what_is_decided(tmp_path: Pat
     rows = search_rows(epochs=2, ledger=False)
     for row in rows:
         if row["kind"] == "group":
-            row |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
+            row |= {"method": "gd", "reward_bound": None, "zeta": None}
     write_rows(folder, [row for row in rows if row["kind"] != "wipeout"])
     page = read(write_report(folder))
     assert "The health of the search" in page.text

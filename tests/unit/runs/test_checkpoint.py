@@ -19,14 +19,14 @@ from xnas.runs.checkpoint import (
 
 def snapshot(number: int) -> CheckpointState:
     tensors = {"a": torch.full((3, 2), float(number)), "b": torch.tensor(number, dtype=torch.float64)}
-    return CheckpointState(tensors=tensors, values={"rounds": number})
+    return CheckpointState(tensors=tensors, values={"step": number})
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> CheckpointStore:
     store = CheckpointStore(tmp_path / "checkpoints", "search")
     for number in (1, 2, 3):
-        store.save(snapshot(number), rounds=number)
+        store.save(snapshot(number), step=number)
     return store
 
 
@@ -40,7 +40,7 @@ def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: Checkpoint
     assert found is not None
     path, newest = found
     assert path.name == "search-0000000003"
-    assert newest.values == {"rounds": 3}
+    assert newest.values == {"step": 3}
     assert torch.equal(newest.tensors["a"], torch.full((3, 2), 3.0))
     assert newest.tensors["b"].dtype == torch.float64
 
@@ -51,7 +51,7 @@ def test_without_checkpoints_there_is_none(tmp_path: Path) -> None:
 
 def test_phases_do_not_see_each_others_checkpoints(store: CheckpointStore) -> None:
     other = CheckpointStore(store.home, "retrain")
-    other.save(snapshot(9), rounds=9)
+    other.save(snapshot(9), step=9)
     assert len(store.found()) == 2
     assert len(other.found()) == 1
     other.drop()
@@ -81,12 +81,12 @@ def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_asid
     said: list[str] = []
     found = store.newest(say=said.append)
     assert found is not None
-    assert found[1].values == {"rounds": 2}
+    assert found[1].values == {"step": 2}
     assert said == [
         f"warning: {path} has changed since it was written; going on from search-0000000002 instead"
     ]
     assert names(store) == ["damaged-search-0000000003", "search-0000000002"]
-    store.save(snapshot(3), rounds=3)
+    store.save(snapshot(3), step=3)
     assert names(store) == ["damaged-search-0000000003", "search-0000000002", "search-0000000003"]
 
 
@@ -105,16 +105,16 @@ def test_what_a_dead_process_left_is_tidied_away(store: CheckpointStore) -> None
     for name in (".staging-search-0000000004", ".discarded-search-0000000001"):
         (store.home / name).mkdir()
         (store.home / name / STATE).write_text("half")
-    store.save(snapshot(5), rounds=5)
+    store.save(snapshot(5), step=5)
     assert names(store) == ["search-0000000003", "search-0000000005"]
 
 
 def test_a_checkpoint_too_many_that_a_dead_process_left_goes_when_its_last_is_saved_again(
     store: CheckpointStore,
 ) -> None:
-    CheckpointStore(store.home, "search", keep=3).save(snapshot(4), rounds=4)
+    CheckpointStore(store.home, "search", keep=3).save(snapshot(4), step=4)
     assert len(names(store)) == 3
-    store.save(snapshot(4), rounds=4)
+    store.save(snapshot(4), step=4)
     assert names(store) == ["search-0000000003", "search-0000000004"]
 
 

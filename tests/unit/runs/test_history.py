@@ -9,13 +9,13 @@ from ..report.run_builder import build_run, search_rows, write, write_rows
 
 
 def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
-    course = read_history(build_run(tmp_path / "run"))
-    assert list(course.groups) == ["normal", "reduction"]
-    assert course.groups["normal"].replicas == 6
-    assert [row.epoch for row in course.search] == [0, 1, 2, 3, 4, 5]
-    assert course.search[0].train_loss is None
-    assert len(course.retrain) == 10
-    assert course.wipeouts
+    history = read_history(build_run(tmp_path / "run"))
+    assert list(history.groups) == ["normal", "reduction"]
+    assert history.groups["normal"].replicas == 6
+    assert [row.epoch for row in history.search] == [0, 1, 2, 3, 4, 5]
+    assert history.search[0].train_loss is None
+    assert len(history.retrain) == 10
+    assert history.wipeouts
 
 
 def test_a_folder_without_metrics_has_an_empty_course(tmp_path: Path) -> None:
@@ -69,14 +69,14 @@ def test_rows_of_an_unknown_kind_are_passed_over_and_an_epoch_done_again_counts_
     rows = search_rows(epochs=1)
     again = json.loads(json.dumps(rows[-1])) | {"train_loss": 9.0}
     write_rows(tmp_path, [{"kind": "of tomorrow"}, *rows, again])
-    course = read_history(tmp_path)
-    assert [row.epoch for row in course.search] == [0, 1]
-    assert course.search[1].train_loss == 9.0
+    history = read_history(tmp_path)
+    assert [row.epoch for row in history.search] == [0, 1]
+    assert history.search[1].train_loss == 9.0
 
 
 def test_warm_up_epochs_have_no_validation(tmp_path: Path) -> None:
-    course = read_history(build_run(tmp_path / "run", warmup_epochs=2))
-    assert [row.val_loss is None for row in course.search] == [True, True, True, False, False, False]
+    history = read_history(build_run(tmp_path / "run", warmup_epochs=2))
+    assert [row.val_loss is None for row in history.search] == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -104,18 +104,18 @@ def test_a_ledger_is_read_and_may_be_missing_as_may_what_earlier_versions_did_no
 ) -> None:
     rows = search_rows(epochs=1)
     write_rows(tmp_path, rows)
-    course = read_history(tmp_path)
-    ledger = course.search[1].groups["normal"].ledger
+    history = read_history(tmp_path)
+    ledger = history.search[1].groups["normal"].ledger
     assert ledger is not None
     assert list(ledger.regret_E) == rows[-1]["groups"]["normal"]["ledger"]["regret"]
-    assert course.search[0].multiply_adds == 1_000_000 + 40_000 * 2 * 14 * 7
-    assert course.groups["normal"].optimizer == "xnas"
+    assert history.search[0].multiply_adds == 1_000_000 + 40_000 * 2 * 14 * 7
+    assert history.groups["normal"].method == "xnas"
 
-    rows[0] |= {"optimizer": "gd", "reward_bound": None, "zeta": None}
+    rows[0] |= {"method": "gd", "reward_bound": None, "zeta": None}
     del rows[-1]["multiply_adds"], rows[-1]["groups"]["normal"]["ledger"]
     rows[-1]["groups"]["reduction"]["ledger"] = None
     write_rows(tmp_path, rows)
-    course = read_history(tmp_path)
-    assert (course.groups["normal"].optimizer, course.groups["normal"].reward_bound) == ("gd", None)
-    assert course.search[1].multiply_adds is None
-    assert [weights.ledger for weights in course.search[1].groups.values()] == [None, None]
+    history = read_history(tmp_path)
+    assert (history.groups["normal"].method, history.groups["normal"].reward_bound) == ("gd", None)
+    assert history.search[1].multiply_adds is None
+    assert [weights.ledger for weights in history.search[1].groups.values()] == [None, None]

@@ -27,7 +27,7 @@ class Listener(NullCallback):
         if line.startswith("warning"):
             self.warnings.append(line)
 
-    def round_done(self, **values: object) -> None:
+    def step_done(self, **values: object) -> None:
         del values
         self.left -= 1
         if self.left == 0:
@@ -40,12 +40,12 @@ def with_search(config: Config, **settings: object) -> Config:
 
 def go(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> Listener:
     listener = Listener(after)
-    course = SearchTrainer(config, data, device=CPU)
+    trainer = SearchTrainer(config, data, device=CPU)
     if after:
         with pytest.raises(Interrupted):
-            search(course, folder=folder, progress=listener, interrupt=listener.interrupt)
+            search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
     else:
-        search(course, folder=folder, progress=listener, interrupt=listener.interrupt)
+        search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
     return listener
 
 
@@ -55,35 +55,35 @@ def test_in_every_row_the_regret_is_within_its_bound(
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     go(with_search(tiny, epochs=3, **settings), data, folder)
-    course = read_history(folder.path)
-    for row in course.search:
+    history = read_history(folder.path)
+    for row in history.search:
         for name, weights in row.groups.items():
             assert weights.ledger is not None
             promise = check_regret(weights.ledger)
             assert promise is not None
-            assert promise.kept == promise.forecasters == len(course.groups[name].edges)
+            assert promise.kept == promise.forecasters == len(history.groups[name].edges)
             assert (promise.reward_size > 0) == (row.epoch > 0)
-    assert course.search[0].groups["normal"].ledger != course.search[3].groups["normal"].ledger
+    assert history.search[0].groups["normal"].ledger != history.search[3].groups["normal"].ledger
 
 
 def test_multiply_adds_are_those_of_the_supernet_as_it_is_left(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = SearchTrainer(tiny, data, device=CPU)
-    whole = count_multiply_adds(course.network, data.image_shape)
-    search(course, folder=folder)
+    trainer = SearchTrainer(tiny, data, device=CPU)
+    whole = count_multiply_adds(trainer.network, data.image_shape)
+    search(trainer, folder=folder)
     told = [row.multiply_adds for row in read_history(folder.path).search]
-    assert told[0] == course.full_multiply_adds == whole
-    assert told[2] == count_multiply_adds(course.network, data.image_shape) < whole
+    assert told[0] == trainer.full_multiply_adds == whole
+    assert told[2] == count_multiply_adds(trainer.network, data.image_shape) < whole
 
 
 def test_rivals_have_no_ledger(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    go(with_search(tiny, optimizer="gd", epochs=1), data, folder)
-    course = read_history(folder.path)
-    assert course.groups["normal"].optimizer == "gd"
-    assert [weights.ledger for row in course.search for weights in row.groups.values()] == [None] * 4
+    go(with_search(tiny, method="gd", epochs=1), data, folder)
+    history = read_history(folder.path)
+    assert history.groups["normal"].method == "gd"
+    assert [weights.ledger for row in history.search for weights in row.groups.values()] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,17 @@ def test_an_l_that_does_not_suit_is_said_once_by_a_resumed_search_too(
 
 
 def test_skip_connections_that_take_over_are_said_once(tiny: Config, data: DataSet) -> None:
-    course = SearchTrainer(tiny, data, device=CPU)
-    state = course.experts.state_dict()
-    for name in course.experts.groups:
-        state[f"{name}.log_v_EK"][:3, course.experts.names(name).index("skip_connect")] += 1.0
+    trainer = SearchTrainer(tiny, data, device=CPU)
+    state = trainer.experts.state_dict()
+    for name in trainer.experts.groups:
+        state[f"{name}.log_v_EK"][:3, trainer.experts.names(name).index("skip_connect")] += 1.0
         state[f"{name}.num_feedbacks"] += 1
-    course.experts.load_state_dict(state)
-    rows = course.opening_rows()
-    assert course.remarks(rows[0]) == []
-    (line,) = [line for line in course.remarks(rows[-1]) if "skip" in line]
+    trainer.experts.load_state_dict(state)
+    rows = trainer.opening_rows()
+    assert trainer.remarks(rows[0]) == []
+    (line,) = [line for line in trainer.remarks(rows[-1]) if "skip" in line]
     # 3 of 5, and a seventh each of two where all are level
     assert line.startswith(
         "warning: skip connections lead 66% of group normal's and 66% of group reduction's forecasters: "
     )
-    assert course.remarks(rows[-1]) == []
+    assert trainer.remarks(rows[-1]) == []

@@ -24,20 +24,20 @@ SPACES: dict[str, SearchSpace] = {
 each_space = pytest.mark.parametrize("space", SPACES)
 
 
-def plan(*, save_memory: bool, squeeze_excite: bool = False) -> NetworkSpec:
+def plan(*, activation_checkpointing: bool, squeeze_excite: bool = False) -> NetworkSpec:
     return NetworkSpec(
         image_channels=3,
         num_classes=4,
         channels=4,
         cells=3,
         squeeze_excite=squeeze_excite,
-        save_memory=save_memory,
+        activation_checkpointing=activation_checkpointing,
     )
 
 
-def supernet(space: str, *, save_memory: bool) -> nn.Module:
+def supernet(space: str, *, activation_checkpointing: bool) -> nn.Module:
     torch.manual_seed(0)
-    network = SPACES[space].supernet(plan(save_memory=save_memory))
+    network = SPACES[space].supernet(plan(activation_checkpointing=activation_checkpointing))
     for forecaster in network.modules():
         if isinstance(forecaster, Forecaster):
             forecaster.set_mixture(torch.rand(len(forecaster.names)).softmax(dim=0))
@@ -91,7 +91,10 @@ def assert_same(found: list[Tensor | None], expected: list[Tensor | None]) -> No
 @each_space
 @pytest.mark.parametrize("alone", [False, True], ids=["all experts", "one drawn"])
 def test_losses_weight_gradients_and_rewards_are_the_same(space: str, alone: bool) -> None:
-    networks = [supernet(space, save_memory=save_memory) for save_memory in (False, True)]
+    networks = [
+        supernet(space, activation_checkpointing=activation_checkpointing)
+        for activation_checkpointing in (False, True)
+    ]
     if alone:
         for network in networks:
             for number, forecaster in enumerate(m for m in network.modules() if isinstance(m, Forecaster)):
@@ -117,9 +120,9 @@ def test_in_a_network_a_batch_counts_once_in_the_averages_of_its_norms(
     genotype: Architecture, squeeze_excite: bool
 ) -> None:
     networks = []
-    for save_memory in (False, True):
+    for activation_checkpointing in (False, True):
         torch.manual_seed(0)
-        shape = plan(save_memory=save_memory, squeeze_excite=squeeze_excite)
+        shape = plan(activation_checkpointing=activation_checkpointing, squeeze_excite=squeeze_excite)
         networks.append(build_network(genotype, shape).train())
     for _ in range(2):
         (losses_B, gradients), (again_B, others) = map(weight_gradients, networks)
@@ -134,8 +137,8 @@ def test_in_a_network_a_batch_counts_once_in_the_averages_of_its_norms(
 @each_space
 def test_less_is_kept_for_the_backward_pass_and_every_cell_is_computed_twice(space: str) -> None:
     kept: dict[bool, int] = {}
-    for save_memory in (False, True):
-        network, calls = supernet(space, save_memory=save_memory), list[int]()
+    for activation_checkpointing in (False, True):
+        network, calls = supernet(space, activation_checkpointing=activation_checkpointing), list[int]()
         layers = layers_of(network)
         for layer in layers:
             layer.register_forward_pre_hook(lambda *given, calls=calls: calls.append(1))
@@ -148,14 +151,14 @@ def test_less_is_kept_for_the_backward_pass_and_every_cell_is_computed_twice(spa
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             loss = losses_of(network).sum()
         loss.backward()
-        kept[save_memory] = sum(packed)
-        assert len(calls) == len(layers) * (1 + save_memory)
+        kept[activation_checkpointing] = sum(packed)
+        assert len(calls) == len(layers) * (1 + activation_checkpointing)
     assert 0 < kept[True] < 0.5 * kept[False]
 
 
 @each_space
 def test_nothing_is_computed_twice_where_no_gradient_is_asked_for(space: str) -> None:
-    network = supernet(space, save_memory=True)
+    network = supernet(space, activation_checkpointing=True)
     calls: list[int] = []
     layers_of(network)[1].register_forward_hook(lambda *given: calls.append(1))
     with torch.no_grad():

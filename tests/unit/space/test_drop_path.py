@@ -34,9 +34,15 @@ def every_operation() -> Genotype:
     return Genotype(normal=cell, reduction=cell)
 
 
-def network(genotype: Genotype, *, save_memory: bool = False) -> Network:
+def network(genotype: Genotype, *, activation_checkpointing: bool = False) -> Network:
     torch.manual_seed(0)
-    plan = NetworkSpec(image_channels=2, num_classes=3, channels=4, cells=3, save_memory=save_memory)
+    plan = NetworkSpec(
+        image_channels=2,
+        num_classes=3,
+        channels=4,
+        cells=3,
+        activation_checkpointing=activation_checkpointing,
+    )
     found = Network(genotype, plan).double().train()
     for norm in found.modules():  # gains and offsets as in the middle of a training
         if isinstance(norm, nn.BatchNorm2d):
@@ -94,7 +100,7 @@ GENOTYPES = {
 @pytest.mark.parametrize("name", GENOTYPES)
 @pytest.mark.parametrize("how", ["kernels", "modules", "computed twice"])
 def test_a_network_with_dropped_paths_is_the_plain_one(name: str, how: str) -> None:
-    model = network(GENOTYPES[name], save_memory=how == "computed twice")
+    model = network(GENOTYPES[name], activation_checkpointing=how == "computed twice")
     paths = factors(model)
     expected = plain_logits(model, paths)
     expected_gradients = gradients(model, expected)
@@ -136,7 +142,10 @@ def test_a_strided_skip_can_be_dropped() -> None:
 
 
 def test_what_is_computed_twice_drops_the_same_paths_whatever_was_drawn_between() -> None:
-    models = [network(GENOTYPES["xnas"], save_memory=save_memory) for save_memory in (False, True)]
+    models = [
+        network(GENOTYPES["xnas"], activation_checkpointing=activation_checkpointing)
+        for activation_checkpointing in (False, True)
+    ]
     paths = factors(models[0])
     losses = [F.cross_entropy(logits_of(model, paths), LABELS) for model in models]
     torch.rand(11)

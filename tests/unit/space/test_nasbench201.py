@@ -238,11 +238,13 @@ def test_the_kernels_compute_the_supernet_as_its_modules_do(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("node", [1, 2, 3])
-@pytest.mark.parametrize("save_memory", [False, True])
-def test_a_network_trains_whose_node_reads_nothing(node: int, save_memory: bool) -> None:
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_a_network_trains_whose_node_reads_nothing(node: int, activation_checkpointing: bool) -> None:
     operations = tuple("none" if to == node else "nor_conv_3x3" for _, to in EDGES)
     torch.manual_seed(0)
-    network = build_network(Nasbench201Genotype(operations), replace(SMALL, save_memory=save_memory))
+    network = build_network(
+        Nasbench201Genotype(operations), replace(SMALL, activation_checkpointing=activation_checkpointing)
+    )
     images = torch.randn(4, 3, 12, 12)
     assert network(images).shape == (4, 4)
     network(images).square().sum().backward()

@@ -12,7 +12,7 @@ from xnas.study.comparison.results import cells_of, format_comparison, read_comp
 def make_run(folder: Path, *, accuracy: float | None, seconds: float = 10.0) -> None:
     folder.mkdir(parents=True)
     (folder / "timing.json").write_text(
-        json.dumps({"search": {"seconds": seconds, "rounds": 4, "peak_memory_bytes": 2**30}})
+        json.dumps({"search": {"seconds": seconds, "step": 4, "peak_memory_bytes": 2**30}})
     )
     if accuracy is not None:
         result = {
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     make_run(folder / "xnas-1", accuracy=0.90, seconds=30.0)
     make_run(folder / "gaea-0", accuracy=0.70)
     make_run(folder / "gaea-1", accuracy=None)
-    write_job(folder, optimizers=["xnas", "gaea"], seeds=[0, 1])
+    write_job(folder, methods=["xnas", "gaea"], seeds=[0, 1])
     return folder
 
 
@@ -64,14 +64,14 @@ def test_the_verdict_gives_each_difference_with_its_standard_error(folder: Path)
     )
     make_run(folder / "darts-0", accuracy=0.60)
     make_run(folder / "darts-1", accuracy=0.64)
-    write_job(folder, optimizers=["xnas", "darts"], seeds=[0, 1])
+    write_job(folder, methods=["xnas", "darts"], seeds=[0, 1])
     # sqrt(0.0707^2 / 2 + 0.0283^2 / 2) = 0.0539
     assert "23.00 ± 5.39 points more than darts" in verdict(read_comparison(folder))
 
 
 def test_one_result_alone_is_no_comparison(folder: Path) -> None:
-    write_job(folder, optimizers=["xnas"], seeds=[0])
-    assert verdict(read_comparison(folder)).startswith("Fewer than two optimizers have a result")
+    write_job(folder, methods=["xnas"], seeds=[0])
+    assert verdict(read_comparison(folder)).startswith("Fewer than two methods have a result")
 
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:
@@ -85,11 +85,11 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:
     ("values", "line"),
     [
         ({}, "is not the folder of a comparison"),
-        ({"optimizers": ["xnas"], "seeds": ["0"]}, "'seeds' must be a list of whole numbers"),
-        ({"optimizers": "xnas", "seeds": [0]}, "'optimizers' must be a list of strings"),
-        ({"optimizers": ["xnas"], "seeds": [0, 0]}, "must each differ"),
-        ({"optimizers": ["../../elsewhere"], "seeds": [0]}, "outside of"),
-        ({"optimizers": [f"o{i}" for i in range(50)], "seeds": list(range(50))}, "at most 1,000 runs"),
+        ({"methods": ["xnas"], "seeds": ["0"]}, "'seeds' must be a list of whole numbers"),
+        ({"methods": "xnas", "seeds": [0]}, "'methods' must be a list of strings"),
+        ({"methods": ["xnas"], "seeds": [0, 0]}, "must each differ"),
+        ({"methods": ["../../elsewhere"], "seeds": [0]}, "outside of"),
+        ({"methods": [f"o{i}" for i in range(50)], "seeds": list(range(50))}, "at most 1,000 runs"),
     ],
 )
 def test_a_strangers_folder_is_read_or_refused_in_one_line(

@@ -70,7 +70,7 @@ def test_the_papers_protocol_is_one_search_and_five_trainings() -> None:
     ]
     assert (config.retrain.epochs, config.retrain.cycles, config.retrain.channels) == (1500, 5, 36)
     assert (tasks[0].config.data.policy, tasks[1].config.data.policy) == ("none", "cifar10")
-    assert tasks[0].config.search.optimizer == "paper"
+    assert tasks[0].config.search.method == "paper"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ preset = "quick"
 [sweep]
 search_seeds = [3, 4]
 retrain_seeds = [0, 1]
-optimizers = ["xnas", "darts-2nd"]
+methods = ["xnas", "darts-2nd"]
 [sweep.data.plain]
 padding = 0
 [sweep.data.cut]
@@ -45,7 +45,7 @@ def test_every_variant_goes_with_every_one_of_the_others(tmp_path: Path) -> None
     search = tasks["search-cut-narrow-slow-darts-2nd-4"].config
     assert (search.seed, search.data.cutout, search.data.padding) == (4, 8, config.data.padding)
     assert (search.space.channels, search.search.learning_rate) == (8, 0.01)
-    assert search.search.optimizer == "darts-2nd"
+    assert search.search.method == "darts-2nd"
     training = tasks["train-cut-narrow-slow-darts-2nd-4-seed-1"]
     assert training.after == ("search-cut-narrow-slow-darts-2nd-4",)
     assert training.config == dataclasses.replace(search, seed=1)
@@ -59,7 +59,7 @@ def test_every_variant_goes_with_every_one_of_the_others(tmp_path: Path) -> None
 
 
 def test_a_sweep_without_variants_is_one_cell(tmp_path: Path) -> None:
-    (tmp_path / "grid.toml").write_text('[search]\noptimizer = "gd"\n[sweep]\nsearch_seeds = [0]\n')
+    (tmp_path / "grid.toml").write_text('[search]\nmethod = "gd"\n[sweep]\nsearch_seeds = [0]\n')
     config, settings = read_sweep(tmp_path / "grid.toml")
     assert [task.name for task in sweep_tasks(settings, config)] == ["search-gd-0", "train-gd-0-seed-0"]
 
@@ -81,7 +81,7 @@ def test_what_a_folder_keeps_is_read_back_the_same(tmp_path: Path) -> None:
         ("search_seeds = [3, 4]", "search_seeds = [3, 3]", "sweep.search_seeds must differ; got 3 3"),
         ("search_seeds = [3, 4]", "search_seeds = []", "sweep.search_seeds must name at least one; got none"),
         ("search_seeds = [3, 4]", "search_seeds = 3", "sweep.search_seeds must be a list, such as [3]; got 3"),
-        ('"darts-2nd"', '"dart"', "unknown optimizer in sweep.optimizers 'dart'; did you mean 'darts'?"),
+        ('"darts-2nd"', '"dart"', "unknown method in sweep.methods 'dart'; did you mean 'darts'?"),
         ("[sweep.data.plain]", "[sweep.date.plain]", "unknown setting 'date'; did you mean 'data'?"),
         ("padding = 0", "pading = 0", "[sweep.data.plain]: in [data], unknown setting 'pading'; did you mean"),
         ("padding = 0", 'padding = "no"', "sweep, plain narrow fast xnas"),
@@ -90,9 +90,9 @@ def test_what_a_folder_keeps_is_read_back_the_same(tmp_path: Path) -> None:
         ("[sweep.data.plain]", "[sweep.data.a-b]", "got 'a-b'"),
         ("search = { learning_rate = 0.2 }", "serach = { learning_rate = 0.2 }", "did you mean 'search'?"),
         ("search = { learning_rate = 0.2 }", "search = 3", "'search' is a section"),
-        ("search = { learning_rate = 0.2 }", 'search = { optimizer = "gd" }', "leave out search.optimizer"),
+        ("search = { learning_rate = 0.2 }", 'search = { method = "gd" }', "leave out search.method"),
         ("search = { learning_rate = 0.2 }", "seed = 3", "seeds are those of sweep.search_seeds; leave out seed"),
-        ("[sweep]", "[search]\nstep_size = 0.1\n[sweep]", "sweep.optimizers names several"),
+        ("[sweep]", "[search]\nstep_size = 0.1\n[sweep]", "sweep.methods names several"),
         ("[3, 4]", str(list(range(450))).replace(" ", ""), "sweep asks for 10,800 searches and"),
         ("[sweep.space.narrow]\nchannels = 8", "[sweep.space]\nnarrow = 3", "sweep.space"),
     ],
@@ -115,10 +115,10 @@ def test_a_file_without_a_grid_is_told_what_one_is(tmp_path: Path) -> None:
     [
         ({"search_seeds": (0, 1, 2)}, True),
         ({"retrain_seeds": (0, 5)}, True),
-        ({"optimizers": ("xnas", "gd", "gaea")}, True),
+        ({"methods": ("xnas", "gd", "gaea")}, True),
         ({"space": {"narrow": {"channels": 8}, "wide": {"channels": 32}}}, True),
         ({"search_seeds": (1, 2)}, False),
-        ({"optimizers": ("xnas",)}, False),
+        ({"methods": ("xnas",)}, False),
         ({"space": {"narrow": {"channels": 4}}}, False),
         ({"space": {}}, False),
         ({"data": {"plain": {"padding": 0}}}, False),  # the folders would have other names
@@ -127,7 +127,7 @@ def test_a_file_without_a_grid_is_told_what_one_is(tmp_path: Path) -> None:
 def test_a_grid_may_grow_and_what_was_begun_stays(
     more: dict[str, object], allowed: bool, tmp_path: Path
 ) -> None:
-    before = SweepSettings(search_seeds=(0, 1), optimizers=("xnas", "gd"), space={"narrow": {"channels": 8}})
+    before = SweepSettings(search_seeds=(0, 1), methods=("xnas", "gd"), space={"narrow": {"channels": 8}})
     after = dataclasses.replace(before, **more)  # type: ignore[arg-type]
     if allowed:
         after.check_continues(before, path=tmp_path)

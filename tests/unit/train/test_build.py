@@ -94,14 +94,14 @@ def test_normalisation_is_measured_on_what_trains_and_stands_in_the_run_folder(
         retrain=dataclasses.replace(tiny.retrain, epochs=1),
     )
     folder = RunFolder.at(tmp_path / "run")
-    course = SearchTrainer(settings, data, device=CPU)
-    genotype = search(course, folder=folder)
+    trainer = SearchTrainer(settings, data, device=CPU)
+    genotype = search(trainer, folder=folder)
     retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     rows = {
         row["kind"]: row for row in map(json.loads, (folder.path / "metrics.jsonl").read_text().splitlines())
     }
-    measured = {"search_images": course.parts.train, "retrain_images": data.train}
-    assert len(course.parts.train) == 30
+    measured = {"search_images": trainer.parts.train, "retrain_images": data.train}
+    assert len(trainer.parts.train) == 30
     for kind, images in measured.items():
         pixels_NCHW = torch.cat(list(images.chunks())).double() / 255
         assert rows[kind]["mean"] == pytest.approx(pixels_NCHW.mean((0, 2, 3)).tolist(), rel=1e-6)
@@ -128,7 +128,7 @@ def test_no_preset_is_refused_the_memory_of_a_laptop(name: str) -> None:
 
 def test_what_saves_memory_is_taken_into_account() -> None:
     config = read_preset("full")
-    more = dataclasses.replace(config, save_memory=True)
+    more = dataclasses.replace(config, activation_checkpointing=True)
     has = 2 * 2**30
     with pytest.raises(ValueError, match="in the search"):
         check_memory(config, (3, 90, 90), phases=("search",), has=has)

@@ -30,7 +30,7 @@ class Stopper(NullCallback):
     def say(self, line: str) -> None:
         self.said.append(line)
 
-    def round_done(self, **values: Any) -> None:
+    def step_done(self, **values: Any) -> None:
         del values
         self.left -= 1
         if self.left == 0:
@@ -39,8 +39,8 @@ class Stopper(NullCallback):
 
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> list[str]:
     stopper = Stopper(after)
-    course = SearchTrainer(config, data, device=CPU)
-    search(course, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    trainer = SearchTrainer(config, data, device=CPU)
+    search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
     return stopper.said
 
 
@@ -107,15 +107,15 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
     folder = RunFolder.at(tmp_path / "mine")
     with pytest.raises(Interrupted):
         run(config, data, folder, after=4)
-    course = SearchTrainer(config, data, device=CPU)
-    names = set(dict(course.network.named_parameters()))
-    keeper = CheckpointManager(course, origin=origin(config, course), folder=folder, say=print)
+    trainer = SearchTrainer(config, data, device=CPU)
+    names = set(dict(trainer.network.named_parameters()))
+    keeper = CheckpointManager(trainer, origin=origin(config, trainer), folder=folder, say=print)
     keeper.begin()
-    wiped = sum(int((~state.alive_EK).sum()) for state in course.experts.states.values())
+    wiped = sum(int((~state.alive_EK).sum()) for state in trainer.experts.states.values())
     assert wiped > 0
-    parameters = dict(course.network.named_parameters())
+    parameters = dict(trainer.network.named_parameters())
     assert len(parameters) < len(names)
-    assert set(course.weights.state) == set(parameters.values())  # nor has the optimizer anything of them
+    assert set(trainer.weights.state) == set(parameters.values())  # nor has the optimizer anything of them
 
 
 def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened(
@@ -142,13 +142,13 @@ def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened
 
 def test_a_retraining_that_saves_memory_is_the_same(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folders = []
-    for save_memory in (False, True):
+    for activation_checkpointing in (False, True):
         config = dataclasses.replace(
             tiny,
-            save_memory=save_memory,
+            activation_checkpointing=activation_checkpointing,
             retrain=dataclasses.replace(tiny.retrain, squeeze_excite=True),
         )
-        folders.append(RunFolder.at(tmp_path / str(save_memory)))
+        folders.append(RunFolder.at(tmp_path / str(activation_checkpointing)))
         retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folders[-1])
     plain, saving = folders
     assert tensors(saving, "retrain") == tensors(plain, "retrain")
@@ -168,10 +168,10 @@ def test_images_are_measured_once_in_the_life_of_a_search(
 
 
 def test_statistics_of_other_channels_are_refused(tiny: Config, data: DataSet) -> None:
-    course = SearchTrainer(tiny, data, device=CPU)
+    trainer = SearchTrainer(tiny, data, device=CPU)
     statistics = {f"normalisation/{name}": torch.ones(2) for name in ("mean_C", "std_C")}
     with pytest.raises(ValueError, match=r"does not fit this search: .*statistics of 2 channels"):
-        course.load(course.tensors() | statistics, rounds=0)
+        trainer.load(trainer.tensors() | statistics, step=0)
 
 
 def test_a_run_that_has_ended_is_not_done_again(tiny: Config, data: DataSet, tmp_path: Path) -> None:
@@ -230,16 +230,16 @@ def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
         run(tiny, data, folder, after=2)
 
 
-def origin(config: Config, course: SearchTrainer) -> ResumeKey:
-    return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={"the images": course.images})
+def origin(config: Config, trainer: SearchTrainer) -> ResumeKey:
+    return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={"the images": trainer.images})
 
 
 @pytest.mark.parametrize(
     ("settings", "saved"),
     [
-        ({"minutes": 100, "rounds": 2}, [2, 4, 6]),
+        ({"minutes": 100, "step": 2}, [2, 4, 6]),
         ({"minutes": 2.5}, [3, 6]),
-        ({"minutes": 2.5, "rounds": 1}, [1, 2, 3, 4, 5, 6, 7]),
+        ({"minutes": 2.5, "step": 1}, [1, 2, 3, 4, 5, 6, 7]),
         ({}, [1, 2, 3, 4, 5, 6, 7]),
         ({"minutes": 100}, []),
     ],
@@ -252,11 +252,11 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
         search=dataclasses.replace(tiny.search, epochs=4),
         checkpoint=CheckpointConfig(**{"minutes": 1, **settings}),
     )
-    course = SearchTrainer(config, data, device=CPU)
+    trainer = SearchTrainer(config, data, device=CPU)
     now = 0.0
     keeper = CheckpointManager(
-        course,
-        origin=origin(config, course),
+        trainer,
+        origin=origin(config, trainer),
         folder=RunFolder.at(tmp_path / "mine"),
         say=print,
         clock=lambda: now,
@@ -264,11 +264,11 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
     keeper.begin()
     found = []
     for number in range(1, 8):
-        course.rounds, now = number, 60.0 * number
+        trainer.step, now = number, 60.0 * number
         before = keeper.last
-        keeper.after_round(due=keeper.due, ending=False)
+        keeper.after_step(due=keeper.due, ending=False)
         found += [number] if keeper.last != before else []
     assert found == saved
-    keeper.after_round(due=False, ending=True)
+    keeper.after_step(due=False, ending=True)
     assert keeper.last is not None
     assert keeper.last.name == "search-0000000007"

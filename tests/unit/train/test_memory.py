@@ -30,7 +30,7 @@ class Listener(NullCallback):
         if line.startswith("memory"):
             self.heard.append(line)
 
-    def round_done(self, **values: Any) -> None:
+    def step_done(self, **values: Any) -> None:
         del values
         self.left -= 1
         if self.left == 0:
@@ -51,7 +51,7 @@ def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> tuple[MemoryN
 def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
     watching, said = notice(monkeypatch, [0.5, 2.25])
     for number in range(1, 12):
-        watching.after_round("rounds", epoch_ends=number == 8)
+        watching.after_step("steps", epoch_ends=number == 8)
         assert len(said) == (number >= 5)
     assert said == ["memory: 2.25 GiB at most in 5 rounds, 1.75 GiB of it taken by them; less would lower it"]
 
@@ -84,10 +84,10 @@ def test_epochs_that_are_shorter_end_with_it_and_rewards_are_told_of_where_they_
 ) -> None:
     watching, said = notice(monkeypatch, [before, *peaks])
     if len(peaks) > 1:
-        watching.after_round("warm-up rounds", epoch_ends=True)
-        watching.after_round("rounds", epoch_ends=False)
+        watching.after_step("warm-up steps", epoch_ends=True)
+        watching.after_step("steps", epoch_ends=False)
     for _ in range(4):
-        watching.after_round("rounds", epoch_ends=True)
+        watching.after_step("steps", epoch_ends=True)
     assert said == lines
 
 
@@ -118,17 +118,19 @@ def test_smaller_images_are_a_remedy_where_they_are_large(
         classes=("a", "b"),
     )
     listener = Listener()
-    course = SearchTrainer(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
-    search(course, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
+    trainer = SearchTrainer(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
+    search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
     said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
-    assert re.search(f"; --save-memory, {said} would lower it$", listener.heard[0]), listener.heard[0]
+    assert re.search(f"; --activation-checkpointing, {said} would lower it$", listener.heard[0]), (
+        listener.heard[0]
+    )
 
 
-@pytest.mark.parametrize("save_memory", [False, True])
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
 def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
-    save_memory: bool, tiny: Config, data: DataSet, tmp_path: Path
+    activation_checkpointing: bool, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    config = dataclasses.replace(tiny, save_memory=save_memory)
+    config = dataclasses.replace(tiny, activation_checkpointing=activation_checkpointing)
     listener = Listener()
     retrain(
         published_genotype("darts_v1"), config, data, name="mine", device=CPU,
@@ -136,7 +138,8 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
     )  # fmt: skip
     line = listener.heard[0]
     found = re.fullmatch(
-        r"memory: (\d+\.\d\d) GiB at most in 5 rounds(?:, (\d+\.\d\d) GiB of it taken by them)?; (--save-memory, )?a "
+        r"memory: (\d+\.\d\d) GiB at most in 5 rounds(?:, (\d+\.\d\d) GiB of it taken by them)?; (--activation-checkpointing, )?"
+        r"a "
         r"smaller --retrain.batch-size or fewer --retrain.channels would lower it",
         line,
     )
@@ -144,4 +147,4 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
     peak, taken = float(found[1]), float(found[2] or 0)
     assert 0.1 < peak <= peak_memory(CPU) / GIB + 0.01
     assert taken < peak
-    assert (found[3] is None) == save_memory
+    assert (found[3] is None) == activation_checkpointing

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from xnas import Config, DataSet, RunFolder, SearchTrainer, published_genotype, retrain, search
+from xnas.optimizers.names import METHODS
 from xnas.runs.checkpoint import read_checkpoint
-from xnas.space.names import OPTIMIZERS
 from xnas.train.device import autocast
 from xnas.train.retrain import RetrainTrainer
 
@@ -19,16 +19,16 @@ CPU = torch.device("cpu")
 LOW = torch.bfloat16
 
 
-def in_16_bits(config: Config, *, save_memory: bool = False, **searching: Any) -> Config:
+def in_16_bits(config: Config, *, activation_checkpointing: bool = False, **searching: Any) -> Config:
     return dataclasses.replace(
         config,
-        save_memory=save_memory,
+        activation_checkpointing=activation_checkpointing,
         search=dataclasses.replace(config.search, precision="bfloat16", **searching),
         retrain=dataclasses.replace(config.retrain, precision="bfloat16"),
     )
 
 
-def watched(course: SearchTrainer | RetrainTrainer) -> dict[str, set[torch.dtype]]:
+def watched(trainer: SearchTrainer | RetrainTrainer) -> dict[str, set[torch.dtype]]:
     """The types of what each kind of module gives, as far as the course has come."""
     found: dict[str, set[torch.dtype]] = {}
 
@@ -40,48 +40,48 @@ def watched(course: SearchTrainer | RetrainTrainer) -> dict[str, set[torch.dtype
 
         return note
 
-    for module in course.network.modules():
+    for module in trainer.network.modules():
         module.register_forward_hook(watch(type(module).__name__))
     return found
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", METHODS)
 def test_a_search_comes_to_a_genotype_and_all_that_decides_has_its_full_precision(
     optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config, folder = in_16_bits(tiny, optimizer=optimizer), RunFolder.at(tmp_path / "mine")
-    course = SearchTrainer(config, data, device=CPU)
-    measure, seen = course.experts.measure, list[Tensor]()
+    trainer = SearchTrainer(config, data, device=CPU)
+    measure, seen = trainer.experts.measure, list[Tensor]()
 
     def watch(*given: Any, **named: Any) -> Tensor:
         losses_B = measure(*given, **named)
         seen.append(losses_B)
-        seen.extend(course.experts.gradients(name) for name in course.experts.groups)
+        seen.extend(trainer.experts.gradients(name) for name in trainer.experts.groups)
         return losses_B
 
-    course.experts.measure = watch  # type: ignore[method-assign]
-    genotype = search(course, folder=folder)
+    trainer.experts.measure = watch  # type: ignore[method-assign]
+    genotype = search(trainer, folder=folder)
     assert folder.genotype() == genotype
     for tensor in seen:
         assert tensor.dtype in (torch.float32, torch.float64)
         assert tensor.isfinite().all()
-    if course.epochs:
+    if trainer.epochs:
         losses_B, *gradients = seen[:3]
         assert losses_B.bfloat16().float().ne(losses_B).any()
         assert all(gradients_FEK.abs().sum() > 0 for gradients_FEK in gradients)
-    for name, tensor in course.tensors().items():
+    for name, tensor in trainer.tensors().items():
         assert tensor.dtype not in (LOW, torch.float16), name
 
 
 def test_features_are_of_16_bits_and_logits_of_32(tiny: Config, data: DataSet) -> None:
-    course = SearchTrainer(in_16_bits(tiny), data, device=CPU)
-    found = watched(course)
-    train, validation = next(course.epoch_batches(1))
-    course.round(train, validation)
+    trainer = SearchTrainer(in_16_bits(tiny), data, device=CPU)
+    found = watched(trainer)
+    train, validation = next(trainer.epoch_batches(1))
+    trainer.training_step(train, validation)
     for kind in ("Conv2d", "Norm", "SearchCell", "Linear"):
         assert found[kind] == {LOW}, kind
-    assert course.forecast(train.images_BCHW).dtype == torch.float32
-    gradients = [parameter.grad for parameter in course.network.parameters() if parameter.grad is not None]
+    assert trainer.forecast(train.images_BCHW).dtype == torch.float32
+    gradients = [parameter.grad for parameter in trainer.network.parameters() if parameter.grad is not None]
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
 
 
@@ -92,10 +92,10 @@ def test_rewards_are_near_those_of_float32(feedback: str, tiny: Config, data: Da
         config = dataclasses.replace(
             config, search=dataclasses.replace(config.search, feedback=feedback, reward_bound=1.0)
         )
-        course = SearchTrainer(config, data, device=CPU)
-        course.measure_rewards(*next(course.epoch_batches(1)))
+        trainer = SearchTrainer(config, data, device=CPU)
+        trainer.measure_rewards(*next(trainer.epoch_batches(1)))
         rewards.append(
-            torch.cat([course.experts.gradients(name).flatten() for name in course.experts.groups])
+            torch.cat([trainer.experts.gradients(name).flatten() for name in trainer.experts.groups])
         )
     exact, low = rewards
     assert 0 < (low - exact).norm() < 0.1 * exact.norm()
@@ -105,10 +105,12 @@ def test_cells_that_are_computed_twice_are_so_in_the_same_precision(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     saved = []
-    for save_memory in (False, True):
-        folder = RunFolder.at(tmp_path / str(save_memory))
-        course = SearchTrainer(in_16_bits(tiny, save_memory=save_memory), data, device=CPU)
-        search(course, folder=folder)
+    for activation_checkpointing in (False, True):
+        folder = RunFolder.at(tmp_path / str(activation_checkpointing))
+        trainer = SearchTrainer(
+            in_16_bits(tiny, activation_checkpointing=activation_checkpointing), data, device=CPU
+        )
+        search(trainer, folder=folder)
         saved.append(read_checkpoint(folder.checkpoints("search").found()[0]).tensors)
     plain, saving = saved
     assert plain.keys() == saving.keys()
@@ -119,11 +121,11 @@ def test_a_retraining_learns_and_its_test_is_that_of_float32(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config, folder = in_16_bits(tiny), RunFolder.at(tmp_path / "mine")
-    course = RetrainTrainer(published_genotype("xnas"), config, data, device=CPU)
-    found = watched(course)
-    course.round(*next(course.epoch_batches(1)))
+    trainer = RetrainTrainer(published_genotype("xnas"), config, data, device=CPU)
+    found = watched(trainer)
+    trainer.training_step(*next(trainer.epoch_batches(1)))
     assert found["NetworkCell"] == found["DepthwiseConv2d"] == {LOW}
-    assert {tensor.dtype for tensor in course.network.state_dict().values()} == {torch.float32, torch.int64}
+    assert {tensor.dtype for tensor in trainer.network.state_dict().values()} == {torch.float32, torch.int64}
     result = retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folder)
     assert result["test_accuracy"] > 0.3  # type: ignore[operator]
 

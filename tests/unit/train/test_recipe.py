@@ -40,10 +40,12 @@ WHOLE: dict[str, Any] = {
 """The whole recipe."""
 
 
-def recipe(config: Config, *, save_memory: bool = False, cutout: int = 4, **settings: Any) -> Config:
+def recipe(
+    config: Config, *, activation_checkpointing: bool = False, cutout: int = 4, **settings: Any
+) -> Config:
     return dataclasses.replace(
         config,
-        save_memory=save_memory,
+        activation_checkpointing=activation_checkpointing,
         data=dataclasses.replace(config.data, cutout=cutout),
         retrain=dataclasses.replace(config.retrain, **settings),
     )
@@ -53,8 +55,8 @@ def course_of(config: Config, data: DataSet) -> RetrainTrainer:
     return RetrainTrainer(GENOTYPE, config, data, device=CPU)
 
 
-def batch_of(course: RetrainTrainer) -> Batch:
-    (batch,) = next(course.epoch_batches(course.epochs_done + 1))
+def batch_of(trainer: RetrainTrainer) -> Batch:
+    (batch,) = next(trainer.epoch_batches(trainer.epochs_done + 1))
     return batch
 
 
@@ -68,18 +70,18 @@ def smoothed_loss(logits_BD: Tensor, labels_B: Tensor, smoothing: float) -> Tens
 def test_the_loss_is_smoothed_and_weighs_the_tower_and_the_plain_one_is_reported(
     tiny: Config, data: DataSet
 ) -> None:
-    course = course_of(recipe(tiny, label_smoothing=0.1, auxiliary_weight=0.4), data)
-    batch = batch_of(course)
-    outcome = course.outcome(batch)
-    features = list(course.network.features(batch.images_BCHW))  # type: ignore[operator]
-    assert course.tower is not None
-    own, tower = course.network.classify(features[-1]), course.tower(features[2])  # type: ignore[operator]
+    trainer = course_of(recipe(tiny, label_smoothing=0.1, auxiliary_weight=0.4), data)
+    batch = batch_of(trainer)
+    outcome = trainer.outcome(batch)
+    features = list(trainer.network.features(batch.images_BCHW))  # type: ignore[operator]
+    assert trainer.tower is not None
+    own, tower = trainer.network.classify(features[-1]), trainer.tower(features[2])  # type: ignore[operator]
     expected = smoothed_loss(own, batch.labels_B, 0.1) + 0.4 * smoothed_loss(tower, batch.labels_B, 0.1)
     torch.testing.assert_close(outcome.loss, expected)
     torch.testing.assert_close(outcome.cross_entropy, F.cross_entropy(own, batch.labels_B))
     assert not torch.isclose(outcome.loss, outcome.cross_entropy)
-    course.round(batch)
-    assert course.meters["train"].loss == pytest.approx(outcome.cross_entropy.item(), rel=1e-5)
+    trainer.training_step(batch)
+    assert trainer.meters["train"].loss == pytest.approx(outcome.cross_entropy.item(), rel=1e-5)
 
 
 def test_smoothed_labels_by_hand() -> None:
@@ -91,22 +93,22 @@ def test_smoothed_labels_by_hand() -> None:
 
 
 def test_without_the_pieces_a_retraining_descends_the_plain_loss(tiny: Config, data: DataSet) -> None:
-    course = course_of(tiny, data)
-    assert course.tower is None
-    outcome = course.outcome(batch_of(course))
+    trainer = course_of(tiny, data)
+    assert trainer.tower is None
+    outcome = trainer.outcome(batch_of(trainer))
     assert outcome.loss is outcome.cross_entropy
 
 
 def test_paths_are_dropped_by_the_addresses_of_the_running_epoch(tiny: Config, data: DataSet) -> None:
-    course = course_of(recipe(tiny, epochs=3, drop_path=0.5), data)
-    assert isinstance(course.network, Network)
-    assert course.drop_probability == 0
-    course.rounds = course.rounds_per_epoch  # the second epoch of three: half of the probability
-    assert course.drop_probability == 0.25
-    batch = batch_of(course)
+    trainer = course_of(recipe(tiny, epochs=3, drop_path=0.5), data)
+    assert isinstance(trainer.network, Network)
+    assert trainer.drop_probability == 0
+    trainer.step = trainer.steps_per_epoch  # the second epoch of three: half of the probability
+    assert trainer.drop_probability == 0.25
+    batch = batch_of(trainer)
     paths = draw_paths(batch.ids_B, edges=[8, 8, 8], seed=tiny.seed, epoch=2, probability=0.25)
-    *_, last = course.network.features(batch.images_BCHW, paths=paths)
-    torch.testing.assert_close(course.outcome(batch).logits_BD, course.network.classify(last))
+    *_, last = trainer.network.features(batch.images_BCHW, paths=paths)
+    torch.testing.assert_close(trainer.outcome(batch).logits_BD, trainer.network.classify(last))
 
 
 def test_nesterov_steps_along_the_gradient_and_the_momentum_to_come() -> None:
@@ -125,15 +127,15 @@ def test_nesterov_steps_along_the_gradient_and_the_momentum_to_come() -> None:
 def test_the_gradient_of_network_and_tower_together_is_clipped_and_both_decay(
     tiny: Config, data: DataSet
 ) -> None:
-    course = course_of(recipe(tiny, auxiliary_weight=0.4, clip_norm=1e-3), data)
-    assert course.tower is not None
-    course.round(batch_of(course))
-    weights = [weight for _, weight in course.named_parameters()]
-    assert len(weights) == len([*course.network.parameters(), *course.tower.parameters()])
+    trainer = course_of(recipe(tiny, auxiliary_weight=0.4, clip_norm=1e-3), data)
+    assert trainer.tower is not None
+    trainer.training_step(batch_of(trainer))
+    weights = [weight for _, weight in trainer.named_parameters()]
+    assert len(weights) == len([*trainer.network.parameters(), *trainer.tower.parameters()])
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)
-    (group,) = course.weights.param_groups
+    (group,) = trainer.weights.param_groups
     assert group["weight_decay"] == 3e-4
     assert group["params"] == weights
 
@@ -180,10 +182,11 @@ def test_the_tower_changes_nothing_of_the_networks_first_weights(tiny: Config, d
 def test_a_training_by_the_whole_recipe_broken_off_after_any_round_ends_as_if_nothing_had_happened(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    def train(folder: RunFolder, *, after: int = 0, save_memory: bool = False) -> None:
+    def train(folder: RunFolder, *, after: int = 0, activation_checkpointing: bool = False) -> None:
         stopper = Stopper(after)
         retrain(
-            GENOTYPE, recipe(tiny, save_memory=save_memory, **WHOLE), data, name="mine", device=CPU,
+            GENOTYPE, recipe(tiny, activation_checkpointing=activation_checkpointing, **WHOLE), data, name="mine",
+            device=CPU,
             folder=folder, progress=stopper, interrupt=stopper.interrupt,
         )  # fmt: skip
 
@@ -193,9 +196,9 @@ def test_a_training_by_the_whole_recipe_broken_off_after_any_round_ends_as_if_no
     for after, before, later in ((7, False, False), (10, False, True), (13, True, True), (18, True, False)):
         folder = RunFolder.at(tmp_path / f"after-{after}")
         with pytest.raises(Interrupted):
-            train(folder, after=after, save_memory=before)
+            train(folder, after=after, activation_checkpointing=before)
         torch.rand(7)  # a process of its own would have another state
-        train(RunFolder(folder.path), save_memory=later)
+        train(RunFolder(folder.path), activation_checkpointing=later)
         assert tensors(folder, "retrain") == tensors(whole, "retrain")
         for name in ("metrics.jsonl", "checkpoints/network.safetensors"):
             assert (folder.path / name).read_bytes() == (whole.path / name).read_bytes()
@@ -204,10 +207,10 @@ def test_a_training_by_the_whole_recipe_broken_off_after_any_round_ends_as_if_no
 def test_every_piece_changes_what_is_trained(tiny: Config, data: DataSet) -> None:
     def weights(**settings: Any) -> bytes:
         config = recipe(tiny, **{**WHOLE, **settings})
-        course = course_of(config, data)
-        course.rounds = 3 * course.rounds_per_epoch  # in the last epoch, the second of its cycle
-        course.round(*next(course.remaining_batches()))
-        return course.network.stem.conv.weight.detach().numpy().tobytes()  # type: ignore[union-attr, operator]
+        trainer = course_of(config, data)
+        trainer.step = 3 * trainer.steps_per_epoch  # in the last epoch, the second of its cycle
+        trainer.training_step(*next(trainer.remaining_batches()))
+        return trainer.network.stem.conv.weight.detach().numpy().tobytes()  # type: ignore[union-attr, operator]
 
     found = [
         weights(),
@@ -227,32 +230,32 @@ def test_every_piece_changes_what_is_trained(tiny: Config, data: DataSet) -> Non
 def test_a_loss_of_the_tower_that_is_not_finite_stops_before_anything_is_updated(
     tiny: Config, data: DataSet
 ) -> None:
-    course = course_of(recipe(tiny, auxiliary_weight=0.4), data)
-    assert course.tower is not None
+    trainer = course_of(recipe(tiny, auxiliary_weight=0.4), data)
+    assert trainer.tower is not None
     with torch.no_grad():
-        course.tower.classifier.bias[0] = torch.inf
-    before = [weight.clone() for weight in course.network.parameters()]
+        trainer.tower.classifier.bias[0] = torch.inf
+    before = [weight.clone() for weight in trainer.network.parameters()]
     with pytest.raises(NonFinite, match="the mean loss is nan at round 1 of retrain epoch 1"):
-        course.round(batch_of(course))
-    assert all(torch.equal(a, b) for a, b in zip(before, course.network.parameters(), strict=True))
+        trainer.training_step(batch_of(trainer))
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("name", published_names())
 def test_every_published_cell_trains_a_step_by_the_whole_recipe_and_is_counted(
     tiny: Config, data: DataSet, name: str
 ) -> None:
-    course = RetrainTrainer(published_genotype(name), recipe(tiny, **WHOLE), data, device=CPU)
-    plain = count_parameters(course.network), count_layer_multiply_adds(course.network, data.image_shape)
-    course.rounds = course.total_rounds - 1  # paths drop by their full probability
-    (batch,) = next(course.remaining_batches())
-    before = [weight.clone() for _, weight in course.named_parameters()]
-    course.round(batch)
-    moved = [not torch.equal(a, b) for a, (_, b) in zip(before, course.named_parameters(), strict=True)]
+    trainer = RetrainTrainer(published_genotype(name), recipe(tiny, **WHOLE), data, device=CPU)
+    plain = count_parameters(trainer.network), count_layer_multiply_adds(trainer.network, data.image_shape)
+    trainer.step = trainer.total_steps - 1  # paths drop by their full probability
+    (batch,) = next(trainer.remaining_batches())
+    before = [weight.clone() for _, weight in trainer.named_parameters()]
+    trainer.training_step(batch)
+    moved = [not torch.equal(a, b) for a, (_, b) in zip(before, trainer.named_parameters(), strict=True)]
     assert sum(moved) > 0.95 * len(moved)  # some depthwise weights see nothing but borders in so small images
-    assert all(weight.isfinite().all() for _, weight in course.named_parameters())
+    assert all(weight.isfinite().all() for _, weight in trainer.named_parameters())
     assert (
-        count_parameters(course.network),
-        count_layer_multiply_adds(course.network, data.image_shape),
+        count_parameters(trainer.network),
+        count_layer_multiply_adds(trainer.network, data.image_shape),
     ) == plain
 
 
@@ -261,19 +264,19 @@ def test_small_features_and_excitations_go_with_the_whole_recipe(
     tiny: Config, data: DataSet, stem: str
 ) -> None:
     config = recipe(tiny, stem=stem, squeeze_excite=True, **WHOLE)
-    course = course_of(config, data)
-    course.rounds = course.total_rounds - 1
-    course.round(*next(course.remaining_batches()))
-    assert course.meters["train"].loss > 0
+    trainer = course_of(config, data)
+    trainer.step = trainer.total_steps - 1
+    trainer.training_step(*next(trainer.remaining_batches()))
+    assert trainer.meters["train"].loss > 0
 
 
 def test_the_whole_recipe_trains_in_16_bits(tiny: Config, data: DataSet) -> None:
     exact, low = (
         course_of(recipe(tiny, precision=precision, **WHOLE), data) for precision in ("float32", "bfloat16")
     )
-    for course in (exact, low):
-        course.rounds = course.total_rounds - 1
-    outcomes = [course.outcome(batch_of(course)) for course in (exact, low)]
+    for trainer in (exact, low):
+        trainer.step = trainer.total_steps - 1
+    outcomes = [trainer.outcome(batch_of(trainer)) for trainer in (exact, low)]
     for outcome in outcomes:
         assert outcome.loss.dtype == outcome.logits_BD.dtype == torch.float32
     assert outcomes[1].loss.item() == pytest.approx(outcomes[0].loss.item(), rel=0.1)

@@ -29,21 +29,21 @@ def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = SearchTrainer(tiny, data, device=CPU)
-    before = count_parameters(course.network)
-    genotype = search(course, folder=folder)
+    trainer = SearchTrainer(tiny, data, device=CPU)
+    before = count_parameters(trainer.network)
+    genotype = search(trainer, folder=folder)
     assert folder.genotype() == genotype
     epochs = rows(folder, "search_epoch")
     assert [row["epoch"] for row in epochs] == [0, 1, 2]
     assert epochs[0]["parameters"] == before
     wiped = rows(folder, "wipeout")
     assert wiped
-    assert epochs[2]["parameters"] == count_parameters(course.network) < before
+    assert epochs[2]["parameters"] == count_parameters(trainer.network) < before
     alive = [sum(map(sum, group["alive"])) for group in epochs[2]["groups"].values()]  # type: ignore[attr-defined]
     assert sum(alive) == 2 * 5 * 7 - len(wiped)
     assert all(
-        state.num_feedbacks == course.experts.settings[name].horizon
-        for name, state in course.experts.states.items()
+        state.num_feedbacks == trainer.experts.settings[name].horizon
+        for name, state in trainer.experts.states.items()
     )
 
 
@@ -69,8 +69,8 @@ def test_horizons_count_in_the_unit_of_the_feedback(
     tiny: Config, data: DataSet, feedback: str, horizon: tuple[int, int]
 ) -> None:
     # 30 validation images make 2 rounds of 12 in each of 2 epochs; 1 normal cell and 2 reduction cells.
-    course = SearchTrainer(with_search(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
-    settings = course.experts.settings
+    trainer = SearchTrainer(with_search(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
+    settings = trainer.experts.settings
     assert (settings["normal"].horizon, settings["reduction"].horizon) == horizon
 
 
@@ -96,10 +96,10 @@ def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
 
 def test_without_wipeout_every_expert_stays(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = SearchTrainer(with_search(tiny, wipeout=False), data, device=CPU)
-    search(course, folder=folder)
+    trainer = SearchTrainer(with_search(tiny, wipeout=False), data, device=CPU)
+    search(trainer, folder=folder)
     assert rows(folder, "wipeout") == []
-    assert all(state.alive_EK.all() for state in course.experts.states.values())
+    assert all(state.alive_EK.all() for state in trainer.experts.states.values())
 
 
 def test_a_batch_larger_than_a_half_is_refused_by_name_and_value(tiny: Config, data: DataSet) -> None:
@@ -114,18 +114,18 @@ def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = SearchTrainer(tiny, data, device=CPU)
+    trainer = SearchTrainer(tiny, data, device=CPU)
     with torch.no_grad():
-        course.network.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
-    before = {name: value.clone() for name, value in course.network.named_parameters()}
+        trainer.network.classifier.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
+    before = {name: value.clone() for name, value in trainer.network.named_parameters()}
     with pytest.raises(
         NonFinite,
         match=r"the loss is nan at round 1 of search epoch 1, with the training images \d+(, \d+){7} and 4 more, the "
         r"first image \d+ \(class .*\); nothing was updated by it; lower the learning rate, .*; last good checkpoint: "
         r".*search-0000000000",
     ):
-        search(course, folder=folder)
-    after = dict(course.network.named_parameters())
+        search(trainer, folder=folder)
+    after = dict(trainer.network.named_parameters())
     assert all(torch.equal(after[name].nan_to_num(7), before[name].nan_to_num(7)) for name in before)
 
 
@@ -139,7 +139,7 @@ class _StopsAfter(NullCallback):
     def start(self, phase: PhaseInfo) -> None:
         self.groups = dict(phase.groups)
 
-    def round_done(self, **values: object) -> None:
+    def step_done(self, **values: object) -> None:
         del values
         self.left -= 1
         if self.left == 0:
@@ -153,14 +153,14 @@ def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course, interrupt = SearchTrainer(tiny, data, device=CPU), StopRequest()
+    trainer, interrupt = SearchTrainer(tiny, data, device=CPU), StopRequest()
     progress = _StopsAfter(interrupt, rounds=3)
     with pytest.raises(Interrupted):
-        search(course, folder=folder, progress=progress, interrupt=interrupt)
-    assert course.rounds == 3
+        search(trainer, folder=folder, progress=progress, interrupt=interrupt)
+    assert trainer.step == 3
     assert progress.finished
     assert not folder.has("genotype.json")
     so_far = (folder.path / "genotype-so-far.json").read_text()
-    assert Genotype.from_json(so_far) == course.genotype()
+    assert Genotype.from_json(so_far) == trainer.genotype()
     assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0, 1]
     assert progress.groups["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")

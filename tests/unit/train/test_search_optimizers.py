@@ -1,4 +1,4 @@
-"""A whole search by every optimizer: it leaves a genotype, and can be broken off after any round."""
+"""A whole search by every method: it leaves a genotype, and can be broken off after any round."""
 
 import dataclasses
 import json
@@ -11,16 +11,16 @@ import torch
 from xnas import Config, DataSet, RunFolder, SearchTrainer, search
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
+from xnas.optimizers.names import METHODS
 from xnas.report.terminal import Display
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest
-from xnas.space.names import OPTIMIZERS
 
 from ...sealed import seal
 
 CPU = torch.device("cpu")
-LEARNING = [name for name in OPTIMIZERS if name != "random"]
+LEARNING = [name for name in METHODS if name != "random"]
 
 
 class Stopper(NullCallback):
@@ -29,25 +29,23 @@ class Stopper(NullCallback):
     def __init__(self, after: int) -> None:
         self.interrupt, self.left = StopRequest(), after
 
-    def round_done(self, **values: Any) -> None:
+    def step_done(self, **values: Any) -> None:
         del values
         self.left -= 1
         if self.left == 0:
             self.interrupt.number = 2
 
 
-def searching(config: Config, optimizer: str, **settings: Any) -> Config:
-    if optimizer not in ("xnas", "paper", "random"):
+def searching(config: Config, method: str, **settings: Any) -> Config:
+    if method not in ("xnas", "paper", "random"):
         settings.setdefault("step_size", 0.3)  # so that four rounds decide something
-    return dataclasses.replace(
-        config, search=dataclasses.replace(config.search, optimizer=optimizer, **settings)
-    )
+    return dataclasses.replace(config, search=dataclasses.replace(config.search, method=method, **settings))
 
 
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> SearchTrainer:
-    course, stopper = SearchTrainer(config, data, device=CPU), Stopper(after)
-    search(course, folder=folder, progress=stopper, interrupt=stopper.interrupt)
-    return course
+    trainer, stopper = SearchTrainer(config, data, device=CPU), Stopper(after)
+    search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    return trainer
 
 
 def tensors(folder: RunFolder) -> dict[str, bytes]:
@@ -60,34 +58,34 @@ def rows(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
     return [row for row in map(json.loads, lines) if row["kind"] == kind]
 
 
-@pytest.mark.parametrize("optimizer", LEARNING)
+@pytest.mark.parametrize("method", LEARNING)
 def test_a_search_broken_off_after_every_round_ends_as_if_nothing_had_happened(
-    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+    method: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    config = searching(tiny, optimizer)
+    config = searching(tiny, method)
     whole = RunFolder.at(tmp_path / "whole")
-    course = run(config, data, whole)
-    assert whole.genotype() == course.genotype()
+    trainer = run(config, data, whole)
+    assert whole.genotype() == trainer.genotype()
     assert [row["epoch"] for row in rows(whole, "search_epoch")] == [0, 1, 2]
-    rule = "xnas" if optimizer == "paper" else optimizer
-    assert {row["optimizer"] for row in rows(whole, "group")} == {rule}
+    rule = "xnas" if method == "paper" else method
+    assert {row["method"] for row in rows(whole, "group")} == {rule}
     folder = RunFolder.at(tmp_path / "broken-off")
-    for _ in range(1, course.total_rounds):
+    for _ in range(1, trainer.total_steps):
         with pytest.raises(Interrupted):
             run(config, data, folder, after=1)
         torch.rand(7)  # a process of its own would have another state
-    assert run(config, data, folder).rounds == course.total_rounds
+    assert run(config, data, folder).step == trainer.total_steps
     assert tensors(folder) == tensors(whole)
     assert folder.genotype() == whole.genotype()
     assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("optimizer", ["xnas", "gdas", "darts-2nd"])
+@pytest.mark.parametrize("method", ["xnas", "gdas", "darts-2nd"])
 def test_a_search_that_saves_memory_is_the_same_and_may_begin_to_at_any_round(
-    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+    method: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    config = searching(tiny, optimizer)
-    saving = dataclasses.replace(config, save_memory=True)
+    config = searching(tiny, method)
+    saving = dataclasses.replace(config, activation_checkpointing=True)
     whole = RunFolder.at(tmp_path / "whole")
     run(config, data, whole)
     for after in (0, 1):
@@ -95,33 +93,33 @@ def test_a_search_that_saves_memory_is_the_same_and_may_begin_to_at_any_round(
         if after:
             with pytest.raises(Interrupted):
                 run(config, data, folder, after=after)
-        course = run(saving, data, RunFolder(folder.path))
-        assert course.network.plan.save_memory  # type: ignore[union-attr]
+        trainer = run(saving, data, RunFolder(folder.path))
+        assert trainer.network.plan.activation_checkpointing  # type: ignore[union-attr]
         assert tensors(folder) == tensors(whole)
         assert folder.genotype() == whole.genotype()
         assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("method", METHODS)
 def test_partial_channels_go_with_every_optimizer(
-    optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
+    method: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    config = searching(tiny, optimizer, epochs=1)
+    config = searching(tiny, method, epochs=1)
     config = dataclasses.replace(config, space=dataclasses.replace(config.space, partial_channels=2))
     folder = RunFolder.at(tmp_path / "mine")
-    course = run(config, data, folder)
-    assert folder.genotype() == course.genotype()
-    if optimizer != "random":
-        settings = course.experts.settings["normal"]
-        assert course.experts.learners["normal"].num_feedbacks == settings.horizon
+    trainer = run(config, data, folder)
+    assert folder.genotype() == trainer.genotype()
+    if method != "random":
+        settings = trainer.experts.settings["normal"]
+        assert trainer.experts.learners["normal"].num_feedbacks == settings.horizon
 
 
 def test_asap_prunes_and_what_it_pruned_is_written_down(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    course = run(searching(tiny, "asap", step_size=1.0), data, folder)
+    trainer = run(searching(tiny, "asap", step_size=1.0), data, folder)
     wiped = rows(folder, "wipeout")
     assert wiped
-    alive = sum(int(course.experts.alive(group).sum()) for group in course.experts.groups)
+    alive = sum(int(trainer.experts.alive(group).sum()) for group in trainer.experts.groups)
     assert alive == 2 * 5 * 7 - len(wiped)
 
 
@@ -134,13 +132,13 @@ def test_a_random_architecture_needs_no_rounds(
     for seed in (0, 0, 1, 2):
         folder = RunFolder.at(tmp_path / f"run-{len(genotypes)}")
         config = dataclasses.replace(searching(tiny, "random"), seed=seed)
-        course = SearchTrainer(config, data, device=CPU)
-        before = {name: value.clone() for name, value in course.network.state_dict().items()}
-        genotypes.append(search(course, folder=folder, progress=Display(Console(width=200))))
-        assert course.rounds == course.total_rounds == 0
-        assert all(torch.equal(value, before[name]) for name, value in course.network.state_dict().items())
+        trainer = SearchTrainer(config, data, device=CPU)
+        before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        genotypes.append(search(trainer, folder=folder, progress=Display(Console(width=200))))
+        assert trainer.step == trainer.total_steps == 0
+        assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
         assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0]
-        assert run(config, data, RunFolder(folder.path)).rounds == 0  # it has ended, and is not done again
+        assert run(config, data, RunFolder(folder.path)).step == 0  # it has ended, and is not done again
         assert "search: no rounds, there is nothing to learn" in capsys.readouterr().out
     assert genotypes[0] == genotypes[1]
     assert len(set(genotypes)) == 3
@@ -160,35 +158,35 @@ def test_a_random_search_that_was_killed_before_its_genotype_was_written_ends_th
     assert (folder.path / "metrics.jsonl").read_bytes() == metrics
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_another_seed_draws_otherwise(optimizer: str, tiny: Config, data: DataSet) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_another_seed_draws_otherwise(method: str, tiny: Config, data: DataSet) -> None:
     first, second = (
-        SearchTrainer(dataclasses.replace(searching(tiny, optimizer), seed=seed), data, device=CPU).experts
+        SearchTrainer(dataclasses.replace(searching(tiny, method), seed=seed), data, device=CPU).experts
         for seed in (0, 1)
     )
     same = all(torch.equal(first.log_weights(name), second.log_weights(name)) for name in first.groups)
-    assert same == (optimizer in ("xnas", "paper", "gd", "momentum", "gaea", "asap"))  # which start uniform
+    assert same == (method in ("xnas", "paper", "gd", "momentum", "gaea", "asap"))  # which start uniform
 
 
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"optimizer": "dart"}, r"^unknown optimizer in search.optimizer 'dart'; did you mean 'darts'\?"),
-        ({"optimizer": "gaea", "step_size": 0.0}, r"^search.step_size must be positive and finite; got 0.0$"),
+        ({"method": "dart"}, r"^unknown method in search.method 'dart'; did you mean 'darts'\?"),
+        ({"method": "gaea", "step_size": 0.0}, r"^search.step_size must be positive and finite; got 0.0$"),
         (
-            {"optimizer": "darts", "architecture_weight_decay": -1.0},
+            {"method": "darts", "architecture_weight_decay": -1.0},
             r"^search.architecture_weight_decay must lie between 0 and 1e\+09; got -1.0$",
         ),
         (
-            {"optimizer": "xnas", "architecture_weight_decay": 1e-3},
+            {"method": "xnas", "architecture_weight_decay": 1e-3},
             r"^search.architecture_weight_decay has no place in xnas",
         ),
         (
-            {"optimizer": "random", "step_size": 0.1},
+            {"method": "random", "step_size": 0.1},
             r"^search.step_size has no place in random, which learns nothing; leave it out$",
         ),
         (
-            {"optimizer": "random", "architecture_weight_decay": 0.1},
+            {"method": "random", "architecture_weight_decay": 0.1},
             r"^search.architecture_weight_decay has no place in random",
         ),
     ],

@@ -35,33 +35,33 @@ def nasbench201(config: Config) -> Config:
 def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
     tiny: Config, data: DataSet, feedback: Feedback
 ) -> None:
-    course = SearchTrainer(single_level(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
-    (batch,) = next(course.epoch_batches(1))
-    network = copy.deepcopy(course.network)
+    trainer = SearchTrainer(single_level(tiny, feedback=feedback, reward_bound=1.0), data, device=CPU)
+    (batch,) = next(trainer.epoch_batches(1))
+    network = copy.deepcopy(trainer.network)
     F.cross_entropy(network(batch.images_BCHW), batch.labels_B).backward()
     apart = XNAS(network, rounds=1, batch_size=len(batch), feedback=feedback, reward_bound=1.0)
     apart.measure(lambda: F.cross_entropy(network(batch.images_BCHW), batch.labels_B, reduction="none"))
 
-    course.weights.zero_grad()
-    course._listen(batch, with_weight_grads=True)
-    for name in course.experts.groups:
+    trainer.weights.zero_grad()
+    trainer._listen(batch, with_weight_grads=True)
+    for name in trainer.experts.groups:
         torch.testing.assert_close(
-            course.experts.gradients(name), apart.gradients(name), rtol=1e-4, atol=1e-6
+            trainer.experts.gradients(name), apart.gradients(name), rtol=1e-4, atol=1e-6
         )
-    for ours, plain in zip(course.network.parameters(), network.parameters(), strict=True):
+    for ours, plain in zip(trainer.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-3, atol=1e-6)
 
 
 def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSet, tmp_path: Path) -> None:
-    course = SearchTrainer(single_level(tiny, feedback="batch"), data, device=CPU)
-    assert course.rounds_per_epoch == len(data.train) // tiny.search.batch_size
-    assert course.parts.train is course.parts.validation is data.train
+    trainer = SearchTrainer(single_level(tiny, feedback="batch"), data, device=CPU)
+    assert trainer.steps_per_epoch == len(data.train) // tiny.search.batch_size
+    assert trainer.parts.train is trainer.parts.validation is data.train
     folder = RunFolder.at(tmp_path / "mine")
-    search(course, folder=folder)
+    search(trainer, folder=folder)
     last = rows(folder, "search_epoch")[-1]
     assert last["train_accuracy"] is not None
     assert last["val_accuracy"] is None
-    assert {learner.num_feedbacks for learner in course.experts.learners.values()} == {course.total_rounds}
+    assert {learner.num_feedbacks for learner in trainer.experts.learners.values()} == {trainer.total_steps}
 
 
 @pytest.mark.parametrize("optimizer", ["xnas", "gdas"])
@@ -70,7 +70,7 @@ def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had
 ) -> None:
     config = nasbench201(single_level(tiny, optimizer=optimizer, warmup_epochs=1))
     whole = RunFolder.at(tmp_path / "whole")
-    total = run(config, data, whole).total_rounds
+    total = run(config, data, whole).total_steps
     for stop in (1, total // 2 + 1, total - 1):
         folder = RunFolder.at(tmp_path / str(stop))
         with pytest.raises(Interrupted):
@@ -83,13 +83,13 @@ def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had
 def test_a_loss_that_is_not_finite_stops_a_round_before_it_updates_anything(
     tiny: Config, data: DataSet
 ) -> None:
-    course = SearchTrainer(single_level(tiny), data, device=CPU)
-    (batch,) = next(course.epoch_batches(1))
+    trainer = SearchTrainer(single_level(tiny), data, device=CPU)
+    (batch,) = next(trainer.epoch_batches(1))
     batch.images_BCHW[0] = torch.nan
-    before = {name: value.clone() for name, value in course.tensors().items()}
+    before = {name: value.clone() for name, value in trainer.tensors().items()}
     with pytest.raises(NonFinite, match="nothing was updated"):
-        course.round(batch)
-    for name, value in course.tensors().items():
+        trainer.training_step(batch)
+    for name, value in trainer.tensors().items():
         if not name.startswith("random"):
             assert torch.equal(value, before[name]) or value.isnan().any(), name
 

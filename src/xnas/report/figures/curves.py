@@ -20,25 +20,25 @@ MOST_GROUPS = 20
 Points = Sequence[tuple[float, float]]
 
 
-def draw_search_loss(course: History) -> Figure:
+def draw_search_loss(history: History) -> Figure:
     """Cross-entropy of both halves in the search."""
-    return draw_lines("Search: loss (nats)", _search_lines(course, "loss"), PHASES)
+    return draw_lines("Search: loss (nats)", _search_lines(history, "loss"), PHASES)
 
 
-def draw_search_accuracy(course: History) -> Figure:
+def draw_search_accuracy(history: History) -> Figure:
     """Accuracy of both halves in the search."""
-    return draw_lines("Search: accuracy", _search_lines(course, "accuracy"), PHASES, percent=True)
+    return draw_lines("Search: accuracy", _search_lines(history, "accuracy"), PHASES, percent=True)
 
 
-def draw_retrain_loss(course: History) -> Figure:
+def draw_retrain_loss(history: History) -> Figure:
     """Cross-entropy of the training from scratch."""
-    points = [(row.epoch, row.train_loss) for row in course.retrain]
+    points = [(row.epoch, row.train_loss) for row in history.retrain]
     return draw_lines("Training from scratch: loss (nats)", {"train": points}, PHASES)
 
 
-def draw_retrain_accuracy(course: History, *, test_accuracy: float | None) -> Figure:
+def draw_retrain_accuracy(history: History, *, test_accuracy: float | None) -> Figure:
     """Accuracy of the training from scratch, and the one test at its end."""
-    points = [(row.epoch, row.train_accuracy) for row in course.retrain]
+    points = [(row.epoch, row.train_accuracy) for row in history.retrain]
     lines = {"train": points}
     if test_accuracy is not None:
         lines["test"] = [(points[-1][0], test_accuracy)]
@@ -46,31 +46,33 @@ def draw_retrain_accuracy(course: History, *, test_accuracy: float | None) -> Fi
     return draw_lines("Training from scratch: accuracy", lines, colours, percent=True)
 
 
-def draw_survivors(course: History) -> Figure:
+def draw_survivors(history: History) -> Figure:
     """The share of the experts that are alive, of each of the first groups, stepping down at every wipeout."""
-    rounds_per_epoch = rounds_of_epoch(course.search)
-    last = course.search[-1].epoch
-    gone_of: dict[str, list[WipeoutRow]] = {name: [] for name in itertools.islice(course.groups, MOST_GROUPS)}
-    for gone in course.wipeouts:
+    steps_per_epoch = rounds_of_epoch(history.search)
+    last = history.search[-1].epoch
+    gone_of: dict[str, list[WipeoutRow]] = {
+        name: [] for name in itertools.islice(history.groups, MOST_GROUPS)
+    }
+    for gone in history.wipeouts:
         if gone.group in gone_of:
             gone_of[gone.group].append(gone)
     lines = {}
     for name, wipeouts in gone_of.items():
-        group = course.groups[name]
+        group = history.groups[name]
         total = len(group.edges) * len(group.experts)
         alive = total
         points = [(0.0, 1.0)]
-        for gone in sorted(wipeouts, key=lambda gone: gone.round):
+        for gone in sorted(wipeouts, key=lambda gone: gone.step):
             alive -= 1
-            points.append((wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch), alive / total))
+            points.append((wipeout_epoch(gone.epoch, gone.step, steps_per_epoch), alive / total))
         lines[name] = [*points, (float(last), points[-1][1])]
     colours = dict(zip(lines, _cycle(len(lines)), strict=True))
     return draw_lines("Experts alive", lines, colours, percent=True, steps=True, top=1.04)
 
 
-def draw_supernet_size(course: History) -> Figure:
+def draw_supernet_size(history: History) -> Figure:
     """Parameters of the supernet: what wipeouts have saved."""
-    points = [(row.epoch, row.parameters / 1e6) for row in course.search]
+    points = [(row.epoch, row.parameters / 1e6) for row in history.search]
     top = max(1e-6, *(size for _, size in points)) * 1.08
     return draw_lines(
         "Supernet: parameters (millions)", {"supernet": points}, {"supernet": GROUPS[2]}, top=top
@@ -79,17 +81,17 @@ def draw_supernet_size(course: History) -> Figure:
 
 def rounds_of_epoch(search: Sequence[SearchEpoch]) -> float:
     """Rounds that one epoch of the search has; at least 1."""
-    return max(1.0, *(row.rounds / row.epoch for row in search if row.epoch), 0.0)
+    return max(1.0, *(row.step / row.epoch for row in search if row.epoch), 0.0)
 
 
-def wipeout_epoch(epoch: int, round_number: int, rounds_per_epoch: float) -> float:
+def wipeout_epoch(epoch: int, step: int, steps_per_epoch: float) -> float:
     """When in the search, in epochs, a wipeout came; it lies within its epoch."""
-    return min(float(epoch), max(epoch - 1.0, round_number / rounds_per_epoch))
+    return min(float(epoch), max(epoch - 1.0, step / steps_per_epoch))
 
 
-def _search_lines(course: History, what: str) -> dict[str, Points]:
+def _search_lines(history: History, what: str) -> dict[str, Points]:
     def points(part: str) -> Points:
-        values = [(row.epoch, getattr(row, f"{part}_{what}")) for row in course.search]
+        values = [(row.epoch, getattr(row, f"{part}_{what}")) for row in history.search]
         return [(epoch, value) for epoch, value in values if value is not None]
 
     lines = {"train": points("train"), "validation": points("val")}

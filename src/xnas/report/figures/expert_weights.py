@@ -35,7 +35,7 @@ class PlotArea(NamedTuple):
 
 
 def draw_expert_weights(
-    course: History, group: Group, *, chosen: Mapping[str, str] | None = None, panels: int | None = None
+    history: History, group: Group, *, chosen: Mapping[str, str] | None = None, panels: int | None = None
 ) -> Figure:
     """A figure of u over the epochs, for the first `panels` edges of `group`, by default all of them.
 
@@ -43,7 +43,7 @@ def draw_expert_weights(
 
     The course must hold at least one search epoch that tells of the group.
     """
-    rows = [row for row in course.search if group.name in row.groups]
+    rows = [row for row in history.search if group.name in row.groups]
     assert rows, "a group without weights has no curves"
     with house_style():
         edges = group.edges[:panels]
@@ -56,13 +56,13 @@ def draw_expert_weights(
         height = _TOP + num_rows * (_PANEL[1] + _GAP[1]) - _GAP[1] + _BOTTOM
         figure = Figure(figsize=(width, height))
         low, high, zoomed = _range_of_weights(rows, group)
-        gone = _gone(course, group)
-        rounds_per_epoch = rounds_of_epoch(course.search)
+        gone = _gone(history, group)
+        steps_per_epoch = rounds_of_epoch(history.search)
         for edge, place in enumerate(places):
             left = _LEFT + place.column * (_PANEL[0] + _GAP[0])
             bottom = height - _TOP - place.row * (_PANEL[1] + _GAP[1]) - _PANEL[1]
             axes = figure.add_axes((left / width, bottom / height, _PANEL[0] / width, _PANEL[1] / height))
-            _draw_panel(axes, rows, group, edge, gone.get(edge, {}), rounds_per_epoch)
+            _draw_panel(axes, rows, group, edge, gone.get(edge, {}), steps_per_epoch)
             picked = (chosen or {}).get(group.edges[edge])
             _style_panel(axes, group, edge, place, places, picked=picked, rows=rows, limits=(low, high))
         scale = "axis zoomed to their range" if zoomed else "axis from 0"
@@ -73,7 +73,7 @@ def draw_expert_weights(
             0.1 / width, 1 - 0.16 / height, f"Group {group.name}", weight="bold", fontsize=10.5, va="top"
         )
         figure.text(0.1 / width, 1 - 0.36 / height, unit, color=MUTED, fontsize=8, va="top")
-        _draw_legend(figure, course, group, (legend_x / width, 1 - 0.2 / height), chosen is not None)
+        _draw_legend(figure, history, group, (legend_x / width, 1 - 0.2 / height), chosen is not None)
         return figure
 
 
@@ -105,10 +105,10 @@ def _range_of_weights(rows: Sequence[SearchEpoch], group: Group) -> tuple[float,
     return max(0.0, low - 0.1 * reach), min(1.0, high + 0.1 * reach), True
 
 
-def _gone(course: History, group: Group) -> dict[int, dict[str, WipeoutRow]]:
+def _gone(history: History, group: Group) -> dict[int, dict[str, WipeoutRow]]:
     """The group's wipeouts by edge and expert."""
     gone: dict[int, dict[str, WipeoutRow]] = {}
-    for wipeout in course.wipeouts:
+    for wipeout in history.wipeouts:
         if wipeout.group == group.name:
             gone.setdefault(wipeout.edge, {})[wipeout.expert] = wipeout
     return gone
@@ -120,7 +120,7 @@ def _draw_panel(
     group: Group,
     edge: int,
     gone: Mapping[str, WipeoutRow],
-    rounds_per_epoch: float,
+    steps_per_epoch: float,
 ) -> None:
     for expert, name in enumerate(group.experts):
         style = operation_style(name)
@@ -130,16 +130,16 @@ def _draw_panel(
             if row.groups[group.name].alive_EK[edge][expert]
         ]
         if name in gone and points:
-            points = _ended(points, gone[name], rounds_per_epoch)
+            points = _ended(points, gone[name], steps_per_epoch)
         _draw_expert(axes, points, style, wiped=name in gone)
     axes.axhline(1 / max(1, len(group.experts)), color=MUTED, lw=0.8, ls=(0, (1, 2)), zorder=1)
 
 
 def _ended(
-    points: list[tuple[float, float]], gone: WipeoutRow, rounds_per_epoch: float
+    points: list[tuple[float, float]], gone: WipeoutRow, steps_per_epoch: float
 ) -> list[tuple[float, float]]:
     """The line up to the wipeout, at the last weight that was written down before it."""
-    when = wipeout_epoch(gone.epoch, gone.round, rounds_per_epoch)
+    when = wipeout_epoch(gone.epoch, gone.step, steps_per_epoch)
     kept = [point for point in points if point[0] <= when] or points[:1]
     return [*kept, (when, kept[-1][1])]
 
@@ -203,7 +203,7 @@ def _epoch_ticks(last: int) -> list[int]:
 
 
 def _draw_legend(
-    figure: Figure, course: History, group: Group, corner: tuple[float, float], has_choice: bool
+    figure: Figure, history: History, group: Group, corner: tuple[float, float], has_choice: bool
 ) -> None:
     handles: Mapping[str, Line2D] = {
         operation_style(name).label: Line2D(
@@ -212,7 +212,7 @@ def _draw_legend(
         for name in group.experts
     }
     entries = dict(handles)
-    if any(gone.group == group.name for gone in course.wipeouts):
+    if any(gone.group == group.name for gone in history.wipeouts):
         entries["wiped out"] = Line2D(
             [], [], color=MUTED, ls="", marker="x", markersize=4.5, markeredgewidth=1.4
         )

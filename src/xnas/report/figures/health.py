@@ -28,19 +28,19 @@ _DASHES = ("-", (0, (4, 1.6)))
 """Of groups, in turn: a line under another shows between its dashes."""
 
 
-def heard_groups(course: History) -> list[str]:
+def heard_groups(history: History) -> list[str]:
     """The first groups whose experts have been rewarded."""
-    heard = {name for row in course.search for name, weights in row.groups.items() if weights.feedbacks}
-    return [name for name in course.groups if name in heard][:MOST_GROUPS]
+    heard = {name for row in history.search for name, weights in row.groups.items() if weights.feedbacks}
+    return [name for name in history.groups if name in heard][:MOST_GROUPS]
 
 
-def regret_checks(course: History) -> dict[str, list[tuple[int, RegretCheck]]]:
+def regret_checks(history: History) -> dict[str, list[tuple[int, RegretCheck]]]:
     """For each of the first groups that have a ledger: the epochs and what it says then."""
     found: dict[str, list[tuple[int, RegretCheck]]] = {}
-    for name in heard_groups(course):
-        ledgers = [(row.epoch, row.groups[name].ledger) for row in course.search if name in row.groups]
+    for name in heard_groups(history):
+        ledgers = [(row.epoch, row.groups[name].ledger) for row in history.search if name in row.groups]
         told = [
-            (epoch, check_regret(ledger, scaled=course.groups[name].scaled))
+            (epoch, check_regret(ledger, scaled=history.groups[name].scaled))
             for epoch, ledger in ledgers
             if ledger
         ]
@@ -125,18 +125,18 @@ def _by_group(
     return draw_lines(title, lines, colours, percent=percent, top=top)
 
 
-def draw_health(course: History) -> Figure | None:
+def draw_health(history: History) -> Figure | None:
     """Small panels of shares by epoch, with a line for each of the first groups; None if there is nothing to show."""
-    panels = {title: lines for title, lines in _health_lines(course).items() if lines}
+    panels = {title: lines for title, lines in _health_lines(history).items() if lines}
     if not panels:
         return None
-    last = max(row.epoch for row in course.search)
+    last = max(row.epoch for row in history.search)
     columns = min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     left, top, bottom, right = 0.55, 0.62, 0.45, 0.2
     width = left + columns * (_SMALL_PANEL[0] + _SMALL_GAP[0]) - _SMALL_GAP[0] + right
     height = top + rows * (_SMALL_PANEL[1] + _SMALL_GAP[1]) - _SMALL_GAP[1] + bottom
-    styles = {name: (GROUPS[i], _DASHES[i % 2]) for i, name in enumerate(heard_groups(course))}
+    styles = {name: (GROUPS[i], _DASHES[i % 2]) for i, name in enumerate(heard_groups(history))}
     with house_style():
         figure = Figure(figsize=(width, height))
         for number, (title, lines) in enumerate(panels.items()):
@@ -164,13 +164,13 @@ def draw_health(course: History) -> Figure | None:
 _SKIP_PANEL = "Led by a skip connection"
 
 
-def _health_lines(course: History) -> dict[str, dict[str, Points]]:
+def _health_lines(history: History) -> dict[str, dict[str, Points]]:
     """Lines of the panels, by title and group."""
     by_group: dict[str, list[tuple[int, Health]]] = {}
-    for name in heard_groups(course):
-        for row in course.search:
+    for name in heard_groups(history):
+        for row in history.search:
             weights = row.groups.get(name)
-            if weights and (health := health_of(course.groups[name], weights)):
+            if weights and (health := health_of(history.groups[name], weights)):
                 by_group.setdefault(name, []).append((row.epoch, health))
 
     def lines(value: Callable[[Health], float | None]) -> dict[str, Points]:
@@ -180,7 +180,7 @@ def _health_lines(course: History) -> dict[str, dict[str, Points]]:
         }
         return {name: points for name, points in found.items() if points}
 
-    counted = [(row.epoch, row.multiply_adds) for row in course.search if row.multiply_adds is not None]
+    counted = [(row.epoch, row.multiply_adds) for row in history.search if row.multiply_adds is not None]
     whole = counted[0][1] if counted and counted[0][0] == 0 else 0
     cost: dict[str, Points] = {}
     if whole:

@@ -55,36 +55,36 @@ def pictures_of(run: RunRecord) -> Iterator[Picture]:
             yield Picture(cell.name, "cells", f"{cell.title}: {edges}", cell.draw(cell.title))
     yield from _curves(run)
     yield from _experts(run)
-    yield from _health(run.course)
+    yield from _health(run.history)
 
 
 def _curves(run: RunRecord) -> Iterator[Picture]:
-    course = run.course
-    if any(row.train_loss is not None for row in course.search):
-        yield Picture("search-loss", "curves", "Losses of the search by epoch", draw_search_loss(course))
-    if any(row.train_accuracy is not None for row in course.search):
+    history = run.history
+    if any(row.train_loss is not None for row in history.search):
+        yield Picture("search-loss", "curves", "Losses of the search by epoch", draw_search_loss(history))
+    if any(row.train_accuracy is not None for row in history.search):
         yield Picture(
-            "search-accuracy", "curves", "Accuracies of the search by epoch", draw_search_accuracy(course)
+            "search-accuracy", "curves", "Accuracies of the search by epoch", draw_search_accuracy(history)
         )
-    if course.retrain:
-        yield Picture("retrain-loss", "curves", "Loss of the training by epoch", draw_retrain_loss(course))
+    if history.retrain:
+        yield Picture("retrain-loss", "curves", "Loss of the training by epoch", draw_retrain_loss(history))
         test_accuracy = run.result.test_accuracy if run.result else None
         yield Picture(
             "retrain-accuracy",
             "curves",
             "Accuracy of the training by epoch",
-            draw_retrain_accuracy(course, test_accuracy=test_accuracy),
+            draw_retrain_accuracy(history, test_accuracy=test_accuracy),
         )
 
 
 def _experts(run: RunRecord) -> Iterator[Picture]:
-    course = run.course
-    if not any(row.epoch for row in course.search):
+    history = run.history
+    if not any(row.epoch for row in history.search):
         return  # epoch 0 alone: uniform weights, and nothing lost
-    for number, (name, panels) in enumerate(drawn_edges(course).items(), start=1):
+    for number, (name, panels) in enumerate(drawn_edges(history).items(), start=1):
         if not panels:
             continue
-        group = course.groups[name]
+        group = history.groups[name]
         chosen = None if run.genotype is None else chosen_operations(run.genotype, name)
         # A group of a user's own model may have any name, a file not.
         plain = name if re.fullmatch(r"[a-z0-9_-]{1,40}", name) else f"group-{number}"
@@ -92,16 +92,16 @@ def _experts(run: RunRecord) -> Iterator[Picture]:
             f"experts-{plain}",
             "experts",
             f"Expert weights of group {name} by epoch, a panel for each edge",
-            draw_expert_weights(course, group, chosen=chosen, panels=panels),
+            draw_expert_weights(history, group, chosen=chosen, panels=panels),
         )
-    yield Picture("survivors", "survivors", "Share of experts alive by epoch", draw_survivors(course))
+    yield Picture("survivors", "survivors", "Share of experts alive by epoch", draw_survivors(history))
     yield Picture(
-        "supernet-size", "survivors", "Parameters of the supernet by epoch", draw_supernet_size(course)
+        "supernet-size", "survivors", "Parameters of the supernet by epoch", draw_supernet_size(history)
     )
 
 
-def _health(course: History) -> Iterator[Picture]:
-    if found := regret_checks(course):
+def _health(history: History) -> Iterator[Picture]:
+    if found := regret_checks(history):
         yield Picture("regret", "regret", "Regret of every group by epoch, and its bound", draw_regret(found))
         yield Picture(
             "wipeout-factor",
@@ -112,7 +112,7 @@ def _health(course: History) -> Iterator[Picture]:
         yield Picture(
             "clip-rate", "promise", "Share of clipped rewards of every group by epoch", draw_clip_rate(found)
         )
-    if health := draw_health(course):
+    if health := draw_health(history):
         yield Picture(
             "health",
             "health",
@@ -121,11 +121,11 @@ def _health(course: History) -> Iterator[Picture]:
         )
 
 
-def drawn_edges(course: History) -> dict[str, int]:
+def drawn_edges(history: History) -> dict[str, int]:
     """How many edges are drawn of each group that has curves: of the first groups all, until there are too many."""
-    told = {name for row in course.search for name in row.groups}
+    told = {name for row in history.search for name in row.groups}
     curves, drawn = MOST_CURVES, {}
-    for name, group in course.groups.items():
+    for name, group in history.groups.items():
         if name in told and group.edges and group.experts:
             drawn[name] = min(len(group.edges), MOST_PANELS, curves // len(group.experts))
             curves -= drawn[name] * len(group.experts)

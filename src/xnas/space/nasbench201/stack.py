@@ -83,7 +83,7 @@ class Nasbench201Stack(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, D) for images of shape (B, C, H, W)."""
         features = self.stem(images)
-        twice = self.plan.save_memory and self.training and torch.is_grad_enabled()
+        twice = self.plan.activation_checkpointing and self.training and torch.is_grad_enabled()
         for layer in self.layers:
             features = checkpointed(layer, layer, features) if twice else layer(features)
         logits_BD: Tensor = self.classifier(self.last(features).mean(dim=(2, 3)))

@@ -1,4 +1,4 @@
-"""The pictures of a comparison: every run's accuracy, and the course of the searches, all optimizers side by side."""
+"""The pictures of a comparison: every run's accuracy, and the course of the searches, all methods side by side."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -19,19 +19,19 @@ Value = Callable[[History, SearchEpoch], float | None]
 """What a picture shows of an epoch of a search."""
 
 Lines = dict[str, list[tuple[float, list[float]]]]
-"""For each optimizer the epochs, and at each what its runs have to show."""
+"""For each method the epochs, and at each what its runs have to show."""
 
 _COLOURS = ("#2a6fc9", "#d4622a", "#15916f", "#8e44bd", "#d9a21b", "#4fa8e0", "#cf7fd6", *OTHERS)
 
 
 def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
     """The pictures, in the order of the page."""
-    colours = optimizer_colours(comparison.optimizers)
+    colours = method_colours(comparison.methods)
     if any(run.accuracy is not None for run in comparison.runs):
         yield Picture(
             "test-accuracy",
             "accuracy",
-            "Test accuracy of every run, a row for each optimizer",
+            "Test accuracy of every run, a row for each method",
             draw_points(
                 [
                     PointRow(
@@ -39,7 +39,7 @@ def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
                         values=tuple(run.accuracy for run in comparison.of(name) if run.accuracy is not None),
                         colour=colours[name],
                     )
-                    for name in comparison.optimizers
+                    for name in comparison.methods
                 ],
                 title="Test accuracy: a dot for each seed, a bar at the mean",
                 spread=False,
@@ -51,49 +51,49 @@ def comparison_pictures(comparison: Comparison) -> Iterator[Picture]:
             yield Picture(
                 name,
                 "curves",
-                f"{title} by epoch, a line for each optimizer",
+                f"{title} by epoch, a line for each method",
                 draw_courses(title, lines, colours, percent),
             )
-    for optimizer in comparison.optimizers:
-        found = next((run for run in comparison.of(optimizer) if run.record.genotype is not None), None)
+    for method in comparison.methods:
+        found = next((run for run in comparison.of(method) if run.record.genotype is not None), None)
         if found is not None and found.record.genotype is not None:
             for cell in cells_of(found.record.genotype):
-                title = f"{optimizer}, seed {found.seed}: {cell.title.lower()}"
-                yield Picture(f"{optimizer}-{cell.name}", "cells", title, cell.draw(title))
+                title = f"{method}, seed {found.seed}: {cell.title.lower()}"
+                yield Picture(f"{method}-{cell.name}", "cells", title, cell.draw(title))
 
 
-def optimizer_colours(optimizers: Sequence[str]) -> dict[str, str]:
-    """A colour for each optimizer, the same in every picture that they are in together."""
-    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(optimizers)}
+def method_colours(methods: Sequence[str]) -> dict[str, str]:
+    """A colour for each method, the same in every picture that they are in together."""
+    return {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(methods)}
 
 
 def course_lines(comparison: Comparison, value: Value) -> Lines:
-    """For each optimizer the epochs, and at each what its runs have to show."""
+    """For each method the epochs, and at each what its runs have to show."""
     return gather(
         {
-            optimizer: [
-                [(row.epoch, value(run.record.course, row)) for row in run.record.course.search]
-                for run in comparison.of(optimizer)
+            method: [
+                [(row.epoch, value(run.record.history, row)) for row in run.record.history.search]
+                for run in comparison.of(method)
             ]
-            for optimizer in comparison.optimizers
+            for method in comparison.methods
         }
     )
 
 
 def gather(courses: Mapping[str, Sequence[Sequence[tuple[int, float | None]]]]) -> Lines:
-    """Of each optimizer's runs, each a course of epochs and values, the values of an epoch together.
+    """Of each method's runs, each a course of epochs and values, the values of an epoch together.
 
-    An optimizer that has nothing to show after epoch 0 is left out.
+    An method that has nothing to show after epoch 0 is left out.
     """
     lines: Lines = {}
-    for optimizer, runs in courses.items():
+    for method, runs in courses.items():
         by_epoch: dict[int, list[float]] = {}
         for run in runs:
             for epoch, value in run:
                 if value is not None:
                     by_epoch.setdefault(epoch, []).append(value)
         if any(epoch > 0 for epoch in by_epoch):
-            lines[optimizer] = [(float(epoch), by_epoch[epoch]) for epoch in sorted(by_epoch)]
+            lines[method] = [(float(epoch), by_epoch[epoch]) for epoch in sorted(by_epoch)]
     return lines
 
 
@@ -103,7 +103,7 @@ def draw_courses(
     colours: Mapping[str, str],
     percent: bool,
 ) -> Figure:
-    """The mean over an optimizer's runs, and a band from the lowest to the highest."""
+    """The mean over an method's runs, and a band from the lowest to the highest."""
     with house_style():
         height = max(2.9, 0.9 + 0.34 * len(lines))
         figure = Figure(figsize=(5.2, height))
@@ -135,8 +135,8 @@ def draw_bands(
 
 
 def _of_health(what: Callable[[Health], float]) -> Value:
-    def value(course: History, row: SearchEpoch) -> float | None:
-        found = [health_of(course.groups[name], weights) for name, weights in row.groups.items()]
+    def value(history: History, row: SearchEpoch) -> float | None:
+        found = [health_of(history.groups[name], weights) for name, weights in row.groups.items()]
         values = [what(health) for health in found if health is not None]
         return mean(values) if values else None
 

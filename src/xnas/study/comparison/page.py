@@ -39,13 +39,15 @@ def render(comparison: Comparison, pictures: Mapping[str, list[str]], settings: 
     return document(comparison.name, parts)
 
 
-_CURVES_NOTE = "Lines are means over an optimizer's seeds; bands reach from the lowest to the highest run."
-_CELLS_NOTE = "Those of each optimizer's first seed; the folders of the runs hold all of them."
+_CURVES_NOTE = "Lines are means over an method's seeds; bands reach from the lowest to the highest run."
+_CELLS_NOTE = "Those of each method's first seed; the folders of the runs hold all of them."
 
 
 def _header(comparison: Comparison) -> str:
     seeds = ", ".join(map(str, comparison.seeds))
-    lesser = f"{len(comparison.optimizers)} optimizers, seeds {seeds}: one supernet, the same batches, retrained alike"
+    lesser = (
+        f"{len(comparison.methods)} methods, seeds {seeds}: one supernet, the same batches, retrained alike"
+    )
     notes = "".join(f'<p class="note">{escape(line)}</p>\n' for line in comparison.missing)
     return (
         f'<header>\n<h1>{escape(comparison.name)}</h1>\n<p class="lesser">{escape(lesser)}</p>\n{notes}'

@@ -13,56 +13,56 @@ from xnas.runs.folder import RunRecord
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonSpec:
-    """What was asked for: every optimizer with every seed."""
+    """What was asked for: every method with every seed."""
 
-    optimizers: tuple[str, ...]
+    methods: tuple[str, ...]
     seeds: tuple[int, ...]
 
     @classmethod
     def read(cls, folder: Path, *, noun: str, verb: str) -> "ComparisonSpec":
         """That of the folder. Raises ValueError if it is not one that `xnas verb` has written, or is damaged."""
         job = RunFiles(folder).json_object("job.json")
-        if job is None or "optimizers" not in job.values:
+        if job is None or "methods" not in job.values:
             raise ValueError(f"{folder} is not the folder of a {noun}; give one that xnas {verb} has written")
-        plan = cls(optimizers=job.names("optimizers"), seeds=job.integers("seeds"))
-        if len(set(plan.optimizers)) < len(plan.optimizers) or len(set(plan.seeds)) < len(plan.seeds):
-            raise ValueError(f"{job.where}: 'optimizers' and 'seeds' must each differ")
-        if len(plan.optimizers) * len(plan.seeds) > MOST_RUNS:
+        plan = cls(methods=job.names("methods"), seeds=job.integers("seeds"))
+        if len(set(plan.methods)) < len(plan.methods) or len(set(plan.seeds)) < len(plan.seeds):
+            raise ValueError(f"{job.where}: 'methods' and 'seeds' must each differ")
+        if len(plan.methods) * len(plan.seeds) > MOST_RUNS:
             raise ValueError(f"{job.where}: a {noun} has at most {MOST_RUNS:,} runs")
         return plan
 
     def members(self, folder: Path) -> Iterator[tuple[str, int, Path, RunRecord]]:
-        """Optimizer, seed, place and record of every run that has begun, optimizer by optimizer.
+        """Optimizer, seed, place and record of every run that has begun, method by method.
 
         Raises ValueError, naming the file, if one is damaged or is another run.
         """
-        for optimizer in self.optimizers:
+        for method in self.methods:
             for seed in self.seeds:
-                path = folder / folder_name(optimizer, seed)
+                path = folder / folder_name(method, seed)
                 if is_folder(path, inside=folder):
                     record = RunRecord.read(path)
-                    _check_member(record, optimizer=optimizer, seed=seed, path=path)
-                    yield optimizer, seed, path, record
+                    _check_member(record, method=method, seed=seed, path=path)
+                    yield method, seed, path, record
 
     def missing(self, done: Collection[tuple[str, int]], failures: Mapping[str, str]) -> tuple[str, ...]:
         """The runs without a result, and why."""
         return tuple(
-            f"{optimizer}, seed {seed}: {failures.get(folder_name(optimizer, seed), 'not done yet')}"
-            for optimizer in self.optimizers
+            f"{method}, seed {seed}: {failures.get(folder_name(method, seed), 'not done yet')}"
+            for method in self.methods
             for seed in self.seeds
-            if (optimizer, seed) not in done
+            if (method, seed) not in done
         )
 
 
-def folder_name(optimizer: str, seed: int) -> str:
+def folder_name(method: str, seed: int) -> str:
     """Of a run, inside the folder of all."""
-    return f"{optimizer}-{seed}"
+    return f"{method}-{seed}"
 
 
-def _check_member(record: RunRecord, *, optimizer: str, seed: int, path: Path) -> None:
-    found = (record.setting("search", "optimizer"), record.setting(None, "seed"))
-    if record.config_text is not None and found != (optimizer, seed):
+def _check_member(record: RunRecord, *, method: str, seed: int, path: Path) -> None:
+    found = (record.setting("search", "method"), record.setting(None, "seed"))
+    if record.config_text is not None and found != (method, seed):
         raise ValueError(
-            f"{path} holds a run of optimizer {short_repr(found[0])} with seed {short_repr(found[1])}; "
+            f"{path} holds a run of method {short_repr(found[0])} with seed {short_repr(found[1])}; "
             "put it back where it was"
         )

@@ -1,4 +1,4 @@
-"""A comparison as values: every optimizer with the runs of all its seeds; never the best of several.
+"""A comparison as values: every method with the runs of all its seeds; never the best of several.
 
 comparison.json holds the same numbers. A run that failed or is missing is counted as missing, and named.
 """
@@ -22,7 +22,7 @@ JSON = "comparison.json"
 class Run:
     """One search and the training of what it found."""
 
-    optimizer: str
+    method: str
     seed: int
     record: RunRecord
 
@@ -34,9 +34,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonEntry:
-    """An optimizer's line: means over its finished runs, n of them."""
+    """An method's line: means over its finished runs, n of them."""
 
-    optimizer: str
+    method: str
     n: int
     accuracy: float | None
     """Mean test accuracy, in [0, 1]."""
@@ -45,7 +45,7 @@ class ComparisonEntry:
     worst: float | None
     parameters: float | None
     multiply_adds: float | None
-    rounds: float | None
+    steps: float | None
     """Of the search."""
     search_seconds: float | None
     """Wall time of the search."""
@@ -58,34 +58,34 @@ class Comparison:
     """All that a comparison's folder tells."""
 
     name: str
-    optimizers: tuple[str, ...]
+    methods: tuple[str, ...]
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     """Those that have begun."""
     failures: Mapping[str, str]
     """Why runs have no result, by the names of their folders."""
 
-    def of(self, optimizer: str) -> tuple[Run, ...]:
-        """An optimizer's runs, in the order of the seeds."""
-        return tuple(run for run in self.runs if run.optimizer == optimizer)
+    def of(self, method: str) -> tuple[Run, ...]:
+        """An method's runs, in the order of the seeds."""
+        return tuple(run for run in self.runs if run.method == method)
 
     @property
     def entries(self) -> tuple[ComparisonEntry, ...]:
-        """A line for each optimizer, in the order in which they were asked for."""
-        return tuple(_entry(optimizer, self.of(optimizer)) for optimizer in self.optimizers)
+        """A line for each method, in the order in which they were asked for."""
+        return tuple(_entry(method, self.of(method)) for method in self.methods)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The runs without a result, and why."""
-        done = {(run.optimizer, run.seed) for run in self.runs if run.accuracy is not None}
-        return ComparisonSpec(optimizers=self.optimizers, seeds=self.seeds).missing(done, self.failures)
+        done = {(run.method, run.seed) for run in self.runs if run.accuracy is not None}
+        return ComparisonSpec(methods=self.methods, seeds=self.seeds).missing(done, self.failures)
 
     def to_json(self) -> str:
         """The numbers, with every run's own."""
         values = {
             "format": "xnas-comparison",
             "version": 1,
-            "optimizers": list(self.optimizers),
+            "methods": list(self.methods),
             "seeds": list(self.seeds),
             "entries": [asdict(entry) for entry in self.entries],
             "runs": [_run_values(run) for run in self.runs],
@@ -102,11 +102,10 @@ def read_comparison(folder: Path, *, failures: Mapping[str, str] | None = None) 
     plan = ComparisonSpec.read(folder, noun="comparison", verb="compare")
     return Comparison(
         name=folder.resolve().name,
-        optimizers=plan.optimizers,
+        methods=plan.methods,
         seeds=plan.seeds,
         runs=tuple(
-            Run(optimizer=optimizer, seed=seed, record=record)
-            for optimizer, seed, _, record in plan.members(folder)
+            Run(method=method, seed=seed, record=record) for method, seed, _, record in plan.members(folder)
         ),
         failures=failures or {},
     )
@@ -119,7 +118,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 HEAD = (
-    "optimizer", "test accuracy", "worst", "n", "parameters", "mult-adds", "rounds", "search", "peak memory",
+    "method", "test accuracy", "worst", "n", "parameters", "mult-adds", "steps", "search", "peak memory",
 )  # fmt: skip
 
 
@@ -130,13 +129,13 @@ def cells_of(entry: ComparisonEntry) -> tuple[str, ...]:
         return "" if value is None else form.format(value)
 
     return (
-        entry.optimizer,
+        entry.method,
         share_text(entry.accuracy, entry.spread),
         share_text(entry.worst),
         str(entry.n),
         "" if entry.parameters is None else count_text(entry.parameters),
         "" if entry.multiply_adds is None else count_text(entry.multiply_adds),
-        shown(entry.rounds, "{:,.0f}"),
+        shown(entry.steps, "{:,.0f}"),
         shown(entry.search_seconds, "{:,.0f} s"),
         "" if entry.peak_memory_bytes is None else f"{entry.peak_memory_bytes / 2**30:.2f} GiB",
     )
@@ -146,7 +145,7 @@ def verdict(comparison: Comparison) -> str:
     """In words: who has the highest mean, and by how much more than chance would give it."""
     standings = [
         Score(
-            name=entry.optimizer,
+            name=entry.method,
             mean=100 * entry.accuracy,
             spread=None if entry.spread is None else 100 * entry.spread,
             n=entry.n,
@@ -157,7 +156,7 @@ def verdict(comparison: Comparison) -> str:
     return ranking(standings, what="test accuracy")
 
 
-def _entry(optimizer: str, runs: tuple[Run, ...]) -> ComparisonEntry:
+def _entry(method: str, runs: tuple[Run, ...]) -> ComparisonEntry:
     done = [run.record for run in runs if run.accuracy is not None]
     results = [record.result for record in done if record.result is not None]
 
@@ -166,14 +165,14 @@ def _entry(optimizer: str, runs: tuple[Run, ...]) -> ComparisonEntry:
 
     accuracies = [result.test_accuracy for result in results]
     return ComparisonEntry(
-        optimizer=optimizer,
+        method=method,
         n=len(done),
         accuracy=centre(accuracies),
         spread=standard_deviation(accuracies),
         worst=min(accuracies, default=None),
         parameters=centre([result.parameters for result in results]),
         multiply_adds=centre([result.multiply_adds for result in results]),
-        rounds=centre([record.course.search[-1].rounds for record in done if record.course.search]),
+        steps=centre([record.history.search[-1].step for record in done if record.history.search]),
         search_seconds=centre([record.seconds["search"] for record in done if "search" in record.seconds]),
         peak_memory_bytes=centre(
             [record.peak_memory["search"] for record in done if "search" in record.peak_memory]
@@ -184,16 +183,16 @@ def _entry(optimizer: str, runs: tuple[Run, ...]) -> ComparisonEntry:
 def _run_values(run: Run) -> dict[str, Any]:
     record, result = run.record, run.record.result
     return {
-        "optimizer": run.optimizer,
+        "method": run.method,
         "seed": run.seed,
         "folder": record.name,
         "result": asdict(result) if result else None,
         "genotype": json.loads(record.genotype.to_json()) if record.genotype else None,
-        "search_rounds": record.course.search[-1].rounds if record.course.search else None,
+        "search_steps": record.history.search[-1].step if record.history.search else None,
         "seconds": dict(record.seconds),
         "peak_memory_bytes": dict(record.peak_memory),
         "search": [
             {"epoch": row.epoch, "val_loss": row.val_loss, "val_accuracy": row.val_accuracy}
-            for row in record.course.search
+            for row in record.history.search
         ],
     }

@@ -31,7 +31,7 @@ class ExperimentSpec:
 
     data: str
     """The data set, as `source_name` has it."""
-    optimizer: str
+    method: str
     """Of the searches."""
     search_seeds: tuple[int, ...]
     retrain_seeds: tuple[int, ...]

@@ -15,7 +15,7 @@ def protocol(plan: ExperimentSpec) -> str:
     parts = []
     if plan.search_seeds:
         parts.append(
-            f"Searched by {plan.optimizer} with {_seeds(plan.search_seeds)} on the training images of {plan.data}."
+            f"Searched by {plan.method} with {_seeds(plan.search_seeds)} on the training images of {plan.data}."
         )
     if plan.chooses:
         parts.append(

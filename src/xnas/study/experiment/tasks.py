@@ -40,7 +40,7 @@ def plan_of(settings: ExperimentSettings, config: Config) -> ExperimentSpec:
     """What is done under these settings, as far as a report is concerned."""
     return ExperimentSpec(
         data=source_name(config.data.source),
-        optimizer=config.search.optimizer,
+        method=config.search.method,
         search_seeds=settings.search_seeds,
         retrain_seeds=settings.retrain_seeds,
         select=settings.select,

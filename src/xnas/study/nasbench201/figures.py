@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 
 from xnas.report.figures.run import Picture
-from xnas.study.comparison.figures import Lines, draw_courses, gather, optimizer_colours
+from xnas.study.comparison.figures import Lines, draw_courses, gather, method_colours
 from xnas.study.nasbench201.oracle_curves import draw_oracle
 from xnas.study.nasbench201.score import Bench, Moment
 from xnas.study.nasbench201.table import DATA_SETS
@@ -11,14 +11,14 @@ from xnas.study.nasbench201.table import DATA_SETS
 
 def bench_pictures(bench: Bench) -> Iterator[Picture]:
     """The pictures, in the order of the page."""
-    colours = optimizer_colours(bench.plan.optimizers)
+    colours = method_colours(bench.plan.methods)
     for number, (key, name) in enumerate(DATA_SETS.items()):
         lines, drawn = _oracle(bench, key)
         if lines:
             yield Picture(
                 f"oracle-{key.replace('_', '-')}",
                 "others" if number else "first",
-                f"{name}: accuracy of the cell that would be derived after each epoch, a line for each optimizer",
+                f"{name}: accuracy of the cell that would be derived after each epoch, a line for each method",
                 draw_oracle(
                     f"{name}: accuracy of the cell of each epoch, by the table (%)",
                     lines,
@@ -33,7 +33,7 @@ def bench_pictures(bench: Bench) -> Iterator[Picture]:
             yield Picture(
                 name,
                 "health",
-                f"{title} by epoch, a line for each optimizer",
+                f"{title} by epoch, a line for each method",
                 draw_courses(title, lines, colours, percent),
             )
 
@@ -47,24 +47,22 @@ def _oracle(bench: Bench, key: str) -> tuple[Lines, Mapping[str, list[float]]]:
 
     lines = _lines(bench, accuracy)
     found = {
-        optimizer: [
+        method: [
             float(getattr(run.found[bench.choose_none].accuracies, key))
-            for run in bench.of(optimizer)
+            for run in bench.of(method)
             if run.found
         ]
-        for optimizer in bench.plan.optimizers
-        if optimizer not in lines
+        for method in bench.plan.methods
+        if method not in lines
     }
-    return lines, {optimizer: values for optimizer, values in found.items() if values}
+    return lines, {method: values for method, values in found.items() if values}
 
 
 def _lines(bench: Bench, value: Callable[[Moment], float | None]) -> Lines:
     return gather(
         {
-            optimizer: [
-                [(moment.epoch, value(moment)) for moment in run.moments] for run in bench.of(optimizer)
-            ]
-            for optimizer in bench.plan.optimizers
+            method: [[(moment.epoch, value(moment)) for moment in run.moments] for run in bench.of(method)]
+            for method in bench.plan.methods
         }
     )
 

@@ -24,7 +24,7 @@ def bench_json(bench: Bench) -> str:
         "searched_on": bench.source,
         "table": {"source": bench.table, "form": bench.form, "best": asdict(bench.best)},
         "result": _NAMES[bench.choose_none],
-        "optimizers": list(bench.plan.optimizers),
+        "methods": list(bench.plan.methods),
         "seeds": list(bench.plan.seeds),
         "entries": [_entry_values(entry) for entry in bench.entries],
         "runs": [_run_values(run) for run in bench.runs],
@@ -35,7 +35,7 @@ def bench_json(bench: Bench) -> str:
 
 def _entry_values(entry: BenchmarkEntry) -> dict[str, Any]:
     return {
-        "optimizer": entry.optimizer,
+        "method": entry.method,
         "n": entry.n,
         **{
             _NAMES[choose_none]: {key: asdict(summary) for key, summary in found.items()}
@@ -49,7 +49,7 @@ def _entry_values(entry: BenchmarkEntry) -> dict[str, Any]:
 
 def _run_values(run: BenchRun) -> dict[str, Any]:
     return {
-        "optimizer": run.optimizer,
+        "method": run.method,
         "seed": run.seed,
         "folder": run.record.name,
         "ended": bool(run.found),
@@ -59,7 +59,7 @@ def _run_values(run: BenchRun) -> dict[str, Any]:
         "epochs": [
             {
                 "epoch": moment.epoch,
-                "rounds": moment.rounds,
+                "step": moment.step,
                 **_cells(moment.cells),
                 "entropy": moment.entropy,
                 "edges_led_by_skip": moment.skip,

@@ -1,4 +1,4 @@
-"""The page of a bench: what the optimizers reach, epoch by epoch too, then the searches' health and the cells found.
+"""The page of a bench: what the methods reach, epoch by epoch too, then the searches' health and the cells found.
 
 It is a function of the folder and the table: the same give the same bytes.
 """
@@ -51,10 +51,10 @@ def render(bench: Bench, pictures: Mapping[str, list[str]], settings: str) -> st
 
 _ORACLE_NOTE = (
     "Test accuracy, by the table, of the cell that would have been derived at the end of each epoch. Lines are means "
-    "over an optimizer's seeds, bands reach from the lowest to the highest; the dotted line is the table's optimum. "
+    "over an method's seeds, bands reach from the lowest to the highest; the dotted line is the table's optimum. "
     "The scale is logarithmic in the distance to it. What is drawn at random has no epochs and stands at the end."
 )
-_HEALTH_NOTE = "Lines are means over an optimizer's seeds; bands reach from the lowest to the highest run."
+_HEALTH_NOTE = "Lines are means over an method's seeds; bands reach from the lowest to the highest run."
 
 
 def _header(bench: Bench) -> str:
@@ -65,12 +65,12 @@ def _header(bench: Bench) -> str:
             spread = "" if summary.spread is None else f"± {summary.spread:.2f}, "
             detail = f"{spread}worst {summary.worst:.2f}, n = {summary.n}"
             kind = "" if number else "first"
-            tiles.append((kind, f"{entry.optimizer}, CIFAR-10 (%)", f"{summary.mean:.2f}", detail))
+            tiles.append((kind, f"{entry.method}, CIFAR-10 (%)", f"{summary.mean:.2f}", detail))
     missing = "".join(f'<p class="note">{escape(said)}</p>\n' for said in bench.missing)
     seeds = ", ".join(map(str, bench.plan.seeds))
     return (
         f"<header>\n<h1>{escape(bench.name)}</h1>\n"
-        f'<p class="lesser">NAS-Bench-201, {len(bench.plan.optimizers)} optimizers, seeds {escape(seeds)}</p>\n'
+        f'<p class="lesser">NAS-Bench-201, {len(bench.plan.methods)} methods, seeds {escape(seeds)}</p>\n'
         f'{answer(tiles)}{missing}<p class="verdict">{escape(verdict(bench))}</p>\n{_lesser(protocol(bench))}</header>'
     )
 
@@ -92,7 +92,7 @@ def _cells(bench: Bench) -> str:
 
 def _cell_lines(bench: Bench, run: BenchRun) -> Iterator[tuple[str, tuple[str, ...]]]:
     found, other = run.found[bench.choose_none], run.found[not bench.choose_none]
-    yield "", _cell_line(f"{run.optimizer}, seed {run.seed}", found)
+    yield "", _cell_line(f"{run.method}, seed {run.seed}", found)
     if other.text != found.text:
         yield "random", _cell_line(other_title(bench), other)
 

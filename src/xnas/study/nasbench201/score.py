@@ -43,7 +43,7 @@ class Moment:
     """A search at the end of an epoch."""
 
     epoch: int
-    rounds: int
+    step: int
     cells: Mapping[bool, BenchmarkedCell]
     """What would be derived now, by whether `none` may be. Empty before the first feedback, unless cells are drawn."""
     entropy: float
@@ -58,7 +58,7 @@ class Moment:
 class BenchRun:
     """One search."""
 
-    optimizer: str
+    method: str
     seed: int
     record: RunRecord
     moments: tuple[Moment, ...]
@@ -80,9 +80,9 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkEntry:
-    """An optimizer's line: of all its searches that have ended."""
+    """An method's line: of all its searches that have ended."""
 
-    optimizer: str
+    method: str
     n: int
     by_none: Mapping[bool, Mapping[str, Summary]]
     """By whether `none` may be chosen, and by data set. Empty without a search that has ended."""
@@ -115,19 +115,19 @@ class Bench:
     form: str
     """Of the table."""
 
-    def of(self, optimizer: str) -> tuple[BenchRun, ...]:
-        """An optimizer's runs, in the order of the seeds."""
-        return tuple(run for run in self.runs if run.optimizer == optimizer)
+    def of(self, method: str) -> tuple[BenchRun, ...]:
+        """An method's runs, in the order of the seeds."""
+        return tuple(run for run in self.runs if run.method == method)
 
     @property
     def entries(self) -> tuple[BenchmarkEntry, ...]:
-        """A line for each optimizer, in the order in which they were asked for."""
-        return tuple(_entry(optimizer, self.of(optimizer), self) for optimizer in self.plan.optimizers)
+        """A line for each method, in the order in which they were asked for."""
+        return tuple(_entry(method, self.of(method), self) for method in self.plan.methods)
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The runs without a result, and why."""
-        done = {(run.optimizer, run.seed) for run in self.runs if run.found}
+        done = {(run.method, run.seed) for run in self.runs if run.found}
         return self.plan.missing(done, self.failures)
 
 
@@ -152,8 +152,8 @@ def read_bench(folder: Path, table: Nasbench201Table, *, failures: Mapping[str, 
         choose_none=choose_none,
         plan=plan,
         runs=tuple(
-            _run(optimizer, seed, place, record, table, choose_none=choose_none)
-            for optimizer, seed, place, record in plan.members(folder)
+            _run(method, seed, place, record, table, choose_none=choose_none)
+            for method, seed, place, record in plan.members(folder)
         ),
         failures=failures or {},
         best=table.best,
@@ -168,26 +168,25 @@ def _setting(settings: Mapping[str, object], section: str, key: str, default: ob
 
 
 def _run(
-    optimizer: str, seed: int, folder: Path, record: RunRecord, table: Nasbench201Table, *, choose_none: bool
+    method: str, seed: int, folder: Path, record: RunRecord, table: Nasbench201Table, *, choose_none: bool
 ) -> BenchRun:
     try:
         found: Mapping[bool, BenchmarkedCell] = {}
         if record.genotype is not None and RunFiles(folder).has(GENOTYPE):
-            if not record.course.search:
+            if not record.history.search:
                 raise ValueError("metrics.jsonl does not tell of the search")
-            found = _cells(record.course, record.course.search[-1], table)
+            found = _cells(record.history, record.history.search[-1], table)
             text = architecture_text(record.genotype)
             if text != found[choose_none].text:
                 raise ValueError(
                     f"{GENOTYPE} has {text}, but by metrics.jsonl the search has found {found[choose_none].text}"
                 )
         return BenchRun(
-            optimizer=optimizer,
+            method=method,
             seed=seed,
             record=record,
             moments=tuple(
-                _moment(record.course, row, table, drawn=optimizer == "random")
-                for row in record.course.search
+                _moment(record.history, row, table, drawn=method == "random") for row in record.history.search
             ),
             found=found,
         )
@@ -197,16 +196,16 @@ def _run(
         ) from None
 
 
-def _moment(course: History, row: SearchEpoch, table: Nasbench201Table, *, drawn: bool) -> Moment:
-    cells = _cells(course, row, table)  # first: it raises where the group is missing
-    group, weights = course.groups[GROUP], row.groups[GROUP]
+def _moment(history: History, row: SearchEpoch, table: Nasbench201Table, *, drawn: bool) -> Moment:
+    cells = _cells(history, row, table)  # first: it raises where the group is missing
+    group, weights = history.groups[GROUP], row.groups[GROUP]
     health = health_of(group, weights)
     if health is None:
         raise ValueError(f"epoch {row.epoch} has no experts left")
     alive = [lives for alive_K in weights.alive_EK for lives in alive_K]
     return Moment(
         epoch=row.epoch,
-        rounds=row.rounds,
+        step=row.step,
         cells=cells if weights.feedbacks or drawn else {},
         entropy=health.entropy,
         skip=health.skip,
@@ -214,12 +213,12 @@ def _moment(course: History, row: SearchEpoch, table: Nasbench201Table, *, drawn
     )
 
 
-def _cells(course: History, row: SearchEpoch, table: Nasbench201Table) -> Mapping[bool, BenchmarkedCell]:
+def _cells(history: History, row: SearchEpoch, table: Nasbench201Table) -> Mapping[bool, BenchmarkedCell]:
     """Both cells that the search would derive at the end of an epoch, by whether `none` may be chosen."""
     if GROUP not in row.groups:
         raise ValueError(f"epoch {row.epoch} does not tell of the group {GROUP!r}")
     log_v_EK = torch.tensor([list(log_v_K) for log_v_K in row.groups[GROUP].log_v_EK], dtype=torch.float64)
-    experts = course.groups[GROUP].experts
+    experts = history.groups[GROUP].experts
     return {
         choose_none: _cell(Nasbench201Space(experts=experts, choose_none=choose_none), log_v_EK, table)
         for choose_none in (True, False)
@@ -236,14 +235,14 @@ def _cell(space: Nasbench201Space, log_v_EK: torch.Tensor, table: Nasbench201Tab
     )
 
 
-def _entry(optimizer: str, runs: tuple[BenchRun, ...], bench: Bench) -> BenchmarkEntry:
+def _entry(method: str, runs: tuple[BenchRun, ...], bench: Bench) -> BenchmarkEntry:
     done = [run for run in runs if run.found]
 
     def centre(values: list[float]) -> float | None:
         return mean(values) if values else None
 
     return BenchmarkEntry(
-        optimizer=optimizer,
+        method=method,
         n=len(done),
         by_none={
             choose_none: {

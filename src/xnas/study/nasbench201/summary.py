@@ -1,4 +1,4 @@
-"""A bench in words: by which protocol, a line for each optimizer, and who is ahead."""
+"""A bench in words: by which protocol, a line for each method, and who is ahead."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ def protocol(bench: Bench) -> str:
     """How the numbers came about, whatever they are."""
     source = DATA_SETS.get(bench.source, bench.source)
     line = (
-        f"Searched on training images of {source}, one search for each optimizer and seed; the cells that they ended "
+        f"Searched on training images of {source}, one search for each method and seed; the cells that they ended "
         f"with were looked up in {bench.table}: test accuracy in per cent after 200 epochs of training by the "
         "benchmark, mean over its own trainings of each cell. All runs count, none is chosen."
     )
@@ -30,7 +30,7 @@ def head(bench: Bench) -> tuple[str, ...]:
     """Names of the columns of `line`, the table's optimum in brackets."""
     best = {key: f"{name} ({getattr(bench.best, key):.2f})" for key, name in DATA_SETS.items()}
     return (
-        "optimizer",
+        "method",
         best["cifar10"],
         "worst",
         best["cifar100"],
@@ -50,11 +50,11 @@ def other_title(bench: Bench) -> str:
 
 
 def line(bench: Bench, entry: BenchmarkEntry) -> tuple[str, ...]:
-    """An optimizer as text, below `head`."""
+    """An method as text, below `head`."""
     found: Mapping[str, Summary] = entry.by_none.get(bench.choose_none, {})
     other: Mapping[str, Summary] = entry.by_none.get(not bench.choose_none, {})
     return (
-        entry.optimizer,
+        entry.method,
         accuracy_text(found.get("cifar10")),
         worst_text(found.get("cifar10")),
         accuracy_text(found.get("cifar100")),
@@ -96,7 +96,5 @@ def verdict(bench: Bench) -> str:
     for entry in bench.entries:
         if found := entry.by_none.get(bench.choose_none):
             summary = found["cifar10"]
-            standings.append(
-                Score(name=entry.optimizer, mean=summary.mean, spread=summary.spread, n=summary.n)
-            )
+            standings.append(Score(name=entry.method, mean=summary.mean, spread=summary.spread, n=summary.n))
     return ranking(standings, what="accuracy on CIFAR-10")

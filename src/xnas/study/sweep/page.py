@@ -11,7 +11,7 @@ from xnas.report.figures.run import Picture
 from xnas.report.html import escape, figure, folded, section, table
 from xnas.report.page import PAGE, document, inline_pictures
 from xnas.runs.finished_files import RunFiles
-from xnas.study.comparison.figures import optimizer_colours
+from xnas.study.comparison.figures import method_colours
 from xnas.study.sweep.plan import SweepSpec
 from xnas.study.sweep.results import CSV, JSON, SweepResults, read_results
 from xnas.study.sweep.summary import NOTES, cells_of, head, protocol, verdict
@@ -39,14 +39,14 @@ def write_sweep(folder: Path, plan: SweepSpec, *, failures: Mapping[str, str] | 
 
 def sweep_pictures(results: SweepResults) -> Iterator[Picture]:
     """Every training's accuracy, in a picture for each data set: their accuracies share no scale."""
-    colours = optimizer_colours(list(dict.fromkeys(row.cell.optimizer for row in results.rows)))
+    colours = method_colours(list(dict.fromkeys(row.cell.method for row in results.rows)))
     for number, data in enumerate(dict.fromkeys(row.cell.data for row in results.rows), start=1):
         rows = [row for row in results.rows if row.cell.data == data and row.n]
         points = [
             PointRow(
                 label=" ".join(row.cell.names[bool(data) :]),
                 values=tuple(row.accuracies),
-                colour=colours[row.cell.optimizer],
+                colour=colours[row.cell.method],
             )
             for row in rows[:MOST_ROWS]
         ]

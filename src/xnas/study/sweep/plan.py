@@ -1,14 +1,14 @@
 """What a sweep searches and trains, and the folders that it all goes to.
 
 search-CELL-SEED: a search. train-CELL-SEED-seed-SEED: a training of what it found. CELL is the names of the variants,
-which have no hyphen, and the optimizer.
+which have no hyphen, and the method.
 """
 
 from dataclasses import dataclass
 
 AXES = ("data", "space", "settings")
-"""What settings are varied in, beside the optimizer."""
-COLUMNS = (*AXES, "optimizer")
+"""What settings are varied in, beside the method."""
+COLUMNS = (*AXES, "method")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +18,11 @@ class Variant:
     data: str
     space: str
     settings: str
-    optimizer: str
+    method: str
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its variants and its optimizer, as far as there are any."""
+        """Of its variants and its method, as far as there are any."""
         return tuple(name for column in COLUMNS if (name := getattr(self, column)))
 
     @property
@@ -52,4 +52,4 @@ class SweepSpec:
         """What the cells differ in, or are told apart by."""
         named = [column for column in COLUMNS if any(getattr(cell, column) for cell in self.cells)]
         varied = [column for column in named if len({getattr(cell, column) for cell in self.cells}) > 1]
-        return tuple(varied or ["optimizer"])
+        return tuple(varied or ["method"])

@@ -18,8 +18,8 @@ from xnas.config.loading import check_keys, read_preset, settings_from
 from xnas.config.schema import Config, fields_of, located
 from xnas.io.text import choose, short_repr
 from xnas.io.toml import parse_toml, read_settings_text
+from xnas.optimizers.names import METHODS
 from xnas.runs.finished_files import RunFiles
-from xnas.space.names import OPTIMIZERS
 from xnas.study.sweep.plan import AXES, Variant
 
 FILE = "sweep.toml"
@@ -40,8 +40,8 @@ class SweepSettings:
     """A search with each, in every cell of the grid."""
     retrain_seeds: tuple[int, ...] = (0,)
     """Every cell that a search finds is trained with each; none trains nothing."""
-    optimizers: tuple[str, ...] = ()
-    """What learns the architecture weights; by default search.optimizer."""
+    methods: tuple[str, ...] = ()
+    """What learns the architecture weights; by default search.method."""
     data: Variants = field(default_factory=dict)
     """Variants of [data], by name; by default that one."""
     space: Variants = field(default_factory=dict)
@@ -53,9 +53,9 @@ class SweepSettings:
         for name in ("search_seeds", "retrain_seeds"):
             for seed in getattr(self, name):
                 check_range(f"sweep.{name}", seed, 0, MOST_SEED)
-        for name in self.optimizers:
-            choose("optimizer in sweep.optimizers", name, OPTIMIZERS)
-        for name in ("search_seeds", "retrain_seeds", "optimizers"):
+        for name in self.methods:
+            choose("method in sweep.methods", name, METHODS)
+        for name in ("search_seeds", "retrain_seeds", "methods"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"sweep.{name} must differ; got {' '.join(map(str, values))}")
@@ -86,7 +86,7 @@ class SweepSettings:
     @property
     def num_tasks(self) -> int:
         """Searches and trainings."""
-        cells = max(len(self.optimizers), 1)
+        cells = max(len(self.methods), 1)
         for axis in AXES:
             cells *= max(len(getattr(self, axis)), 1)
         return cells * len(self.search_seeds) * (1 + len(self.retrain_seeds))
@@ -94,8 +94,8 @@ class SweepSettings:
     def cells(self, config: Config) -> Iterator[Variant]:
         """The cells of the grid, in the order of tables."""
         for data, space, settings in itertools.product(*(getattr(self, axis) or ("",) for axis in AXES)):
-            for optimizer in self.optimizers or (config.search.optimizer,):
-                yield Variant(data=data, space=space, settings=settings, optimizer=optimizer)
+            for method in self.methods or (config.search.method,):
+                yield Variant(data=data, space=space, settings=settings, method=method)
 
     def config_of(self, cell: Variant, config: Config) -> Config:
         """The settings of a cell, of any seed. Raises ValueError, naming it, for some that do not go together."""
@@ -105,14 +105,14 @@ class SweepSettings:
                 given[axis] = dict(getattr(self, axis)[name])
         for section, values in self.settings.get(cell.settings, {}).items():
             given[section] = {**given.get(section, {}), **values} if isinstance(values, dict) else values
-        if self.optimizers:
-            given["search"] = {**given.get("search", {}), "optimizer": cell.optimizer}
+        if self.methods:
+            given["search"] = {**given.get("search", {}), "method": cell.method}
         return settings_from(given, where=f"sweep, {cell.title}", base=config)
 
     def check_continues(self, before: "SweepSettings", *, path: Path) -> None:
         """Raises ValueError, naming it, for what cannot be changed once a sweep has begun.
 
-        Seeds, optimizers and variants can be added, where there were some.
+        Seeds, methods and variants can be added, where there were some.
         """
         for item in dataclasses.fields(self):
             old, new = getattr(before, item.name), getattr(self, item.name)
@@ -155,9 +155,9 @@ def read_sweep(path: Path) -> tuple[Config, SweepSettings]:
     if data.split_seed is None:  # or every seed would be tested on images of its own
         data = dataclasses.replace(data, split_seed=found.seed)
     config = Config(**{**fields_of(found), "data": data})
-    if len(found.sweep.optimizers) > 1 and config.search.step_size is not None:
+    if len(found.sweep.methods) > 1 and config.search.step_size is not None:
         raise ValueError(
-            f"{path}: search.step_size is of one optimizer, and sweep.optimizers names several, each with a rate of "
+            f"{path}: search.step_size is of one method, and sweep.methods names several, each with a rate of "
             "its own; leave it out, or give it in a variant of [sweep.settings]"
         )
     for cell in found.sweep.cells(config):
@@ -198,7 +198,5 @@ def _check_variants(settings: SweepSettings, *, where: str) -> None:
             check_keys(Config, given, where=place)
             if "seed" in given:
                 raise ValueError(f"{place}: seeds are those of sweep.search_seeds; leave out seed")
-            if "optimizer" in given.get("search", {}):
-                raise ValueError(
-                    f"{place}: optimizers are those of sweep.optimizers; leave out search.optimizer"
-                )
+            if "method" in given.get("search", {}):
+                raise ValueError(f"{place}: methods are those of sweep.methods; leave out search.method")

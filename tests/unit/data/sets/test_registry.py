@@ -12,9 +12,9 @@ from PIL import Image
 from xnas.config.schema import DataConfig
 from xnas.data.check import check_data
 from xnas.data.images import DataSet
+from xnas.data.names import DATA_SETS
 from xnas.data.sets import fashion_mnist
 from xnas.data.sets.registry import NAMES, load_data
-from xnas.space.names import DATA_SETS
 
 
 def test_the_default_of_the_settings_is_shipped_and_loads_without_a_word():

@@ -24,21 +24,21 @@ def test_panels_stand_by_node_and_source_and_other_labels_in_rows_of_five() -> N
 
 
 def test_every_edge_has_a_panel_and_the_chosen_ones_name_their_operation(tmp_path: Path) -> None:
-    course = read_history(build_run(tmp_path / "run"))
+    history = read_history(build_run(tmp_path / "run"))
     chosen = chosen_operations(published_genotype("xnas"), "normal")
-    figure = draw_expert_weights(course, course.groups["normal"], chosen=chosen)
+    figure = draw_expert_weights(history, history.groups["normal"], chosen=chosen)
     assert [axes.get_title(loc="left") for axes in figure.axes] == EDGES
     assert sum(bool(axes.get_title(loc="right")) for axes in figure.axes) == len(chosen) == 8
 
 
 def test_an_expert_ends_with_a_cross_at_its_wipeout(tmp_path: Path) -> None:
-    course = read_history(build_run(tmp_path / "run"))
-    figure = draw_expert_weights(course, course.groups["normal"])
-    gone = [wipeout for wipeout in course.wipeouts if wipeout.group == "normal"]
+    history = read_history(build_run(tmp_path / "run"))
+    figure = draw_expert_weights(history, history.groups["normal"])
+    gone = [wipeout for wipeout in history.wipeouts if wipeout.group == "normal"]
     crosses = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "x"]
     assert len(crosses) == len(gone)
     assert all(
-        wipeout.epoch - 1 <= wipeout_epoch(wipeout.epoch, wipeout.round, 52) <= wipeout.epoch
+        wipeout.epoch - 1 <= wipeout_epoch(wipeout.epoch, wipeout.step, 52) <= wipeout.epoch
         for wipeout in gone
     )
 
@@ -47,15 +47,15 @@ def test_an_expert_ends_with_a_cross_at_its_wipeout(tmp_path: Path) -> None:
 def test_the_axis_is_zoomed_only_while_all_weights_are_near_uniform(
     tmp_path: Path, strength: float, zoomed: bool
 ) -> None:
-    course = read_history(build_run(tmp_path / "run", search_epochs=2, strength=strength))
-    low, high = draw_expert_weights(course, course.groups["normal"]).axes[0].get_ylim()
+    history = read_history(build_run(tmp_path / "run", search_epochs=2, strength=strength))
+    low, high = draw_expert_weights(history, history.groups["normal"]).axes[0].get_ylim()
     assert (low > 0) == zoomed
     assert low < 1 / 7 < high
     assert (high < 0.3) == zoomed
 
 
 def test_survivors_step_down_to_what_is_alive_at_the_end(tmp_path: Path) -> None:
-    course = read_history(build_run(tmp_path / "run"))
-    alive_EK = course.search[-1].groups["normal"].alive_EK
-    line = draw_survivors(course).axes[0].lines[0]
+    history = read_history(build_run(tmp_path / "run"))
+    alive_EK = history.search[-1].groups["normal"].alive_EK
+    line = draw_survivors(history).axes[0].lines[0]
     assert list(line.get_ydata())[-1] == pytest.approx(sum(map(sum, alive_EK)) / 98)

@@ -68,8 +68,8 @@ def test_channels_last_changes_nothing() -> None:
     check_equal(model, images().to(memory_format=torch.channels_last))
 
 
-def test_cells_may_be_computed_twice_to_save_memory() -> None:
-    check_equal(supernet(EXPERTS, plan=replace(PLAN, save_memory=True)), images())
+def test_cells_may_be_computed_twice_to_activation_checkpointing() -> None:
+    check_equal(supernet(EXPERTS, plan=replace(PLAN, activation_checkpointing=True)), images())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -128,9 +128,9 @@ def test_a_graph_may_be_gone_through_again() -> None:
             torch.testing.assert_close(leaf_.grad, times * once, **CLOSE)
 
 
-@pytest.mark.parametrize("save_memory", [False, True])
-def test_gradients_may_be_asked_for_one_by_one_and_in_any_order(save_memory: bool) -> None:
-    model = supernet(EXPERTS, nodes=3, plan=replace(PLAN, save_memory=save_memory))
+@pytest.mark.parametrize("activation_checkpointing", [False, True])
+def test_gradients_may_be_asked_for_one_by_one_and_in_any_order(activation_checkpointing: bool) -> None:
+    model = supernet(EXPERTS, nodes=3, plan=replace(PLAN, activation_checkpointing=activation_checkpointing))
     loss, inputs, expected = pass_of(model, per_sample=False)
     order = list(range(len(inputs)))
     random.Random(0).shuffle(order)
@@ -437,9 +437,9 @@ def test_a_whole_search_comes_to_the_same_without_kernels(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     def run(name: str) -> dict[str, Tensor]:
-        course = SearchTrainer(tiny, data, device=torch.device("cpu"))
-        search(course, folder=RunFolder.at(tmp_path / name))
-        return {group: state.log_v_EK for group, state in course.experts.states.items()}
+        trainer = SearchTrainer(tiny, data, device=torch.device("cpu"))
+        search(trainer, folder=RunFolder.at(tmp_path / name))
+        return {group: state.log_v_EK for group, state in trainer.experts.states.items()}
 
     found = run("with")
     with module_by_module():

@@ -14,7 +14,7 @@ from xnas.study.experiment.summary import cells_of, format_results, notes, proto
 
 PLAN = ExperimentSpec(
     data="cifar10",
-    optimizer="xnas",
+    method="xnas",
     search_seeds=(0, 1),
     retrain_seeds=(0, 1, 2),
     select="best",

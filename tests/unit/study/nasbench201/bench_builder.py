@@ -26,30 +26,30 @@ def build_bench(
     source: str = "cifar10",
     **job: Any,
 ) -> Path:
-    """Write the folder: for each optimizer and seed what leads on every edge after each epoch; returns it.
+    """Write the folder: for each method and seed what leads on every edge after each epoch; returns it.
 
     Where `none` leads, a 3x3 convolution is next. `random` has one lead, at its start.
     """
     folder.mkdir(parents=True)
-    optimizers = list(dict.fromkeys(optimizer for optimizer, _ in searches))
+    methods = list(dict.fromkeys(method for method, _ in searches))
     seeds = list(dict.fromkeys(seed for _, seed in searches))
-    write_job(folder, optimizers=optimizers, seeds=seeds, **job)
+    write_job(folder, methods=methods, seeds=seeds, **job)
     write(folder / "config.toml", settings("xnas", 0, choose_none=choose_none, source=source))
-    for (optimizer, seed), leads in searches.items():
-        place = folder / f"{optimizer}-{seed}"
+    for (method, seed), leads in searches.items():
+        place = folder / f"{method}-{seed}"
         place.mkdir()
-        write(place / "config.toml", settings(optimizer, seed, choose_none=choose_none, source=source))
+        write(place / "config.toml", settings(method, seed, choose_none=choose_none, source=source))
         write_json(
             place / "timing.json",
             {
                 "search": {
                     "seconds": 60.0 + 30 * seed,
                     "peak_memory_bytes": 2**30,
-                    "rounds": ROUNDS * len(leads),
+                    "step": ROUNDS * len(leads),
                 }
             },
         )
-        write_rows(place, rows(optimizer, leads))
+        write_rows(place, rows(method, leads))
         if ended:
             operations = [
                 "nor_conv_3x3" if name == "none" and not choose_none else name for name in leads[-1]
@@ -66,22 +66,22 @@ def write_job(folder: Path, **values: Any) -> None:
     )
 
 
-def settings(optimizer: str, seed: int, *, choose_none: bool, source: str) -> str:
+def settings(method: str, seed: int, *, choose_none: bool, source: str) -> str:
     """A config.toml."""
     return (
         f'seed = {seed}\n[data]\nsource = {json.dumps(source)}\n[space]\nkind = "nasbench201"\n'
-        f"choose_none = {str(choose_none).lower()}\n[search]\noptimizer = {json.dumps(optimizer)}\n"
+        f"choose_none = {str(choose_none).lower()}\n[search]\nmethod = {json.dumps(method)}\n"
     )
 
 
-def rows(optimizer: str, leads: Sequence[Leads]) -> list[dict[str, Any]]:
+def rows(method: str, leads: Sequence[Leads]) -> list[dict[str, Any]]:
     """Those of metrics.jsonl."""
     first = {
         "kind": "group", "group": "cell", "experts": list(OPERATIONS), "edges": [f"{a}→{b}" for a, b in EDGES],
-        "replicas": 3, "optimizer": optimizer, "feedback": "batch", "horizon": ROUNDS * len(leads),
+        "replicas": 3, "method": method, "feedback": "batch", "horizon": ROUNDS * len(leads),
         "step_size": 0.1, "reward_bound": None, "zeta": None,
     }  # fmt: skip
-    if optimizer == "random":
+    if method == "random":
         return [first, _row(0, leads[-1])]
     return [first, _row(0, None), *(_row(epoch, lead) for epoch, lead in enumerate(leads, start=1))]
 
@@ -98,6 +98,6 @@ def _row(epoch: int, leads: Leads | None) -> dict[str, Any]:
     ]
     alive = [[epoch < 5 or value > 0 or not leads for value in values] for values in log_v]
     return {
-        "kind": "search_epoch", "epoch": epoch, "rounds": ROUNDS * epoch, "parameters": 6000,
+        "kind": "search_epoch", "epoch": epoch, "step": ROUNDS * epoch, "parameters": 6000,
         "groups": {"cell": {"feedbacks": ROUNDS * epoch, "u": u, "log_v": log_v, "alive": alive}},
     }  # fmt: skip

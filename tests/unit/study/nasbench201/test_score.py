@@ -75,7 +75,7 @@ def test_every_epoch_says_what_would_be_found_then_but_for_the_start(
         {True: text_of(CONV), False: text_of(CONV)},
         {True: MIXED_TEXT, False: BARRED_TEXT},
     ]
-    assert [(moment.epoch, moment.rounds) for moment in run.moments] == [(0, 0), (1, 390), (2, 780)]
+    assert [(moment.epoch, moment.step) for moment in run.moments] == [(0, 0), (1, 390), (2, 780)]
     assert [moment.skip for moment in run.moments] == [pytest.approx(share) for share in (0.2, 0, 1 / 3)]
     assert run.moments[0].entropy == 1 > run.moments[1].entropy > run.moments[2].entropy
     assert {moment.alive for moment in run.moments} == {1.0}
@@ -102,7 +102,7 @@ def test_the_protocol_is_said_with_the_data_that_was_really_searched(
         return format_bench(read_bench(build_bench(tmp_path / name, SEARCHES, source=source), table))
 
     plain = said("a", "cifar10")
-    assert plain.startswith("Searched on training images of CIFAR-10, one search for each optimizer and seed")
+    assert plain.startswith("Searched on training images of CIFAR-10, one search for each method and seed")
     assert "is another" not in plain
     assert "CIFAR-10 (94.37)" in plain
     other = said("b", "/home/me/my images")
@@ -192,16 +192,16 @@ def rename_in(name: str, old: str, new: str) -> Any:
         (rename_in("xnas-0/metrics.jsonl", '"cell"', '"normal"'), "does not tell of the group 'cell'"),
         (rename_in("xnas-0/metrics.jsonl", '"2→3"], ', "], "), "metrics.jsonl, line 1"),
         (rename_in("xnas-0/metrics.jsonl", "true", "false"), "epoch 0 has no experts left"),
-        (rename_in("xnas-0/config.toml", '"xnas"', '"gaea"'), "holds a run of optimizer 'gaea' with seed 0"),
+        (rename_in("xnas-0/config.toml", '"xnas"', '"gaea"'), "holds a run of method 'gaea' with seed 0"),
         (
             rename_in("config.toml", "choose_none = false", "choose_none = 0"),
             "space.choose_none must be true",
         ),
-        (rename_in("job.json", '"optimizers"', '"optimisers"'), "is not the folder of a bench"),
+        (rename_in("job.json", '"methods"', '"optimisers"'), "is not the folder of a bench"),
         (lambda folder: (folder / "config.toml").unlink(), "config.toml"),
-        (lambda folder: write_job(folder, optimizers=["xnas"], seeds=[0, 0]), "must each differ"),
+        (lambda folder: write_job(folder, methods=["xnas"], seeds=[0, 0]), "must each differ"),
         (
-            lambda folder: write_job(folder, optimizers=["xnas"], seeds=list(range(1001))),
+            lambda folder: write_job(folder, methods=["xnas"], seeds=list(range(1001))),
             "at most 1,000 runs",
         ),
     ],
@@ -228,7 +228,7 @@ def test_a_stranger_s_names_stay_text(table: Nasbench201Table, tmp_path: Path) -
 
 def test_an_empty_bench_says_so(table: Nasbench201Table, tmp_path: Path) -> None:
     folder = build_bench(tmp_path / "mine", SEARCHES)
-    write_job(folder, optimizers=["gaea"], seeds=[0])
+    write_job(folder, methods=["gaea"], seeds=[0])
     bench: Bench = read_bench(folder, table)
     assert bench.runs == ()
     assert "nothing to compare yet" in format_bench(bench)

@@ -15,10 +15,8 @@ from xnas.study.sweep.summary import cells_of, format_results, head, protocol, v
 
 from ..experiment.test_results import trained
 
-SMALL, LARGE = (
-    Variant(data=data, space="narrow", settings="", optimizer="xnas") for data in ("small", "large")
-)
-OTHER = dataclasses.replace(SMALL, optimizer="random")
+SMALL, LARGE = (Variant(data=data, space="narrow", settings="", method="xnas") for data in ("small", "large"))
+OTHER = dataclasses.replace(SMALL, method="random")
 PLAN = SweepSpec(cells=(SMALL, OTHER, LARGE), search_seeds=(0, 1), retrain_seeds=(0, 1))
 
 
@@ -52,11 +50,11 @@ def test_a_row_is_the_mean_of_all_trainings_of_its_cell(folder: Path) -> None:
 
 def test_the_table_names_only_what_the_cells_differ_in(folder: Path) -> None:
     results = read_results(folder, PLAN)
-    assert head(PLAN)[:3] == ("data", "optimizer", "test accuracy")
+    assert head(PLAN)[:3] == ("data", "method", "test accuracy")
     assert cells_of(results.rows[0], PLAN)[:6] == ("small", "xnas", "86.00 ± 5.89 %", "80.00 %", "4", "2")
     assert cells_of(results.rows[2], PLAN) == ("large", "xnas", "", "", "0", "0", "", "", "")
     one = dataclasses.replace(PLAN, cells=(SMALL,))
-    assert one.columns == ("optimizer",)
+    assert one.columns == ("method",)
     assert "with seed 3 each; nothing is trained" in protocol(
         SweepSpec(cells=(SMALL,), search_seeds=(3,), retrain_seeds=())
     )
@@ -92,7 +90,7 @@ def test_the_files_hold_the_same_numbers(folder: Path) -> None:
     page = write_sweep(folder, PLAN).read_text()
     values = json.loads((folder / "sweep.json").read_text())
     lines = list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
-    assert [line["optimizer"] for line in lines] == ["xnas", "random", "xnas"]
+    assert [line["method"] for line in lines] == ["xnas", "random", "xnas"]
     for line, row in zip(lines, values["rows"], strict=True):
         for name in ("test_accuracy", "spread", "worst", "n", "searches", "search_seconds"):
             assert line[name] == ("" if row[name] is None else str(row[name]))

@@ -1,4 +1,4 @@
-"""Gradient checkpointing, the setting save_memory: what a search round and a retraining step pay, and what they save.
+"""Activation checkpointing: what a search step and a retraining step pay in time, and what they save in memory.
 
 Tianqi Chen, Bing Xu, Chiyuan Zhang, Carlos Guestrin: Training Deep Nets with Sublinear Memory Cost, arXiv
 1604.06174, 2016.
@@ -19,21 +19,32 @@ def measure(options: Options) -> list[Figure]:
     usual = setting_of(options.small)
     pairs = {
         "search round": (
-            fast_search(replace(usual, save_memory=True)).round,
+            fast_search(replace(usual, activation_checkpointing=True)).round,
             fast_search(usual).round,
-            {"with save_memory": "fast round, save_memory", "without": "fast round"},
+            {
+                "with activation_checkpointing": "fast round, activation_checkpointing",
+                "without": "fast round",
+            },
         ),
         "retraining step": (
-            Step(small=options.small, save_memory=True).step,
+            Step(small=options.small, activation_checkpointing=True).step,
             Step(small=options.small).step,
-            {"with save_memory": "our retraining step, save_memory", "without": "our retraining step"},
+            {
+                "with activation_checkpointing": "our retraining step, activation_checkpointing",
+                "without": "our retraining step",
+            },
         ),
     }
     figures = []
     for name, (saving, keeping, cases) in pairs.items():
         timings = in_turn({"with": saving, "without": keeping}, n=options.repeats(5))
         figures.append(
-            time_ratio(f"time of a {name}, save_memory", "with / without", *timings.values(), better="less")
+            time_ratio(
+                f"time of a {name}, activation_checkpointing",
+                "with / without",
+                *timings.values(),
+                better="less",
+            )
         )
         figures += peak_ratio(f"a {name}", cases, "with / without", options, better="less")
     return figures
