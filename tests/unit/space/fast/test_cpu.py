@@ -68,7 +68,7 @@ def test_channels_last_changes_nothing() -> None:
     check_equal(model, images().to(memory_format=torch.channels_last))
 
 
-def test_cells_may_be_computed_twice_to_activation_checkpointing() -> None:
+def test_cells_may_be_computed_twice_to_save_memory() -> None:
     check_equal(supernet(EXPERTS, plan=replace(PLAN, activation_checkpointing=True)), images())
 
 
