@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from xnas.space.nasbench201.space import Nasbench201Space as Nasbench201Space
     from xnas.space.published import published_genotype as published_genotype
     from xnas.space.published import published_names as published_names
-    from xnas.train.retrain import retrain as retrain
+    from xnas.train.pipeline import retrain as retrain
+    from xnas.train.pipeline import search as search
+    from xnas.train.retrain import RetrainTrainer as RetrainTrainer
     from xnas.train.search import SearchTrainer as SearchTrainer
-    from xnas.train.search import search as search
     from xnas.train.trained_network import TrainedNetwork as TrainedNetwork
 
 _HOMES = {
@@ -64,10 +65,11 @@ _HOMES = {
     "Nasbench201Genotype": "xnas.space.nasbench201.genotype",
     "Nasbench201Space": "xnas.space.nasbench201.space",
     "Network": "xnas.space.darts.network",
+    "NetworkSpec": "xnas.space.backbone",
+    "RetrainTrainer": "xnas.train.retrain",
     "RunFolder": "xnas.runs.folder",
     "SearchTrainer": "xnas.train.search",
     "Snas": "xnas.optimizers.snas",
-    "NetworkSpec": "xnas.space.backbone",
     "TrainedNetwork": "xnas.train.trained_network",
     "XNAS": "xnas.optimizers.xnas",
     "build_network": "xnas.space.darts.network",
@@ -81,8 +83,8 @@ _HOMES = {
     "read_config": "xnas.config.loading",
     "read_genotype": "xnas.space.architecture",
     "read_preset": "xnas.config.loading",
-    "retrain": "xnas.train.retrain",
-    "search": "xnas.train.search",
+    "retrain": "xnas.train.pipeline",
+    "search": "xnas.train.pipeline",
     "write_report": "xnas.report.page",
 }
 

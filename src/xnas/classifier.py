@@ -9,10 +9,9 @@ import inspect
 import json
 import re
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -38,11 +37,11 @@ from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import GENOTYPE, RunFolder
 from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
-from xnas.runs.signals import StopRequest, stop_on_signals
+from xnas.runs.signals import stop_on_signals
 from xnas.train.build import resolve_stems
 from xnas.train.device import keeping_process_state, pick_device, use_threads
-from xnas.train.retrain import train, validate_retrain
-from xnas.train.search import SearchTrainer, search, validate_search
+from xnas.train.retrain import fit_network, validate_retrain
+from xnas.train.search import SearchTrainer, fit_search, validate_search
 from xnas.train.trained_network import TrainedNetwork
 
 IMAGES = "images.json"
@@ -141,14 +140,14 @@ class ImageClassifier:
             NullCallback() if say is None else LogCallback(lambda line: say(in_words_of_python(line)))
         )
         try:
-            with _hearing() as interrupt:
+            with stop_on_signals() as interrupt:
                 if folder.has(GENOTYPE):
                     genotype = folder.genotype()
                 else:
                     trainer = SearchTrainer(config, data, device=device)
-                    genotype = search(trainer, folder=folder, progress=progress, interrupt=interrupt)
+                    genotype = fit_search(trainer, folder=folder, progress=progress, interrupt=interrupt)
                     del trainer  # training needs the memory
-                return train(
+                return fit_network(
                     genotype,
                     config,
                     data,
@@ -346,14 +345,3 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
         folder.write_text(IMAGES, json.dumps({"sha256": fingerprint}) + "\n")
     elif known.text("sha256") != fingerprint:
         raise ValueError(f"{path} was begun with other images or labels; give the same, or another folder=")
-
-
-def _hearing() -> AbstractContextManager[StopRequest]:
-    """Signals wait for the end of the step; only Python's main thread can hear them."""
-    if threading.current_thread() is threading.main_thread():
-        return stop_on_signals()
-    return nullcontext(StopRequest())
-
-
-def _parameters() -> tuple[str, ...]:
-    return tuple(name for name in inspect.signature(ImageClassifier.__init__).parameters if name != "self")

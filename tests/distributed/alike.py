@@ -112,7 +112,7 @@ def main(folder: str, seed: str) -> None:
     trainer = begun(seed=int(seed))
     for batches in trainer.remaining_batches():
         trainer.training_step(*batches)
-    trainer.pool()
+    trainer.reduce_meters()
     (Path(folder) / f"{process_group().rank}.json").write_text(json.dumps(told(trainer)))
     leave()
 

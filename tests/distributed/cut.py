@@ -14,14 +14,16 @@ def main(before: str, after: str, stop: str) -> None:
     joined()
     trainer = begun(seed=1)
     if before != "nothing":
-        trainer.load(load_file(before), step=json.loads(Path(before).with_suffix(".json").read_text()))
+        trainer.load_state_dict(
+            load_file(before), step=json.loads(Path(before).with_suffix(".json").read_text())
+        )
     for batches in trainer.remaining_batches():
         trainer.training_step(*batches)
         if trainer.step == int(stop):
             break
-    trainer.pool()
+    trainer.reduce_meters()
     if process_group().is_main:
-        save_file({name: value.contiguous() for name, value in trainer.tensors().items()}, after)
+        save_file({name: value.contiguous() for name, value in trainer.state_dict().items()}, after)
         Path(after).with_suffix(".json").write_text(json.dumps(trainer.step))
     Path(f"{after}.{process_group().rank}").write_text(json.dumps(told(trainer)))
     leave()

@@ -7,7 +7,7 @@ from xnas.experts import state
 from xnas.optimizers import xnas
 from xnas.train.launch import launched
 
-advance, count = state.advance, 0
+update_experts, count = state.update_experts, 0
 
 
 def otherwise(before, rewards_FEK, *, rule):  # type: ignore[no-untyped-def]
@@ -15,7 +15,7 @@ def otherwise(before, rewards_FEK, *, rule):  # type: ignore[no-untyped-def]
     count += 1
     if count == 3:
         rewards_FEK = -rewards_FEK
-    return advance(before, rewards_FEK, rule=rule)
+    return update_experts(before, rewards_FEK, rule=rule)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, SearchTrainer, retrain, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer
 from xnas.config.loading import parse_config
 from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import CheckpointStore, Damaged, read_checkpoint
 from xnas.runs.signals import StopRequest
+from xnas.train.retrain import fit_retrain
+from xnas.train.search import fit_search
 
 Record = Callable[[str, object], None]
 """Of a figure, to be shown at the end."""
@@ -84,7 +86,7 @@ def run_search(
 ) -> Listener:
     """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
     listener = Listener()
-    search(
+    fit_search(
         trainer or SearchTrainer(config, data, device=CPU),
         folder=RunFolder.at(run),
         progress=listener,
@@ -98,7 +100,7 @@ def run_job(config: Config, data: DataSet, run: Path) -> Listener:
     torch.rand(3)  # a process of its own would have its generator somewhere else
     listener = run_search(config, data, run)
     folder = RunFolder.at(run)
-    retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener)
+    fit_retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener)
     return listener
 
 
@@ -116,7 +118,7 @@ def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None
                 interrupt.number = 2
 
     with pytest.raises(Interrupted):
-        search(
+        fit_search(
             SearchTrainer(config, data, device=CPU),
             folder=RunFolder.at(run),
             progress=Stopper(),

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import pytest
 
-from xnas import DataSet, RunFolder, SearchTrainer, search
+from xnas import DataSet, RunFolder, SearchTrainer
 from xnas.cli import main
 from xnas.io.errors import CannotWrite
+from xnas.train.search import fit_search
 
 from .full_disk import ANY, failing
 from .outcome import differing, outcome
@@ -87,7 +88,9 @@ def test_a_failure_while_saving_costs_one_warning_and_is_made_up_for(
         run = tmp_path / str(skip)
         watcher = Watcher(run)
         with failing(call, ERRORS[error], path=path, skip=before + skip) as faults:
-            search(SearchTrainer(smallest(), data, device=CPU), folder=RunFolder.at(run), progress=watcher)
+            fit_search(
+                SearchTrainer(smallest(), data, device=CPU), folder=RunFolder.at(run), progress=watcher
+            )
         if skip > 0 and faults.raised == 0:
             break  # there are no more of these calls
         assert faults.raised == 1
@@ -144,7 +147,7 @@ def test_after_three_failures_in_a_row_the_search_stops_and_says_what_it_needs(
             r"last good checkpoint: .*/search-0000000001$",
         ),
     ):
-        search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=watcher)
+        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=watcher)
     assert len(watcher.warnings) == 2
     assert watcher.newest == [1, 1]
     assert left_over(run) == []
@@ -281,10 +284,10 @@ def test_a_real_disk_that_fails_for_a_while_delays_checkpoints_or_stops_the_sear
     run = small_disk / "run"
     spoiler = Spoiler(small_disk, how, mended=mended)
     if mended == 4:  # two checkpoints are missed
-        search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=spoiler)
+        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=spoiler)
     else:
         with pytest.raises(CannotWrite, match=r"last good checkpoint: .*search-0000000001"):
-            search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=spoiler)
+            fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=spoiler)
         assert newest_good(run, "search") == 1
         assert mount(small_disk, "remount,rw,size=2m")
         run_search(config, data, run)

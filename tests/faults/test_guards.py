@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xnas import DataSet, RunFolder, SearchTrainer, retrain
+from xnas import DataSet, RunFolder, SearchTrainer
 from xnas.cli import main
 from xnas.io.errors import NonFinite, OutOfMemory
 from xnas.optimizers.base import leaf_gradients
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.train.build import resolve_stems
-from xnas.train.retrain import RetrainTrainer
+from xnas.train.retrain import RetrainTrainer, fit_retrain
 from xnas.train.trainer import Trainer
 
 from .outcome import differing, outcome
@@ -62,7 +62,7 @@ def spoil(trainer: Trainer, kind: str, value: float, *, after: int, patch: pytes
 
 def changed(trainer: Trainer, checkpoint: Path, *parts: str) -> list[str]:
     """What of a course is not as it was saved."""
-    saved, now = read_checkpoint(checkpoint).tensors, trainer.tensors()
+    saved, now = read_checkpoint(checkpoint).tensors, trainer.state_dict()
     parameters = {f"network/{name}" for name, _ in trainer.network.named_parameters()}
     names = [
         name
@@ -143,7 +143,7 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
         with pytest.raises(
             NonFinite, match=r"the (loss|gradient norm) is (-?inf|nan) at round 1 of retrain epoch 2"
         ) as stop:
-            retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder)
+            fit_retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder)
     checkpoint = run / "checkpoints" / "retrain-0000000001"
     assert str(stop.value).endswith(f"; last good checkpoint: {checkpoint}")
     assert changed(made[0], checkpoint, "network/", "method.") == []

@@ -18,7 +18,7 @@ from .rehearsal import Rehearsal
 
 PLACES = {
     "a round": "xnas.train.search:Search.round",
-    "the reward pass": "xnas.train.search:Search.measure_rewards",
+    "the reward pass": "xnas.train.search:SearchTrainer.measure",
     "a save": "os:fsync",
     "a retraining": "xnas.train.retrain:Retraining.round",
     "the test": "xnas.train.evaluate:TrainedNetwork.test",

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from xnas import DataSet, RunFolder, SearchTrainer, search
+from xnas import DataSet, RunFolder, SearchTrainer
 from xnas.runs.callbacks import NullCallback
+from xnas.train.search import fit_search
 
 from .smallest import CPU, Record, smallest
 
@@ -40,7 +41,7 @@ def test_memory_and_open_files_do_not_grow_over_many_rounds(
     rounds = 10_000 if long_faults else 250
     config = smallest(f"[search]\nepochs = {rounds // 2}\nwipeout = false\n[checkpoint]\nsteps = 10")
     gauge = Gauge(warm=100, every=rounds // 50)
-    search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(tmp_path / "run"), progress=gauge)
+    fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(tmp_path / "run"), progress=gauge)
     assert gauge.round == rounds
     growth = max(gauge.resident) - gauge.resident[0]
     record_property(

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
-from xnas import RunFolder, SearchTrainer, TrainedNetwork, retrain, search
+from xnas import RunFolder, SearchTrainer, TrainedNetwork
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.folder import Job
+from xnas.train.retrain import fit_retrain
+from xnas.train.search import fit_search
 
 from .small import config, images, probe
 
@@ -21,8 +23,8 @@ def main(place: Path) -> None:
     folder.write_job(Job(verb="run"))
     folder.describe(config(), {"versions": {"torch": torch.__version__}})
     trainer = SearchTrainer(config(), images(), device=CPU)
-    genotype = search(trainer, folder=folder)
-    retrain(genotype, config(), images(), name="found", device=CPU, folder=folder)
+    genotype = fit_search(trainer, folder=folder)
+    fit_retrain(genotype, config(), images(), name="found", device=CPU, folder=folder)
     network = TrainedNetwork.read(folder, device=CPU).network.double().eval()
     logits = {"network": network(probe()).tolist()}
     for path in folder.checkpoints("search").found():
@@ -33,7 +35,7 @@ def main(place: Path) -> None:
 def supernet_logits(checkpoint: Path) -> list[list[float]]:
     """What the supernet of a search's checkpoint makes of the probe."""
     trainer, snapshot = SearchTrainer(config(), images(), device=CPU), read_checkpoint(checkpoint)
-    trainer.load(snapshot.tensors, step=snapshot.values["step"])
+    trainer.load_state_dict(snapshot.tensors, step=snapshot.values["step"])
     logits: list[list[float]] = trainer.network.double().eval()(probe()).tolist()
     return logits
 

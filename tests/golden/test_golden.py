@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import RunFolder, SearchTrainer, TrainedNetwork, search, write_report
+from xnas import RunFolder, SearchTrainer, TrainedNetwork, write_report
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.folder import RunRecord
+from xnas.train.search import fit_search
 
 from ..sealed import seal
 from .make import supernet_logits
@@ -64,5 +65,5 @@ def test_a_search_goes_on_from_a_checkpoint_that_an_earlier_version_wrote(
     seal(run.path)
     trainer = SearchTrainer(config(), images(), device=CPU)
     assert rounds < trainer.total_steps
-    search(trainer, folder=run)
+    fit_search(trainer, folder=run)
     assert trainer.step == trainer.total_steps

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xnas.experts.regret import RegretLedger, RegretSummary
-from xnas.experts.state import ExpertRule, ExpertState, advance
+from xnas.experts.state import ExpertRule, ExpertState, update_experts
 
 QUANTUM = 2.0**-40
 """Rewards are multiples of it, in units of L."""
@@ -129,7 +129,7 @@ def play(opponent: Opponent, *, games: int, experts: int, rule: ExpertRule, feed
             totals_EK = totals_EK + rewards_EK.clamp(-1, 1)
             mixture_total_E = mixture_total_E + (mixture_EK * rewards_EK.clamp(-1, 1)).sum(dim=-1)
         rewards_FEK = torch.stack(chosen)
-        before, state = state, advance(state, rewards_FEK, rule=rule)
+        before, state = state, update_experts(state, rewards_FEK, rule=rule)
         ledger = ledger.record(rewards_FEK, before=before, after=state, reward_bound=rule.reward_bound)
         squared += len(chosen) ** 2
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from xnas.experts.regret import RegretLedger
-from xnas.experts.state import ExpertRule, ExpertState, advance
+from xnas.experts.state import ExpertRule, ExpertState, update_experts
 from xnas.experts.step_size import optimal_step_size
 
 from .exactly import ExactForecaster
@@ -64,7 +64,7 @@ def test_update_wipeout_and_ledger_agree_with_algorithm_1_without_rounding(seed:
             ],
             dtype=torch.float64,
         )
-        before, state = state, advance(state, rewards_FEK, rule=rule)
+        before, state = state, update_experts(state, rewards_FEK, rule=rule)
         ledger = ledger.record(rewards_FEK, before=before, after=state, reward_bound=rule.reward_bound)
         for e, forecaster in enumerate(exact):
             forecaster.feedback(*rewards_FEK[:, e].tolist())

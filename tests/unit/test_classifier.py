@@ -108,7 +108,7 @@ def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
         return one_round(self, *batches)
 
     monkeypatch.setattr(RetrainTrainer, "training_step", counted)
-    monkeypatch.setattr(xnas.SearchTrainer, "training_step", None)  # the search is not done again
+    monkeypatch.setattr(SearchTrainer, "training_step", None)  # the search is not done again
     classifier.fit(images, labels)
     assert rounds == list(range(7, 15))
     assert (classifier.predict_proba(images) == whole.predict_proba(images)).all()
@@ -329,14 +329,11 @@ def test_a_fit_that_fails_leaves_the_process_as_it_was(
 def test_a_search_and_a_retraining_from_a_program_leave_the_process_as_it_was(
     tiny: Config, data: DataSet, odd_state: None
 ) -> None:
-    cpu, folder = torch.device("cpu"), RunFolder.at(Path("run"))
     torch.set_num_threads(1)  # that is left to a program
     before = process_state()
-    trainer = SearchTrainer(tiny, data, device=cpu)
+    genotype = xnas.search(tiny, data, folder="run")
     assert process_state() == before
-    genotype = xnas.search(trainer, folder=folder)
-    assert process_state() == before
-    xnas.retrain(genotype, tiny, data, name="found", device=cpu, folder=folder)
+    xnas.retrain(genotype, tiny, data, folder="run")
     assert process_state() == before
 
 

@@ -65,7 +65,7 @@ class ExpertState:
         return mixture(self.log_v_EK, self.alive_EK)
 
 
-def advance(state: ExpertState, rewards_FEK: Tensor, *, rule: ExpertRule) -> ExpertState:
+def update_experts(state: ExpertState, rewards_FEK: Tensor, *, rule: ExpertRule) -> ExpertState:
     """The state after F more feedbacks: exponentiated-gradient step, then wipeout (lines 7-14).
 
     Rewards of wiped experts are ignored.
@@ -73,10 +73,12 @@ def advance(state: ExpertState, rewards_FEK: Tensor, *, rule: ExpertRule) -> Exp
     log_v_EK = eg_update(
         state.log_v_EK, rewards_FEK, step_size=rule.step_size, reward_bound=rule.reward_bound
     )
-    return _settled(state, log_v_EK, feedbacks=len(rewards_FEK), reward_bound=rule.reward_bound, rule=rule)
+    return _apply_wipeout(
+        state, log_v_EK, feedbacks=len(rewards_FEK), reward_bound=rule.reward_bound, rule=rule
+    )
 
 
-def advance_scaled(
+def update_experts_scaled(
     state: ExpertState, scale: RewardScale, rewards_EK: Tensor, *, rule: ExpertRule
 ) -> tuple[ExpertState, RewardScale]:
     """State and scale after a round whose rewards count in units of their own size (scale.py).
@@ -87,12 +89,18 @@ def advance_scaled(
     after = scale.after(rewards_EK, step_size=rule.step_size)
     shrink_E1 = (scale.unit_E / after.unit_E)[:, None]
     before = replace(state, log_v_EK=state.log_v_EK * shrink_E1)
-    log_v_EK = before.log_v_EK + rule.step_size * rewards_EK / after.unit_E[:, None]
+    log_v_EK = eg_update(
+        before.log_v_EK,
+        rewards_EK[None],
+        step_size=rule.step_size,
+        reward_bound=torch.inf,
+        unit_E1=after.unit_E[:, None],
+    )
     largest_E1 = (after.largest_E / after.unit_E)[:, None]
-    return _settled(before, log_v_EK, feedbacks=1, reward_bound=largest_E1, rule=rule), after
+    return _apply_wipeout(before, log_v_EK, feedbacks=1, reward_bound=largest_E1, rule=rule), after
 
 
-def _settled(
+def _apply_wipeout(
     before: ExpertState, log_v_EK: Tensor, *, feedbacks: int, reward_bound: float | Tensor, rule: ExpertRule
 ) -> ExpertState:
     """The state with new log-weights of the living, after the wipeout."""

@@ -18,10 +18,18 @@ def clip_rewards(rewards: Tensor, *, reward_bound: float) -> Tensor:
     return rewards.clamp(-reward_bound, reward_bound)
 
 
-def eg_update(log_v_EK: Tensor, rewards_FEK: Tensor, *, step_size: float, reward_bound: float) -> Tensor:
+def eg_update(
+    log_v_EK: Tensor,
+    rewards_FEK: Tensor,
+    *,
+    step_size: float,
+    reward_bound: float,
+    unit_E1: float | Tensor = 1.0,
+) -> Tensor:
     """log v after F feedbacks: v <- v * exp(eta R) for each of them, R clipped to [-L, L] (lines 8-10).
 
-    Every feedback is clipped before they are summed: one outlying sample moves an expert by eta L at most.
+    Every feedback is clipped before they are summed: one outlying sample moves an expert by eta L at most. Without a
+    reward bound L is infinite and rewards count in units of their own size (scale.py).
     """
     clipped_FEK = clip_rewards(rewards_FEK.to(log_v_EK.dtype), reward_bound=reward_bound)
-    return log_v_EK + step_size * clipped_FEK.sum(dim=0)
+    return log_v_EK + step_size * clipped_FEK.sum(dim=0) / unit_E1

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from xnas.experts.regret import RegretLedger, RegretSummary
 from xnas.experts.scale import RewardScale, anytime_step_size, centred
-from xnas.experts.state import ExpertRule, ExpertState, advance, advance_scaled
+from xnas.experts.state import ExpertRule, ExpertState, update_experts, update_experts_scaled
 from xnas.experts.step_size import Feedback, check_positive, feedbacks_per_round, optimal_step_size
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.learner import LEDGER, GroupSettings, Learner
@@ -70,11 +70,11 @@ class XNASLearner(Learner):
         """Reward the experts, R = -dloss/du; wipe out those that cannot win any more (lines 7-14)."""
         before, rewards_FEK, bound = self.state, -gradients_FEK, self.rule.reward_bound
         if self.scale is None:
-            self.state = advance(before, rewards_FEK, rule=self.rule)
+            self.state = update_experts(before, rewards_FEK, rule=self.rule)
         else:
             bound = torch.inf
             rewards_FEK = centred(rewards_FEK.sum(dim=0), self.alive_EK)[None]
-            self.state, self.scale = advance_scaled(before, self.scale, rewards_FEK[0], rule=self.rule)
+            self.state, self.scale = update_experts_scaled(before, self.scale, rewards_FEK[0], rule=self.rule)
         if self.ledger is not None:
             self.ledger = self.ledger.record(rewards_FEK, before=before, after=self.state, reward_bound=bound)
 

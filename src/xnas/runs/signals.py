@@ -1,6 +1,7 @@
 """Ctrl-C and termination: the step that is running ends, the state is saved, the program exits with 128 + n."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,15 +21,21 @@ class StopRequest:
         self.number: int | None = None
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has come. Called between steps, when everything is consistent."""
+        """Raise Interrupted if a signal has come. Called between steps, when everything is consistent."""
         if self.number is not None:
             raise Interrupted(self.number)
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Within it a first signal waits for the end of the step; a second one acts at once."""
+    """Within it a first signal waits for the end of the step; a second one acts at once.
+
+    Only Python's main thread receives signals: in another one the request stays empty.
+    """
     interrupt = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
 
     def remember(number: int, frame: FrameType | None) -> None:
         del frame
@@ -36,9 +43,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
         for name, handler in previous.items():
             signal.signal(name, handler)
 
-    # What whoever started the program wants ignored, as nohup does, stays ignored.
-    heard = [name for name in SIGNALS if signal.getsignal(name) != signal.SIG_IGN]
-    previous = {name: signal.signal(name, remember) for name in heard}
+    # Signals that are ignored from outside, as nohup does, stay ignored.
+    caught = [name for name in SIGNALS if signal.getsignal(name) != signal.SIG_IGN]
+    previous = {name: signal.signal(name, remember) for name in caught}
     try:
         yield interrupt
     finally:

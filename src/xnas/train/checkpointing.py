@@ -108,7 +108,7 @@ class CheckpointManager:
             path, snapshot = found
             values = JsonObject.of(snapshot.values, where=str(path))
             self.origin.check(values)
-            self.trainer.load(snapshot.tensors, step=values.integer("step"))
+            self.trainer.load_state_dict(snapshot.tensors, step=values.integer("step"))
             self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
             self._seconds_before = values.number("seconds")
             self.last, self._last_tried = path, self.trainer.step
@@ -157,7 +157,7 @@ class CheckpointManager:
     def _save(self) -> None:
         steps = self.trainer.step
         self._last_tried, self._time_tried = steps, self.clock()
-        tensors = self.trainer.tensors()
+        tensors = self.trainer.state_dict()
         try:
             snapshot = CheckpointState(
                 tensors=tensors,
@@ -180,7 +180,7 @@ class CheckpointManager:
 
     def _check_room(self) -> None:
         # At its start a course has no momentum yet: as much again as the network's parameters.
-        need = ROOM * 2 * _num_bytes(self.trainer.tensors())
+        need = ROOM * 2 * _num_bytes(self.trainer.state_dict())
         free = shutil.disk_usage(self.folder.path).free
         if free < need:
             raise CannotWrite(

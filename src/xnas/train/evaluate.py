@@ -99,7 +99,7 @@ def test_network(
         (number,) = process_group().all_reduce_max(interrupt.number or 0)
         if number:
             raise Interrupted(number)
-        meter.pool()
+        meter.all_reduce()
     return TestResult(accuracy=meter.accuracy, loss=meter.loss, samples=len(images))
 
 

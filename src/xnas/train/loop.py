@@ -114,11 +114,11 @@ def broadcast_start(trainer: Trainer) -> None:
     order = {
         "what": trainer.phase,
         "config": trainer.config.to_toml(),
-        "facts": trainer.facts(),
+        "facts": trainer.fingerprints(),
         "step": trainer.step,
     }
     process_group().order(order, device=trainer.device, settings=trainer.config.distributed)
-    process_group().broadcast_tensors(trainer.tensors())
+    process_group().broadcast_tensors(trainer.state_dict())
 
 
 def sync_after_step(trainer: Trainer, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
@@ -128,7 +128,7 @@ def sync_after_step(trainer: Trainer, *, signal: int | None, due: bool) -> tuple
     """
     number, wanted = process_group().all_reduce_max(signal or 0, int(due))
     if number or wanted or trainer.step_in_epoch == 0:
-        trainer.pool()
+        trainer.reduce_meters()
     return number or None, bool(wanted)
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from xnas.train.distributed import process_group
 
-LOSS, SAMPLES, CORRECT = "loss.mean_value", "loss.weight", "accuracy.tp"
-"""What a tally sums, as checkpoints of all versions name it."""
+LOSS, SAMPLES, CORRECT = "loss", "samples", "correct"
+"""Names of the sums in checkpoints."""
 
 
 class LossAccuracyMeter:
@@ -30,15 +30,15 @@ class LossAccuracyMeter:
         self._sums[SAMPLES] += samples
         self._sums[CORRECT] += (logits_BD.argmax(dim=1) == labels_B).sum()
 
-    def pool(self) -> None:
-        """Have the leading process count what all have counted, and the others begin anew."""
+    def all_reduce(self) -> None:
+        """Sum over all ranks on the main one, and reset the others."""
         if process_group().size > 1:
             process_group().all_reduce_sum_(self._sums.values())
             if not process_group().is_main:
                 self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Set all sums to zero."""
         for total in self._sums.values():
             total.zero_()
 
@@ -47,7 +47,7 @@ class LossAccuracyMeter:
         return {name: total.clone() for name, total in self._sums.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state_dict`. Raises KeyError or RuntimeError if it is none."""
+        """Resume from `state_dict`. Raises KeyError or RuntimeError if it is none."""
         for name, total in self._sums.items():
             total.copy_(state[name])
         if not process_group().is_main:

@@ -33,7 +33,6 @@ from xnas.train.device import autocast, keeping_process_state, make_repeatable
 from xnas.train.distributed import process_group
 from xnas.train.drop_path import draw_paths
 from xnas.train.loop import fit
-from xnas.train.meters import LossAccuracyMeter
 from xnas.train.schedule import drop_probability, learning_rate
 from xnas.train.step import StepOutput
 from xnas.train.trained_network import TrainedNetwork
@@ -43,12 +42,11 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def validate_retrain(config: Config, data: DataSet, *, genotype: Architecture | None = None) -> NetworkSpec:
-    """The shape of the network for these images.
+    """Return the shape of the network for these images.
 
-    Raises ValueError if the settings of retraining do not fit them or the genotype, or without one what a search in
-    the space of the settings can find.
+    Raises ValueError if the settings of retraining do not fit them or the genotype; without one, a random genotype of
+    the search space stands in.
     """
-    config = resolve_stems(config, data.image_shape)
     genotype = genotype or build_space(config.space).random_genotype(0)
     if isinstance(genotype, Nasbench201Genotype):
         _check_nasbench201(config.retrain)
@@ -59,15 +57,17 @@ def validate_retrain(config: Config, data: DataSet, *, genotype: Architecture | 
             f"{len(data.train)} images; use at most {len(data.train)}"
         )
     process_group().check_batch("retrain.batch_size", config.retrain.batch_size)
-    plan = network_spec(
+    spec = network_spec(
         config.retrain,
         image_channels=data.image_shape[0],
         num_classes=data.num_classes,
         activation_checkpointing=config.activation_checkpointing,
     )
-    with torch.device("meta"):  # only a whole network shows whether it can be built; here it takes no memory
-        build_network(genotype, plan)
-    return plan
+    with torch.device(
+        "meta"
+    ):  # only a network that is built shows whether it can be; here it takes no memory
+        build_network(genotype, spec)
+    return spec
 
 
 def _check_nasbench201(settings: RetrainConfig) -> None:
@@ -80,11 +80,11 @@ def _check_nasbench201(settings: RetrainConfig) -> None:
 
 
 class RetrainTrainer(Trainer):
-    """The training of a network at some point of its trainer."""
+    """A network, its weights' optimizer and the auxiliary tower, after `step` steps of a training from scratch."""
 
     phase = RETRAIN
     row_kinds = TRAINING_ROWS
-    width = "--retrain.channels"
+    channels_flag = "--retrain.channels"
     settings: RetrainConfig
     tower: AuxiliaryTower | None
 
@@ -92,11 +92,11 @@ class RetrainTrainer(Trainer):
         self, genotype: Architecture, config: Config, data: DataSet, *, device: torch.device
     ) -> None:
         config = resolve_stems(config, data.image_shape)
-        plan = validate_retrain(config, data, genotype=genotype)
-        self.config, self.data, self.genotype, self.plan = config, data, genotype, plan
+        spec = validate_retrain(config, data, genotype=genotype)
+        self.data, self.genotype, self.spec = data, genotype, spec
         augmentation = build_augmentation(config.data, data.image_shape)
         make_repeatable(config.seed)
-        network = build_network(genotype, plan)
+        network = build_network(genotype, spec)
         # Built after the network, whose first weights are thus the same with and without it.
         tower = AuxiliaryTower(_cellular(network)) if config.retrain.auxiliary_weight > 0 else None
         if config.distributed.sync_norm:
@@ -104,15 +104,22 @@ class RetrainTrainer(Trainer):
             tower = None if tower is None else process_group().convert_sync_batchnorm(tower)
         super().__init__(
             _placed(network, device),
+            config,
             config.retrain,
             steps_per_epoch=num_batches(len(data.train), config.retrain.batch_size, drop_last=True),
-            meters={"train": LossAccuracyMeter(device)},
+            meters=("train",),
             images=data.train,
             augmentation=augmentation,
             device=device,
             tower=None if tower is None else _placed(tower, device),
         )
         self.network.train()
+
+    def training_step(self, *batches: Batch) -> list[Row]:
+        """Make one step of the weights."""
+        self.sgd_step(*batches)
+        self.step += 1
+        return []
 
     @property
     def learning_rate(self) -> float:
@@ -134,7 +141,7 @@ class RetrainTrainer(Trainer):
         settings = self.settings
         return drop_probability(self.epochs_done, epochs=settings.epochs, last=settings.drop_path)
 
-    def facts(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """The architecture, and the images."""
         return {"the architecture": self.genotype.to_json(), "the images": self.data.fingerprint()}
 
@@ -147,12 +154,12 @@ class RetrainTrainer(Trainer):
     def has_unused_parameters(self) -> bool:
         """A genotype may leave an input of its cells unread, and what prepares it has nothing to learn."""
         with torch.device("meta"):
-            network = build_network(self.genotype, self.plan)
+            network = build_network(self.genotype, self.spec)
             network(torch.empty(2, *self.data.image_shape)).sum().backward()
         return any(weight.grad is None for weight in network.parameters())
 
     def forward_loss(self, batch: Batch) -> StepOutput:
-        """What the network makes of a batch by the recipe."""
+        """Logits and loss of a batch by the recipe."""
         settings, labels_B = self.settings, batch.labels_B
         with autocast(self.device, settings.precision):
             logits_BD, tower_logits_BD = self._both_logits(batch)
@@ -186,13 +193,6 @@ class RetrainTrainer(Trainer):
                 from_tower = tower(features)
         return network.classify(features), from_tower
 
-    def training_step(self, *batches: Batch) -> list[Row]:
-        """One step of the weights."""
-        (batch,) = batches
-        self.sgd_step(batch, self.data.train)
-        self.step += 1
-        return []
-
     def epoch_row(self) -> Row:
         """Loss and accuracy of the epoch.
 
@@ -202,7 +202,7 @@ class RetrainTrainer(Trainer):
         return {
             "kind": "retrain_epoch",
             "epoch": self.epochs_done,
-            "learning_rate": self.weights.param_groups[0]["lr"],
+            "learning_rate": self.sgd.param_groups[0]["lr"],
             "train_loss": self.meters["train"].loss,
             "train_accuracy": self.meters["train"].accuracy,
         }
@@ -219,7 +219,7 @@ def _placed(module: M, device: torch.device) -> M:
 
 
 @keeping_process_state()
-def train(
+def fit_network(
     genotype: Architecture,
     config: Config,
     data: DataSet,
@@ -229,15 +229,14 @@ def train(
     progress: Callback | None = None,
     interrupt: StopRequest | None = None,
 ) -> TrainedNetwork:
-    """The same as `retrain`, without its end: the test images are not read, and there is no result."""
+    """Train as `fit_retrain` does, without the test: the test images are not read, and no result is written."""
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
-    config = resolve_stems(config, data.image_shape)
-    _begin(folder, config, device=device)
+    _open_folder(folder, config, device=device)
     trainer = RetrainTrainer(genotype, config, data, device=device)
-    origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=trainer.facts())
+    origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=trainer.fingerprints())
     fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
-        network=trainer.network.eval(),  # whoever asks it must not move the averages of its norms
+        network=trainer.network.eval(),  # asking it must not move the averages of its norms
         genotype=genotype,
         classes=data.train.classes,
         normalisation=trainer.normalisation,
@@ -248,14 +247,14 @@ def train(
     return trained
 
 
-def _begin(folder: RunFolder, config: Config, *, device: torch.device) -> None:
+def _open_folder(folder: RunFolder, config: Config, *, device: torch.device) -> None:
     if not folder.has(CONFIG):
         folder.describe(config, environment(device, processes=process_group().size))
     folder.check_same(config, sections=RETRAIN_SECTIONS)
 
 
 @keeping_process_state()
-def retrain(
+def fit_retrain(
     genotype: Architecture,
     config: Config,
     data: DataSet,
@@ -274,11 +273,10 @@ def retrain(
     afterwards as they were.
     """
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
-    config = resolve_stems(config, data.image_shape)
-    _begin(folder, config, device=device)
+    _open_folder(folder, config, device=device)
     if folder.has(RESULT):
         return folder.result()
-    trained = train(
+    trained = fit_network(
         genotype, config, data, device=device, folder=folder, progress=progress, interrupt=interrupt
     )
     started = time.perf_counter()

@@ -1,7 +1,7 @@
 """The search: network weights and experts in turn, until the horizon (algorithm 1; section 4.1).
 
-One round: descend the weights on a training batch; forecast and reward on a validation batch;
-exponentiated-gradient step; wipeout. First-order approximation; the training set is split in two halves.
+One round is a step of the weights on a training batch, rewards from a validation batch, an exponentiated-gradient
+step and the wipeout. B: samples; D: classes; F: feedbacks; E: forecasters of a group; K: experts of each.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,7 @@ from xnas.runs.folder import GENOTYPE, SEARCH, RunFolder
 from xnas.runs.history import Group, parse_search_epoch
 from xnas.runs.signals import StopRequest
 from xnas.space.architecture import Architecture
+from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.search_space import SearchSpace
 from xnas.train.build import build_augmentation, build_optimizer, build_space, resolve_stems, supernet_spec
@@ -35,9 +36,28 @@ from xnas.train.checkpointing import ResumeKey
 from xnas.train.device import keeping_process_state, make_repeatable, random_states, set_random_states
 from xnas.train.distributed import process_group
 from xnas.train.loop import fit
-from xnas.train.meters import LossAccuracyMeter
-from xnas.train.step import StepOutput, optimizer_step, require_finite
+from xnas.train.step import StepOutput, require_finite
 from xnas.train.trainer import Row, Trainer
+
+
+def search_step(trainer: "SearchTrainer", train: Batch, validation: Batch) -> list[Wipeout]:
+    """Make one round of algorithm 1; returns the experts wiped out."""
+    trainer.sgd_step(train)  # line 4
+    losses_B, logits_BD = trainer.measure(validation, training=train)  # lines 5-8
+    trainer.meters["validation"].add(losses_B, logits_BD, validation.labels_B)
+    return trainer.experts.step()  # lines 9-13
+
+
+def joint_step(trainer: "SearchTrainer", batch: Batch) -> list[Wipeout]:
+    """Make one round on one level: the same batch trains the weights and rewards the experts, in one pass.
+
+    Single-level search is from Li et al. 2021, section 4.
+    """
+    trainer.sgd.zero_grad(set_to_none=True)
+    losses_B, logits_BD = trainer.measure(batch, with_weight_grads=True)  # lines 4-8
+    loss = losses_B.mean()
+    trainer.apply_gradients(batch, StepOutput(loss, loss, logits_BD))
+    return trainer.experts.step()  # lines 9-13
 
 
 @dataclass(frozen=True)
@@ -68,38 +88,38 @@ class TrainValSplit:
         return parts
 
     def steps(self, batch_size: int) -> int:
-        """Rounds of an epoch: whole batches of the smaller part."""
+        """Steps of an epoch: full batches of the smaller part."""
         return min(
             num_batches(len(part), batch_size, drop_last=True) for part in (self.train, self.validation)
         )
 
 
 def validate_search(config: Config, data: DataSet) -> None:
-    """Raises ValueError for settings with which no search of these images can begin."""
-    config = resolve_stems(config, data.image_shape)
+    """Raise ValueError for settings with which no search of these images can start."""
     process_group().check_batch("search.batch_size", config.search.batch_size)
     TrainValSplit.of(config, data.train)
     build_augmentation(config.data, data.image_shape)
-    with torch.device("meta"):  # only a whole supernet shows whether it can be built; here it takes no memory
-        _supernet(build_space(config.space), config, data)
+    with torch.device(
+        "meta"
+    ):  # only a supernet that is built shows whether it can be; here it takes no memory
+        build_space(config.space).supernet(_spec(config, data))
 
 
-def _supernet(space: SearchSpace, config: Config, data: DataSet) -> nn.Module:
-    plan = supernet_spec(
+def _spec(config: Config, data: DataSet) -> NetworkSpec:
+    return supernet_spec(
         config.space,
         image_channels=data.image_shape[0],
         num_classes=data.num_classes,
         activation_checkpointing=config.activation_checkpointing,
     )
-    return space.supernet(plan)
 
 
 class SearchTrainer(Trainer):
-    """A search at some point of its trainer, and the steps that move it on."""
+    """A supernet, its weights' optimizer and its experts, after `step` steps of a search."""
 
     phase = SEARCH
     row_kinds = ("search_images", "group", "search_epoch", "wipeout")
-    width = "--space.channels"
+    channels_flag = "--space.channels"
     settings: SearchConfig
 
     @keeping_process_state()
@@ -107,20 +127,19 @@ class SearchTrainer(Trainer):
         config = resolve_stems(config, data.image_shape)
         settings = config.search
         process_group().check_batch("search.batch_size", settings.batch_size)
-        self.config = config
-        self.images = data.fingerprint()
         self.parts = TrainValSplit.of(config, data.train)
         augmentation = build_augmentation(config.data, data.image_shape)
         self.space: SearchSpace = build_space(config.space)
         make_repeatable(config.seed)
-        supernet = _supernet(self.space, config, data)
+        supernet: nn.Module = self.space.supernet(_spec(config, data))
         if config.distributed.sync_norm:
             supernet = process_group().convert_sync_batchnorm(supernet)
         super().__init__(
             supernet.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            config,
             settings,
             steps_per_epoch=self.parts.steps(settings.batch_size),
-            meters={part: LossAccuracyMeter(device) for part in ("train", "validation")},
+            meters=("train", "validation"),
             images=self.parts.train,
             augmentation=augmentation,
             device=device,
@@ -129,46 +148,117 @@ class SearchTrainer(Trainer):
             config,
             self.network,
             rounds=self.steps_per_epoch * (settings.epochs - settings.warmup_epochs),
-            weight_optimizer=self.weights,
+            weight_optimizer=self.sgd,
         )
         self.experts.ranks = process_group()
-        self.image_shape = data.image_shape
+        self.data_fingerprint, self.image_shape = data.fingerprint(), data.image_shape
         self._counted: tuple[int, int | None] = (0, None)
         self.full_multiply_adds = self.multiply_adds()
         self._warned: set[str] = set()
         self._random = random_states(device)
 
-    def make_repeatable(self) -> None:
-        """Have torch go on from where building this has left its random generators, for the whole process."""
-        make_repeatable(self.config.seed)
-        set_random_states(self._random, device=self.device)
+    def training_step(self, *batches: Batch) -> list[Row]:
+        """Make one step, in a warm-up of the weights alone; returns a row for each expert wiped out."""
+        if self.warming_up:
+            self.sgd_step(batches[0])
+            wiped = []
+        elif self.single_level:
+            wiped = joint_step(self, *batches)
+        else:
+            wiped = search_step(self, *batches)
+        if wiped:
+            self.rebuild_ddp()
+        epoch = self.epochs_done + 1
+        self.step += 1
+        return [_wipeout_row(gone, epoch=epoch, step=self.step) for gone in wiped]
+
+    def measure(
+        self, batch: Batch, *, training: Batch | None = None, with_weight_grads: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Run a batch forward and backward, and keep the gradients by the mixture weights (lines 5-8).
+
+        Returns losses (B,) and logits (B, D), detached. `training` is the batch that rules of second order
+        differentiate through; `with_weight_grads` leaves the network weights' gradients as well. Raises NonFinite for
+        losses or rewards that are not finite.
+        """
+        logits_BD: Tensor
+
+        def losses_of(batch: Batch) -> Tensor:
+            nonlocal logits_BD
+            images_BCHW = batch.images_BCHW
+            logits = (
+                self.under_ddp(lambda: self.logits(images_BCHW))
+                if with_weight_grads
+                else self.logits(images_BCHW)
+            )
+            logits_BD = logits.detach()
+            return F.cross_entropy(logits, batch.labels_B, reduction="none")
+
+        losses_B = self.experts.measure(
+            lambda: losses_of(batch),
+            training=None if training is None else lambda: losses_of(training),
+            with_weight_grads=with_weight_grads,
+        )
+        kind, images = (
+            ("loss", self.parts.train) if with_weight_grads else ("validation loss", self.parts.validation)
+        )
+        rewards = {f"reward in group {name!r}": self._rewards(name, batch) for name in self.experts.groups}
+        values = {kind: process_group().all_gather(losses_B), **rewards}
+        require_finite(values, batch=batch, images=images, where=self.where)
+        return losses_B, logits_BD
+
+    def _rewards(self, group: str, batch: Batch) -> Tensor:
+        """Rewards of a step: a row for each sample if that is what a feedback is, else one row."""
+        rewards_FEK = -self.experts.gradients(group)
+        if self.experts.feedback != "sample" or not len(rewards_FEK):  # none of a group that nothing reached
+            return rewards_FEK[None]
+        samples = len(batch) * process_group().size
+        return rewards_FEK.reshape(-1, samples, *rewards_FEK.shape[1:]).transpose(0, 1)
+
+    def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
+        """A training and a validation batch for each step of an epoch; on one level they are one batch."""
+        parts = [(TRAIN, self.parts.train), (VALIDATION, self.parts.validation)]
+        streams = [
+            self.shuffled(part, seed=mix_address(self.config.seed, address), epoch=epoch, start=start)
+            for address, part in (parts[:1] if self.single_level else parts)
+        ]
+        return zip(*streams, strict=False)  # the larger part waits for the next epoch
 
     @property
     def epochs(self) -> int:
-        """None where nothing is learned: the architecture is there from the start."""
+        """Epochs from the start to the end: 0 for a method that learns nothing."""
         return super().epochs if self.experts.learns else 0
 
     @property
     def single_level(self) -> bool:
-        """Whether the same batches train the weights and reward the experts (Li et al. 2021, section 4)."""
+        """Whether the same batches train the weights and reward the experts."""
         return self.settings.validation_share == 0
 
     @property
     def warming_up(self) -> bool:
-        """Whether the step that comes next only trains the weights."""
+        """Whether the next step only trains the weights."""
         return self.epochs_done < self.settings.warmup_epochs
 
     @property
     def step_kind(self) -> str:
-        """What the step that comes next is one of."""
+        """Kind of the next step (warm-up or search)."""
         return "warm-up steps" if self.warming_up else "steps"
 
-    def facts(self) -> dict[str, str]:
+    def genotype(self) -> Architecture:
+        """The architecture that would be derived now."""
+        return self.space.derive({name: self.experts.log_weights(name) for name in self.experts.groups})
+
+    def make_repeatable(self) -> None:
+        """Set torch's random generators, of the process, to where building the supernet has left them."""
+        make_repeatable(self.config.seed)
+        set_random_states(self._random, device=self.device)
+
+    def fingerprints(self) -> dict[str, str]:
         """The images."""
-        return {"the images": self.images}
+        return {"the images": self.data_fingerprint}
 
     def groups(self) -> dict[str, Group]:
-        """What every group is fixed by, and what its edges and experts are called."""
+        """The settings of every group, and the names of its edges and experts."""
         return {
             name: Group(
                 name=name,
@@ -199,101 +289,6 @@ class SearchTrainer(Trainer):
             self._counted = (alive, count_layer_multiply_adds(self.network, self.image_shape))
         return self._counted[1]
 
-    def genotype(self) -> Architecture:
-        """The architecture that would be derived now."""
-        return self.space.derive({name: self.experts.log_weights(name) for name in self.experts.groups})
-
-    def epoch_batches(self, epoch: int, *, start: int = 0) -> Iterator[tuple[Batch, ...]]:
-        """A training and a validation batch for each step of an epoch, counted from 1, from step `start` on.
-
-        On one level they are one batch.
-        """
-        parts = [(TRAIN, self.parts.train), (VALIDATION, self.parts.validation)]
-        streams = [
-            self.shuffled(part, seed=mix_address(self.config.seed, address), epoch=epoch, start=start)
-            for address, part in (parts[:1] if self.single_level else parts)
-        ]
-        return zip(*streams, strict=False)  # the larger part waits for the next epoch
-
-    def training_step(self, *batches: Batch) -> list[Row]:
-        """One round of algorithm 1; a warm-up's only trains the weights. Returns a row for each expert wiped out."""
-        train, *validation = batches
-        if self.warming_up:
-            self.sgd_step(train, self.parts.train)
-        elif self.single_level:
-            self.joint_step(train)  # lines 4-8
-        else:
-            self.sgd_step(train, self.parts.train)  # line 4
-            self.measure_rewards(train, *validation)  # lines 5-8
-        wiped = [] if self.warming_up else self.experts.step()  # lines 9-13
-        if wiped:
-            self.rebuild_ddp()
-        epoch = self.epochs_done + 1
-        self.step += 1
-        return [_wipeout_row(gone, epoch=epoch, step=self.step) for gone in wiped]
-
-    def measure_rewards(self, train: Batch, validation: Batch) -> None:
-        """Forecast a validation batch and keep the gradients by the mixture weights (lines 5-8).
-
-        The training batch is for rules of second order.
-        """
-        losses_B, logits_BD = self._listen(validation, training=train)
-        self.meters["validation"].add(losses_B, logits_BD, validation.labels_B)
-
-    def joint_step(self, batch: Batch) -> None:
-        """One pass on one level: a step of the weights, and the gradients by the mixture weights, of the same batch."""
-        self.weights.zero_grad(set_to_none=True)
-        losses_B, logits_BD = self._listen(batch, with_weight_grads=True)
-        loss = losses_B.mean()
-        optimizer_step(
-            self.weights,
-            batch,
-            StepOutput(loss, loss, logits_BD),
-            images=self.parts.train,
-            clip_norm=self.settings.clip_norm,
-            where=self.where,
-            meter=self.meters["train"],
-        )
-
-    def _listen(
-        self, batch: Batch, *, training: Batch | None = None, with_weight_grads: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Losses (B,) and logits (B, D) of a batch, detached; the experts have kept their gradients.
-
-        Raises NonFinite for losses or rewards that are not finite.
-        """
-        seen: list[Tensor] = []
-
-        def losses_of(batch: Batch) -> Tensor:
-            images_BCHW = batch.images_BCHW
-            logits_BD = (
-                self.under_ddp(lambda: self.logits(images_BCHW))
-                if with_weight_grads
-                else self.logits(images_BCHW)
-            )
-            seen[:] = [logits_BD.detach()]
-            return F.cross_entropy(logits_BD, batch.labels_B, reduction="none")
-
-        losses_B = self.experts.measure(
-            lambda: losses_of(batch),
-            training=None if training is None else lambda: losses_of(training),
-            with_weight_grads=with_weight_grads,
-        )
-        rewards = {f"reward in group {name!r}": self._rewards(name, batch) for name in self.experts.groups}
-        images = self.parts.train if with_weight_grads else self.parts.validation
-        kind = "loss" if with_weight_grads else "validation loss"
-        values = {kind: process_group().all_gather(losses_B), **rewards}
-        require_finite(values, batch=batch, images=images, where=self.where)
-        return losses_B, seen[0]
-
-    def _rewards(self, group: str, batch: Batch) -> Tensor:
-        """Those of a step: a row for each sample if that is what a feedback is, else one row."""
-        rewards_FEK = -self.experts.gradients(group)
-        if self.experts.feedback != "sample" or not len(rewards_FEK):  # none of a group that nothing reached
-            return rewards_FEK[None]
-        samples = len(batch) * process_group().size
-        return rewards_FEK.reshape(-1, samples, *rewards_FEK.shape[1:]).transpose(0, 1)
-
     def opening_rows(self) -> list[Row]:
         """The images' statistics, what every group is fixed by, and where the experts start."""
         return [*super().opening_rows(), *map(_group_row, self.groups().values()), _state_row(self)]
@@ -301,13 +296,13 @@ class SearchTrainer(Trainer):
     def epoch_row(self) -> Row:
         """Losses, accuracies and expert weights at the end of an epoch."""
         train, validation = self.meters["train"], self.meters["validation"]
-        heard = self.epochs_done > self.settings.warmup_epochs and not self.single_level
+        rewarded = self.epochs_done > self.settings.warmup_epochs and not self.single_level
         return _state_row(self) | {
-            "learning_rate": self.weights.param_groups[0]["lr"],
+            "learning_rate": self.sgd.param_groups[0]["lr"],
             "train_loss": train.loss,
             "train_accuracy": train.accuracy,
-            "val_loss": validation.loss if heard else None,
-            "val_accuracy": validation.accuracy if heard else None,
+            "val_loss": validation.loss if rewarded else None,
+            "val_accuracy": validation.accuracy if rewarded else None,
         }
 
     @property
@@ -322,7 +317,7 @@ class SearchTrainer(Trainer):
         others_K = torch.tensor([name != "none" for name in names])
         return bool((~(learner.alive_EK & others_K).any(dim=-1)).any())
 
-    def fingerprint(self) -> bytes:
+    def rank_state(self) -> bytes:
         """Log-weights, survivors, and the architecture that would be derived."""
         parts = [self.genotype().to_json().encode()]
         for name in self.experts.groups:
@@ -333,7 +328,7 @@ class SearchTrainer(Trainer):
         return b"".join(parts)
 
     def warnings(self, row: Row) -> list[str]:
-        """What the health of the search gives cause to say, each kind of it once."""
+        """Health warnings for the epoch of `row`, each kind once."""
         if row["kind"] != "search_epoch":
             return []
         groups = self.groups()
@@ -343,10 +338,10 @@ class SearchTrainer(Trainer):
         self._warned |= found.keys()
         return new
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that a later process needs to go on bit for bit, the experts' weights and survivors too."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """The base state and the experts' weights and survivors."""
         experts = {f"experts/{name}": value for name, value in self.experts.state_dict().items()}
-        return super().tensors() | experts
+        return super().state_dict() | experts
 
     def _load_parts(self, states: dict[str, dict[str, Tensor]]) -> None:
         # First of all: experts that were wiped out leave the network, so that the rest fits.
@@ -355,14 +350,14 @@ class SearchTrainer(Trainer):
 
 
 @keeping_process_state()
-def search(
+def fit_search(
     trainer: SearchTrainer,
     *,
     folder: RunFolder,
     progress: Callback | None = None,
     interrupt: StopRequest | None = None,
 ) -> Architecture:
-    """Go through a search to its horizon, from where `folder` knows it to be; write its course and result there.
+    """Run a search from the newest checkpoint in `folder` to its horizon; write history and genotype there.
 
     A search that has ended there already is not done again. Raises ValueError if the folder is of other settings or
     its checkpoints are damaged, NonFinite where the search breaks down, and Interrupted after a signal: then
@@ -377,7 +372,7 @@ def search(
     folder.check_same(config, sections=SEARCH_SECTIONS)
     if folder.has(GENOTYPE):
         return folder.genotype()
-    origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.facts())
+    origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.fingerprints())
     for group in trainer.experts.settings.values():
         progress.say(str(group))
     try:

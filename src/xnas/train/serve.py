@@ -110,7 +110,7 @@ class _Server:
         if order["what"] == TEST:
             return lambda interrupt: self._test(order, config, data, device, interrupt)
         trainer = _course(order, config, data, device)
-        for name, value in trainer.facts().items():
+        for name, value in trainer.fingerprints().items():
             if order["facts"][name] != value:
                 raise ValueError(f"{name} differ from those of the leading process")
         return lambda interrupt: self._follow(trainer, order["step"], interrupt)
@@ -126,7 +126,7 @@ class _Server:
         return self._data[1]
 
     def _follow(self, trainer: Trainer, steps: int, interrupt: StopRequest) -> None:
-        trainer.load(self.ranks.broadcast_tensors(None), step=steps)
+        trainer.load_state_dict(self.ranks.broadcast_tensors(None), step=steps)
         with closing(trainer.remaining_batches()) as stream:
             for batches in stream:
                 trainer.training_step(*batches)

@@ -1,18 +1,16 @@
-"""One step of a network's weights, and the running means of an epoch, shared by search and retraining."""
+"""SGD, the output of a step, and the guard against numbers that are not finite."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from xnas.config.schema import RetrainConfig, SearchConfig
 from xnas.data.images import Images
 from xnas.data.loader import Batch
 from xnas.io.errors import NonFinite
 from xnas.train.distributed import process_group
-from xnas.train.meters import LossAccuracyMeter
 
 SHOWN = 8
 """Samples named in a message."""
@@ -42,62 +40,13 @@ def parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What a network makes of a batch."""
+    """A network's output for a training batch."""
 
     loss: Tensor
-    """The mean that training descends: with smoothed labels and the loss of an auxiliary tower, if there are any."""
+    """Mean loss to descend: with smoothed labels and the loss of an auxiliary tower, if there are any."""
     cross_entropy: Tensor
-    """The plain mean cross-entropy of the network's own logits, in nats: what is reported, as it is of a test."""
+    """Plain mean cross-entropy of the network's own logits, in nats: what is reported, as for a test."""
     logits_BD: Tensor
-
-    @classmethod
-    def plain(cls, logits_BD: Tensor, labels_B: Tensor) -> "StepOutput":
-        """Where training descends the cross-entropy itself."""
-        loss = F.cross_entropy(logits_BD, labels_B)
-        return cls(loss, loss, logits_BD)
-
-
-def train_step(
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    *,
-    forecast: Callable[[Batch], StepOutput],
-    images: Images,
-    clip_norm: float,
-    where: str,
-    meter: "LossAccuracyMeter",
-) -> None:
-    """One step of the network weights down the loss of what `forecast` makes of a batch (algorithm 1, line 4).
-
-    Raises NonFinite, before anything is updated, if the loss or the gradient is not finite; `where` says at which
-    step, `images` is the set that the batch is of.
-    """
-    optimizer.zero_grad(set_to_none=True)
-    outcome = forecast(batch)
-    outcome.loss.backward()  # type: ignore[no-untyped-call]
-    optimizer_step(optimizer, batch, outcome, images=images, clip_norm=clip_norm, where=where, meter=meter)
-
-
-def optimizer_step(
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    outcome: StepOutput,
-    *,
-    images: Images,
-    clip_norm: float,
-    where: str,
-    meter: "LossAccuracyMeter",
-) -> None:
-    """The step itself, by the gradients of the loss that are there. Raises NonFinite before it."""
-    norm = nn.utils.clip_grad_norm_(parameters_of(optimizer), clip_norm)
-    if not process_group().all_true(outcome.loss.isfinite() & norm.isfinite()):
-        with torch.no_grad():
-            losses_B = F.cross_entropy(outcome.logits_BD, batch.labels_B, reduction="none")
-        together = {"loss": losses_B, "mean loss": outcome.loss[None], "gradient norm": norm[None]}
-        values = {name: process_group().all_gather(value) for name, value in together.items()}
-        require_finite(values, batch=batch, images=images, where=where)
-    optimizer.step()
-    meter.add(outcome.cross_entropy.detach(), outcome.logits_BD.detach(), batch.labels_B)
 
 
 def require_finite(values: Mapping[str, Tensor], *, batch: Batch, images: Images, where: str) -> None:

@@ -1,6 +1,6 @@
-"""A phase of a run at some point of its way: what moves on with every step, and how it is stored and brought back.
+"""Base trainer: network, optimizer and meters after `step` steps, with everything needed to resume bit for bit.
 
-Searching and retraining are courses. `follow` goes along one, and saves it between steps.
+`fit` (loop.py) runs a trainer to its end. B: samples; C H W: channels, height, width; D: classes.
 """
 
 from abc import ABC, abstractmethod
@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xnas.config.schema import Config, RetrainConfig, SearchConfig
 from xnas.data.images import Images, Normalisation
@@ -20,50 +21,163 @@ from xnas.train.device import autocast, random_states, set_random_states
 from xnas.train.distributed import ProcessGroup, Result, process_group
 from xnas.train.meters import LossAccuracyMeter
 from xnas.train.schedule import learning_rate
-from xnas.train.step import StepOutput, build_sgd, set_learning_rate, train_step
+from xnas.train.step import StepOutput, build_sgd, parameters_of, require_finite, set_learning_rate
 
 Row = dict[str, Any]
 """A line of metrics.jsonl."""
 
 
 class Trainer(ABC):
-    """A network, its optimizer and the running means of an epoch, after `steps` of all steps.
+    """The state of a search or a retraining, and the step of the network weights that both make.
 
-    A tower is trained along with the network, and is no part of it. `images` are those that its weights are trained on.
+    An auxiliary `tower` is trained along with the network and is no part of it.
     """
 
     phase: ClassVar[str]
-    """The first word of its checkpoints' names, and of what is shown."""
+    """First word of the checkpoints' names and of progress lines."""
     row_kinds: ClassVar[tuple[str, ...]]
-    """The kinds of rows that it adds to metrics.jsonl."""
-    width: ClassVar[str]
-    """The flag of its network's channels."""
-    config: Config
+    """Kinds of rows that it adds to metrics.jsonl."""
+    channels_flag: ClassVar[str]
+    """Command-line flag of the network's channels."""
+    full_multiply_adds: int | None = None
+    """Multiply-adds of a supernet with all its experts, for one image."""
 
     def __init__(
         self,
         network: nn.Module,
+        config: Config,
         settings: SearchConfig | RetrainConfig,
         *,
         steps_per_epoch: int,
-        meters: Mapping[str, LossAccuracyMeter],
+        meters: tuple[str, ...],
         images: Images,
         augmentation: Augmentation,
         device: torch.device,
         tower: nn.Module | None = None,
     ) -> None:
-        self.network = network
-        self.tower = tower
-        self.weights = build_sgd((weight for _, weight in self.named_parameters()), settings)
-        self.settings = settings
+        self.network, self.tower = network, tower
+        self.config, self.settings = config, settings
+        self.sgd = build_sgd((weight for _, weight in self.named_parameters()), settings)
         self.steps_per_epoch = steps_per_epoch
-        self.meters = meters
-        self.trained_on, self.augmentation = images, augmentation
+        self.meters = {name: LossAccuracyMeter(device) for name in meters}
+        self.train_images, self.augmentation = images, augmentation
         self._normalisation: Normalisation | None = None
         self.device = device
         self.step = 0
-        self._pass: Callable[[Callable[[], Any]], Any] | None = None
+        self._ddp: Callable[[Callable[[], Any]], Any] | None = None
         autocast(device, settings.precision)  # a device that cannot says so before anything is computed
+
+    # What a search and a retraining do differently.
+
+    @abstractmethod
+    def training_step(self, *batches: Batch) -> list[Row]:
+        """Make one step; returns the rows it adds to metrics.jsonl. Raises NonFinite before it updates anything."""
+
+    @abstractmethod
+    def epoch_batches(self, epoch: int, *, start: int) -> Iterator[tuple[Batch, ...]]:
+        """The batches of each step of an epoch (counted from 1), without the first `start` steps."""
+
+    @abstractmethod
+    def epoch_row(self) -> Row:
+        """The row of metrics.jsonl for the epoch that has just ended."""
+
+    @abstractmethod
+    def fingerprints(self) -> dict[str, str]:
+        """What decides the result beside the settings, by name: the images, the architecture."""
+
+    @property
+    @abstractmethod
+    def has_unused_parameters(self) -> bool:
+        """Whether some weights may have no part in a pass. Asked where several ranks average their gradients."""
+
+    def groups(self) -> dict[str, Group]:
+        """The forecaster groups that it searches."""
+        return {}
+
+    def warnings(self, row: Row) -> list[str]:
+        """Warnings about the epoch of `row`; each kind is returned once in a run."""
+        del row
+        return []
+
+    def rank_state(self) -> bytes:
+        """State on which all ranks must agree, beside the weights that they average."""
+        return b""
+
+    @property
+    def step_kind(self) -> str:
+        """Kind of the next step: steps of one kind have the same peak memory."""
+        return "steps"
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the network weights in the running epoch."""
+        settings = self.settings
+        return learning_rate(
+            self.epochs_done,
+            epochs=settings.epochs,
+            start=settings.learning_rate,
+            end=settings.learning_rate_min,
+        )
+
+    # The step of the network weights.
+
+    def sgd_step(self, batch: Batch) -> None:
+        """Make one SGD step on a training batch (algorithm 1, line 4). Raises NonFinite before it."""
+        self.sgd.zero_grad(set_to_none=True)
+        output = self.under_ddp(lambda: self.forward_loss(batch))
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        self.apply_gradients(batch, output)
+
+    def forward_loss(self, batch: Batch) -> StepOutput:
+        """The network's logits of a training batch, and the loss to descend."""
+        logits_BD = self.logits(batch.images_BCHW)
+        loss = F.cross_entropy(logits_BD, batch.labels_B)
+        return StepOutput(loss, loss, logits_BD)
+
+    def logits(self, images_BCHW: Tensor) -> Tensor:
+        """The network's logits, (B, D): float32, whatever the precision of the pass."""
+        with autocast(self.device, self.settings.precision):
+            logits_BD: Tensor = self.network(images_BCHW)
+        return logits_BD.float()
+
+    def apply_gradients(self, batch: Batch, output: StepOutput) -> None:
+        """Clip the gradients that are there and step. Raises NonFinite, naming the images, before the step."""
+        norm = nn.utils.clip_grad_norm_(parameters_of(self.sgd), self.settings.clip_norm)
+        ranks = process_group()
+        if not ranks.all_true(output.loss.isfinite() & norm.isfinite()):
+            losses_B = F.cross_entropy(output.logits_BD.detach(), batch.labels_B, reduction="none")
+            values = {"loss": losses_B, "mean loss": output.loss[None], "gradient norm": norm[None]}
+            values = {name: ranks.all_gather(value) for name, value in values.items()}
+            require_finite(values, batch=batch, images=self.train_images, where=self.where)
+        self.sgd.step()
+        self.meters["train"].add(output.cross_entropy.detach(), output.logits_BD.detach(), batch.labels_B)
+
+    # Several ranks.
+
+    def under_ddp(self, compute: Callable[[], Result]) -> Result:
+        """Run a pass through the network; its backward gives all ranks the mean of their gradients."""
+        ranks = process_group()
+        if not isinstance(ranks, ProcessGroup):
+            return compute()
+        if self._ddp is None:
+            modules = [self.network] if self.tower is None else [self.network, self.tower]
+            self._ddp = ranks.wrap_ddp(modules, has_unused_parameters=self.has_unused_parameters)
+        result: Result = self._ddp(compute)
+        return result
+
+    def rebuild_ddp(self) -> None:
+        """Wrap the network again before the next pass: weights have left it."""
+        self._ddp = None
+
+    def reduce_meters(self) -> None:
+        """Sum the meters of all ranks on the main one. Raises RanksDiffer if the ranks went different ways."""
+        process_group().assert_equal_across_ranks(
+            self.rank_state(), what=f"the experts after {self.step:,} steps"
+        )
+        for meter in self.meters.values():
+            meter.all_reduce()
+
+    # Progress.
 
     @property
     def epochs(self) -> int:
@@ -72,64 +186,33 @@ class Trainer(ABC):
 
     @property
     def total_steps(self) -> int:
-        """Rounds from the start to the end."""
+        """Steps from the start to the end."""
         return self.epochs * self.steps_per_epoch
 
     @property
     def epochs_done(self) -> int:
-        """Whole epochs behind it."""
+        """Epochs completed."""
         return self.step // self.steps_per_epoch
 
     @property
     def step_in_epoch(self) -> int:
-        """Rounds of the running epoch behind it."""
+        """Steps made in the running epoch."""
         return self.step % self.steps_per_epoch
 
     @property
-    def learning_rate(self) -> float:
-        """Of the network weights in the running epoch."""
-        return learning_rate(
-            self.epochs_done,
-            epochs=self.settings.epochs,
-            start=self.settings.learning_rate,
-            end=self.settings.learning_rate_min,
-        )
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """By the statistics of the images that train its weights: measured when they are first needed, which takes
-        decoding all images that are in files, and kept in checkpoints.
-        """
-        if self._normalisation is None:
-            self._normalisation = Normalisation.of(self.trained_on)
-        return self._normalisation
-
-    @property
     def where(self) -> str:
-        """The step that comes next, in words."""
+        """The next step, in words."""
         return f"step {self.step_in_epoch + 1} of {self.phase} epoch {self.epochs_done + 1}"
 
     @property
-    def step_kind(self) -> str:
-        """What the step that comes next is one of: all of a kind take the same memory, if not always all of it."""
-        return "steps"
-
-    @property
     def memory_hints(self) -> str:
-        """What would take less memory, but for --activation-checkpointing."""
-        large = max(self.trained_on.image_shape[1:]) > LARGE
+        """Settings that would lower the memory, beside --activation-checkpointing."""
+        large = max(self.train_images.image_shape[1:]) > LARGE
         sizes = "smaller images (--data.image-size), " if large else ""
-        return f"{sizes}a smaller --{self.phase}.batch-size or fewer {self.width}"
-
-    full_multiply_adds: int | None = None
-    """Of a supernet before anything left it, for one image."""
-
-    def groups(self) -> dict[str, Group]:
-        """The groups that it searches."""
-        return {}
+        return f"{sizes}a smaller --{self.phase}.batch-size or fewer {self.channels_flag}"
 
     def opening_rows(self) -> list[Row]:
-        """What metrics.jsonl says before the first step: the statistics that images are normalised by."""
+        """Rows of metrics.jsonl before the first step: the statistics that images are normalised by."""
         return [
             {
                 "kind": f"{self.phase}_images",
@@ -138,29 +221,28 @@ class Trainer(ABC):
             }
         ]
 
-    @abstractmethod
-    def facts(self) -> dict[str, str]:
-        """What decides its result beside the settings, by name: the images, the architecture."""
+    # Data.
 
-    @abstractmethod
-    def epoch_batches(self, epoch: int, *, start: int) -> Iterator[tuple[Batch, ...]]:
-        """The batches of each step of an epoch, counted from 1, without the first `start` steps."""
+    @property
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation of the training images. Kept in checkpoints: measuring decodes every file."""
+        if self._normalisation is None:
+            self._normalisation = Normalisation.of(self.train_images)
+        return self._normalisation
 
-    @abstractmethod
-    def training_step(self, *batches: Batch) -> list[Row]:
-        """One step; returns the rows that it adds to metrics.jsonl. Raises NonFinite before it updates anything."""
-
-    @abstractmethod
-    def epoch_row(self) -> Row:
-        """What metrics.jsonl says of the epoch that has just ended."""
-
-    def warnings(self, row: Row) -> list[str]:
-        """Lines about the epoch of `row` that are worth saying, each of them once in a trainer."""
-        del row
-        return []
+    def remaining_batches(self) -> Generator[tuple[Batch, ...], None, None]:
+        """The batches of every step to come; call `training_step` with each before taking the next."""
+        while self.step < self.total_steps:
+            start = self.step_in_epoch
+            if start == 0:
+                for meter in self.meters.values():
+                    meter.reset()
+            set_learning_rate(self.sgd, self.learning_rate)
+            stream = self.epoch_batches(self.epochs_done + 1, start=start)
+            yield from islice(stream, self.steps_per_epoch - start)
 
     def shuffled(self, images: Images, *, seed: int, epoch: int, start: int) -> Iterator[Batch]:
-        """An epoch's whole batches of a training set, augmented, without the first `start`."""
+        """An epoch's full batches of a training set, augmented, without the first `start`."""
         return batches(
             images,
             batch_size=self.settings.batch_size,
@@ -175,79 +257,16 @@ class Trainer(ABC):
             part=Shard(index=process_group().rank, of=process_group().size),
         )
 
-    def logits(self, images_BCHW: Tensor) -> Tensor:
-        """The network's logits, (B, D), for losses: float32, whatever the precision of the pass."""
-        with autocast(self.device, self.settings.precision):
-            logits_BD: Tensor = self.network(images_BCHW)
-        return logits_BD.float()
-
-    def forward_loss(self, batch: Batch) -> StepOutput:
-        """What the network makes of a training batch, and the loss that it is to descend."""
-        return StepOutput.plain(self.logits(batch.images_BCHW), batch.labels_B)
-
-    def under_ddp(self, compute: Callable[[], Result]) -> Result:
-        """A pass through the network: its backward gives all processes the mean of their weights' gradients."""
-        ranks = process_group()
-        if not isinstance(ranks, ProcessGroup):
-            return compute()
-        if self._pass is None:
-            modules = [self.network] if self.tower is None else [self.network, self.tower]
-            self._pass = ranks.wrap_ddp(modules, has_unused_parameters=self.has_unused_parameters)
-        result: Result = self._pass(compute)
-        return result
-
-    @property
-    @abstractmethod
-    def has_unused_parameters(self) -> bool:
-        """Whether some weights may have no part in a pass. Asked where several processes average their gradients."""
-
-    def rebuild_ddp(self) -> None:
-        """Weights have left the network: the next pass is of those that are left."""
-        self._pass = None
-
-    def fingerprint(self) -> bytes:
-        """What all processes of a course must agree on, beside the weights that they average."""
-        return b""
-
-    def pool(self) -> None:
-        """Have the leading process know what all have counted. Raises RanksDiffer if they went different ways."""
-        process_group().assert_equal_across_ranks(
-            self.fingerprint(), what=f"the experts after {self.step:,} steps"
-        )
-        for meter in self.meters.values():
-            meter.pool()
-
-    def sgd_step(self, batch: Batch, images: Images) -> None:
-        """One step of the network weights (algorithm 1, line 4) on a batch of `images`. Raises NonFinite before it."""
-        train_step(
-            self.weights,
-            batch,
-            forecast=lambda part: self.under_ddp(lambda: self.forward_loss(part)),
-            images=images,
-            clip_norm=self.settings.clip_norm,
-            where=self.where,
-            meter=self.meters["train"],
-        )
-
-    def remaining_batches(self) -> Generator[tuple[Batch, ...], None, None]:
-        """The batches of every step to come; call `training_step` with each before taking the next."""
-        while self.step < self.total_steps:
-            start = self.step_in_epoch
-            if start == 0:
-                for meter in self.meters.values():
-                    meter.reset()
-            set_learning_rate(self.weights, self.learning_rate)
-            stream = self.epoch_batches(self.epochs_done + 1, start=start)
-            yield from islice(stream, self.steps_per_epoch - start)
+    # State.
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All weights that are trained: the network's, and those of what is trained with it and left behind."""
+        """All weights that are trained: the network's and the tower's."""
         yield from self.network.named_parameters()
         if self.tower is not None:
             yield from self.tower.named_parameters(prefix="tower")
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that a later process needs to go on bit for bit, but for `steps`."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a later process needs to resume bit for bit, but for `step`."""
         states = {
             "network": self.network.state_dict(),
             "random": random_states(self.device),
@@ -256,15 +275,15 @@ class Trainer(ABC):
         }
         if self.tower is not None:
             states["tower"] = self.tower.state_dict()
-        parameters = {id(parameter): name for name, parameter in self.named_parameters()}
-        for parameter, values in self.weights.state.items():
+        names = {id(parameter): name for name, parameter in self.named_parameters()}
+        for parameter, values in self.sgd.state.items():
             for key, value in values.items():
                 if value is not None:
-                    states.setdefault(f"optimizer.{key}", {})[parameters[id(parameter)]] = value
+                    states.setdefault(f"sgd.{key}", {})[names[id(parameter)]] = value
         return {f"{part}/{name}": value for part, state in states.items() for name, value in state.items()}
 
-    def load(self, tensors: Mapping[str, Tensor], *, step: int) -> None:
-        """Go on from what `tensors` gave after `steps`. Raises ValueError if they do not fit."""
+    def load_state_dict(self, tensors: Mapping[str, Tensor], *, step: int) -> None:
+        """Resume from the `state_dict` after `step` steps. Raises ValueError if it does not fit."""
         if not 0 <= step <= self.total_steps:
             raise ValueError(f"step {step:,} is not among the {self.total_steps:,} of this {self.phase}")
         states: dict[str, dict[str, Tensor]] = {}
@@ -274,7 +293,8 @@ class Trainer(ABC):
         try:
             self._load_parts(states)
         except (RuntimeError, KeyError, TypeError) as error:
-            raise ValueError(f"the state does not fit this {self.phase}: {_in_one_line(error)}") from error
+            line = " ".join(str(error).split())[:300]
+            raise ValueError(f"the state does not fit this {self.phase}: {line}") from error
         self.step = step
         self.rebuild_ddp()
 
@@ -282,27 +302,19 @@ class Trainer(ABC):
         self.network.load_state_dict(states["network"])
         if self.tower is not None:
             self.tower.load_state_dict(states["tower"])
-        if "normalisation" in states:  # older checkpoints have none
-            self._normalisation = self._stored(states["normalisation"])
+        statistics = {name: states["normalisation"][name].float().cpu() for name in ("mean_C", "std_C")}
+        if any(len(value_C) != self.train_images.image_shape[0] for value_C in statistics.values()):
+            raise KeyError(f"statistics of {len(statistics['mean_C'])} channels")
+        self._normalisation = Normalisation(**statistics)
         set_random_states(states["random"], device=self.device)
         for name, meter in self.meters.items():
             meter.load_state_dict(states[f"meter.{name}"])
         parameters = dict(self.named_parameters())
-        self.weights.state.clear()
+        self.sgd.state.clear()
         for part, values in states.items():
             kind, _, key = part.partition(".")
-            if kind == "optimizer":
+            if kind == "sgd":
                 for name, value in values.items():
                     # In the memory layout of the parameter, on its device.
                     stored = torch.empty_like(parameters[name]).copy_(value) if value.dim() else value.clone()
-                    self.weights.state[parameters[name]][key] = stored
-
-    def _stored(self, statistics: Mapping[str, Tensor]) -> Normalisation:
-        mean_C, std_C = (statistics[name].float().cpu() for name in ("mean_C", "std_C"))
-        if len(mean_C) != self.trained_on.image_shape[0]:
-            raise KeyError(f"statistics of {len(mean_C)} channels")
-        return Normalisation(mean_C=mean_C, std_C=std_C)
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+                    self.sgd.state[parameters[name]][key] = stored

@@ -121,7 +121,10 @@ def flags(kind: type, prefix: str = "") -> list[str]:
         (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
         (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
         (transfer_verb.Arguments, [*SETTINGS, *PLACE, "run"]),
-        (resume_verb.Arguments, [*CLUSTER, "data", "device", "root", "run", "activation-checkpointing", "threads"]),
+        (
+            resume_verb.Arguments,
+            [*CLUSTER, "data", "device", "root", "run", "activation-checkpointing", "threads"],
+        ),
         (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "methods", "seeds"]),
         (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "methods", "seeds", "table"]),
         (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),

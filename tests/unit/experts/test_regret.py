@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from xnas.experts.regret import RegretLedger, RegretSummary, log_wipeout_factor, regret_bound
-from xnas.experts.state import ExpertRule, ExpertState, advance
+from xnas.experts.state import ExpertRule, ExpertState, update_experts
 
 
 def played(rewards: list[list[list[float]]], *, rule: ExpertRule) -> tuple[ExpertState, RegretLedger]:
@@ -17,7 +17,7 @@ def played(rewards: list[list[list[float]]], *, rule: ExpertRule) -> tuple[Exper
     state, ledger = ExpertState.initial(1, num_experts), RegretLedger.initial(1, num_experts)
     for feedbacks in rewards:
         rewards_FEK = torch.tensor(feedbacks, dtype=torch.float64).unsqueeze(1)
-        before, state = state, advance(state, rewards_FEK, rule=rule)
+        before, state = state, update_experts(state, rewards_FEK, rule=rule)
         ledger = ledger.record(rewards_FEK, before=before, after=state, reward_bound=rule.reward_bound)
     return state, ledger
 
@@ -75,7 +75,7 @@ def test_the_sums_are_those_of_a_plain_recomputation_from_all_rewards(seed: int)
         size = (rng.choice([1, 2, 3]), games, experts)
         rewards_FEK = torch.randn(size, dtype=torch.float64, generator=generator)
         rewards_FEK += torch.linspace(-0.5, 0.5, experts)
-        before, state = state, advance(state, rewards_FEK, rule=rule)
+        before, state = state, update_experts(state, rewards_FEK, rule=rule)
         ledger = ledger.record(rewards_FEK, before=before, after=state, reward_bound=bound)
         history.append((rewards_FEK, before, state))
     standing = ledger.standing(state.alive_EK, rule=rule)

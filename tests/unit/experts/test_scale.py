@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from xnas.experts.scale import RewardScale, anytime_step_size, centred
-from xnas.experts.state import ExpertRule, ExpertState, advance_scaled
+from xnas.experts.state import ExpertRule, ExpertState, update_experts_scaled
 from xnas.optimizers.xnas import XNASLearner
 
 E, N = 3, 5
@@ -129,7 +129,7 @@ def test_nobody_is_wiped_out_who_could_still_win_with_rewards_as_large_as_the_la
         total = torch.zeros(E, N, dtype=torch.float64)
         for t, rewards_EK in enumerate(rewards, start=1):
             before = state.alive_EK
-            state, scale = advance_scaled(state, scale, rewards_EK, rule=rule)
+            state, scale = update_experts_scaled(state, scale, rewards_EK, rule=rule)
             total += centred(rewards_EK, before)
             behind = total.masked_fill(~before, -torch.inf).amax(dim=-1, keepdim=True) - total
             reach = 2 * scale.largest_E[:, None] * (60 - t)
@@ -153,7 +153,7 @@ def test_rewards_that_are_all_equal_or_zero_move_nothing() -> None:
     state, scale = ExpertState.initial(E, N), RewardScale.initial(E)
     for value in (0.0, 3.0):
         rewards_EK = torch.full((E, N), value, dtype=torch.float64)
-        state, scale = advance_scaled(state, scale, rewards_EK, rule=rule_for(10, zeta=1.0))
+        state, scale = update_experts_scaled(state, scale, rewards_EK, rule=rule_for(10, zeta=1.0))
     assert not state.log_v_EK.any()
     assert state.alive_EK.all()
     assert not scale.squares_E.any()

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from xnas.experts.state import ExpertRule, ExpertState, advance
+from xnas.experts.state import ExpertRule, ExpertState, update_experts
 
 from .reference import PlainForecaster
 
@@ -41,7 +41,7 @@ def test_the_state_agrees_with_algorithm_1_line_by_line_over_random_games(seed: 
         feedbacks = min(rng.randint(1, 5), rule.horizon - state.num_feedbacks)
         shape = (feedbacks, num_forecasters, num_experts)
         rewards_FEK = torch.randn(shape, dtype=torch.float64, generator=generator) + bias
-        state = advance(state, rewards_FEK, rule=rule)
+        state = update_experts(state, rewards_FEK, rule=rule)
         for e, forecaster in enumerate(plain):
             forecaster.feedback(*rewards_FEK[:, e].tolist())
             if forecaster.tie:
@@ -58,16 +58,16 @@ def test_the_state_agrees_with_algorithm_1_line_by_line_over_random_games(seed: 
 def test_one_advance_by_many_feedbacks_equals_many_by_one_without_wipeout() -> None:
     rule = ExpertRule(step_size=0.1, horizon=100, zeta=None)
     rewards_FEK = torch.randn(40, 3, 5, generator=torch.Generator().manual_seed(0))
-    at_once = advance(ExpertState.initial(3, 5), rewards_FEK, rule=rule)
+    at_once = update_experts(ExpertState.initial(3, 5), rewards_FEK, rule=rule)
     one_by_one = ExpertState.initial(3, 5)
     for rewards_1EK in rewards_FEK.split(1):
-        one_by_one = advance(one_by_one, rewards_1EK, rule=rule)
+        one_by_one = update_experts(one_by_one, rewards_1EK, rule=rule)
     assert at_once.num_feedbacks == one_by_one.num_feedbacks == 40
     torch.testing.assert_close(at_once.log_v_EK, one_by_one.log_v_EK)
 
 
 def test_weights_are_float64_whatever_the_rewards_are() -> None:
-    state = advance(
+    state = update_experts(
         ExpertState.initial(1, 2), torch.ones(1, 1, 2).half(), rule=ExpertRule(step_size=1e-9, horizon=9)
     )
     assert state.log_v_EK.dtype == torch.float64
@@ -79,7 +79,7 @@ def test_nothing_overflows_at_the_papers_settings_when_one_expert_always_wins() 
     rewards_FEK = torch.tensor([1.0, -1.0]).expand(1000, 1, 2)
     state = ExpertState.initial(1, 2)
     for _ in range(3):
-        state = advance(state, rewards_FEK * 1e9, rule=rule)
+        state = update_experts(state, rewards_FEK * 1e9, rule=rule)
     state = ExpertState(log_v_EK=state.log_v_EK * 2500, alive_EK=state.alive_EK, num_feedbacks=7_500_000)
     assert state.log_v_EK.isfinite().all()
     assert state.mixture_EK.tolist() == [[1.0, 0.0]]
@@ -87,9 +87,9 @@ def test_nothing_overflows_at_the_papers_settings_when_one_expert_always_wins() 
 
 def test_an_expert_that_was_wiped_keeps_its_distance_to_the_leader_and_never_returns() -> None:
     rule = ExpertRule(step_size=1.0, horizon=4)
-    lost = advance(ExpertState.initial(1, 2), torch.tensor([[[1.0, -1.0]]] * 3), rule=rule)
+    lost = update_experts(ExpertState.initial(1, 2), torch.tensor([[[1.0, -1.0]]] * 3), rule=rule)
     assert lost.alive_EK.tolist() == [[True, False]]
-    later = advance(lost, torch.tensor([[[-1.0, 1.0]]]), rule=rule)
+    later = update_experts(lost, torch.tensor([[[-1.0, 1.0]]]), rule=rule)
     assert later.alive_EK.tolist() == [[True, False]]
     assert later.mixture_EK.tolist() == [[1.0, 0.0]]
     assert (later.log_v_EK[0, 0] - later.log_v_EK[0, 1]).item() == pytest.approx(6)
@@ -100,14 +100,14 @@ def test_no_expert_goes_before_half_the_horizon_with_zeta_1() -> None:
     state = ExpertState.initial(1, 3)
     rewards_1EK = torch.tensor([[[1.0, -1.0, 0.0]]])
     while state.alive_EK.all():
-        state = advance(state, rewards_1EK, rule=rule)
+        state = update_experts(state, rewards_1EK, rule=rule)
     assert state.num_feedbacks == 51  # a lead of 2 eta t passes 2 eta (T - t) just after T / 2
 
 
 def test_at_the_horizon_only_leaders_are_left() -> None:
     state = ExpertState.initial(2, 3)
     rewards_FEK = torch.tensor([[[0.1, 0.2, 0.2], [0.3, 0.1, 0.0]]])
-    state = advance(state, rewards_FEK, rule=ExpertRule(step_size=0.1, horizon=1))
+    state = update_experts(state, rewards_FEK, rule=ExpertRule(step_size=0.1, horizon=1))
     assert state.alive_EK.tolist() == [[False, True, True], [True, False, False]]
 
 

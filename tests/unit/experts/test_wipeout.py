@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from xnas.experts.state import ExpertRule, ExpertState, advance
+from xnas.experts.state import ExpertRule, ExpertState, update_experts
 from xnas.experts.wipeout import survivors
 
 
@@ -51,7 +51,9 @@ def test_experts_that_earned_the_same_in_another_order_end_together(step_size: f
     state = ExpertState.initial(1, 2)
     for first in rewards:
         feedback_1EK = torch.tensor([[[first, -first]]], dtype=torch.float64)
-        state = advance(state, feedback_1EK, rule=ExpertRule(step_size=step_size, horizon=len(rewards)))
+        state = update_experts(
+            state, feedback_1EK, rule=ExpertRule(step_size=step_size, horizon=len(rewards))
+        )
     assert state.log_v_EK[0, 0] != state.log_v_EK[0, 1]
     assert state.alive_EK.all()
 
@@ -63,7 +65,7 @@ def test_an_expert_on_the_line_stays_and_leads_by_the_horizon() -> None:
     state = ExpertState.initial(1, 2)
     for t in range(rule.horizon):
         reward = -1.0 + (ahead if t == 0 else 0.0) if t < rule.horizon // 2 else 1.0
-        state = advance(state, torch.tensor([[[reward, -reward]]], dtype=torch.float64), rule=rule)
+        state = update_experts(state, torch.tensor([[[reward, -reward]]], dtype=torch.float64), rule=rule)
         assert state.alive_EK[0, 0], t
 
 

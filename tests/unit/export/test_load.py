@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, load, published_genotype, retrain
+from xnas import Config, DataSet, RunFolder, load, published_genotype
 from xnas.data.images import ImageSet
 from xnas.export.load import exported_files, read_exported
+from xnas.train.retrain import fit_retrain
 
 from .exported_networks import CASES, RESULT, about_of, pixels, reseal, trained_network, write_exported
 
@@ -29,7 +30,9 @@ def test_a_run_folder_is_loaded_with_the_size_of_its_images(
 ) -> None:
     run = RunFolder.at(tmp_path / "run")
     run.describe(tiny, {})
-    retrain(published_genotype("darts_v2"), tiny, data, name="found", device=torch.device("cpu"), folder=run)
+    fit_retrain(
+        published_genotype("darts_v2"), tiny, data, name="found", device=torch.device("cpu"), folder=run
+    )
     trained = load(tmp_path / "run")
     assert trained.image_shape == (3, 8, 8)
     assert trained.border == 0

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, SearchTrainer, count_multiply_adds, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, count_multiply_adds
 from xnas.io.errors import Interrupted
 from xnas.report.regret import check_regret
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.history import read_history
 from xnas.runs.signals import StopRequest
+from xnas.train.search import fit_search
 
 CPU = torch.device("cpu")
 
@@ -43,9 +44,9 @@ def go(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> L
     trainer = SearchTrainer(config, data, device=CPU)
     if after:
         with pytest.raises(Interrupted):
-            search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
+            fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
     else:
-        search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
+        fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
     return listener
 
 
@@ -72,7 +73,7 @@ def test_multiply_adds_are_those_of_the_supernet_as_it_is_left(
     folder = RunFolder.at(tmp_path / "mine")
     trainer = SearchTrainer(tiny, data, device=CPU)
     whole = count_multiply_adds(trainer.network, data.image_shape)
-    search(trainer, folder=folder)
+    fit_search(trainer, folder=folder)
     told = [row.multiply_adds for row in read_history(folder.path).search]
     assert told[0] == trainer.full_multiply_adds == whole
     assert told[2] == count_multiply_adds(trainer.network, data.image_shape) < whole
@@ -116,10 +117,10 @@ def test_skip_connections_that_take_over_are_said_once(tiny: Config, data: DataS
         state[f"{name}.num_feedbacks"] += 1
     trainer.experts.load_state_dict(state)
     rows = trainer.opening_rows()
-    assert trainer.remarks(rows[0]) == []
-    (line,) = [line for line in trainer.remarks(rows[-1]) if "skip" in line]
+    assert trainer.warnings(rows[0]) == []
+    (line,) = [line for line in trainer.warnings(rows[-1]) if "skip" in line]
     # 3 of 5, and a seventh each of two where all are level
     assert line.startswith(
         "warning: skip connections lead 66% of group normal's and 66% of group reduction's forecasters: "
     )
-    assert trainer.remarks(rows[-1]) == []
+    assert trainer.warnings(rows[-1]) == []

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, RunFolder, SearchTrainer, TrainedNetwork, retrain, search
+from xnas import Config, RunFolder, SearchTrainer, TrainedNetwork
 from xnas.config.diff import differences
 from xnas.config.loading import parse_config, preset_names, read_preset
 from xnas.data.images import DataSet, ImageSet
 from xnas.space.published import published_genotype
 from xnas.train.build import check_memory, resolve_stems, stem_for
+from xnas.train.retrain import fit_retrain
+from xnas.train.search import fit_search
 
 CPU = torch.device("cpu")
 
@@ -70,8 +72,8 @@ def test_a_run_file_says_which_stem_was_chosen(side: int, stem: str, tiny: Confi
         retrain=dataclasses.replace(tiny.retrain, epochs=1, batch_size=2),
     )
     folder = RunFolder.at(tmp_path / "run")
-    genotype = search(SearchTrainer(settings, data, device=CPU), folder=folder)
-    retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
+    genotype = fit_search(SearchTrainer(settings, data, device=CPU), folder=folder)
+    fit_retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     assert folder.config().space.stem == stem
     assert folder.config() == resolve_stems(settings, data.image_shape)
     assert TrainedNetwork.read(folder, device=CPU).network.plan.stem == stem
@@ -81,7 +83,9 @@ def test_a_run_file_says_which_stem_was_chosen(side: int, stem: str, tiny: Confi
 def test_an_architecture_is_retrained_with_the_stem_of_its_images(tiny: Config, tmp_path: Path) -> None:
     settings = dataclasses.replace(tiny, retrain=dataclasses.replace(tiny.retrain, epochs=1, batch_size=2))
     folder = RunFolder.at(tmp_path / "run")
-    retrain(published_genotype("darts_v2"), settings, large_images(100), name="d", device=CPU, folder=folder)
+    fit_retrain(
+        published_genotype("darts_v2"), settings, large_images(100), name="d", device=CPU, folder=folder
+    )
     assert folder.config().retrain.stem == "imagenet"
 
 
@@ -95,8 +99,8 @@ def test_normalisation_is_measured_on_what_trains_and_stands_in_the_run_folder(
     )
     folder = RunFolder.at(tmp_path / "run")
     trainer = SearchTrainer(settings, data, device=CPU)
-    genotype = search(trainer, folder=folder)
-    retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
+    genotype = fit_search(trainer, folder=folder)
+    fit_retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     rows = {
         row["kind"]: row for row in map(json.loads, (folder.path / "metrics.jsonl").read_text().splitlines())
     }

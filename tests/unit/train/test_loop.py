@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, SearchTrainer, load_data, published_genotype, retrain, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, load_data, published_genotype
 from xnas.config.schema import SEARCH_SECTIONS, CheckpointConfig
 from xnas.data.images import Normalisation
 from xnas.io.errors import Interrupted
@@ -15,6 +15,8 @@ from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest
 from xnas.train.checkpointing import CheckpointManager, ResumeKey
+from xnas.train.retrain import fit_retrain
+from xnas.train.search import fit_search
 
 from ...sealed import seal
 
@@ -40,7 +42,7 @@ class Stopper(NullCallback):
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> list[str]:
     stopper = Stopper(after)
     trainer = SearchTrainer(config, data, device=CPU)
-    search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    fit_search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
     return stopper.said
 
 
@@ -115,7 +117,7 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
     assert wiped > 0
     parameters = dict(trainer.network.named_parameters())
     assert len(parameters) < len(names)
-    assert set(trainer.weights.state) == set(parameters.values())  # nor has the optimizer anything of them
+    assert set(trainer.sgd.state) == set(parameters.values())  # nor has the optimizer anything of them
 
 
 def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened(
@@ -123,7 +125,7 @@ def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened
 ) -> None:
     def train(folder: RunFolder, after: int = 0) -> dict[str, object]:
         stopper = Stopper(after)
-        return retrain(
+        return fit_retrain(
             published_genotype("darts_v1"), tiny, data, name="mine", device=CPU, folder=folder,
             progress=stopper, interrupt=stopper.interrupt,
         )  # fmt: skip
@@ -149,7 +151,7 @@ def test_a_retraining_that_saves_memory_is_the_same(tiny: Config, data: DataSet,
             retrain=dataclasses.replace(tiny.retrain, squeeze_excite=True),
         )
         folders.append(RunFolder.at(tmp_path / str(activation_checkpointing)))
-        retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folders[-1])
+        fit_retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folders[-1])
     plain, saving = folders
     assert tensors(saving, "retrain") == tensors(plain, "retrain")
     for name in ("metrics.jsonl", "result.json", "checkpoints/network.safetensors"):
@@ -171,7 +173,7 @@ def test_statistics_of_other_channels_are_refused(tiny: Config, data: DataSet) -
     trainer = SearchTrainer(tiny, data, device=CPU)
     statistics = {f"normalisation/{name}": torch.ones(2) for name in ("mean_C", "std_C")}
     with pytest.raises(ValueError, match=r"does not fit this search: .*statistics of 2 channels"):
-        trainer.load(trainer.tensors() | statistics, step=0)
+        trainer.load_state_dict(trainer.state_dict() | statistics, step=0)
 
 
 def test_a_run_that_has_ended_is_not_done_again(tiny: Config, data: DataSet, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, ImageSet, RunFolder, SearchTrainer, published_genotype, retrain, search
+from xnas import Config, DataSet, ImageSet, RunFolder, SearchTrainer, published_genotype
 from xnas.io.errors import Interrupted
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.signals import StopRequest
 from xnas.train import memory as memory_notice
 from xnas.train.memory import MemoryNotice, peak_memory
+from xnas.train.retrain import fit_retrain
+from xnas.train.search import fit_search
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -53,7 +55,7 @@ def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pyte
     for number in range(1, 12):
         watching.after_step("steps", epoch_ends=number == 8)
         assert len(said) == (number >= 5)
-    assert said == ["memory: 2.25 GiB at most in 5 rounds, 1.75 GiB of it taken by them; less would lower it"]
+    assert said == ["memory: 2.25 GiB at most in 5 steps, 1.75 GiB of it taken by them; less would lower it"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pyte
             [1.0, 1.5],
             [
                 "memory: 1.00 GiB at most in 1 warm-up round, 0.50 GiB of it taken by them; less would lower it",
-                "memory: 1.50 GiB at most in 2 rounds, 1.00 GiB of it taken by them; less would lower it",
+                "memory: 1.50 GiB at most in 2 steps, 1.00 GiB of it taken by them; less would lower it",
             ],
         ),
         (
@@ -98,10 +100,10 @@ def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goe
     folder = RunFolder.at(tmp_path / "mine")
     first, second = Listener(after=3), Listener()
     with pytest.raises(Interrupted):
-        search(
+        fit_search(
             SearchTrainer(config, data, device=CPU), folder=folder, progress=first, interrupt=first.interrupt
         )
-    search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
+    fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
     assert [line.partition(":")[0] for line in first.heard] == ["memory", "epoch 1"]
     assert [line.partition(":")[0] for line in second.heard] == ["memory", "epoch 2", "epoch 3"]
 
@@ -119,7 +121,7 @@ def test_smaller_images_are_a_remedy_where_they_are_large(
     )
     listener = Listener()
     trainer = SearchTrainer(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
-    search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
+    fit_search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
     said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
     assert re.search(f"; --activation-checkpointing, {said} would lower it$", listener.heard[0]), (
         listener.heard[0]
@@ -132,15 +134,14 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
 ) -> None:
     config = dataclasses.replace(tiny, activation_checkpointing=activation_checkpointing)
     listener = Listener()
-    retrain(
+    fit_retrain(
         published_genotype("darts_v1"), config, data, name="mine", device=CPU,
         folder=RunFolder.at(tmp_path / "mine"), progress=listener,
     )  # fmt: skip
     line = listener.heard[0]
     found = re.fullmatch(
-        r"memory: (\d+\.\d\d) GiB at most in 5 rounds(?:, (\d+\.\d\d) GiB of it taken by them)?; (--activation-checkpointing, )?"
-        r"a "
-        r"smaller --retrain.batch-size or fewer --retrain.channels would lower it",
+        r"memory: (\d+\.\d\d) GiB at most in 5 steps(?:, (\d+\.\d\d) GiB of it taken by them)?; "
+        r"(--activation-checkpointing, )?a smaller --retrain.batch-size or fewer --retrain.channels would lower it",
         line,
     )
     assert found is not None, line

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xnas import Config, DataSet, RunFolder, SearchTrainer, published_genotype, retrain, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer, published_genotype
 from xnas.optimizers.names import METHODS
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.train.device import autocast
-from xnas.train.retrain import RetrainTrainer
+from xnas.train.retrain import RetrainTrainer, fit_retrain
+from xnas.train.search import fit_search
 
 CPU = torch.device("cpu")
 LOW = torch.bfloat16
@@ -60,7 +61,7 @@ def test_a_search_comes_to_a_genotype_and_all_that_decides_has_its_full_precisio
         return losses_B
 
     trainer.experts.measure = watch  # type: ignore[method-assign]
-    genotype = search(trainer, folder=folder)
+    genotype = fit_search(trainer, folder=folder)
     assert folder.genotype() == genotype
     for tensor in seen:
         assert tensor.dtype in (torch.float32, torch.float64)
@@ -69,7 +70,7 @@ def test_a_search_comes_to_a_genotype_and_all_that_decides_has_its_full_precisio
         losses_B, *gradients = seen[:3]
         assert losses_B.bfloat16().float().ne(losses_B).any()
         assert all(gradients_FEK.abs().sum() > 0 for gradients_FEK in gradients)
-    for name, tensor in trainer.tensors().items():
+    for name, tensor in trainer.state_dict().items():
         assert tensor.dtype not in (LOW, torch.float16), name
 
 
@@ -93,7 +94,8 @@ def test_rewards_are_near_those_of_float32(feedback: str, tiny: Config, data: Da
             config, search=dataclasses.replace(config.search, feedback=feedback, reward_bound=1.0)
         )
         trainer = SearchTrainer(config, data, device=CPU)
-        trainer.measure_rewards(*next(trainer.epoch_batches(1)))
+        train, validation = next(trainer.epoch_batches(1))
+        trainer.measure(validation, training=train)
         rewards.append(
             torch.cat([trainer.experts.gradients(name).flatten() for name in trainer.experts.groups])
         )
@@ -110,7 +112,7 @@ def test_cells_that_are_computed_twice_are_so_in_the_same_precision(
         trainer = SearchTrainer(
             in_16_bits(tiny, activation_checkpointing=activation_checkpointing), data, device=CPU
         )
-        search(trainer, folder=folder)
+        fit_search(trainer, folder=folder)
         saved.append(read_checkpoint(folder.checkpoints("search").found()[0]).tensors)
     plain, saving = saved
     assert plain.keys() == saving.keys()
@@ -126,15 +128,15 @@ def test_a_retraining_learns_and_its_test_is_that_of_float32(
     trainer.training_step(*next(trainer.epoch_batches(1)))
     assert found["NetworkCell"] == found["DepthwiseConv2d"] == {LOW}
     assert {tensor.dtype for tensor in trainer.network.state_dict().values()} == {torch.float32, torch.int64}
-    result = retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folder)
+    result = fit_retrain(published_genotype("xnas"), config, data, name="mine", device=CPU, folder=folder)
     assert result["test_accuracy"] > 0.3  # type: ignore[operator]
 
 
 def test_the_precision_is_part_of_what_a_run_is_fixed_by(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    search(SearchTrainer(tiny, data, device=CPU), folder=folder)
+    fit_search(SearchTrainer(tiny, data, device=CPU), folder=folder)
     with pytest.raises(ValueError, match=r"search.precision was float32, is bfloat16; give it the same"):
-        search(SearchTrainer(in_16_bits(tiny), data, device=CPU), folder=folder)
+        fit_search(SearchTrainer(in_16_bits(tiny), data, device=CPU), folder=folder)
 
 
 def test_a_device_that_cannot_is_told_of_in_one_line() -> None:

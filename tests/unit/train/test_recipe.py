@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xnas import Config, DataSet, RunFolder, TrainedNetwork, published_genotype, retrain
+from xnas import Config, DataSet, RunFolder, TrainedNetwork, published_genotype
 from xnas.data.loader import Batch
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.runs.checkpoint import read_checkpoint
@@ -19,7 +19,7 @@ from xnas.space.darts.network import Network
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.published import published_names
 from xnas.train.drop_path import draw_paths
-from xnas.train.retrain import RetrainTrainer, validate_retrain
+from xnas.train.retrain import RetrainTrainer, fit_retrain, validate_retrain
 from xnas.train.step import build_sgd
 
 from .test_loop import Stopper, tensors
@@ -72,7 +72,7 @@ def test_the_loss_is_smoothed_and_weighs_the_tower_and_the_plain_one_is_reported
 ) -> None:
     trainer = course_of(recipe(tiny, label_smoothing=0.1, auxiliary_weight=0.4), data)
     batch = batch_of(trainer)
-    outcome = trainer.outcome(batch)
+    outcome = trainer.forward_loss(batch)
     features = list(trainer.network.features(batch.images_BCHW))  # type: ignore[operator]
     assert trainer.tower is not None
     own, tower = trainer.network.classify(features[-1]), trainer.tower(features[2])  # type: ignore[operator]
@@ -95,7 +95,7 @@ def test_smoothed_labels_by_hand() -> None:
 def test_without_the_pieces_a_retraining_descends_the_plain_loss(tiny: Config, data: DataSet) -> None:
     trainer = course_of(tiny, data)
     assert trainer.tower is None
-    outcome = trainer.outcome(batch_of(trainer))
+    outcome = trainer.forward_loss(batch_of(trainer))
     assert outcome.loss is outcome.cross_entropy
 
 
@@ -108,7 +108,7 @@ def test_paths_are_dropped_by_the_addresses_of_the_running_epoch(tiny: Config, d
     batch = batch_of(trainer)
     paths = draw_paths(batch.ids_B, edges=[8, 8, 8], seed=tiny.seed, epoch=2, probability=0.25)
     *_, last = trainer.network.features(batch.images_BCHW, paths=paths)
-    torch.testing.assert_close(trainer.outcome(batch).logits_BD, trainer.network.classify(last))
+    torch.testing.assert_close(trainer.forward_loss(batch).logits_BD, trainer.network.classify(last))
 
 
 def test_nesterov_steps_along_the_gradient_and_the_momentum_to_come() -> None:
@@ -135,7 +135,7 @@ def test_the_gradient_of_network_and_tower_together_is_clipped_and_both_decay(
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-3)
-    (group,) = trainer.weights.param_groups
+    (group,) = trainer.sgd.param_groups
     assert group["weight_decay"] == 3e-4
     assert group["params"] == weights
 
@@ -143,7 +143,7 @@ def test_the_gradient_of_network_and_tower_together_is_clipped_and_both_decay(
 def test_the_learning_rates_of_the_epochs_are_reported(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     config = recipe(tiny, epochs=4, cosine_power=4.0, cycles=2, cycle_decay=0.5, learning_rate=0.1)
-    retrain(GENOTYPE, config, data, name="mine", device=CPU, folder=folder)
+    fit_retrain(GENOTYPE, config, data, name="mine", device=CPU, folder=folder)
     rows = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     epochs = [row for row in rows if row["kind"] == "retrain_epoch"]
     # Two cycles of two epochs; in the second of each c = 1/2, and 1 / (sqrt(4) + 1) = 1/3.
@@ -154,8 +154,8 @@ def test_the_tower_is_in_the_checkpoints_and_not_in_the_trained_network(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder, bare = RunFolder.at(tmp_path / "mine"), RunFolder.at(tmp_path / "bare")
-    result = retrain(GENOTYPE, recipe(tiny, **WHOLE), data, name="mine", device=CPU, folder=folder)
-    without = retrain(GENOTYPE, tiny, data, name="mine", device=CPU, folder=bare)
+    result = fit_retrain(GENOTYPE, recipe(tiny, **WHOLE), data, name="mine", device=CPU, folder=folder)
+    without = fit_retrain(GENOTYPE, tiny, data, name="mine", device=CPU, folder=bare)
     for name in ("parameters", "multiply_adds"):
         assert result[name] == without[name]
     weights, plain = folder.weights()[0], bare.weights()[0]
@@ -184,7 +184,7 @@ def test_a_training_by_the_whole_recipe_broken_off_after_any_round_ends_as_if_no
 ) -> None:
     def train(folder: RunFolder, *, after: int = 0, activation_checkpointing: bool = False) -> None:
         stopper = Stopper(after)
-        retrain(
+        fit_retrain(
             GENOTYPE, recipe(tiny, activation_checkpointing=activation_checkpointing, **WHOLE), data, name="mine",
             device=CPU,
             folder=folder, progress=stopper, interrupt=stopper.interrupt,
@@ -276,7 +276,7 @@ def test_the_whole_recipe_trains_in_16_bits(tiny: Config, data: DataSet) -> None
     )
     for trainer in (exact, low):
         trainer.step = trainer.total_steps - 1
-    outcomes = [trainer.outcome(batch_of(trainer)) for trainer in (exact, low)]
+    outcomes = [trainer.forward_loss(batch_of(trainer)) for trainer in (exact, low)]
     for outcome in outcomes:
         assert outcome.loss.dtype == outcome.logits_BD.dtype == torch.float32
     assert outcomes[1].loss.item() == pytest.approx(outcomes[0].loss.item(), rel=0.1)

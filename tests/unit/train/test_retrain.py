@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, ImageSet, RunFolder, TrainedNetwork, published_genotype, retrain
+from xnas import Config, DataSet, ImageSet, RunFolder, TrainedNetwork, published_genotype
 from xnas.config.loading import parse_config
 from xnas.train.build import control_genotypes
+from xnas.train.retrain import fit_retrain
 
 CPU = torch.device("cpu")
 
@@ -18,7 +19,7 @@ CPU = torch.device("cpu")
 def trained(tiny: Config, data: DataSet, tmp_path: Path) -> RunFolder:
     folder = RunFolder.at(tmp_path / "mine")
     folder.describe(tiny, {})
-    retrain(published_genotype("darts_v2"), tiny, data, name="found", device=CPU, folder=folder)
+    fit_retrain(published_genotype("darts_v2"), tiny, data, name="found", device=CPU, folder=folder)
     return folder
 
 
@@ -94,7 +95,7 @@ def test_the_same_seed_trains_the_same_weights(
     trained: RunFolder, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "again")
-    retrain(published_genotype("darts_v2"), tiny, data, name="found", device=CPU, folder=folder)
+    fit_retrain(published_genotype("darts_v2"), tiny, data, name="found", device=CPU, folder=folder)
     first, second = trained.weights()[0], folder.weights()[0]
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -105,7 +106,7 @@ def test_a_network_learns_to_tell_colours_apart(data: DataSet, tmp_path: Path) -
         where="a test",
     )
     folder = RunFolder.at(tmp_path / "mine")
-    result = retrain(published_genotype("xnas"), config, data, name="found", device=CPU, folder=folder)
+    result = fit_retrain(published_genotype("xnas"), config, data, name="found", device=CPU, folder=folder)
     assert result["test_accuracy"] == 1
 
 
@@ -115,7 +116,7 @@ def test_a_batch_larger_than_the_training_set_is_refused(tiny: Config, data: Dat
     with pytest.raises(
         ValueError, match=r"retrain.batch_size 61 is larger than the training set of 60 images"
     ):
-        retrain(published_genotype("xnas"), config, data, name="found", device=CPU, folder=folder)
+        fit_retrain(published_genotype("xnas"), config, data, name="found", device=CPU, folder=folder)
     assert not folder.has("metrics.jsonl")
 
 

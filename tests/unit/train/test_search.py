@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from xnas import Config, DataSet, Genotype, RunFolder, SearchTrainer, count_parameters, search
+from xnas import Config, DataSet, Genotype, RunFolder, SearchTrainer, count_parameters
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.runs.callbacks import NullCallback, PhaseInfo
 from xnas.runs.history import Group
 from xnas.runs.signals import StopRequest
+from xnas.train.search import fit_search
 
 CPU = torch.device("cpu")
 
@@ -31,7 +32,7 @@ def test_a_search_leaves_a_genotype_and_a_row_for_every_epoch(
     folder = RunFolder.at(tmp_path / "mine")
     trainer = SearchTrainer(tiny, data, device=CPU)
     before = count_parameters(trainer.network)
-    genotype = search(trainer, folder=folder)
+    genotype = fit_search(trainer, folder=folder)
     assert folder.genotype() == genotype
     epochs = rows(folder, "search_epoch")
     assert [row["epoch"] for row in epochs] == [0, 1, 2]
@@ -53,12 +54,12 @@ def test_the_same_seed_gives_the_same_metrics_file_bit_for_bit(
     files, genotypes = [], []
     for name in ("first", "second"):
         folder = RunFolder.at(tmp_path / name)
-        genotypes.append(search(SearchTrainer(tiny, data, device=CPU), folder=folder))
+        genotypes.append(fit_search(SearchTrainer(tiny, data, device=CPU), folder=folder))
         files.append((folder.path / "metrics.jsonl").read_bytes())
     assert files[0] == files[1]
     assert genotypes[0] == genotypes[1]
     other = RunFolder.at(tmp_path / "third")
-    search(SearchTrainer(dataclasses.replace(tiny, seed=1), data, device=CPU), folder=other)
+    fit_search(SearchTrainer(dataclasses.replace(tiny, seed=1), data, device=CPU), folder=other)
     assert (other.path / "metrics.jsonl").read_bytes() != files[0]
 
 
@@ -87,7 +88,7 @@ def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    search(SearchTrainer(with_search(tiny, warmup_epochs=1), data, device=CPU), folder=folder)
+    fit_search(SearchTrainer(with_search(tiny, warmup_epochs=1), data, device=CPU), folder=folder)
     epochs = rows(folder, "search_epoch")
     assert epochs[1]["groups"] == epochs[0]["groups"]
     assert epochs[1]["val_loss"] is None
@@ -97,7 +98,7 @@ def test_a_warm_up_trains_the_weights_and_leaves_the_experts_alone(
 def test_without_wipeout_every_expert_stays(tiny: Config, data: DataSet, tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     trainer = SearchTrainer(with_search(tiny, wipeout=False), data, device=CPU)
-    search(trainer, folder=folder)
+    fit_search(trainer, folder=folder)
     assert rows(folder, "wipeout") == []
     assert all(state.alive_EK.all() for state in trainer.experts.states.values())
 
@@ -124,7 +125,7 @@ def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
         r"first image \d+ \(class .*\); nothing was updated by it; lower the learning rate, .*; last good checkpoint: "
         r".*search-0000000000",
     ):
-        search(trainer, folder=folder)
+        fit_search(trainer, folder=folder)
     after = dict(trainer.network.named_parameters())
     assert all(torch.equal(after[name].nan_to_num(7), before[name].nan_to_num(7)) for name in before)
 
@@ -156,7 +157,7 @@ def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     trainer, interrupt = SearchTrainer(tiny, data, device=CPU), StopRequest()
     progress = _StopsAfter(interrupt, rounds=3)
     with pytest.raises(Interrupted):
-        search(trainer, folder=folder, progress=progress, interrupt=interrupt)
+        fit_search(trainer, folder=folder, progress=progress, interrupt=interrupt)
     assert trainer.step == 3
     assert progress.finished
     assert not folder.has("genotype.json")

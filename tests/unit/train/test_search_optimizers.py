@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from xnas import Config, DataSet, RunFolder, SearchTrainer, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
 from xnas.optimizers.names import METHODS
@@ -16,6 +16,7 @@ from xnas.report.terminal import Display
 from xnas.runs.callbacks import NullCallback
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest
+from xnas.train.search import fit_search
 
 from ...sealed import seal
 
@@ -44,7 +45,7 @@ def searching(config: Config, method: str, **settings: Any) -> Config:
 
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> SearchTrainer:
     trainer, stopper = SearchTrainer(config, data, device=CPU), Stopper(after)
-    search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    fit_search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
     return trainer
 
 
@@ -134,7 +135,7 @@ def test_a_random_architecture_needs_no_rounds(
         config = dataclasses.replace(searching(tiny, "random"), seed=seed)
         trainer = SearchTrainer(config, data, device=CPU)
         before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-        genotypes.append(search(trainer, folder=folder, progress=Display(Console(width=200))))
+        genotypes.append(fit_search(trainer, folder=folder, progress=Display(Console(width=200))))
         assert trainer.step == trainer.total_steps == 0
         assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
         assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0]

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xnas import Config, DataSet, RunFolder, SearchTrainer, search
+from xnas import Config, DataSet, RunFolder, SearchTrainer
 from xnas.experts.step_size import Feedback
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.optimizers.xnas import XNAS
 from xnas.space.nasbench201.genotype import OPERATIONS, Nasbench201Genotype
 from xnas.train.retrain import retrain
+from xnas.train.search import fit_search
 from xnas.train.trained_network import TrainedNetwork
 
 from .test_search import rows, with_search
@@ -42,7 +43,7 @@ def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
     apart = XNAS(network, rounds=1, batch_size=len(batch), feedback=feedback, reward_bound=1.0)
     apart.measure(lambda: F.cross_entropy(network(batch.images_BCHW), batch.labels_B, reduction="none"))
 
-    trainer.weights.zero_grad()
+    trainer.sgd.zero_grad()
     trainer._listen(batch, with_weight_grads=True)
     for name in trainer.experts.groups:
         torch.testing.assert_close(
@@ -57,7 +58,7 @@ def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSe
     assert trainer.steps_per_epoch == len(data.train) // tiny.search.batch_size
     assert trainer.parts.train is trainer.parts.validation is data.train
     folder = RunFolder.at(tmp_path / "mine")
-    search(trainer, folder=folder)
+    fit_search(trainer, folder=folder)
     last = rows(folder, "search_epoch")[-1]
     assert last["train_accuracy"] is not None
     assert last["val_accuracy"] is None
@@ -86,10 +87,10 @@ def test_a_loss_that_is_not_finite_stops_a_round_before_it_updates_anything(
     trainer = SearchTrainer(single_level(tiny), data, device=CPU)
     (batch,) = next(trainer.epoch_batches(1))
     batch.images_BCHW[0] = torch.nan
-    before = {name: value.clone() for name, value in trainer.tensors().items()}
+    before = {name: value.clone() for name, value in trainer.state_dict().items()}
     with pytest.raises(NonFinite, match="nothing was updated"):
         trainer.training_step(batch)
-    for name, value in trainer.tensors().items():
+    for name, value in trainer.state_dict().items():
         if not name.startswith("random"):
             assert torch.equal(value, before[name]) or value.isnan().any(), name
 
@@ -98,7 +99,7 @@ def test_what_is_found_in_nasbench201_is_trained_tested_and_brought_back(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config, folder = nasbench201(single_level(tiny)), RunFolder.at(tmp_path / "mine")
-    genotype = search(SearchTrainer(config, data, device=CPU), folder=folder)
+    genotype = fit_search(SearchTrainer(config, data, device=CPU), folder=folder)
     assert isinstance(genotype, Nasbench201Genotype)
     assert "none" not in genotype.operations
     assert RunFolder(folder.path).genotype() == genotype

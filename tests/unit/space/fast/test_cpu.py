@@ -30,7 +30,7 @@ from xnas.space.forecaster import Forecaster
 from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
 from xnas.space.published import published_genotype
-from xnas.train.search import search
+from xnas.train.search import fit_search
 
 from ..equality import (
     CLOSE,
@@ -438,7 +438,7 @@ def test_a_whole_search_comes_to_the_same_without_kernels(
 ) -> None:
     def run(name: str) -> dict[str, Tensor]:
         trainer = SearchTrainer(tiny, data, device=torch.device("cpu"))
-        search(trainer, folder=RunFolder.at(tmp_path / name))
+        fit_search(trainer, folder=RunFolder.at(tmp_path / name))
         return {group: state.log_v_EK for group, state in trainer.experts.states.items()}
 
     found = run("with")
