@@ -345,3 +345,7 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
         folder.write_text(IMAGES, json.dumps({"sha256": fingerprint}) + "\n")
     elif known.text("sha256") != fingerprint:
         raise ValueError(f"{path} was begun with other images or labels; give the same, or another folder=")
+
+
+def _parameters() -> tuple[str, ...]:
+    return tuple(name for name in inspect.signature(ImageClassifier.__init__).parameters if name != "self")

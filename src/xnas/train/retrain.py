@@ -231,7 +231,7 @@ def fit_network(
 ) -> TrainedNetwork:
     """Train as `fit_retrain` does, without the test: the test images are not read, and no result is written."""
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
-    _open_folder(folder, config, device=device)
+    config = _open_folder(folder, config, data, device=device)
     trainer = RetrainTrainer(genotype, config, data, device=device)
     origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=trainer.fingerprints())
     fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
@@ -247,10 +247,13 @@ def fit_network(
     return trained
 
 
-def _open_folder(folder: RunFolder, config: Config, *, device: torch.device) -> None:
+def _open_folder(folder: RunFolder, config: Config, data: DataSet, *, device: torch.device) -> Config:
+    """The resolved settings, described in the folder. Raises ValueError if it has others."""
+    config = resolve_stems(config, data.image_shape)
     if not folder.has(CONFIG):
         folder.describe(config, environment(device, processes=process_group().size))
     folder.check_same(config, sections=RETRAIN_SECTIONS)
+    return config
 
 
 @keeping_process_state()
@@ -273,7 +276,7 @@ def fit_retrain(
     afterwards as they were.
     """
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
-    _open_folder(folder, config, device=device)
+    config = _open_folder(folder, config, data, device=device)
     if folder.has(RESULT):
         return folder.result()
     trained = fit_network(

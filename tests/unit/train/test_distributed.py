@@ -9,7 +9,6 @@ from torch import nn
 from xnas.config.schema import Config, DistributedConfig
 from xnas.data.images import DataSet, Normalisation
 from xnas.io.errors import RankLost
-from xnas.runs import location as place
 from xnas.runs.location import RunLocation
 from xnas.space.published import published_genotype
 from xnas.train import evaluate
@@ -73,7 +72,7 @@ class Broken(SingleProcess):
 
 
 def test_who_is_lost_in_the_middle_of_a_test_is_named(monkeypatch: pytest.MonkeyPatch, data: DataSet) -> None:
-    monkeypatch.setattr(evaluate, "team", Broken)
+    monkeypatch.setattr(evaluate, "process_group", Broken)
     channels, height, width = data.image_shape
     trained = evaluate.TrainedNetwork(
         network=nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, data.num_classes)),
@@ -118,9 +117,10 @@ def test_whoever_takes_long_but_is_alive_is_waited_for(leader: ProcessGroup) -> 
     [(None, False, "without --name nobody"), ("mine", True, "--overwrite would")],
 )
 def test_a_run_that_begins_again_by_itself_needs_a_place_that_is_found_again(
-    name: str | None, overwrite: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str | None, overwrite: bool, said: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(place, "team", Three)
     with pytest.raises(ValueError, match=said):
-        RunLocation.named(name, runs=tmp_path, stem="quick", overwrite=overwrite)
-    assert RunLocation.named("mine", runs=tmp_path, stem="quick", overwrite=False).name == "mine"
+        RunLocation.named(name, runs=tmp_path, stem="quick", overwrite=overwrite, restarts=True)
+    assert (
+        RunLocation.named("mine", runs=tmp_path, stem="quick", overwrite=False, restarts=True).name == "mine"
+    )

@@ -233,15 +233,15 @@ def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
 
 
 def origin(config: Config, trainer: SearchTrainer) -> ResumeKey:
-    return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={"the images": trainer.images})
+    return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.fingerprints())
 
 
 @pytest.mark.parametrize(
     ("settings", "saved"),
     [
-        ({"minutes": 100, "step": 2}, [2, 4, 6]),
+        ({"minutes": 100, "steps": 2}, [2, 4, 6]),
         ({"minutes": 2.5}, [3, 6]),
-        ({"minutes": 2.5, "step": 1}, [1, 2, 3, 4, 5, 6, 7]),
+        ({"minutes": 2.5, "steps": 1}, [1, 2, 3, 4, 5, 6, 7]),
         ({}, [1, 2, 3, 4, 5, 6, 7]),
         ({"minutes": 100}, []),
     ],

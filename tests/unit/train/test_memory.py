@@ -61,22 +61,20 @@ def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("before", "peaks", "lines"),
     [
-        (0.5, [0.5], ["memory: 0.50 GiB at most in 1 round; less would lower it"]),
+        (0.5, [0.5], ["memory: 0.50 GiB at most in 1 step; less would lower it"]),
         (0.0, [0.0], []),
         (
             0.5,
             [1.0, 1.5],
             [
-                "memory: 1.00 GiB at most in 1 warm-up round, 0.50 GiB of it taken by them; less would lower it",
+                "memory: 1.00 GiB at most in 1 warm-up step, 0.50 GiB of it taken by them; less would lower it",
                 "memory: 1.50 GiB at most in 2 steps, 1.00 GiB of it taken by them; less would lower it",
             ],
         ),
         (
             0.5,
             [1.0, 1.04],
-            [
-                "memory: 1.00 GiB at most in 1 warm-up round, 0.50 GiB of it taken by them; less would lower it"
-            ],
+            ["memory: 1.00 GiB at most in 1 warm-up step, 0.50 GiB of it taken by them; less would lower it"],
         ),
     ],
     ids=["what earlier work has left is enough", "unknown", "rewards take more", "rewards take no more"],

@@ -43,24 +43,9 @@ def test_sums_that_are_saved_go_on_bit_for_bit() -> None:
     assert (second.loss, second.accuracy) == (whole.loss, whole.accuracy)
 
 
-def test_earlier_versions_saved_more_which_is_left() -> None:
-    meter = LossAccuracyMeter(torch.device("cpu"))
-    meter.load_state_dict(
-        {
-            "loss.mean_value": torch.tensor(3.0),
-            "loss.weight": torch.tensor(2.0),
-            **{
-                f"accuracy.{name}": torch.tensor([n])
-                for name, n in {"tp": 1, "fp": 1, "tn": 5, "fn": 1}.items()
-            },
-        }
-    )
-    assert (meter.loss, meter.accuracy) == (1.5, 0.5)
-
-
 def test_a_state_of_something_else_is_refused() -> None:
     with pytest.raises(KeyError):
-        LossAccuracyMeter(torch.device("cpu")).load_state_dict({"loss": torch.tensor(3.0)})
+        LossAccuracyMeter(torch.device("cpu")).load_state_dict({"losses": torch.tensor(3.0)})
 
 
 def test_nothing_has_no_mean() -> None:

@@ -50,7 +50,7 @@ def watched(trainer: SearchTrainer | RetrainTrainer) -> dict[str, set[torch.dtyp
 def test_a_search_comes_to_a_genotype_and_all_that_decides_has_its_full_precision(
     optimizer: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    config, folder = in_16_bits(tiny, optimizer=optimizer), RunFolder.at(tmp_path / "mine")
+    config, folder = in_16_bits(tiny, method=optimizer), RunFolder.at(tmp_path / "mine")
     trainer = SearchTrainer(config, data, device=CPU)
     measure, seen = trainer.experts.measure, list[Tensor]()
 

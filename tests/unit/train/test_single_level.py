@@ -13,7 +13,7 @@ from xnas.experts.step_size import Feedback
 from xnas.io.errors import Interrupted, NonFinite
 from xnas.optimizers.xnas import XNAS
 from xnas.space.nasbench201.genotype import OPERATIONS, Nasbench201Genotype
-from xnas.train.retrain import retrain
+from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 from xnas.train.trained_network import TrainedNetwork
 
@@ -69,7 +69,7 @@ def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSe
 def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had_happened(
     tiny: Config, data: DataSet, tmp_path: Path, optimizer: str
 ) -> None:
-    config = nasbench201(single_level(tiny, optimizer=optimizer, warmup_epochs=1))
+    config = nasbench201(single_level(tiny, method=optimizer, warmup_epochs=1))
     whole = RunFolder.at(tmp_path / "whole")
     total = run(config, data, whole).total_steps
     for stop in (1, total // 2 + 1, total - 1):
@@ -103,7 +103,7 @@ def test_what_is_found_in_nasbench201_is_trained_tested_and_brought_back(
     assert isinstance(genotype, Nasbench201Genotype)
     assert "none" not in genotype.operations
     assert RunFolder(folder.path).genotype() == genotype
-    result = retrain(genotype, config, data, name="found", device=CPU, folder=folder)
+    result = fit_retrain(genotype, config, data, name="found", device=CPU, folder=folder)
     trained = TrainedNetwork.read(folder, device=CPU)
     assert trained.genotype == genotype
     assert trained.test(data.test, device=CPU).accuracy == result["test_accuracy"]
@@ -111,4 +111,4 @@ def test_what_is_found_in_nasbench201_is_trained_tested_and_brought_back(
 
 def test_a_rule_of_second_order_needs_a_part_of_its_own(tiny: Config) -> None:
     with pytest.raises(ValueError, match="leaves darts-2nd no other images"):
-        single_level(tiny, optimizer="darts-2nd")
+        single_level(tiny, method="darts-2nd")
