@@ -18,11 +18,11 @@ class Saved:
     """A search that can make a round, and save."""
 
     def __init__(self, config: Config, folder: RunFolder) -> None:
-        data = load_data(config.data.source, say=lambda line: None)
+        data = load_data(config.data.source)
         self.trainer = SearchTrainer(config, data, device=torch.device("cpu"))
         self.stream = self.trainer.remaining_batches()
         origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={})
-        self.keeper = CheckpointManager(self.trainer, origin=origin, folder=folder, say=print)
+        self.keeper = CheckpointManager(self.trainer, origin=origin, folder=folder)
         self.keeper.begin()
 
     def training_step(self) -> None:

@@ -86,7 +86,7 @@ def measure(options: Options) -> list[Figure]:
         share(
             "quick preset, shipped images",
             quick,
-            load_data(quick.data.source, say=lambda line: None),
+            load_data(quick.data.source),
             options,
         ),
         share(
@@ -100,7 +100,7 @@ def measure(options: Options) -> list[Figure]:
         write_photographs(Path(place), 60 if options.small else PHOTOGRAPHS)
         for workers in (0, available_cores()):
             readers = f"{workers} processes" if workers else "the training process"
-            data = load_data(place, image_size=SIDE, workers=workers, say=lambda line: None)
+            data = load_data(place, image_size=SIDE, workers=workers)
             name = f"default supernet, batch 32, photographs read by {readers}"
             figures.append(share(name, strided, data, options, target=MOST if workers else None))
     return figures

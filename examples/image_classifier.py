@@ -22,7 +22,7 @@ def main(*, count: int = 3000, folder: str | None = None) -> float:
     images, labels = data.train.pixels(np.arange(count)), names[data.train.labels_N[:count]]
     others, truth = data.test.pixels(np.arange(500)), names[data.test.labels_N[:500]]
 
-    classifier = xnas.ImageClassifier(preset="quick", folder=folder, settings=SETTINGS, say=print)
+    classifier = xnas.ImageClassifier(preset="quick", folder=folder, settings=SETTINGS, verbose=True)
     classifier.fit(images, labels)
     print(f"the first three: {classifier.predict(others[:3])}, in truth {truth[:3]}")
     accuracy = classifier.score(others, truth)

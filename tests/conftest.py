@@ -1,6 +1,7 @@
 """Small images and settings that a whole search takes seconds with."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from xnas import Config
 from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
 from xnas.runs.signals import SIGNALS
+
+from .log_lines import LogLines
 
 TINY = """
 [data]
@@ -51,6 +54,20 @@ def long_faults(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def full_paper(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--paper") == "full")
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The lines that xnas logs during the test."""
+    with LogLines() as lines:
+        yield lines.said
+
+
+@pytest.fixture
+def silent(said: list[str]) -> Iterator[None]:
+    """Nothing may be logged during the test."""
+    yield
+    assert said == []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -10,8 +10,8 @@ import json
 import re
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +31,8 @@ from xnas.io.paths import expanded
 from xnas.io.plain_value import plain_tree, plain_value
 from xnas.io.text import choose, short_repr
 from xnas.report.page import write_report
-from xnas.runs.callbacks import Callback, LogCallback, NullCallback
+from xnas.report.terminal import log_to_terminal
+from xnas.runs.callbacks import LogCallback
 from xnas.runs.environment import environment
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import GENOTYPE, RunFolder
@@ -55,7 +56,8 @@ class ImageClassifier:
     seed give the same network, bit for bit, on the same machine. folder: of the run; by default a new one,
     runs/image-classifier-N. settings: what differs from the preset, by section as in a run's config.toml, such as
     {"search": {"epochs": 4}, "retrain": {"channels": 8}, "device": "cpu"}. layout: "NHWC" or "NCHW", where the axis of
-    the channels cannot be told by its being 1 or 3. say: takes a line of progress for each epoch, such as print.
+    the channels cannot be told by its being 1 or 3. verbose: whether lines of progress are printed, one for each epoch;
+    they go through logging, by the logger "xnas", in any case.
 
     Images are arrays of numpy or torch of shape (N, H, W), (N, H, W, C) or (N, C, H, W), all of one size of at least
     8 x 8: uint8, or floating-point in [0, 1], which is rounded to 256 levels. Labels are N whole numbers or strings.
@@ -77,7 +79,7 @@ class ImageClassifier:
         folder: str | Path | None = None,
         settings: Mapping[str, Any] | None = None,
         layout: str = "auto",
-        say: Callable[[str], object] | None = None,
+        verbose: bool = False,
     ) -> None:
         # Only kept, as scikit-learn wants it; what is wrong with them is said by `fit`.
         self.preset = preset
@@ -85,7 +87,7 @@ class ImageClassifier:
         self.folder = folder
         self.settings = settings
         self.layout = layout
-        self.say = say
+        self.verbose = verbose
 
     def fit(self, images: Any, labels: Any) -> Self:
         """Search, then train the network that was found; returns the classifier.
@@ -105,10 +107,9 @@ class ImageClassifier:
 
     def _fit(self, images: Any, labels: Any) -> Self:
         place = self._place()
-        if not (self.say is None or callable(self.say)):
+        if not isinstance(self.verbose, int):
             raise ValueError(
-                "say of ImageClassifier must take a line of text, as print does, or be None; "
-                f"got {short_repr(self.say)}"
+                f"verbose of ImageClassifier must be True or False; got {short_repr(self.verbose)}"
             )
         images_NCHW = as_image_tensor(images, layout=choose("layout", self.layout, LAYOUTS))
         classes_D, labels_N, names = as_labels(labels, count=len(images_NCHW))
@@ -135,12 +136,12 @@ class ImageClassifier:
         self, folder: RunFolder, config: Config, data: DataSet, *, device: torch.device
     ) -> TrainedNetwork:
         """Search and train, from where the folder is."""
-        say = self.say
-        progress: Callback = (
-            NullCallback() if say is None else LogCallback(lambda line: say(in_words_of_python(line)))
-        )
+        progress = LogCallback()
         try:
-            with stop_on_signals() as interrupt:
+            with (
+                log_to_terminal(in_words_of_python) if self.verbose else nullcontext(),
+                stop_on_signals() as interrupt,
+            ):
                 if folder.has(GENOTYPE):
                     genotype = folder.genotype()
                 else:

@@ -15,6 +15,8 @@ from xnas.runs.signals import StopRequest
 from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 
+from ..log_lines import LogLines
+
 Record = Callable[[str, object], None]
 """Of a figure, to be shown at the end."""
 CPU = torch.device("cpu")
@@ -61,14 +63,8 @@ def is_warning(line: str) -> bool:
     return line.startswith("warning: ") and not line.startswith(REMARKS)
 
 
-class Listener(NullCallback):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
+class Listener(NullCallback, LogLines):
+    """Keeps what is said within it."""
 
     @property
     def warnings(self) -> list[str]:
@@ -86,12 +82,13 @@ def run_search(
 ) -> Listener:
     """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
     listener = Listener()
-    fit_search(
-        trainer or SearchTrainer(config, data, device=CPU),
-        folder=RunFolder.at(run),
-        progress=listener,
-        interrupt=interrupt,
-    )
+    with listener:
+        fit_search(
+            trainer or SearchTrainer(config, data, device=CPU),
+            folder=RunFolder.at(run),
+            progress=listener,
+            interrupt=interrupt,
+        )
     return listener
 
 
@@ -100,7 +97,10 @@ def run_job(config: Config, data: DataSet, run: Path) -> Listener:
     torch.rand(3)  # a process of its own would have its generator somewhere else
     listener = run_search(config, data, run)
     folder = RunFolder.at(run)
-    fit_retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener)
+    with listener:
+        fit_retrain(
+            folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener
+        )
     return listener
 
 

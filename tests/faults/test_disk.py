@@ -1,6 +1,7 @@
 """A disk that is full, read-only or broken costs a checkpoint, never a run."""
 
 import errno
+import logging
 import os
 import shutil
 import subprocess
@@ -66,9 +67,9 @@ class Watcher(Listener):
         super().__init__()
         self.run, self.newest, self.staged = run, list[int](), list[str]()
 
-    def say(self, line: str) -> None:
-        super().say(line)
-        if is_warning(line):
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        if is_warning(self.said[-1]):
             self.newest.append(newest_good(self.run, "search"))
             self.staged += [name for name in left_over(self.run) if "staging" in name]
 
@@ -87,7 +88,7 @@ def test_a_failure_while_saving_costs_one_warning_and_is_made_up_for(
     for skip in range(3 if long_faults else 1):
         run = tmp_path / str(skip)
         watcher = Watcher(run)
-        with failing(call, ERRORS[error], path=path, skip=before + skip) as faults:
+        with watcher, failing(call, ERRORS[error], path=path, skip=before + skip) as faults:
             fit_search(
                 SearchTrainer(smallest(), data, device=CPU), folder=RunFolder.at(run), progress=watcher
             )

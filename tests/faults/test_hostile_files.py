@@ -73,7 +73,7 @@ def go_on(run: Path) -> None:
     trainer = SearchTrainer(small.config(), small.images(), device=CPU)
     facts = {"the images": trainer.images}
     origin = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, facts=facts)
-    CheckpointManager(trainer, origin=origin, folder=RunFolder(run / "begun"), say=lambda line: None).begin()
+    CheckpointManager(trainer, origin=origin, folder=RunFolder(run / "begun")).begin()
 
 
 def go_on_resealed(run: Path) -> None:

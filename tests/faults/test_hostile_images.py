@@ -56,7 +56,7 @@ def uses(hostile: Path, *, gib: float) -> dict[str, Callable[[], object]]:
             "max_broken": 100,
             "decode_memory": gib,
         }
-        data = read_folder(hostile, **settings, workers=workers, say=lambda line: None)  # type: ignore[arg-type]
+        data = read_folder(hostile, **settings, workers=workers)  # type: ignore[arg-type]
         for chunk in data.train.chunks():
             assert chunk.dtype == torch.uint8
 
@@ -101,14 +101,12 @@ def test_what_is_beyond_the_budget_is_one_line_with_the_size_and_the_remedy(
     with pytest.raises(
         ValueError, match=r"deep.png .*pixels .* of memory to decode, .*; replace them"
     ) as error:
-        read_folder(
-            hostile, image_size=32, test_fraction=0.5, seed=0, decode_memory=SMALL / 4, say=lambda line: None
-        )
+        read_folder(hostile, image_size=32, test_fraction=0.5, seed=0, decode_memory=SMALL / 4)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("workers", [None, 0, 1, 2])
-def test_how_many_read_decides_nothing(tmp_path: Path, workers: int | None) -> None:
+def test_how_many_read_decides_nothing(said: list[str], tmp_path: Path, workers: int | None) -> None:
     """Images for a process's share, for the training process, and for nobody."""
     sides = {"small": 100, "middle": 300, "large": 420, "beyond": 700}
     for part in ("train", "test"):
@@ -117,10 +115,9 @@ def test_how_many_read_decides_nothing(tmp_path: Path, workers: int | None) -> N
             for i, (name, side) in enumerate(sides.items()):
                 noise = np.random.default_rng(i).integers(0, 256, (side, side, 3), np.uint8)
                 Image.fromarray(noise).save(tmp_path / part / label / f"{name}.bmp")
-    said: list[str] = []
     data = read_folder(
         tmp_path, image_size=32, test_fraction=0.5, seed=0, max_broken=4, decode_memory=4 / 2**10,
-        workers=workers, say=said.append,
+        workers=workers,
     )  # fmt: skip
     assert [Path(name).stem for name in data.train.names or ()] == ["large", "middle", "small"] * 2
     wanted = [
@@ -141,13 +138,10 @@ def test_a_network_that_says_it_was_trained_on_huge_images_is_asked_for_no_such(
 
 
 def test_no_more_processes_read_than_there_are_cores(
-    image_folder: Path, monkeypatch: pytest.MonkeyPatch
+    said: list[str], image_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xnas.data.files.folder.available_cores", lambda: 1)
-    said: list[str] = []
-    data = read_folder(
-        image_folder, image_size=None, test_fraction=0.5, seed=0, workers=1024, say=said.append
-    )
+    data = read_folder(image_folder, image_size=None, test_fraction=0.5, seed=0, workers=1024)
     assert data.train.files.workers.count == 1  # type: ignore[attr-defined]
     assert [line for line in said if "1,024 processes to read images are more" in line]
 
@@ -161,7 +155,7 @@ def test_images_of_more_pixels_than_a_network_is_trained_on_need_a_size(
         (tmp_path / label).mkdir()
         for i in range(2):
             Image.new("L", (90, 20), i).save(tmp_path / label / f"{i}.png")
-    settings = {"test_fraction": 0.5, "seed": 0, "say": lambda line: None}
+    settings = {"test_fraction": 0.5, "seed": 0}
     with pytest.raises(
         ValueError, match=r"20 x 90 pixels, more than a network is trained on; --data.image-size"
     ):

@@ -1,7 +1,9 @@
 """Words of strangers: what a terminal would obey, a browser run or a file system follow is shown as the text it is."""
 
+import contextlib
 import io
 import json
+import logging
 import os
 import re
 import xml.etree.ElementTree as ElementTree
@@ -10,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from xnas.cli import main
 from xnas.config.loading import parse_config
 from xnas.io.text import printable, short_repr
 from xnas.report.page import write_report
-from xnas.report.terminal import Display
+from xnas.report.terminal import log_to_terminal
 from xnas.runs.folder import Job, RunFolder
 
 from ..unit.report.run_builder import (
@@ -164,9 +165,10 @@ def test_a_long_mistake_is_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lines_of_a_run_cannot_steer_the_terminal() -> None:
     output = io.StringIO()
-    Display(Console(file=output, highlight=False)).say(f"class {TERMINAL}\nnext [bold]line[/bold]")
+    with contextlib.redirect_stdout(output), log_to_terminal():
+        logging.getLogger("xnas.data").info(f"class {TERMINAL}\nnext [bold]line[/bold] :smile:")
     assert not ACTING.search(output.getvalue())
-    assert output.getvalue().endswith("\nnext [bold]line[/bold]\n")
+    assert output.getvalue().endswith("\nnext [bold]line[/bold] :smile:\n")
 
 
 @pytest.mark.parametrize("key", ["source", "root"])

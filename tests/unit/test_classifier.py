@@ -46,10 +46,9 @@ def labels(data: DataSet) -> np.ndarray:
 
 
 def test_a_fit_searches_trains_and_tells_colours_apart(
-    images: np.ndarray, labels: np.ndarray, data: DataSet
+    images: np.ndarray, labels: np.ndarray, data: DataSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said: list[str] = []
-    classifier = ImageClassifier(settings=SETTINGS, say=said.append)
+    classifier = ImageClassifier(settings=SETTINGS, verbose=True)
     assert classifier.fit(images, labels) is classifier
     assert classifier.classes_.tolist() == ["blue", "green", "red"]
     assert not classifier.network_.network.training  # or asking it would move its averages
@@ -67,7 +66,7 @@ def test_a_fit_searches_trains_and_tells_colours_apart(
     assert not folder.has("result.json")  # nothing was tested
     read = TrainedNetwork.read(folder, device=torch.device("cpu"))
     assert torch.equal(read.predict(others), torch.from_numpy(probabilities_ND))
-    assert any("retrain epoch 3/3" in line for line in said)
+    assert "retrain epoch 3/3" in capsys.readouterr().out
 
 
 def test_layouts_kinds_and_whole_numbers_give_the_same_network(
@@ -199,7 +198,7 @@ def test_numbers_of_numpy_and_torch_are_parameters_like_pythons_own(
         ({"settings": {"search": {"learning_rate": np.ones(2)}}}, "search.learning_rate"),
         ({"folder": 3}, "folder of ImageClassifier must be a path or None; got 3"),
         ({"folder": ""}, "folder of ImageClassifier must be a path or None; got ''"),
-        ({"say": 3}, "say of ImageClassifier must take a line of text, as print does, or be None; got 3"),
+        ({"verbose": "yes"}, "verbose of ImageClassifier must be True or False; got 'yes'"),
     ],
 )
 def test_parameters_of_another_type_are_refused_by_fit(
@@ -338,12 +337,15 @@ def test_a_search_and_a_retraining_from_a_program_leave_the_process_as_it_was(
 
 
 def test_what_a_fit_says_names_its_own_parameters(
-    images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    images: np.ndarray,
+    labels: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    said: list[str] = []
     monkeypatch.setattr(RetrainTrainer, "training_step", break_off(MemoryError()))
     with pytest.raises(OutOfMemory) as error:
-        ImageClassifier(settings=SETTINGS, say=said.append).fit(images, labels)
+        ImageClassifier(settings=SETTINGS, verbose=True).fit(images, labels)
+    said = capsys.readouterr().out.splitlines()
     lines = [*said, str(error.value)]
     memory = 'settings={"activation_checkpointing": True}, '
     memory += 'a smaller settings["search"]["batch_size"] or fewer settings["space"]'
@@ -371,7 +373,7 @@ def test_no_flag_of_the_sources_messages_is_left_in_what_a_fit_says() -> None:
 def test_parameters_are_read_and_set_by_name() -> None:
     classifier = ImageClassifier("full", seed=3)
     assert classifier.get_params() == {
-        "preset": "full", "seed": 3, "folder": None, "settings": None, "layout": "auto", "say": None,
+        "preset": "full", "seed": 3, "folder": None, "settings": None, "layout": "auto", "verbose": False,
     }  # fmt: skip
     assert classifier.set_params(seed=4, folder="x").get_params()["seed"] == 4
     assert repr(classifier) == "ImageClassifier(preset='full', seed=4, folder='x')"

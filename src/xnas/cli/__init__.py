@@ -80,7 +80,10 @@ def _main(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     module = importlib.import_module(f"xnas.cli.{choose('verb', verb, VERBS)}")
-    return int(module.main(rest))
+    from xnas.report.terminal import log_to_terminal
+
+    with log_to_terminal():
+        return int(module.main(rest))
 
 
 def _guarded(work: Callable[[], int]) -> int:

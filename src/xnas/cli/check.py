@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +17,11 @@ from xnas.cli.arguments import parse
 from xnas.config.limits import check_decode_memory, check_text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from xnas.data.check.issues import ClassCount, Issue, Report
-    from xnas.report.terminal import Display
+
+log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "xnas-check", 1
 LARGE = 2000
@@ -56,15 +61,14 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code: 0 clean or warnings only, 2 with errors."""
     description = "Go through labelled images and list everything that is wrong with them."
     arguments = parse(Arguments, argv, verb="check", description=description)
-    from rich.console import Console
-
     from xnas.data.check import check_data
-    from xnas.report.terminal import Display
+    from xnas.report.terminal import console
 
-    # What is said on the way must not get into the JSON.
-    display = Display(Console(highlight=False, stderr=arguments.json))
+    terminal = console()
+    if arguments.json and terminal is not None:
+        terminal.file = sys.stderr  # lines on the way must not get into the JSON
     started = time.monotonic()
-    with _progress(display) as progress:
+    with _progress(terminal) as progress:
         report = check_data(
             arguments.data,
             root=arguments.root,
@@ -72,32 +76,31 @@ def main(argv: Sequence[str]) -> int:
             download=arguments.download,
             fold=arguments.fold,
             decode_memory=arguments.decode_memory,
-            say=display.say,
             progress=progress,
         )
     if arguments.json:
         print(_json(report))
     else:
         for line in _lines(report, seconds=time.monotonic() - started):
-            display.say(line)
+            log.info(line)
     return 2 if report.errors else 0
 
 
 @contextmanager
-def _progress(display: "Display") -> Iterator[Callable[[int, int], None]]:
+def _progress(console: "Console | None") -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, a line at every quarter elsewhere."""
-    if not display.console.is_terminal:
+    if console is None or not console.is_terminal:
 
-        def say(done: int, total: int) -> None:
+        def log_quarter(done: int, total: int) -> None:
             if total >= LARGE and done % -(-total // 4) == 0:
-                display.say(f"looked at {done:,} of {total:,} images")
+                log.info(f"looked at {done:,} of {total:,} images")
 
-        yield say
+        yield log_quarter
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("looking at images"), BarColumn(), MofNCompleteColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=display.console, transient=True) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
 

@@ -1,6 +1,7 @@
 """xnas evaluate: test the trained network of a run again."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ import tyro
 from xnas.cli.arguments import parse, without_download
 from xnas.config.schema import DataConfig
 from xnas.runs.folder import read_run_config
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from xnas.data.images import Images
@@ -37,23 +40,21 @@ def main(argv: Sequence[str]) -> int:
     config = without_download(read_run_config(arguments.run))
     start = {"run": arguments.run, "device": config.device, "data": config.data}
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
-    from xnas.report.terminal import open_display
     from xnas.runs.folder import RunFolder
     from xnas.train.context import check_images, open_data
     from xnas.train.device import pick_device
     from xnas.train.trained_network import TrainedNetwork
 
-    display = open_display()
     device = pick_device(arguments.device)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=device)
     data = _as_in_training(arguments.data, own=config.data, trained=trained)
     check_images(data, of=arguments.run, remedy="say where it is now with --data FOLDER")
-    images = open_data(data, seed=config.seed, display=display).test
+    images = open_data(data, seed=config.seed).test
     if warning := _other_size(images, trained):
-        display.say(warning)
+        log.warning(warning)
     whole = dataclasses.replace(config, device=arguments.device, data=data)
     result = trained.test(images, device=device, config=whole)
-    display.say(
+    log.info(
         f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}, on {result.samples:,} images ({device})"
     )
     return 0
@@ -80,6 +81,6 @@ def _other_size(images: "Images", trained: "TrainedNetwork") -> str:
     (_, height, width), (_, others_height, others_width) = trained.image_shape, images.image_shape
     remedy = f"; --data.image-size {height} brings them to that size" if height == width else ""
     return (
-        f"warning: the network was trained on images of {height} x {width} pixels, and these have {others_height} x "
+        f"the network was trained on images of {height} x {width} pixels, and these have {others_height} x "
         f"{others_width}{remedy}"
     )

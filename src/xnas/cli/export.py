@@ -1,5 +1,6 @@
 """xnas export: a trained network in the form in which somebody else takes it."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +12,12 @@ from xnas.cli.arguments import parse, without_download
 from xnas.config.schema import DataConfig
 from xnas.runs.folder import read_run_config
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xnas.export.onnx import OnnxVersions
-    from xnas.report.terminal import Display
     from xnas.train.trained_network import TrainedNetwork
 
 
@@ -56,17 +58,15 @@ def main(argv: Sequence[str]) -> int:
     start = {"run": arguments.run, "format": arguments.format, "to": arguments.to, "data": config.data}
     arguments = parse(Arguments, argv, verb="export", description=description, start=start)
     from xnas.export.export import about_network, check_packages, check_place, export
-    from xnas.report.terminal import open_display
     from xnas.runs.folder import RunFolder, read_result
     from xnas.train.device import pick_device
     from xnas.train.trained_network import TrainedNetwork
 
-    display = open_display()
     versions = _versions(arguments)
     check_place(arguments.to, arguments.format, overwrite=arguments.overwrite)
     check_packages(arguments.format)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=pick_device("cpu"))
-    images_NCHW = _images(arguments, trained, seed=config.seed, display=display)
+    images_NCHW = _images(arguments, trained, seed=config.seed)
     channels, height, width = trained.image_shape or images_NCHW.shape[1:]
     about = about_network(trained, config, read_result(arguments.run), image_shape=(channels, height, width))
     found = export(
@@ -82,10 +82,10 @@ def main(argv: Sequence[str]) -> int:
     )
     sizes = "and parts of them" if found.any_size else f"of {height} x {width} pixels, the only size it takes"
     near = f"within {found.difference:.1e} of the network's" if found.difference else "the network's own"
-    display.say(f"{arguments.format}: {arguments.to}, logits {near} on {found.images} images {sizes}")
+    log.info(f"{arguments.format}: {arguments.to}, logits {near} on {found.images} images {sizes}")
     if found.rounding is not None:
-        display.say(
-            f"warning: that is more than 1e-4, as the network amplifies rounding: in float32 its own logits are "
+        log.warning(
+            f"that is more than 1e-4, as the network amplifies rounding: in float32 its own logits are "
             f"{found.rounding:.1e} from those in float64"
         )
     return 0
@@ -101,7 +101,7 @@ def _versions(arguments: Arguments) -> "OnnxVersions | None":
     return OnnxVersions(opset=arguments.onnx_opset, ir=arguments.onnx_ir)
 
 
-def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, display: "Display") -> "Tensor":
+def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int) -> "Tensor":
     """A few real images, uint8 NCHW: those that are named, or the run's."""
     import torch
 
@@ -120,7 +120,7 @@ def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int, displ
         if arguments.data.source == read_run_config(arguments.run).data.source:  # else it is the user's own
             remedy = "say where it is now with --data FOLDER"
             check_images(arguments.data, of=arguments.run, remedy=remedy)
-        test = open_data(arguments.data, seed=seed, display=display).test
+        test = open_data(arguments.data, seed=seed).test
     except ValueError as error:
         hint = "" if "--images" in str(error) else "; or give some images with --images"
         raise ValueError(f"{error}{hint}") from error

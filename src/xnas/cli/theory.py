@@ -1,5 +1,6 @@
 """xnas theory: the paper's claims about behaviour, played out in seconds; and its step size for a search."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from xnas.io.errors import CannotWrite
 from xnas.io.text import choose
 from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
-    from xnas.report.terminal import Display
     from xnas.theory.demonstration import Demonstration, Numbers
 
 ALL, STEP_SIZE = "all", "step-size"
@@ -89,35 +91,31 @@ def main(argv: Sequence[str]) -> int:
     if arguments.name == STEP_SIZE:
         raise ValueError("theory: give step-size first, then its flags: xnas theory step-size --help")
     _have_folder(arguments.out)
-    from rich.console import Console
-
-    from xnas.report.terminal import Display
     from xnas.theory.demonstrations import DEMONSTRATIONS as PLAYED
     from xnas.theory.page import write_page
     from xnas.train.device import use_threads
 
     use_threads(1)  # thousands of small steps: more threads would only wait for each other
-    display = Display(Console(highlight=False))
     names = list(PLAYED) if arguments.name == ALL else [arguments.name]
-    found = {name: (PLAYED[name], _show(PLAYED[name], arguments, display)) for name in names}
+    found = {name: (PLAYED[name], _show(PLAYED[name], arguments)) for name in names}
     if arguments.name == ALL:
-        display.say(f"page: {write_page(arguments.out, found)}")
+        log.info(f"page: {write_page(arguments.out, found)}")
     return 0
 
 
-def _show(demonstration: "Demonstration", arguments: Arguments, display: "Display") -> "Numbers":
+def _show(demonstration: "Demonstration", arguments: Arguments) -> "Numbers":
     """Play a demonstration, write its files, and say what it found."""
     from xnas.theory.demonstration import table_lines
     from xnas.theory.page import write_demonstration
 
     seeds = 1 if demonstration.seeds is None else arguments.seeds or demonstration.seeds
     chance = "nothing is drawn by chance" if demonstration.seeds is None else f"n = {seeds}"
-    display.say(f"{demonstration.name}: {chance}")
-    numbers = demonstration.play(seeds, lambda line: display.say(f"  {line}"))
+    log.info(f"{demonstration.name}: {chance}")
+    numbers = demonstration.play(seeds)
     paths = write_demonstration(arguments.out, demonstration, numbers)
     for line in ("", *table_lines(demonstration.table(numbers)), ""):
-        display.say(line)
-    display.say(f"written: {', '.join(map(str, paths))}")
+        log.info(line)
+    log.info(f"written: {', '.join(map(str, paths))}")
     return numbers
 
 

@@ -12,6 +12,7 @@ import errno
 import functools
 import hashlib
 import itertools
+import logging
 import os
 import platform
 import re
@@ -21,7 +22,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from typing import Literal
 import torch
 
 from xnas.kernels.cache import TrustedFolder, trusted, work_folder
+
+log = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -61,7 +63,6 @@ SIGNS: dict[str, Kind] = {os.strerror(number): kind for number, kind in PASSING.
 """What a compiler prints in such a case."""
 
 
-Say = Callable[[str], object]
 Check = Callable[[], object]
 
 
@@ -103,14 +104,14 @@ def version() -> str | None:
     return found.sha256 if isinstance(found, Kernels) else None
 
 
-def prepare(*, say: Say, check: Check) -> None:
+def prepare(*, check: Check) -> None:
     """Have the kernels for training ready, if they can be had.
 
-    `say` is told in a line if they have to be compiled, and why that will be so another time. `check` is called while a
+    Logs a line if they have to be compiled, and why that will be so another time. `check` is called while a
     compiler is at work, several times a second, and before another is started in place of one that did not come to its
     end: if it raises, that one is ended. Raises CompilerFailed if none comes to its end.
     """
-    _found(torch.float32, say=say, check=check)
+    _found(torch.float32, check=check)
 
 
 def compiler_name() -> str | None:
@@ -126,27 +127,22 @@ _known: dict[torch.dtype, Kernels | str] = {}
 """What this process has found: it must not go from torch's operations to kernels in the middle."""
 
 
-def _warn(line: str) -> None:
-    if line.startswith("warning: "):
-        warnings.warn(line.removeprefix("warning: "), stacklevel=2)
-
-
 def _never() -> None:
     """Nobody wants a compiler to be ended."""
 
 
-def _found(dtype: torch.dtype, *, say: Say = _warn, check: Check = _never) -> Kernels | str:
+def _found(dtype: torch.dtype, *, check: Check = _never) -> Kernels | str:
     """The kernels, or why there are none."""
     if dtype not in _known:
-        _known[dtype] = _find(dtype, say, check)
+        _known[dtype] = _find(dtype, check)
     return _known[dtype]
 
 
-def _find(dtype: torch.dtype, say: Say, check: Check) -> Kernels | str:
+def _find(dtype: torch.dtype, check: Check) -> Kernels | str:
     if dtype not in TYPES:
         return f"none for {dtype}"
     try:
-        content = compiled(TYPES[dtype], say=say, check=check)
+        content = compiled(TYPES[dtype], check=check)
         return Kernels(_loaded(content), hashlib.sha256(content).hexdigest())
     except CompilerFailed:
         raise
@@ -156,7 +152,7 @@ def _find(dtype: torch.dtype, say: Say, check: Check) -> Kernels | str:
         return _reason(error)
 
 
-def compiled(real: str, *, say: Say = _warn, check: Check = _never) -> bytes:
+def compiled(real: str, *, check: Check = _never) -> bytes:
     """The library of the kernels for C++'s `real`, made now if it is not there yet. Raises OSError if that fails."""
     command = _command(real)
     name = _name(command)
@@ -164,26 +160,26 @@ def compiled(real: str, *, say: Say = _warn, check: Check = _never) -> bytes:
         try:
             cache = stack.enter_context(trusted(cache_folder()))
         except OSError as error:
-            say(f"warning: compiling kernels at each start, about ten seconds: {error}")
-            return _made(command, None, say, check)
+            log.warning(f"compiling kernels at each start, about ten seconds: {error}")
+            return _made(command, None, check)
         cache.clear()
         try:
             return cache.read(name)
         except FileNotFoundError:
-            say("compiling kernels for this processor, once: about ten seconds")
+            log.info("compiling kernels for this processor, once: about ten seconds")
         except OSError as error:
-            say(f"warning: {cache.path / name}: {_reason(error)}; compiling it again, about ten seconds")
-        content = _made(command, cache, say, check)
+            log.warning(f"{cache.path / name}: {_reason(error)}; compiling it again, about ten seconds")
+        content = _made(command, cache, check)
         try:
             cache.keep(name, content)
         except OSError as error:
-            say(
-                f"warning: the kernels cannot be kept in {cache.path}, each start compiles them: {_reason(error)}"
+            log.warning(
+                f"the kernels cannot be kept in {cache.path}, each start compiles them: {_reason(error)}"
             )
         return content
 
 
-def _made(command: list[str], cache: TrustedFolder | None, say: Say, check: Check) -> bytes:
+def _made(command: list[str], cache: TrustedFolder | None, check: Check) -> bytes:
     """What the compiler makes; where it fails in the cache's folder, another one may do."""
     for attempt in range(ATTEMPTS):
         try:
@@ -196,7 +192,7 @@ def _made(command: list[str], cache: TrustedFolder | None, say: Say, check: Chec
             if attempt == ATTEMPTS - 1 or kind == "time":
                 raise CompilerFailed(_reason(error), kind) from error
             check()
-            say(f"warning: {_reason(error)}; compiling again")
+            log.warning(f"{_reason(error)}; compiling again")
     raise AssertionError
 
 

@@ -1,7 +1,9 @@
 """What long work shows: a live panel on a terminal, plain lines elsewhere."""
 
+import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, Group
@@ -22,21 +24,64 @@ from xnas.report.health_panel import health_lines
 from xnas.runs.callbacks import LogCallback, PhaseInfo, summary
 from xnas.runs.history import Group as ForecasterGroup
 
+log = logging.getLogger(__name__)
+
+
+class TerminalHandler(logging.Handler):
+    """Prints what is logged, warnings marked as such; a name in it does nothing to the terminal."""
+
+    def __init__(self, console: Console, *, reword: Callable[[str], str]) -> None:
+        super().__init__()
+        self.console, self.reword = console, reword
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line, above the live panel if there is one. Errors of the stream reach the caller."""
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        line = printable(self.reword(f"{mark}{record.getMessage()}"), lines=True)
+        self.console.print(line, markup=False, emoji=False, soft_wrap=True)
+
+
+@contextmanager
+def log_to_terminal(reword: Callable[[str], str] = str) -> Iterator[None]:
+    """Print, within it, what xnas logs to the standard output of now, whoever redirects that later."""
+    logger = logging.getLogger("xnas")
+    handler = TerminalHandler(Console(highlight=False, file=sys.stdout), reword=reword)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Log nothing within it: what is done there is done again, or by another rank, and logged then."""
+    logger = logging.getLogger("xnas")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def console() -> Console | None:
+    """Return where lines are printed; None where nothing is, as in a library."""
+    handlers = logging.getLogger("xnas").handlers
+    return next((handler.console for handler in handlers if isinstance(handler, TerminalHandler)), None)
+
 
 def open_display(*, above: Callable[[], str] | None = None) -> "Display":
-    """The display that suits where the output goes; a live one says first what `above` says then."""
-    console = Console(highlight=False, file=sys.stdout)  # that of now, whoever redirects it later
-    return LiveDisplay(console, above=above) if console.is_terminal else Display(console)
+    """Return a live display, headed by what `above` returns, if lines are printed to a terminal, else a plain one."""
+    there = console()
+    return LiveDisplay(there, above=above) if there is not None and there.is_terminal else Display()
 
 
 class Display(LogCallback):
     """Plain lines: one for each epoch."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            lambda line: console.print(printable(line, lines=True), markup=False, soft_wrap=True)
-        )
-        self.console = console
 
     def watch(self, text: Callable[[], str]) -> None:
         """Show what changes all the time, where that can be shown."""
@@ -47,7 +92,8 @@ class LiveDisplay(Display):
     """A panel that is redrawn in place: progress, time left, the strongest expert of every edge, and the health."""
 
     def __init__(self, console: Console, *, above: Callable[[], str] | None = None) -> None:
-        super().__init__(console)
+        super().__init__()
+        self.console = console
         self.above = above
         self.live: Live | None = None
         self.last: Mapping[str, Any] = {}
@@ -84,7 +130,7 @@ class LiveDisplay(Display):
         self.last = row
         if self.live is not None:
             self.live.update(self._panel())
-        self.say(f"{self.phase.name} {summary(row, self.phase.epochs)}")
+        log.info(f"{self.phase.name} {summary(row, self.phase.epochs)}")
 
     def watch(self, text: Callable[[], str]) -> None:
         """Show what `text` says then, in a panel of its own."""

@@ -1,11 +1,14 @@
-"""What long work tells whoever watches it: the command line shows it, tests and libraries may ignore it."""
+"""Callbacks of a run: what follows its progress."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from xnas.runs.history import Group
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +27,7 @@ class PhaseInfo:
 
 
 class Callback(Protocol):
-    """Receives the course of a run. Every method returns at once."""
-
-    def say(self, line: str) -> None:
-        """A line worth keeping."""
-        ...
+    """Follows the progress of a run. Every method returns at once."""
 
     def start(self, phase: PhaseInfo) -> None:
         """A phase begins."""
@@ -50,9 +49,6 @@ class Callback(Protocol):
 class NullCallback:
     """Ignores everything."""
 
-    def say(self, line: str) -> None:
-        """Ignored."""
-
     def start(self, phase: PhaseInfo) -> None:
         """Ignored."""
 
@@ -67,21 +63,16 @@ class NullCallback:
 
 
 class LogCallback:
-    """Gives a line for each epoch to `say`."""
+    """Logs a line for each epoch."""
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
+    def __init__(self) -> None:
         self.phase = PhaseInfo(name="", epochs=0, steps_per_epoch=1)
         self.started = time.monotonic()
-
-    def say(self, line: str) -> None:
-        """A line worth keeping."""
-        self._say(line)
 
     def start(self, phase: PhaseInfo) -> None:
         """A phase begins."""
         self.phase, self.started = phase, time.monotonic()
-        self.say(
+        log.info(
             f"{phase.name}: {phase.epochs} epochs of {phase.steps_per_epoch} steps"
             if phase.epochs
             else f"{phase.name}: no steps, there is nothing to learn"
@@ -96,7 +87,7 @@ class LogCallback:
         phase = self.phase
         epochs_before = phase.steps_done / phase.steps_per_epoch
         left = elapsed / (row["epoch"] - epochs_before) * (phase.epochs - row["epoch"])
-        self.say(f"{phase.name} {summary(row, phase.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
+        log.info(f"{phase.name} {summary(row, phase.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
 
     def finish(self) -> None:
         """Nothing stays open."""

@@ -7,9 +7,10 @@ then its manifest says so, and the one before it is taken.
 """
 
 import json
+import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ from xnas.io.manifest import FileDigest, WrongManifest, pack_manifest, unpack_ma
 from xnas.io.safe_read import check_folder, exists, is_folder, read_regular, remove_folder
 from xnas.io.tensors import MOST_BYTES
 
+log = logging.getLogger(__name__)
+
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 STAGING, DISCARDED, DAMAGED = ".staging-", ".discarded-", "damaged-"
 MOST_BYTES_OF_JSON = 2**20
-
-Say = Callable[[str], object]
 
 
 class Damaged(ValueError):
@@ -95,7 +96,7 @@ class CheckpointStore:
             check_kept(self.home)
             raise
 
-    def newest(self, *, say: Say) -> tuple[Path, CheckpointState] | None:
+    def newest(self) -> tuple[Path, CheckpointState] | None:
         """The newest checkpoint that is as it was written, or None if there never was one.
 
         Damaged ones are set aside, with a warning that names the bad file. Raises Damaged if there is no other.
@@ -108,7 +109,7 @@ class CheckpointStore:
                 unfit.append((path, error))
                 continue
             for bad, reason in unfit:
-                say(f"warning: {reason}; going on from {path.name} instead")
+                log.warning(f"{reason}; going on from {path.name} instead")
                 _set_aside(bad)
             return path, snapshot
         if unfit:

@@ -95,6 +95,7 @@ def errand_text(member: "RunRequest", genotype: "Architecture | None", *, token:
 def work(text: str) -> str:
     """Do an errand, as a worker; returns its outcome as text, whatever that is."""
     from xnas.io.errors import Interrupted, OutOfMemory
+    from xnas.report.terminal import log_to_terminal
     from xnas.study.remote_task import RemoteTask, TaskResult
     from xnas.train.memory import is_out_of_memory
 
@@ -102,7 +103,8 @@ def work(text: str) -> str:
     if (outcome := errand.check_worker()) is not None:
         return outcome.to_text()
     try:
-        _run(errand)
+        with log_to_terminal():  # which Ray keeps
+            _run(errand)
     except (ValueError, OutOfMemory, OSError, Interrupted) as error:
         return TaskResult.of_error(error).to_text()
     except (RuntimeError, MemoryError) as error:

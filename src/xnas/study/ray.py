@@ -21,6 +21,8 @@ from xnas.study.ray_options import AUTO, LOCAL, RayOptions
 from xnas.study.remote_task import PATIENCE, TaskResult
 from xnas.study.scheduler import Failure, Task
 
+log = logging.getLogger(__name__)
+
 MOST_LOSSES = 5
 """A task that is lost so many times in a row without progress counts as failed: it may be what ends its workers."""
 FAREWELL = 60.0
@@ -52,7 +54,6 @@ class RayExecutor:
         errand: Callable[[Task], str],
         has_ended: Callable[[Task], bool],
         progress: Callable[[Task], object],
-        say: Callable[[str], object],
         beat: Callable[[], object],
         interrupt: StopRequest,
     ) -> None:
@@ -62,7 +63,7 @@ class RayExecutor:
         """
         self.ray, self.pool, self.interrupt = ray, pool, interrupt
         self.errand, self.has_ended, self.progress = errand, has_ended, progress
-        self.say, self.beat = say, beat
+        self.beat = beat
         self.remote = ray.remote(work).options(num_cpus=pool.cpus, num_gpus=pool.gpus, max_retries=0)
         self.started: dict[Any, _Started] = {}
         self._slots, self._counted = 0, -BEAT
@@ -143,7 +144,7 @@ class RayExecutor:
         started.progress = progress
         title = started.task.title
         if started.losses < MOST_LOSSES:
-            self.say(f"{title}: lost with its worker ({outcome.reason}); it goes on elsewhere")
+            log.info(f"{title}: lost with its worker ({outcome.reason}); it goes on elsewhere")
             return None
         reason = f"its worker was lost {MOST_LOSSES} times in a row without progress, the last time by {outcome.reason}"
         error = OutOfMemory(reason) if outcome.reason.startswith("OutOfMemoryError") else ValueError(reason)
@@ -171,7 +172,7 @@ class RayExecutor:
 
 
 @contextmanager
-def connected(pool: RayOptions, *, say: Callable[[str], object]) -> Iterator[Any]:
+def connected(pool: RayOptions) -> Iterator[Any]:
     """Within it the module ray, which belongs to the cluster. Raises ValueError if there is none, or no Ray."""
     try:
         import ray
@@ -206,7 +207,7 @@ def connected(pool: RayOptions, *, say: Callable[[str], object]) -> Iterator[Any
                 signal.SIGTERM, terminate
             )  # Ray's own handler would end the program with another code
         with _shutting_down(ray):
-            say(_described(ray, pool))
+            log.info(_described(ray, pool))
             yield ray
 
 

@@ -1,5 +1,6 @@
 """Many tasks in one folder, each in a folder of its own: nothing done twice, and what failed named."""
 
+import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,9 +14,10 @@ from xnas.io.errors import Interrupted, exit_code
 from xnas.study.member import errand_text, has_ended, progress, run_task, task_request, with_threads, work
 from xnas.study.progress import StudyProgress
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from xnas.data.images import DataSet
-    from xnas.report.terminal import Display
     from xnas.runs.folder import RunFolder
     from xnas.space.architecture import Architecture
     from xnas.study.ray_options import RayOptions
@@ -62,16 +64,11 @@ def run_study(request: "RunRequest", whole: Study, *, pool: "RayOptions | None" 
 
     It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
     """
-    from xnas.report.terminal import open_display
-
-    display = open_display()
-    with _cluster(pool, display) as ray:
-        return _run_study(request, whole, pool, ray, display)
+    with _cluster(pool) as ray:
+        return _run_study(request, whole, pool, ray)
 
 
-def _run_study(
-    request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any, display: "Display"
-) -> int:
+def _run_study(request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any) -> int:
     from xnas.runs.environment import environment
     from xnas.runs.folder import RunFolder
     from xnas.runs.lock import locked
@@ -91,7 +88,7 @@ def _run_study(
         if not folder.has(CONFIG):
             device = request.config.device if pool is None else "cpu"  # a cluster's devices are not here
             folder.describe(request.config, environment(pick_device(device)))
-        display.say(f"{whole.noun}: {path}")
+        log.info(f"{whole.noun}: {path}")
         tasks = whole.tasks if pool is None else [with_threads(task, pool.threads) for task in whole.tasks]
         standing = StudyProgress(path, tasks, noun=whole.noun)
         account = _Account(path, whole)
@@ -112,33 +109,31 @@ def _run_study(
         def begins(task: "Task") -> None:
             standing.begins(task)
             if pool is None:
-                display.say(standing.line())
+                log.info(standing.line())
 
         def ends(task: "Task", failure: "Failure | None") -> None:
             standing.ends(task, failure)
             if failure is not None:
                 account.reasons[task.name] = failure.reason
-                display.say(f"{task.title} failed: {failure.reason}")
+                log.info(f"{task.title} failed: {failure.reason}")
             elif pool is not None:
-                display.say(standing.said_at_the_end(task))
+                log.info(standing.said_at_the_end(task))
             account.write(in_time=True)
 
         if images_are_gone(request.config.data) and not all(map(is_done, tasks)):
             remedy = "put a link there to where it is now"
             check_images(request.config.data, of=path, remedy=remedy)
         try:
-            with _workers(
-                request, whole, path, pool, ray, standing=standing, display=display, is_done=is_done
-            ) as workers:
+            with _workers(request, whole, path, pool, ray, standing=standing, is_done=is_done) as workers:
                 failures = run_tasks(tasks, has_ended=is_done, workers=workers, begins=begins, ends=ends)
         except (KeyboardInterrupt, Interrupted) as stop:
             account.write()
             if pool is not None or isinstance(stop, KeyboardInterrupt):  # else the run has said it
-                display.say(f"go on with: xnas resume {shlex.quote(str(path))}{_again(pool)}")
+                log.info(f"go on with: xnas resume {shlex.quote(str(path))}{_again(pool)}")
             raise
         page = account.write()
-        display.say(whole.summary(path, account.reasons))
-        display.say(f"report: {page}")
+        log.info(whole.summary(path, account.reasons))
+        log.info(f"report: {page}")
     return max((exit_code(failure.error) for failure in failures.values() if failure.error), default=0)
 
 
@@ -150,13 +145,13 @@ def searching() -> TaskType:
     return TaskType(verb="search", files=(GENOTYPE, PAGE))
 
 
-def _cluster(pool: "RayOptions | None", display: "Display") -> AbstractContextManager[Any]:
+def _cluster(pool: "RayOptions | None") -> AbstractContextManager[Any]:
     """Within it the cluster can be worked with, if there is to be one: before anything is written."""
     if pool is None:
         return nullcontext()
     from xnas.study.ray import connected
 
-    return connected(pool, say=display.say)
+    return connected(pool)
 
 
 @contextmanager
@@ -168,7 +163,6 @@ def _workers(
     ray: Any,
     *,
     standing: StudyProgress,
-    display: "Display",
     is_done: "Callable[[Task], bool]",
 ) -> "Iterator[Executor]":
     """Those who do the tasks: this process, or a cluster."""
@@ -184,10 +178,12 @@ def _workers(
     if pool is None:
         yield LocalExecutor(lambda task: run_task(member(task), genotype(task)))
         return
+    from xnas.report.terminal import open_display
     from xnas.runs.signals import stop_on_signals
     from xnas.study.ray import RayExecutor
     from xnas.study.remote_task import shared_folder_token
 
+    display = open_display()
     with stop_on_signals() as interrupt, shared_folder_token(path) as token:
         workers = RayExecutor(
             ray,
@@ -196,7 +192,6 @@ def _workers(
             errand=lambda task: errand_text(member(task), genotype(task), token=token),
             has_ended=is_done,
             progress=lambda task: progress(member(task)),
-            say=display.say,
             beat=lambda: display.watch(standing.table),
             interrupt=interrupt,
         )
@@ -234,18 +229,16 @@ def _again(pool: "RayOptions | None") -> str:
 
 def _check(request: "RunRequest", whole: Study, *, device: bool) -> None:
     """Raises ValueError for a device, images or sizes that no task could begin with, before anything is written."""
-    from rich.console import Console
-
-    from xnas.report.terminal import Display
+    from xnas.report.terminal import quiet
     from xnas.train.context import open_data
     from xnas.train.device import pick_device
 
     if device:
         pick_device(request.config.device)
-    quiet = Display(Console(quiet=True))  # every task says it again
     data: DataSet | None = None
     opened: Config | None = None
     for config in whole.checked or (request.config,):
         if data is None or opened is None or config.data != opened.data:
-            data, opened = open_data(config.data, seed=config.seed, display=quiet), config
+            with quiet():  # every task says it again
+                data, opened = open_data(config.data, seed=config.seed), config
         whole.check(config, data)

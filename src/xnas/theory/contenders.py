@@ -5,6 +5,7 @@ Everyone plays every game at a whole range of step sizes, so that nobody loses b
 E: games; K: experts; T: horizon in rounds.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,7 +19,9 @@ from xnas.optimizers.learner import Learner
 from xnas.optimizers.softmax import SoftmaxLearner
 from xnas.optimizers.xnas import XNASLearner
 from xnas.report.figures.style import GROUPS
-from xnas.theory.demonstration import Numbers, Say
+from xnas.theory.demonstration import Numbers
+
+log = logging.getLogger(__name__)
 
 Name = Literal["xnas", "gd", "momentum", "adam"]
 
@@ -117,13 +120,12 @@ def tournament(
     games: int,
     experts: int,
     rounds: int,
-    say: Say,
     log_v0_EK: Tensor | None = None,
 ) -> Iterator[tuple[Contender, float, Learner]]:
     """Every contender with each of its step sizes, ready to play."""
     for each in contenders:
         step_sizes = each.step_sizes(experts=experts, rounds=rounds)
-        say(f"{each.label}: {len(step_sizes)} step sizes, {games:,} games of {rounds:,} rounds each")
+        log.info(f"{each.label}: {len(step_sizes)} step sizes, {games:,} games of {rounds:,} rounds each")
         for step_size in step_sizes:
             learner = build_learner(
                 each.name,

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 Numbers = dict[str, Any]
 """What a demonstration found, as JSON has it: settings, n, and results."""
 
-Say = Callable[[str], None]
 """Takes a line about how far the work is."""
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
@@ -36,7 +35,7 @@ class Demonstration:
     """What the picture shows, whatever the claim."""
     seeds: int | None
     """How many are played unless told otherwise; None: nothing is drawn by chance."""
-    play: Callable[[int, Say], Numbers]
+    play: Callable[[int], Numbers]
     """The numbers of so many seeds."""
     draw: Callable[[Numbers], Figure]
     table: Callable[[Numbers], Table]

@@ -28,7 +28,7 @@ from xnas.theory.contenders import (
     tournament,
     tried,
 )
-from xnas.theory.demonstration import Numbers, Say, Table, power, rounded, share_text
+from xnas.theory.demonstration import Numbers, Table, power, rounded, share_text
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
 
 BEST = 0
@@ -53,7 +53,7 @@ class Starts:
 
 
 def play_initialisation(
-    seeds: int, say: Say, *, games: Starts | None = None, contenders: Sequence[Contender] = CONTENDERS
+    seeds: int, *, games: Starts | None = None, contenders: Sequence[Contender] = CONTENDERS
 ) -> Numbers:
     """All contenders with all step sizes, on the same noise."""
     games = games or Starts()
@@ -68,7 +68,7 @@ def play_initialisation(
     leads: list[float] = []
     played = []
     for each, step_size, learner in tournament(
-        contenders, games=num_games, experts=games.experts, rounds=games.rounds, say=say, log_v0_EK=log_v0_EK
+        contenders, games=num_games, experts=games.experts, rounds=games.rounds, log_v0_EK=log_v0_EK
     ):
         outcome = play(learner, rewards, rounds=games.rounds)
         if not leads:  # the same for everyone

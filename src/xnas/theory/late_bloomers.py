@@ -7,6 +7,7 @@ pays a steady 0.25; the others pay nothing. In hindsight the bloomer is the best
 A learner has found the bloomer if its weight is the largest at the end. D: delays.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,8 +30,10 @@ from xnas.theory.contenders import (
     tournament,
     tried,
 )
-from xnas.theory.demonstration import Numbers, Say, Table, rounded, share_text
+from xnas.theory.demonstration import Numbers, Table, rounded, share_text
 from xnas.theory.game import Rewards, check_counts, play
+
+log = logging.getLogger(__name__)
 
 BLOOMER, STEADY = 0, 1
 """Their places among the experts."""
@@ -75,7 +78,7 @@ def least_zeta(delay: float, *, pays: float) -> float:
 
 
 def play_late_bloomers(
-    seeds: int, say: Say, *, games: Blooming | None = None, contenders: Sequence[Contender] = CONTENDERS
+    seeds: int, *, games: Blooming | None = None, contenders: Sequence[Contender] = CONTENDERS
 ) -> Numbers:
     """All contenders with all step sizes, then XNAS with smaller zeta."""
     del seeds  # nothing is drawn by chance
@@ -85,7 +88,7 @@ def play_late_bloomers(
     eta = optimal_step_size(games.experts, horizon=games.rounds)
     played = []
     for each, step_size, learner in tournament(
-        contenders, games=len(delays_D), experts=games.experts, rounds=games.rounds, say=say
+        contenders, games=len(delays_D), experts=games.experts, rounds=games.rounds
     ):
         found = _play(learner, games, delays_D, pays_D, rounds=games.rounds)
         played.append(
@@ -94,7 +97,7 @@ def play_late_bloomers(
     darts = build_learner(
         "adam", games=len(delays_D), experts=games.experts, rounds=games.darts_rounds, step_size=DARTS_RATE
     )
-    say(f"Adam at DARTS' own rate and length: {games.darts_rounds:,} rounds")
+    log.info(f"Adam at DARTS' own rate and length: {games.darts_rounds:,} rounds")
     as_darts = _play(darts, games, delays_D, pays_D, rounds=games.darts_rounds)
     kept = []
     for zeta in games.zetas:

@@ -18,7 +18,7 @@ from xnas.experts.regret import regret_bound
 from xnas.experts.step_size import optimal_step_size
 from xnas.report.stats import wilson_interval
 from xnas.theory.contenders import CONTENDERS, Contender, at_eta, step_words, tournament, tried
-from xnas.theory.demonstration import Numbers, Say, Table, rounded
+from xnas.theory.demonstration import Numbers, Table, rounded
 from xnas.theory.entropy import normalised_entropy
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
 
@@ -40,7 +40,7 @@ class NoisyGames:
 
 
 def play_regret_selection(
-    seeds: int, say: Say, *, games: NoisyGames | None = None, contenders: Sequence[Contender] = CONTENDERS
+    seeds: int, *, games: NoisyGames | None = None, contenders: Sequence[Contender] = CONTENDERS
 ) -> Numbers:
     """All contenders with all step sizes, on the same noise."""
     games = games or NoisyGames()
@@ -52,7 +52,7 @@ def play_regret_selection(
     hindsight: list[float] = []
     played = []
     for each, step_size, learner in tournament(
-        contenders, games=num_sigmas * seeds, experts=games.experts, rounds=games.rounds, say=say
+        contenders, games=num_sigmas * seeds, experts=games.experts, rounds=games.rounds
     ):
         outcome = play(learner, rewards, rounds=games.rounds)
         if not hindsight:  # the same for everyone

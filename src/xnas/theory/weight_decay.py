@@ -10,6 +10,7 @@ for all scales. XNAS likewise sees only rewards / L.
 S: searches; F: forecasters of a search; E: forecasters of all searches, for every decay.
 """
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +22,11 @@ from xnas.optimizers.learner import Learner
 from xnas.optimizers.softmax import SoftmaxLearner
 from xnas.optimizers.xnas import XNASLearner
 from xnas.theory.contenders import ADAM_BETAS, DARTS_DECAY, DARTS_RATE, DARTS_ROUNDS
-from xnas.theory.demonstration import Numbers, Say, Table, rounded, share_text
+from xnas.theory.demonstration import Numbers, Table, rounded, share_text
 from xnas.theory.entropy import normalised_entropy
 from xnas.theory.game import check_counts, play
+
+log = logging.getLogger(__name__)
 
 NOISE = 5.0
 """Of a round, in units of the spread of the means."""
@@ -63,7 +66,7 @@ class DecayedSoftmax(SoftmaxLearner):
         return super().alpha_gradient(gradients_EK) + self.decay_E1 * self.alpha_EK
 
 
-def play_weight_decay(seeds: int, say: Say, *, games: Decays | None = None) -> Numbers:
+def play_weight_decay(seeds: int, *, games: Decays | None = None) -> Numbers:
     """All decays, and XNAS with all bounds, on the same rewards."""
     games = games or Decays()
     check_counts(experts=games.experts, rounds=games.rounds, seeds=seeds)
@@ -71,7 +74,7 @@ def play_weight_decay(seeds: int, say: Say, *, games: Decays | None = None) -> N
     xnas: list[dict[str, Tensor]] = []
     for first in range(0, seeds, _AT_ONCE):
         some = range(first, min(first + _AT_ONCE, seeds))
-        say(f"searches {some[0] + 1} to {some[-1] + 1} of {seeds}: {games.rounds:,} rounds each")
+        log.info(f"searches {some[0] + 1} to {some[-1] + 1} of {seeds}: {games.rounds:,} rounds each")
         means, rewards_TSFK = _rewards(some, games)
         if games.ratios:
             adam.append(_play_adam(means, rewards_TSFK, games))

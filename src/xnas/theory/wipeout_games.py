@@ -9,6 +9,7 @@ the best in hindsight is known: it is lost if it was wiped out.
 S: seeds; E: games, kind by seed. An expert-round is one expert alive in one round.
 """
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +21,10 @@ from xnas.optimizers.learner import Learner
 from xnas.optimizers.xnas import XNASLearner
 from xnas.report.stats import wilson_interval
 from xnas.theory.contenders import build_learner
-from xnas.theory.demonstration import Numbers, Say, Table, rounded
+from xnas.theory.demonstration import Numbers, Table, rounded
 from xnas.theory.game import Rewards, check_counts, play, standard_noise
+
+log = logging.getLogger(__name__)
 
 SIGMA = 0.5
 KINDS = ("clear", "close", "bloomer")
@@ -43,13 +46,13 @@ class WipeoutGames:
         check_counts(experts=self.experts, rounds=self.rounds)
 
 
-def play_wipeout(seeds: int, say: Say, *, games: WipeoutGames | None = None) -> Numbers:
+def play_wipeout(seeds: int, *, games: WipeoutGames | None = None) -> Numbers:
     """All zeta, at eta*, on the same noise."""
     games = games or WipeoutGames()
     check_counts(experts=games.experts, rounds=games.rounds, seeds=seeds)
     rewards = _rewards(standard_noise(seeds, rounds=games.rounds, experts=games.experts), games)
     eta = optimal_step_size(games.experts, horizon=games.rounds)
-    say(f"{len(games.zetas)} zeta, {len(KINDS) * seeds:,} games each")
+    log.info(f"{len(games.zetas)} zeta, {len(KINDS) * seeds:,} games each")
     by_zeta = []
     for zeta in games.zetas:
         learner = build_learner(

@@ -1,7 +1,7 @@
 """Objects from settings: data set, augmentation, search space, networks, controls, architecture optimizer."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import cast
 
 import torch
@@ -174,7 +174,7 @@ def network_spec(
     )
 
 
-def build_dataset(config: DataConfig, *, seed: int, say: Callable[[str], object]) -> DataSet:
+def build_dataset(config: DataConfig, *, seed: int) -> DataSet:
     """The training and test images, or held-out ones in the place of these. Raises ValueError if they cannot be had."""
     if config.source == IN_MEMORY:
         raise ValueError(
@@ -195,7 +195,6 @@ def build_dataset(config: DataConfig, *, seed: int, say: Callable[[str], object]
         decode_memory=config.decode_memory,
         fold=config.fold,
         resized_crops=config.crop == "resized",
-        say=say,
     )
     return hold_out(data, share=config.held_out, seed=seed) if config.held_out > 0 else data
 

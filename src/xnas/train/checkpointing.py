@@ -1,5 +1,6 @@
 """When a trainer is saved, where it resumes from, and what must match to resume."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from xnas.io.json import JsonObject
 from xnas.runs.checkpoint import CheckpointState, CheckpointStore
 from xnas.runs.folder import RunFolder
 from xnas.train.trainer import Row, Trainer
+
+log = logging.getLogger(__name__)
 
 MOST_FAILURES = 3
 """Times in a row that a run goes on without a checkpoint."""
@@ -65,10 +68,9 @@ class CheckpointManager:
         *,
         origin: ResumeKey,
         folder: RunFolder,
-        say: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.trainer, self.origin, self.folder, self.say, self.clock = trainer, origin, folder, say, clock
+        self.trainer, self.origin, self.folder, self.clock = trainer, origin, folder, clock
         self.settings: CheckpointConfig = origin.config.checkpoint
         self.store: CheckpointStore = folder.checkpoints(trainer.phase, keep=self.settings.keep)
         self.last: Path | None = None
@@ -95,7 +97,7 @@ class CheckpointManager:
 
     def _begin(self) -> None:
         self.store.tidy()
-        found = self.store.newest(say=self.say)
+        found = self.store.newest()
         if found is None:
             if lost := [kind for kind in self.folder.metrics.kinds() if kind in self.trainer.row_kinds]:
                 raise ValueError(
@@ -112,7 +114,7 @@ class CheckpointManager:
             self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
             self._seconds_before = values.number("seconds")
             self.last, self._last_tried = path, self.trainer.step
-            self.say(f"{self.trainer.phase}: going on from {path}")
+            log.info(f"{self.trainer.phase}: going on from {path}")
 
     def log(self, rows: list[Row]) -> None:
         """Write rows into metrics.jsonl; those that the disk does not take now wait for the next checkpoint."""
@@ -122,7 +124,7 @@ class CheckpointManager:
             except FolderGone:  # it does not come back
                 raise
             except CannotWrite as error:
-                self.say(f"warning: {error}; trying again")
+                log.warning(f"{error}; trying again")
 
     @property
     def due(self) -> bool:
@@ -144,7 +146,7 @@ class CheckpointManager:
             self.failures += 1
             if self.failures >= MOST_FAILURES or self.trainer.step == self.trainer.total_steps:
                 raise
-            self.say(f"warning: {error}; " + ("stopping without it" if ending else "going on, trying again"))
+            log.warning(f"{error}; " + ("stopping without it" if ending else "going on, trying again"))
 
     def end(self) -> None:
         """Save the end of the trainer. Raises CannotWrite."""

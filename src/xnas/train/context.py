@@ -1,5 +1,6 @@
 """What the verbs that train share: data and device before anything is written, and a report whatever happens."""
 
+import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from xnas.io.json import JsonObject
 from xnas.io.safe_read import is_folder
 from xnas.io.text import short_repr
 from xnas.report.page import write_report
-from xnas.report.terminal import Display, open_display
+from xnas.report.terminal import Display, open_display, quiet
 from xnas.runs.environment import environment
 from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.runs.location import RunLocation
@@ -30,6 +31,8 @@ from xnas.train.build import build_dataset, check_memory, resolve_stems
 from xnas.train.device import LAST_BITS_DIFFER, busy_cores, pick_device, total_memory, use_threads
 from xnas.train.distributed import process_group
 from xnas.train.memory import is_out_of_memory, take_memory_early
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,7 @@ class RunContext:
     @classmethod
     def open(cls, request: RunRequest) -> "RunContext":
         """Find the device, load the images. Raises ValueError if either is not there."""
-        display, config = open_display(above=request.above), request.config
+        config = request.config
         device = pick_device(config.device)
         process_group().check(config.distributed, device)
         use_threads(config.threads)
@@ -103,7 +106,7 @@ class RunContext:
             and (busy := busy_cores()) > 0.5
         ):
             # Threads that wait for each other at every operation are slowed down many times by a stranger among them.
-            display.say(
+            log.info(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
         earlier = request.place.existing()
@@ -113,13 +116,13 @@ class RunContext:
         side = config.data.image_size
         if side is not None:
             _check_memory(request, (1, side, side), device)  # before hours of decoding
-        data = open_data(config.data, seed=config.seed, display=display)
+        data = open_data(config.data, seed=config.seed)
         _check_memory(request, data.image_shape, device)
         return cls(
             request=replace(request, config=resolve_stems(config, data.image_shape)),
             data=data,
             device=device,
-            display=display,
+            display=open_display(above=request.above),
         )
 
     @contextmanager
@@ -140,7 +143,7 @@ class RunContext:
                 if genotype is not None:
                     folder.write_genotype(genotype)
                 folder.describe(self.request.config, environment(self.device, processes=process_group().size))
-            self.display.say(f"run folder: {path}")
+            log.info(f"run folder: {path}")
             try:
                 with stop_on_signals() as interrupt:
                     yield folder, interrupt
@@ -150,22 +153,22 @@ class RunContext:
                 except (ValueError, RuntimeError, MemoryError) as error:
                     if not (isinstance(error, ValueError) or is_out_of_memory(error)):
                         raise
-                    self.display.say(f"warning: no report: {error or 'out of memory'}")
+                    log.warning(f"no report: {error or 'out of memory'}")
                 if not isinstance(stop, NonFinite):
                     whole = self.request.whole or path
-                    self.display.say(f"go on with: xnas resume {shlex.quote(str(whole))}")
+                    log.info(f"go on with: xnas resume {shlex.quote(str(whole))}")
                 raise
             self._report(folder)
 
     def _report(self, folder: RunFolder) -> None:
-        self.display.say(f"report: {write_report(folder.path)}")
+        log.info(f"report: {write_report(folder.path)}")
 
     def _come_back(self, folder: RunFolder) -> None:
         """Note what has changed around a run that goes on."""
         before, now = folder.environment(), environment(self.device, processes=process_group().size)
         changed = _changes(before, now)
         if changed:
-            self.display.say(f"warning: {'; '.join(changed)}: {LAST_BITS_DIFFER}")
+            log.warning(f"{'; '.join(changed)}: {LAST_BITS_DIFFER}")
             now["kernels"] = before.get("kernels")  # until it is known
             earlier = before.pop("earlier", None)
             now["earlier"] = [*(earlier if isinstance(earlier, list) else []), before]
@@ -202,14 +205,15 @@ def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config
             "--data is for a run on a folder of images; say with --root where a named data set is"
         )
     config = replace(config, data=replace(config.data, source=source))
-    fingerprint = build_dataset(config.data, seed=config.seed, say=lambda line: None).fingerprint()
+    with quiet():  # the run says it again
+        fingerprint = build_dataset(config.data, seed=config.seed).fingerprint()
     with locked(folder.path):
         place = folder.path / "controls"
         there = place.iterdir() if is_folder(place, inside=folder.path) else ()
         controls = sorted(path.name for path in there if path.is_symlink() or not path.is_file())
         parts = [folder, *(folder.child("controls", name) for name in controls)]
         for part, phase in product(parts, (SEARCH, RETRAIN)):
-            if (found := part.checkpoints(phase).newest(say=open_display().say)) is not None:
+            if (found := part.checkpoints(phase).newest()) is not None:
                 facts = JsonObject.of(found[1].values, where=str(found[0])).nested("facts")
                 if facts.text("the images") != fingerprint:
                     raise ValueError(
@@ -234,17 +238,17 @@ def check_images(data: DataConfig, *, of: Path, remedy: str) -> None:
         raise ValueError(f"the folder of images of {of} is not there; it was {data.source}; {remedy}")
 
 
-def open_data(config: DataConfig, *, seed: int, display: Display) -> DataSet:
+def open_data(config: DataConfig, *, seed: int) -> DataSet:
     """The images that the settings name. Raises ValueError if they cannot be had."""
-    data = build_dataset(config, seed=seed, say=display.say)
+    data = build_dataset(config, seed=seed)
     channels, height, width = data.image_shape
     kind = "test" if config.held_out == 0 else "held-out"
-    display.say(
+    log.info(
         f"{data.name}: {len(data.train):,} training and {len(data.test):,} {kind} images of {data.num_classes} "
         f"classes, {height} x {width}, {channels} channel{'s' if channels > 1 else ''}"
     )
     for line in quick_check(data, check=check_command(config)):
-        display.say(line)
+        log.warning(line)
     return data
 
 

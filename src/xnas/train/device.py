@@ -1,5 +1,6 @@
 """Devices, threads and the environment: everything else asks this file."""
 
+import logging
 import os
 import threading
 import time
@@ -15,6 +16,8 @@ import torch
 from xnas.io.errors import CannotWrite, OutOfMemory
 from xnas.kernels import build as kernels
 from xnas.train.distributed import process_group
+
+log = logging.getLogger(__name__)
 
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -52,9 +55,7 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
-def prepare_kernels(
-    device: torch.device, *, say: Callable[[str], object], check: Callable[[], object] = lambda: None
-) -> None:
+def prepare_kernels(device: torch.device, *, check: Callable[[], object] = lambda: None) -> None:
     """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails.
 
     `check` is called again and again meanwhile, and may raise. Torch's own operations do not serve in place of a
@@ -65,7 +66,7 @@ def prepare_kernels(
         return
 
     try:
-        kernels.prepare(say=say, check=check)
+        kernels.prepare(check=check)
     except kernels.CompilerFailed as error:
         check()
         kinds: dict[str, type[Exception]] = {"memory": OutOfMemory, "disk": CannotWrite}
@@ -74,8 +75,8 @@ def prepare_kernels(
             "torch's own operations, about half as fast, by CXX=none"
         ) from error
     if reason := kernels.missing():
-        say(
-            f"warning: no kernels for this processor ({reason}); torch's own operations serve, about half as fast"
+        log.warning(
+            f"no kernels for this processor ({reason}); torch's own operations serve, about half as fast"
         )
 
 

@@ -4,7 +4,7 @@ Between steps it saves: every few minutes or steps, after a signal, and at the e
 done since its last checkpoint is done again, in the same way.
 """
 
-from collections.abc import Callable
+import logging
 from contextlib import closing, suppress
 from traceback import clear_frames
 
@@ -20,6 +20,8 @@ from xnas.train.distributed import process_group
 from xnas.train.memory import MemoryNotice, forget_peak_memory, is_out_of_memory, peak_memory
 from xnas.train.trainer import Trainer
 
+log = logging.getLogger(__name__)
+
 
 def fit(
     trainer: Trainer, *, origin: ResumeKey, folder: RunFolder, progress: Callback, interrupt: StopRequest
@@ -31,15 +33,15 @@ def fit(
     work together the others do the same steps (train/serve.py): RankLost if one goes, RanksDiffer if one goes astray.
     """
     forget_peak_memory(trainer.device)
-    keeper = CheckpointManager(trainer, origin=origin, folder=folder, say=progress.say)
+    keeper = CheckpointManager(trainer, origin=origin, folder=folder)
     keeper.begin()
     _replay_warnings(trainer, folder)
-    prepare_kernels(trainer.device, say=progress.say, check=interrupt.check)
-    _note_kernels(trainer, folder, say=progress.say)
+    prepare_kernels(trainer.device, check=interrupt.check)
+    _note_kernels(trainer, folder)
     interrupt.check()  # that may have taken long
     saving = trainer.config.activation_checkpointing
     lighter = trainer.memory_hints if saving else f"--activation-checkpointing, {trainer.memory_hints}"
-    notice = MemoryNotice(trainer.device, say=progress.say, remedies=lighter)
+    notice = MemoryNotice(trainer.device, remedies=lighter)
     try:
         progress.start(
             PhaseInfo(
@@ -69,7 +71,7 @@ def fit(
                     keeper.log([row])
                     progress.epoch_done(row)
                     for line in trainer.warnings(row):
-                        progress.say(line)
+                        log.warning(line)
                 keeper.after_step(due=due, ending=number is not None)
                 if number is not None:
                     raise Interrupted(number)
@@ -102,11 +104,11 @@ def fit(
             )
 
 
-def _note_kernels(trainer: Trainer, folder: RunFolder, *, say: Callable[[str], object]) -> None:
+def _note_kernels(trainer: Trainer, folder: RunFolder) -> None:
     """Have the folder know what computes; say so where that is something else than before."""
     now = what_computes(trainer.device)
     if now is not None and (before := folder.note_kernels(now)) not in (None, now):
-        say(f"warning: kernels was {short_repr(before)}, is {short_repr(now)}: {LAST_BITS_DIFFER}")
+        log.warning(f"kernels was {short_repr(before)}, is {short_repr(now)}: {LAST_BITS_DIFFER}")
 
 
 def broadcast_start(trainer: Trainer) -> None:

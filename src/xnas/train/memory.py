@@ -1,13 +1,15 @@
 """Peak memory of a run, and the line that tells it."""
 
 import ctypes
+import logging
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
+
+log = logging.getLogger(__name__)
 
 ROUNDS = 5
 """After so many it is said; or at the end of an epoch, where that comes sooner."""
@@ -23,8 +25,8 @@ class MemoryNotice:
     Where the system does not tell what a process holds, nothing is said.
     """
 
-    def __init__(self, device: torch.device, *, say: Callable[[str], object], remedies: str) -> None:
-        self.device, self.say, self.remedies = device, say, remedies
+    def __init__(self, device: torch.device, *, remedies: str) -> None:
+        self.device, self.remedies = device, remedies
         self._before = peak_memory(device)
         self._kind = ""
         self._steps = 0
@@ -41,7 +43,7 @@ class MemoryNotice:
             return
         peak = peak_memory(self.device)
         if peak > MORE * self._said:
-            self.say(self._line(peak))
+            log.info(self._line(peak))
             self._said = peak
         self._steps = 0
 

@@ -1,8 +1,11 @@
 """The jobs: search, retraining, and both with controls and a test, in a run folder that is new or resumed."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +107,7 @@ def run_job(request: "RunRequest") -> int:
             places[name] = (folder.child("controls", name), control)
         for name, (place, genotype) in places.items():
             if place is not folder:
-                display.say(f"control: {name}")
+                log.info(f"control: {name}")
                 place.write_genotype(genotype)
             fit_retrain(
                 genotype,
@@ -118,7 +121,7 @@ def run_job(request: "RunRequest") -> int:
             )
             if place is not folder:
                 folder.keep_control(name)
-    display.say(format_table(result_table(folder.path)))
+    log.info(format_table(result_table(folder.path)))
     return 0
 
 
@@ -132,16 +135,16 @@ def run_search(request: "RunRequest") -> int:
 
     earlier = request.existing()
     if earlier is not None and earlier.has(GENOTYPE) and earlier.has(PAGE):
-        print(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
+        log.info(f"the search in {earlier.path} has ended; it is not done again without --overwrite")
         genotype, folder = earlier.genotype(), earlier
     else:
         session = RunContext.open(request)
         trainer = SearchTrainer(session.request.config, session.data, device=session.device)
         with session.open_run() as (folder, interrupt):
             genotype = fit_search(trainer, folder=folder, progress=session.display, interrupt=interrupt)
-    print(architecture_text(genotype))
+    log.info(architecture_text(genotype))
     if request.whole is None:
-        print(f"train its network with: xnas retrain {folder.path}")
+        log.info(f"train its network with: xnas retrain {folder.path}")
     return 0
 
 
@@ -167,8 +170,8 @@ def run_retrain(request: "RunRequest", genotype: "Architecture", *, anew: bool =
             interrupt=interrupt,
         )
     if request.whole is None:
-        session.display.say(format_table(result_table(folder.path)))
+        log.info(format_table(result_table(folder.path)))
     else:
         kind = "held-out" if request.config.data.held_out > 0 else "test"
-        session.display.say(f"{kind} accuracy {result['test_accuracy']:.2%}")
+        log.info(f"{kind} accuracy {result['test_accuracy']:.2%}")
     return 0

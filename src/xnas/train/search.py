@@ -4,6 +4,7 @@ One round is a step of the weights on a training batch, rewards from a validatio
 step and the wipeout. B: samples; D: classes; F: feedbacks; E: forecasters of a group; K: experts of each.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -38,6 +39,8 @@ from xnas.train.distributed import process_group
 from xnas.train.loop import fit
 from xnas.train.step import StepOutput, require_finite
 from xnas.train.trainer import Row, Trainer
+
+log = logging.getLogger(__name__)
 
 
 def search_step(trainer: "SearchTrainer", train: Batch, validation: Batch) -> list[Wipeout]:
@@ -334,7 +337,7 @@ class SearchTrainer(Trainer):
         groups = self.groups()
         epoch = parse_search_epoch(JsonObject(row, where="the epoch's row"), groups)
         found = concerns(groups, epoch)
-        new = [f"warning: {line}" for kind, line in found.items() if kind not in self._warned]
+        new = [line for kind, line in found.items() if kind not in self._warned]
         self._warned |= found.keys()
         return new
 
@@ -374,7 +377,7 @@ def fit_search(
         return folder.genotype()
     origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.fingerprints())
     for group in trainer.experts.settings.values():
-        progress.say(str(group))
+        log.info(str(group))
     try:
         fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:

@@ -13,6 +13,7 @@ from xnas.config.loading import parse_config
 from xnas.config.schema import Config
 from xnas.data.images import DataSet, Normalisation
 from xnas.io.errors import Interrupted, NonFinite, RankLost, RanksDiffer
+from xnas.report.terminal import quiet
 from xnas.runs.folder import SEARCH
 from xnas.runs.signals import StopRequest, stop_on_signals
 from xnas.space.architecture import parse_architecture
@@ -37,7 +38,11 @@ def run_together(launch: Launch, verb: Callable[[], int]) -> int:
     ranks = join(launch)
     code = 1
     try:
-        code = verb() if ranks.is_main else serve(ranks)
+        if ranks.is_main:
+            code = verb()
+        else:
+            with quiet():  # the main rank says it
+                code = serve(ranks)
     finally:
         if ranks.is_main:
             ranks.end(code)
@@ -105,7 +110,7 @@ class _Server:
         config = parse_config(order["config"], where="the leading process's settings")
         use_threads(config.threads)
         device = pick_device(config.device)
-        prepare_kernels(device, say=lambda line: None)
+        prepare_kernels(device)
         data = self._images(config)
         if order["what"] == TEST:
             return lambda interrupt: self._test(order, config, data, device, interrupt)
@@ -121,7 +126,7 @@ class _Server:
             self._data = None  # makes room first
             self._data = (
                 wanted,
-                build_dataset(replace(config.data, download=False), seed=config.seed, say=lambda line: None),
+                build_dataset(replace(config.data, download=False), seed=config.seed),
             )
         return self._data[1]
 

@@ -52,9 +52,7 @@ def test_a_folder_is_exported_checked_and_said(
     assert f"{form}: {tmp_path / 'out'}, logits " in said
     assert "on 12 images and parts of them" in said
     again, trained = load(tmp_path / "out"), load(run)
-    images = load_data(str(run.parent / "images"), root=None, say=lambda line: None).test.pixels(
-        torch.arange(12)
-    )
+    images = load_data(str(run.parent / "images"), root=None).test.pixels(torch.arange(12))
     assert torch.equal(again.predict(images), trained.predict(images))
     assert (tmp_path / "out" / "README.md").exists() == (form != "safetensors")
 

@@ -9,7 +9,7 @@ import pytest
 
 from xnas.cli import main
 from xnas.theory import demonstrations
-from xnas.theory.demonstration import Numbers, Say
+from xnas.theory.demonstration import Numbers
 from xnas.theory.wipeout_games import WipeoutGames, play_wipeout
 
 
@@ -17,8 +17,8 @@ from xnas.theory.wipeout_games import WipeoutGames, play_wipeout
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two demonstrations instead of five, and small ones."""
 
-    def play(seeds: int, say: Say) -> Numbers:
-        return play_wipeout(seeds, say, games=WipeoutGames(rounds=60, zetas=(1.0, 0.03)))
+    def play(seeds: int) -> Numbers:
+        return play_wipeout(seeds, games=WipeoutGames(rounds=60, zetas=(1.0, 0.03)))
 
     small = dataclasses.replace(demonstrations.DEMONSTRATIONS["wipeout"], play=play)
     fixed = dataclasses.replace(small, name="fixed", title="Fixed", seeds=None)

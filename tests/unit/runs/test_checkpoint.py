@@ -36,7 +36,7 @@ def names(store: CheckpointStore) -> list[str]:
 
 def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: CheckpointStore) -> None:
     assert names(store) == ["search-0000000002", "search-0000000003"]
-    found = store.newest(say=print)
+    found = store.newest()
     assert found is not None
     path, newest = found
     assert path.name == "search-0000000003"
@@ -46,7 +46,7 @@ def test_what_was_saved_comes_back_and_the_newest_two_are_kept(store: Checkpoint
 
 
 def test_without_checkpoints_there_is_none(tmp_path: Path) -> None:
-    assert CheckpointStore(tmp_path / "checkpoints", "search").newest(say=print) is None
+    assert CheckpointStore(tmp_path / "checkpoints", "search").newest() is None
 
 
 def test_phases_do_not_see_each_others_checkpoints(store: CheckpointStore) -> None:
@@ -74,12 +74,12 @@ def test_every_single_flipped_bit_is_noticed_and_its_file_named(store: Checkpoin
 
 
 def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_aside(
+    said: list[str],
     store: CheckpointStore,
 ) -> None:
     path = store.found()[0] / TENSORS
     path.write_bytes(path.read_bytes()[:-1])
-    said: list[str] = []
-    found = store.newest(say=said.append)
+    found = store.newest()
     assert found is not None
     assert found[1].values == {"step": 2}
     assert said == [
@@ -97,7 +97,7 @@ def test_where_none_is_left_the_run_stops_and_everything_stays(store: Checkpoint
     with pytest.raises(
         Damaged, match=r"no checkpoint of the search in .* can be used: .*state.json is missing; .*"
     ):
-        store.newest(say=print)
+        store.newest()
     assert names(store) == before
 
 

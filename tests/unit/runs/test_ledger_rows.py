@@ -14,19 +14,21 @@ from xnas.runs.history import read_history
 from xnas.runs.signals import StopRequest
 from xnas.train.search import fit_search
 
+from ...log_lines import LogLines
+
 CPU = torch.device("cpu")
 
 
-class Listener(NullCallback):
-    """Keeps what is said, and may ask for the end after some rounds."""
+class Listener(NullCallback, LogLines):
+    """Keeps what is said within it, and may ask for the end after some rounds."""
 
     def __init__(self, after: int = 0) -> None:
+        super().__init__()
         self.interrupt, self.left = StopRequest(), after
-        self.warnings: list[str] = []
 
-    def say(self, line: str) -> None:
-        if line.startswith("warning"):
-            self.warnings.append(line)
+    @property
+    def warnings(self) -> list[str]:
+        return [line for line in self.said if line.startswith("warning")]
 
     def step_done(self, **values: object) -> None:
         del values
@@ -43,10 +45,11 @@ def go(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> L
     listener = Listener(after)
     trainer = SearchTrainer(config, data, device=CPU)
     if after:
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted), listener:
             fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
     else:
-        fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
+        with listener:
+            fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
     return listener
 
 
@@ -121,6 +124,6 @@ def test_skip_connections_that_take_over_are_said_once(tiny: Config, data: DataS
     (line,) = [line for line in trainer.warnings(rows[-1]) if "skip" in line]
     # 3 of 5, and a seventh each of two where all are level
     assert line.startswith(
-        "warning: skip connections lead 66% of group normal's and 66% of group reduction's forecasters: "
+        "skip connections lead 66% of group normal's and 66% of group reduction's forecasters: "
     )
     assert trainer.warnings(rows[-1]) == []

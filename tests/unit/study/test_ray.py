@@ -93,7 +93,7 @@ class Told:
     def __init__(
         self, *answers: str | Exception, progress: Callable[[Task], object] = lambda task: 0
     ) -> None:
-        self.ray, self.said, self.interrupt = PlayedRay(*answers), list[str](), StopRequest()
+        self.ray, self.interrupt = PlayedRay(*answers), StopRequest()
         self.workers = RayExecutor(
             self.ray,
             RayOptions(address="auto"),
@@ -101,7 +101,6 @@ class Told:
             errand=lambda task: task.name,
             has_ended=lambda task: True,
             progress=progress,
-            say=self.said.append,
             beat=lambda: None,
             interrupt=self.interrupt,
         )
@@ -115,13 +114,13 @@ class Told:
 ENDED = TaskResult.here("ended").to_text()
 
 
-def test_a_task_that_is_lost_is_started_again_until_it_ends() -> None:
+def test_a_task_that_is_lost_is_started_again_until_it_ends(said: list[str]) -> None:
     told = Told(WorkerDied("killed"), TaskResult.here("interrupted", "stopped by SIGTERM").to_text(), ENDED)
     task, failure = told.does("a")
     assert (task.name, failure) == ("a", None)
     assert told.ray.texts == ["a"] * 3
     assert told.ray.options["max_retries"] == 0
-    assert told.said[0] == "task a: lost with its worker (WorkerDied: killed); it goes on elsewhere"
+    assert said[0] == "task a: lost with its worker (WorkerDied: killed); it goes on elsewhere"
 
 
 def test_a_task_that_comes_no_further_and_loses_every_worker_counts_as_failed() -> None:
@@ -199,7 +198,7 @@ def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
     with pytest.raises(ValueError, match="has 3 CPUs for a task; the largest has 2 CPUs"):
         RayExecutor(
             told.ray, RayOptions(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,
-            say=print, beat=print, interrupt=StopRequest(),
+            beat=print, interrupt=StopRequest(),
         )  # fmt: skip
 
 
@@ -208,7 +207,7 @@ def test_without_ray_or_a_cluster_a_line_says_what_is_missing(monkeypatch: pytes
         patch.setitem(sys.modules, "ray", None)
         with (
             pytest.raises(ValueError, match=r"--address needs Ray .*: pip install 'xnas\[ray\]'"),
-            connected(RayOptions(address="auto"), say=print),
+            connected(RayOptions(address="auto")),
         ):
             pass
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
@@ -219,7 +218,7 @@ def test_without_ray_or_a_cluster_a_line_says_what_is_missing(monkeypatch: pytes
             pytest.raises(
                 ValueError, match=rf"no Ray cluster at --address {address}: .*; start one with: ray"
             ),
-            connected(RayOptions(address=address), say=print),
+            connected(RayOptions(address=address)),
         ):
             pass
 

@@ -20,19 +20,14 @@ DECAYS = Decays(forecasters=3, rounds=300, ratios=(0.0, 0.1, 1.0, 10.0), bounds=
 WIPEOUT = WipeoutGames(rounds=100, zetas=(1.0, 0.25, 0.03))
 
 
-def quiet(line: str) -> None:
-    """Says nothing."""
-    del line
-
-
 def played(seeds: int = 2) -> dict[str, Numbers]:
     """The numbers of all demonstrations, by name."""
     return {
-        "late-bloomers": play_late_bloomers(1, quiet, games=BLOOMING),
-        "initialisation": play_initialisation(seeds, quiet, games=STARTS),
-        "regret-vs-selection": play_regret_selection(seeds, quiet, games=NOISY),
-        "weight-decay": play_weight_decay(seeds, quiet, games=DECAYS),
-        "wipeout": play_wipeout(seeds, quiet, games=WIPEOUT),
+        "late-bloomers": play_late_bloomers(1, games=BLOOMING),
+        "initialisation": play_initialisation(seeds, games=STARTS),
+        "regret-vs-selection": play_regret_selection(seeds, games=NOISY),
+        "weight-decay": play_weight_decay(seeds, games=DECAYS),
+        "wipeout": play_wipeout(seeds, games=WIPEOUT),
     }
 
 

@@ -16,7 +16,7 @@ from xnas.theory.regret_selection import play_regret_selection
 from xnas.theory.weight_decay import Decays, play_weight_decay
 from xnas.theory.wipeout_games import WipeoutGames, play_wipeout
 
-from .small import only, quiet
+from .small import only
 
 DOCS = Path(__file__).parents[3] / "docs" / "theory"
 
@@ -66,7 +66,7 @@ def test_the_folder_is_small() -> None:
 def test_late_bloomers_come_out_again(learner: str, multiple: float) -> None:
     # The whole is in the long test: Adam at DARTS' length takes seconds.
     games = Blooming(darts_rounds=1, zetas=(0.25,))
-    now = play_late_bloomers(1, quiet, games=games, contenders=only(learner, multiples=(multiple,)))
+    now = play_late_bloomers(1, games=games, contenders=only(learner, multiples=(multiple,)))
     before = next(
         item for item in tried(stored("late-bloomers"), learner) if item["steps_of_eta"] == multiple
     )
@@ -79,26 +79,26 @@ def test_late_bloomers_come_out_again(learner: str, multiple: float) -> None:
 
 def test_initial_weights_come_out_again() -> None:
     before = stored("initialisation")
-    now = play_initialisation(before["n"], quiet, contenders=only("xnas", multiples=(1.0,)))
+    now = play_initialisation(before["n"], contenders=only("xnas", multiples=(1.0,)))
     agree(now["played"][0], at_eta(before, "xnas"), share=0.021)
     agree(now["settings"], before["settings"])
 
 
 def test_regret_and_selection_come_out_again() -> None:
     before = stored("regret-vs-selection")
-    now = play_regret_selection(before["n"], quiet, contenders=only("gd", multiples=(16.0,)))
+    now = play_regret_selection(before["n"], contenders=only("gd", multiples=(16.0,)))
     agree(now["played"][0], next(item for item in tried(before, "gd") if item["steps_of_eta"] == 16))
 
 
 def test_the_entropy_of_xnas_comes_out_again() -> None:
     before = stored("weight-decay")
-    now = play_weight_decay(before["n"], quiet, games=Decays(ratios=(), bounds=(3.0,)))
+    now = play_weight_decay(before["n"], games=Decays(ratios=(), bounds=(3.0,)))
     agree(now["xnas"], [item for item in before["xnas"] if item["bound_over_reward"] == 3], share=0.013)
 
 
 def test_the_wipeout_comes_out_again() -> None:
     before = stored("wipeout")
-    now = play_wipeout(before["n"], quiet, games=WipeoutGames(zetas=(0.12,)))
+    now = play_wipeout(before["n"], games=WipeoutGames(zetas=(0.12,)))
     agree(now["by_zeta"], [item for item in before["by_zeta"] if item["zeta"] == 0.12])
 
 
@@ -106,7 +106,7 @@ def test_the_wipeout_comes_out_again() -> None:
 @pytest.mark.parametrize("name", DEMONSTRATIONS)
 def test_everything_comes_out_again(name: str) -> None:
     demonstration, before = DEMONSTRATIONS[name], stored(name)
-    now = demonstration.play(before["n"], quiet)
+    now = demonstration.play(before["n"])
     agree(now, {key: before[key] for key in now}, share=0.021)
 
 

@@ -72,12 +72,8 @@ def test_gradient_descent_with_a_step_m_times_eta_acts_as_with_eta_in_a_game_m_s
     assert abs(lead(200, 4) - lead(200, 1)) > 0.1
 
 
-def test_every_contender_plays_with_each_of_its_step_sizes() -> None:
-    said: list[str] = []
-    games = [
-        (each.name, step)
-        for each, step, _ in tournament(CONTENDERS, games=1, experts=2, rounds=8, say=said.append)
-    ]
+def test_every_contender_plays_with_each_of_its_step_sizes(said: list[str]) -> None:
+    games = [(each.name, step) for each, step, _ in tournament(CONTENDERS, games=1, experts=2, rounds=8)]
     assert len(games) == len(set(games)) == sum(len(each.multiples + each.rates) for each in CONTENDERS)
     assert len(said) == len(CONTENDERS)
     for each in CONTENDERS:

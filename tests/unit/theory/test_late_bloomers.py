@@ -7,11 +7,11 @@ import pytest
 from xnas.theory.contenders import CONTENDERS
 from xnas.theory.late_bloomers import Blooming, last_delay, least_zeta, play_late_bloomers, shown
 
-from .small import BLOOMING, only, quiet
+from .small import BLOOMING, only
 
 
 def test_without_delay_everyone_leads_with_the_best_at_once() -> None:
-    numbers = play_late_bloomers(1, quiet, games=BLOOMING)
+    numbers = play_late_bloomers(1, games=BLOOMING)
     for item in numbers["played"]:
         assert [found["leads_from"][0] for found in item["by_pay"]] == [0, 0]
     assert len(numbers["played"]) == sum(len(each.multiples + each.rates) for each in CONTENDERS)
@@ -19,7 +19,7 @@ def test_without_delay_everyone_leads_with_the_best_at_once() -> None:
 
 def test_xnas_finds_the_bloomer_whenever_it_is_best_in_hindsight_and_as_soon_as_it_is_ahead() -> None:
     steps = (0.01, 1.0, 30.0)
-    numbers = play_late_bloomers(1, quiet, games=BLOOMING, contenders=only("xnas", multiples=steps))
+    numbers = play_late_bloomers(1, games=BLOOMING, contenders=only("xnas", multiples=steps))
     for item in numbers["played"]:
         for found, delays, last in zip(
             item["by_pay"],
@@ -44,7 +44,7 @@ def test_the_last_delay_is_where_the_bloomer_earns_as_much_as_the_steady_expert(
 
 def test_gradient_descent_with_larger_steps_finds_fewer_bloomers() -> None:
     numbers = play_late_bloomers(
-        1, quiet, games=BLOOMING, contenders=only("gd", multiples=(0.25, 4.0, 64.0, 1024.0))
+        1, games=BLOOMING, contenders=only("gd", multiples=(0.25, 4.0, 64.0, 1024.0))
     )
     found = [item["found_of_due"] for item in numbers["played"]]
     assert found == sorted(found, reverse=True)
@@ -61,7 +61,7 @@ def test_zeta_below_the_least_loses_the_bloomer_and_above_it_keeps_it(pays: floa
         delays_by_pay=((0.0, (delay, 0.5)), (-1.0, (delay,))),
         zetas=(0.98 * least, 1.02 * least),
     )
-    numbers = play_late_bloomers(1, quiet, games=games, contenders=only("xnas", multiples=(1.0,)))
+    numbers = play_late_bloomers(1, games=games, contenders=only("xnas", multiples=(1.0,)))
     below, above = numbers["xnas_by_zeta"]
     which = 0 if pays == 0 else 1
     assert above["longest_delay_found"][which] is not None
@@ -70,12 +70,12 @@ def test_zeta_below_the_least_loses_the_bloomer_and_above_it_keeps_it(pays: floa
 
 def test_numbers_are_the_same_again() -> None:
     some = only("adam", rates=(0.01,))
-    first, second = (play_late_bloomers(1, quiet, games=BLOOMING, contenders=some) for _ in range(2))
+    first, second = (play_late_bloomers(1, games=BLOOMING, contenders=some) for _ in range(2))
     assert first == second
 
 
 def test_what_is_shown_has_every_learner_at_eta_and_at_its_least_regret() -> None:
-    numbers = play_late_bloomers(1, quiet, games=replace(BLOOMING, rounds=50))
+    numbers = play_late_bloomers(1, games=replace(BLOOMING, rounds=50))
     pairs = [(why, item["learner"]) for why, item in shown(numbers)]
     assert pairs == [
         ("at η*", "xnas"),

@@ -7,7 +7,7 @@ from xnas.optimizers.softmax import SoftmaxLearner
 from xnas.theory.entropy import normalised_entropy
 from xnas.theory.weight_decay import DecayedSoftmax, Decays, play_weight_decay
 
-from .small import DECAYS, quiet
+from .small import DECAYS
 
 
 def adam(parameters: list[torch.Tensor], decay: float = 0.0) -> torch.optim.Optimizer:
@@ -42,7 +42,7 @@ def test_only_decay_over_the_size_of_the_rewards_counts() -> None:
 
 
 def test_more_decay_means_more_entropy_and_so_does_a_larger_bound_for_xnas() -> None:
-    numbers = play_weight_decay(2, quiet, games=DECAYS)
+    numbers = play_weight_decay(2, games=DECAYS)
     for items in (numbers["adam"], numbers["xnas"]):
         entropies = [item["mean_normalised_entropy"] for item in items]
         assert entropies == sorted(entropies)
@@ -54,13 +54,13 @@ def test_more_decay_means_more_entropy_and_so_does_a_larger_bound_for_xnas() -> 
 
 def test_searches_are_the_same_however_many_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     games = Decays(forecasters=2, rounds=40, ratios=(0.0, 0.1), bounds=(1.0,))
-    together = play_weight_decay(5, quiet, games=games)  # four, then one
+    together = play_weight_decay(5, games=games)  # four, then one
     monkeypatch.setattr("xnas.theory.weight_decay._AT_ONCE", 1)
-    assert play_weight_decay(5, quiet, games=games) == together
+    assert play_weight_decay(5, games=games) == together
 
 
 def test_searches_without_a_choice_are_refused() -> None:
     with pytest.raises(ValueError, match="experts must be at least 2"):
         Decays(experts=1)
     with pytest.raises(ValueError, match="seeds must be at least 1; got 0"):
-        play_weight_decay(0, quiet, games=DECAYS)
+        play_weight_decay(0, games=DECAYS)

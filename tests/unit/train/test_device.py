@@ -41,22 +41,22 @@ def test_the_environment_says_versions_hardware_and_device() -> None:
 def test_a_compiler_that_was_kept_from_its_work_stops_what_needs_kernels(
     kind: Kind, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*, say: object, check: object) -> None:
+    def fail(*, check: object) -> None:
         raise CompilerFailed("c++ was kept from it", kind)
 
     monkeypatch.setattr(build, "prepare", fail)
     with pytest.raises(
         error, match=r"could not be compiled: c\+\+ was kept from it; .* by CXX=none"
     ) as caught:
-        prepare_kernels(torch.device("cpu"), say=print)
+        prepare_kernels(torch.device("cpu"))
     assert type(caught.value) is error
-    prepare_kernels(torch.device("meta"), say=print)  # needs none
+    prepare_kernels(torch.device("meta"))  # needs none
 
     def interrupted() -> None:
         raise Interrupted(15)
 
     with pytest.raises(Interrupted):  # which is why it was ended
-        prepare_kernels(torch.device("cpu"), say=print, check=interrupted)
+        prepare_kernels(torch.device("cpu"), check=interrupted)
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:

@@ -18,19 +18,18 @@ from xnas.train.checkpointing import CheckpointManager, ResumeKey
 from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 
+from ...log_lines import LogLines
 from ...sealed import seal
 
 CPU = torch.device("cpu")
 
 
-class Stopper(NullCallback):
-    """Asks for the end after some rounds, as a signal would, and keeps what is said."""
+class Stopper(NullCallback, LogLines):
+    """Asks for the end after some rounds, as a signal would, and keeps what is said within it."""
 
     def __init__(self, after: int) -> None:
-        self.interrupt, self.left, self.said = StopRequest(), after, list[str]()
-
-    def say(self, line: str) -> None:
-        self.said.append(line)
+        super().__init__()
+        self.interrupt, self.left = StopRequest(), after
 
     def step_done(self, **values: Any) -> None:
         del values
@@ -42,7 +41,8 @@ class Stopper(NullCallback):
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> list[str]:
     stopper = Stopper(after)
     trainer = SearchTrainer(config, data, device=CPU)
-    fit_search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    with stopper:
+        fit_search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
     return stopper.said
 
 
@@ -111,7 +111,7 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
         run(config, data, folder, after=4)
     trainer = SearchTrainer(config, data, device=CPU)
     names = set(dict(trainer.network.named_parameters()))
-    keeper = CheckpointManager(trainer, origin=origin(config, trainer), folder=folder, say=print)
+    keeper = CheckpointManager(trainer, origin=origin(config, trainer), folder=folder)
     keeper.begin()
     wiped = sum(int((~state.alive_EK).sum()) for state in trainer.experts.states.values())
     assert wiped > 0
@@ -260,7 +260,6 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
         trainer,
         origin=origin(config, trainer),
         folder=RunFolder.at(tmp_path / "mine"),
-        say=print,
         clock=lambda: now,
     )
     keeper.begin()

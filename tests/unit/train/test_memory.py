@@ -1,6 +1,7 @@
 """What is said about memory: once for each kind of rounds, before the epoch's line, and true."""
 
 import dataclasses
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,23 @@ from xnas.train.memory import MemoryNotice, peak_memory
 from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 
+from ...log_lines import LogLines
+
 CPU = torch.device("cpu")
 GIB = 2**30
 
 
-class Listener(NullCallback):
+class Listener(NullCallback, LogLines):
     """Keeps what is said of memory, and the epochs between; asks for the end after some rounds, as a signal would."""
 
     def __init__(self, after: int = 0) -> None:
+        super().__init__()
         self.heard: list[str] = []
         self.interrupt, self.left = StopRequest(), after
 
-    def say(self, line: str) -> None:
-        if line.startswith("memory"):
-            self.heard.append(line)
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("memory"):
+            self.heard.append(record.getMessage())
 
     def step_done(self, **values: Any) -> None:
         del values
@@ -42,16 +46,17 @@ class Listener(NullCallback):
         self.heard.append(f"epoch {row['epoch']}")
 
 
-def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> tuple[MemoryNotice, list[str]]:
+def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> MemoryNotice:
     """One that sees these peaks, in GiB, one whenever it looks."""
     left = [int(peak * GIB) for peak in peaks]
     monkeypatch.setattr(memory_notice, "peak_memory", lambda device: left.pop(0))
-    said: list[str] = []
-    return MemoryNotice(CPU, say=said.append, remedies="less"), said
+    return MemoryNotice(CPU, remedies="less")
 
 
-def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pytest.MonkeyPatch) -> None:
-    watching, said = notice(monkeypatch, [0.5, 2.25])
+def test_after_five_rounds_it_says_the_peak_and_what_they_took(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = notice(monkeypatch, [0.5, 2.25])
     for number in range(1, 12):
         watching.after_step("steps", epoch_ends=number == 8)
         assert len(said) == (number >= 5)
@@ -80,9 +85,9 @@ def test_after_five_rounds_it_says_the_peak_and_what_they_took(monkeypatch: pyte
     ids=["what earlier work has left is enough", "unknown", "rewards take more", "rewards take no more"],
 )
 def test_epochs_that_are_shorter_end_with_it_and_rewards_are_told_of_where_they_take_more(
-    before: float, peaks: list[float], lines: list[str], monkeypatch: pytest.MonkeyPatch
+    said: list[str], before: float, peaks: list[float], lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watching, said = notice(monkeypatch, [before, *peaks])
+    watching = notice(monkeypatch, [before, *peaks])
     if len(peaks) > 1:
         watching.after_step("warm-up steps", epoch_ends=True)
         watching.after_step("steps", epoch_ends=False)
@@ -97,11 +102,12 @@ def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goe
     config = dataclasses.replace(tiny, search=dataclasses.replace(tiny.search, epochs=3))
     folder = RunFolder.at(tmp_path / "mine")
     first, second = Listener(after=3), Listener()
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted), first:
         fit_search(
             SearchTrainer(config, data, device=CPU), folder=folder, progress=first, interrupt=first.interrupt
         )
-    fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
+    with second:
+        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
     assert [line.partition(":")[0] for line in first.heard] == ["memory", "epoch 1"]
     assert [line.partition(":")[0] for line in second.heard] == ["memory", "epoch 2", "epoch 3"]
 
@@ -119,7 +125,8 @@ def test_smaller_images_are_a_remedy_where_they_are_large(
     )
     listener = Listener()
     trainer = SearchTrainer(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
-    fit_search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
+    with listener:
+        fit_search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
     said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
     assert re.search(f"; --activation-checkpointing, {said} would lower it$", listener.heard[0]), (
         listener.heard[0]
@@ -132,14 +139,17 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
 ) -> None:
     config = dataclasses.replace(tiny, activation_checkpointing=activation_checkpointing)
     listener = Listener()
-    fit_retrain(
-        published_genotype("darts_v1"), config, data, name="mine", device=CPU,
-        folder=RunFolder.at(tmp_path / "mine"), progress=listener,
-    )  # fmt: skip
+    with listener:
+        fit_retrain(
+            published_genotype("darts_v1"), config, data, name="mine", device=CPU,
+            folder=RunFolder.at(tmp_path / "mine"), progress=listener,
+        )  # fmt: skip
     line = listener.heard[0]
     found = re.fullmatch(
         r"memory: (\d+\.\d\d) GiB at most in 5 steps(?:, (\d+\.\d\d) GiB of it taken by them)?; "
-        r"(--activation-checkpointing, )?a smaller --retrain.batch-size or fewer --retrain.channels would lower it",
+        r"(--activation-checkpointing, )?"
+        r"a "
+        r"smaller --retrain.batch-size or fewer --retrain.channels would lower it",
         line,
     )
     assert found is not None, line

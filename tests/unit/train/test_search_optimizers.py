@@ -12,8 +12,7 @@ from xnas import Config, DataSet, RunFolder, SearchTrainer
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
 from xnas.optimizers.names import METHODS
-from xnas.report.terminal import Display
-from xnas.runs.callbacks import NullCallback
+from xnas.runs.callbacks import LogCallback, NullCallback
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest
 from xnas.train.search import fit_search
@@ -125,22 +124,20 @@ def test_asap_prunes_and_what_it_pruned_is_written_down(tiny: Config, data: Data
 
 
 def test_a_random_architecture_needs_no_rounds(
-    tiny: Config, data: DataSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    said: list[str], tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
-    from rich.console import Console
-
     genotypes = []
     for seed in (0, 0, 1, 2):
         folder = RunFolder.at(tmp_path / f"run-{len(genotypes)}")
         config = dataclasses.replace(searching(tiny, "random"), seed=seed)
         trainer = SearchTrainer(config, data, device=CPU)
         before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-        genotypes.append(fit_search(trainer, folder=folder, progress=Display(Console(width=200))))
+        genotypes.append(fit_search(trainer, folder=folder, progress=LogCallback()))
         assert trainer.step == trainer.total_steps == 0
         assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
         assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0]
         assert run(config, data, RunFolder(folder.path)).step == 0  # it has ended, and is not done again
-        assert "search: no rounds, there is nothing to learn" in capsys.readouterr().out
+        assert "search: no rounds, there is nothing to learn" in said
     assert genotypes[0] == genotypes[1]
     assert len(set(genotypes)) == 3
 

@@ -17,7 +17,6 @@ from xnas.data.check.issues import Progress, Report
 from xnas.data.check.named import check_named
 from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.sets.download import Say
 from xnas.data.sets.known_folders import FOLDER_SETS, find_folder_set
 from xnas.data.sets.registry import NAMES, check_fold
 from xnas.io.paths import expanded, is_path
@@ -35,13 +34,12 @@ def check_data(
     download: bool = False,
     fold: int | None = None,
     decode_memory: float = DEFAULT,
-    say: Say = print,
     progress: Progress = lambda done, total: None,
 ) -> Report:
     """All that is wrong with the data set of a name, a folder of images, or an archive of one.
 
     root, image_size, download, fold, decode_memory: as in `load_data`; an image size is only looked at for a folder.
-    say: takes lines that the user should see. progress: takes how many images of a folder have been looked at, and of
+    progress: takes how many images of a folder have been looked at, and of
     how many.
 
     Raises ValueError if there is no such data.
@@ -61,7 +59,7 @@ def check_data(
             return check_folder(
                 folder, image_size=size, memory=memory, progress=progress, kind=kind, fold=fold
             )
-        return check_named(name, root=root, download=download, say=say)
+        return check_named(name, root=root, download=download)
     path = expanded(source)
     if path.is_dir():
         return check_folder(path, image_size=image_size, memory=memory, progress=progress)
@@ -89,11 +87,11 @@ def quick_check(data: DataSet, *, check: str) -> list[str]:
         )
         verb = "is also a training image" if len(seen) == 1 else "are also training images"
         lines.append(
-            f"warning: {len(seen):,} of {len(data.test):,} test images {verb} (first: {first}); {check} lists them"
+            f"{len(seen):,} of {len(data.test):,} test images {verb} (first: {first}); {check} lists them"
         )
     counts = data.train.labels_N.bincount(minlength=len(classes)).tolist()
     if unequal := unequal_classes(dict(zip(classes, counts, strict=True))):
-        lines.append(f"warning: the classes are very unequal: {unequal}; {check} counts them all")
+        lines.append(f"the classes are very unequal: {unequal}; {check} counts them all")
     return lines
 
 

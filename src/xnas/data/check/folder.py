@@ -96,8 +96,10 @@ def _parts_of_set(walk: FolderWalk, kind: FolderSet, fold: int | None) -> tuple[
     """What a run reads of a set that is known by name, for training and for the test."""
     if kind.class_folders is not None and holds_folders(walk.root / kind.class_folders[1]):
         return walk.parts_called(*kind.class_folders)
-    listings = kind.lists(walk.root, fold, lambda line: walk.findings.add(OTHER_FILES, line))
+    listings = kind.lists(walk.root, fold)
     check_same_classes(listings[0].classes, listings[1].classes, where=str(walk.root))
+    for line in (line for listing in listings for line in listing.remarks):
+        walk.findings.add(OTHER_FILES, line)
     parts = [FolderPart(walk.root, {name: [] for name in listing.classes}) for listing in listings]
     for part, listing in zip(parts, listings, strict=True):
         for path, label in zip(listing.paths, listing.labels_N.tolist(), strict=True):

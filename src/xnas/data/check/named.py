@@ -18,7 +18,6 @@ from xnas.data.check.layout import EMPTY_CLASS
 from xnas.data.images import CHUNK
 from xnas.data.sets import cifar, fashion_mnist
 from xnas.data.sets.cifar import Cifar
-from xnas.data.sets.download import Say
 from xnas.data.sets.idx import read_idx
 from xnas.data.sets.registry import load_data
 
@@ -45,11 +44,11 @@ class Content(NamedTuple):
     test: ImageSetPart
 
 
-def check_named(name: str, *, root: Path | None, download: bool, say: Say) -> Report:
+def check_named(name: str, *, root: Path | None, download: bool) -> Report:
     """Everything that is wrong with a named set. Raises ValueError if its files cannot be had."""
     findings = Issues()
     try:
-        data = load_data(name, root=root, download=download, say=say)
+        data = load_data(name, root=root, download=download)
     except ValueError:
         content = _go_through(name, root, findings)
         if content is None or not findings.by_kind():

@@ -1,10 +1,12 @@
 """Images of a folder that cannot be read: each is named once, and more than are allowed end the run."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xnas.data.sets.download import Say
 from xnas.io.text import printable
+
+log = logging.getLogger(__name__)
 
 NAMED = 3
 """Broken images that an error names."""
@@ -31,10 +33,9 @@ class BrokenImage:
 class BrokenImages:
     """The broken images that have been found in a folder."""
 
-    def __init__(self, root: str, *, allowed: int, say: Say) -> None:
+    def __init__(self, root: str, *, allowed: int) -> None:
         self.root = root
         self.allowed = allowed
-        self.say = say
         self.found: dict[str, BrokenImage] = {}
 
     def __contains__(self, path: str) -> bool:
@@ -47,7 +48,7 @@ class BrokenImages:
         if len(self.found) > self.allowed:
             raise ValueError(self._too_many())
         for image in new.values():
-            self.say(f"{image}; {what_happens}")
+            log.warning(f"{image}; {what_happens}")
 
     def _too_many(self) -> str:
         images = list(self.found.values())

@@ -5,6 +5,7 @@ an image that all files show without colour has 1 channel, otherwise 3.
 N: images of a set; C H W: channels, height, width.
 """
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,7 +23,8 @@ from xnas.data.files.listing import Listing, list_sets
 from xnas.data.files.readers import ReaderPool, available_cores
 from xnas.data.files.streaming import LARGE, FileImageSet, ImageFiles, shows_colour
 from xnas.data.images import DataSet, Images, ImageSet
-from xnas.data.sets.download import Say
+
+log = logging.getLogger(__name__)
 
 MOST_TRIED = 512
 """Pixels a side of the largest images that the tests train on."""
@@ -48,14 +50,13 @@ def read_folder(
     max_broken: int = 0,
     decode_memory: float = DEFAULT,
     resized_crops: bool = False,
-    say: Say,
 ) -> DataSet:
     """The data set that a folder holds. A folder without test images is split by the seed, class by class.
 
     Arguments as in `read_listings`.
     """
     return read_listings(
-        list_sets(root, test_fraction=test_fraction, seed=seed, say=say),
+        list_sets(root, test_fraction=test_fraction, seed=seed),
         root,
         name=root.resolve().name,
         image_size=image_size,
@@ -64,7 +65,6 @@ def read_folder(
         max_broken=max_broken,
         decode_memory=decode_memory,
         resized_crops=resized_crops,
-        say=say,
     )
 
 
@@ -79,7 +79,6 @@ def read_listings(
     max_broken: int = 0,
     decode_memory: float = DEFAULT,
     resized_crops: bool = False,
-    say: Say,
 ) -> DataSet:
     """The data set of the training and test images that are listed, all of them in `root`.
 
@@ -93,23 +92,23 @@ def read_listings(
     images that are scaled lose an eighth of their shorter side, half of it at each border, as on ImageNet.
     Raises ValueError, naming the folder or file, where the layout or an image is unfit.
     """
-    broken = BrokenImages(str(root), allowed=max_broken, say=say)
+    broken = BrokenImages(str(root), allowed=max_broken)
     memory = DecodeMemory(decode_memory)
     kept, headers = _read_headers(listings, broken, memory)
     paths = (*kept[0].paths, *kept[1].paths)
-    form = _form(paths, (*headers[0], *headers[1]), image_size, say)
+    form = _form(paths, (*headers[0], *headers[1]), image_size)
     num_bytes = len(paths) * math.prod(form.shape)
     # Alone as with many where it would show: crops are made of other pixels in memory, and broken images left out.
     held = MOST_BYTES if resized_crops or max_broken else MOST_BYTES // local_world_size
     cores = max(1, available_cores() // local_world_size)
     if workers is not None and workers > cores:
-        say(
+        log.info(
             f"{root}: {workers:,} processes to read images are more than there are cores for them, so that {cores} read"
         )
         workers = cores
     if workers is None and num_bytes > held:
         workers = cores
-        say(
+        log.info(
             f"{root}: {len(paths):,} images of {form.height} x {form.width} pixels take {num_bytes / 2**30:.1f} GiB, "
             f"more than the {held / 2**30:.3g} that are held in memory: they are read while training, by "
             f"--data.workers {workers}"
@@ -174,9 +173,7 @@ def _load(
     memory: DecodeMemory,
 ) -> list[Images]:
     """Both sets in memory."""
-    read = [
-        _read_pixels(listing, form, broken.say, memory) for listing, form in zip(listings, forms, strict=True)
-    ]
+    read = [_read_pixels(listing, form, memory) for listing, form in zip(listings, forms, strict=True)]
     broken.add(
         [
             _broken_image(listing, i, image, part)
@@ -204,7 +201,7 @@ def _load(
 
 
 def _read_pixels(
-    listing: Listing, form: DecodeSpec, say: Say, memory: DecodeMemory
+    listing: Listing, form: DecodeSpec, memory: DecodeMemory
 ) -> tuple[Tensor, bool, dict[int, Broken]]:
     """The pixels that can be read, uint8 NCHW, whether they show colour, and what is broken by its place."""
     paths = listing.paths
@@ -212,7 +209,7 @@ def _read_pixels(
     found: dict[int, Broken] = {}
     colour = False
     if len(paths) >= LARGE:
-        say(f"reading {len(paths):,} images of {Path(paths[0]).parent.parent}")
+        log.info(f"reading {len(paths):,} images of {Path(paths[0]).parent.parent}")
     read = partial(read_image, form=form, memory=memory)
     for number, image in enumerate(each(read, paths, num_bytes=math.prod(form.shape))):
         if isinstance(image, Broken):
@@ -221,7 +218,7 @@ def _read_pixels(
             pixels_NCHW[number - len(found)] = image
             colour = colour or not is_grey(image)
         if len(paths) >= LARGE and (number + 1) % (-(-len(paths) // 4)) == 0:
-            say(f"read {number + 1:,} of {len(paths):,} images")
+            log.info(f"read {number + 1:,} of {len(paths):,} images")
     return torch.from_numpy(pixels_NCHW[: len(paths) - len(found)]), colour, found
 
 
@@ -255,11 +252,9 @@ def _stream(
     return sets
 
 
-def _form(
-    paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None, say: Say
-) -> DecodeSpec:
+def _form(paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None) -> DecodeSpec:
     """What all images are brought to: a square of the size asked for, their own size, or a middle one."""
-    square = _square(paths, headers, image_size, say)
+    square = _square(paths, headers, image_size)
     colour = not all(header.grey for header in headers)
     height, width = square or headers[0].height, square or headers[0].width
     if image_size is None and height * width > MOST_AREA:
@@ -268,7 +263,7 @@ def _form(
             "trained on; --data.image-size 224, for example, brings them to fewer"
         )
     if image_size is None and max(height, width) > MOST_TRIED:
-        say(
+        log.info(
             f"images of {height} x {width} pixels take much time and memory; --data.image-size 224, for example, "
             "brings them to fewer"
         )
@@ -281,9 +276,7 @@ def _form(
     )
 
 
-def _square(
-    paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None, say: Say
-) -> int | None:
+def _square(paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None) -> int | None:
     """The side to which images are brought, or None if they stay as they are."""
     if image_size is not None:
         if image_size < LEAST_SIZE:
@@ -301,7 +294,7 @@ def _square(
     if other is None:
         return None
     middle = middle_side(min(header.height, header.width) for header in headers)
-    say(
+    log.info(
         f"images differ in size, height x width ({paths[0]} {first.height} x {first.width}, {paths[other]} "
         f"{headers[other].height} x {headers[other].width}): all are brought to {middle} x {middle}, the "
         "middle size; --data.image-size chooses another"

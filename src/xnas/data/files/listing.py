@@ -4,6 +4,7 @@ Classes are in the order of their names, and so are the images of a class.
 """
 
 import errno
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ from torch import Tensor
 from xnas.data.files.decode import SUFFIXES
 from xnas.data.images import check_same_classes
 from xnas.data.sampling import split
-from xnas.data.sets.download import Say
 from xnas.io.text import one_form, printable
+
+log = logging.getLogger(__name__)
 
 TEST_NAMES = ("test", "val", "valid", "validation")
 PART_NAMES = frozenset({"train", "training", *TEST_NAMES, "testing", "dev", "eval"})
@@ -46,6 +48,13 @@ class Listing:
     paths: tuple[str, ...]
     labels_N: Tensor
     """int64, an index into `classes`."""
+    remarks: tuple[str, ...] = ()
+    """Lines on files that were passed over."""
+
+    def log_remarks(self) -> None:
+        """Tell the user what was passed over."""
+        for line in self.remarks:
+            log.info(line)
 
     def part(self, ids: Sequence[int]) -> "Listing":
         """Some of the files."""
@@ -53,7 +62,7 @@ class Listing:
         return Listing(self.classes, tuple(self.paths[i] for i in ids), labels_N)
 
 
-def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple[Listing, Listing]:
+def list_sets(root: Path, *, test_fraction: float, seed: int) -> tuple[Listing, Listing]:
     """The training and the test images of a folder; one without test images is split by the seed, class by class.
 
     Raises ValueError, naming the folder, where the layout is unfit.
@@ -67,16 +76,18 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
     train_folder = folders.get("train")
     # A class may be called train: then images lie in it, and no folders.
     if train_folder is not None and any(path.is_dir() for path in entries_of(train_folder, home)):
-        train = list_classes(train_folder, home, say)
+        train = list_classes(train_folder, home)
+        train.log_remarks()
         test_folder = next((folders[name] for name in TEST_NAMES if name in folders), None)
         if others := [path.name for path in entries if path not in (train_folder, test_folder)]:
             named = f"{', '.join(map(printable, others[:NAMED]))}{', ...' if len(others) > NAMED else ''}"
-            say(
+            log.info(
                 f"{root}: passed over {named}, beside train; test images are those of the first folder of "
                 f"{', '.join(TEST_NAMES)} that is there"
             )
         if test_folder is not None:
-            test = list_classes(test_folder, home, say)
+            test = list_classes(test_folder, home)
+            test.log_remarks()
             check_same_classes(train.classes, test.classes, where=str(root))
             return train, test
         whole = train
@@ -86,7 +97,8 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
             f"{', '.join(printable(path.name) for path in entries)}; {TO_CLASSES}"
         )
     else:
-        whole = list_classes(root, home, say)
+        whole = list_classes(root, home)
+        whole.log_remarks()
     counts = torch.bincount(whole.labels_N).tolist()
     for count, name in zip(counts, whole.classes, strict=True):
         if count < 2:
@@ -95,11 +107,11 @@ def list_sets(root: Path, *, test_fraction: float, seed: int, say: Say) -> tuple
                 "or make the folders train/CLASS and test/CLASS"
             )
     test_N, train_N = split(whole.labels_N, fraction=test_fraction, seed=seed)
-    say(f"{root} has no test images: {len(test_N):,} of {len(whole.paths):,} are set aside for the test")
+    log.info(f"{root} has no test images: {len(test_N):,} of {len(whole.paths):,} are set aside for the test")
     return whole.part(train_N.tolist()), whole.part(test_N.tolist())
 
 
-def list_classes(folder: Path, home: Path, say: Say, *, inner: str = "") -> Listing:
+def list_classes(folder: Path, home: Path, *, inner: str = "") -> Listing:
     """The images of folder/CLASS, or of folder/CLASS/inner.
 
     Raises ValueError, naming the folder, where there are none, and for a link that leads out of `home`.
@@ -134,9 +146,10 @@ def list_classes(folder: Path, home: Path, say: Say, *, inner: str = "") -> List
         others += [path for path in entries if path not in kept]
         paths += map(str, images)
         labels += [label] * len(images)
-    if others:
-        say(f"{folder}: passed over {_entries_by_kind(others)}")
-    return Listing(tuple(classes[path] for path in class_folders), tuple(paths), torch.tensor(labels))
+    remarks = (f"{folder}: passed over {_entries_by_kind(others)}",) if others else ()
+    return Listing(
+        tuple(classes[path] for path in class_folders), tuple(paths), torch.tensor(labels), remarks
+    )
 
 
 def class_name(folder: Path) -> str:

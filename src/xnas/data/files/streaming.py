@@ -3,6 +3,7 @@
 B: images of a batch; N: of a set; C H W: channels, height, width.
 """
 
+import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ from xnas.data.files.decode import Broken, DecodeSpec, attempt, is_grey, read_ba
 from xnas.data.files.decode_memory import SHARED, DecodeMemory
 from xnas.data.files.readers import Answer, ReaderPool
 from xnas.data.images import CHUNK_BYTES, CropKeys, Images, check_every_class
+
+log = logging.getLogger(__name__)
 
 LARGE = 2000
 """Images from which on going through all of them is worth a line."""
@@ -107,9 +110,7 @@ class FileImageSet(Images):
     def chunks(self) -> Iterator[Tensor]:
         """All images in their order, a bounded number at a time: uint8, BCHW."""
         if len(self) >= LARGE:
-            self.files.broken.say(
-                f"reading {len(self):,} images of {self.files.broken.root}, to measure them"
-            )
+            log.info(f"reading {len(self):,} images of {self.files.broken.root}, to measure them")
         return super().chunks()
 
     def _most_ahead(self, lot: int, workers: int) -> int:
@@ -167,5 +168,5 @@ def shows_colour(images: FileImageSet) -> bool:
             return True
         if number == LARGE // glance:
             root = images.files.broken.root
-            images.files.broken.say(f"{root}: looking through {len(images):,} images for one with colour")
+            log.info(f"{root}: looking through {len(images):,} images for one with colour")
     return False

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.sets.download import Say, fetch, unpack
+from xnas.data.sets.download import fetch, unpack
 from xnas.io.safe_read import read_regular
 
 SHAPE = (3, 32, 32)
@@ -79,17 +79,17 @@ CIFAR100 = Cifar(
 )
 
 
-def read_cifar10(root: Path | None, *, download: bool, say: Say) -> DataSet:
+def read_cifar10(root: Path | None, *, download: bool) -> DataSet:
     """CIFAR-10, as `read_cifar` does."""
-    return read_cifar(CIFAR10, root, download=download, say=say)
+    return read_cifar(CIFAR10, root, download=download)
 
 
-def read_cifar100(root: Path | None, *, download: bool, say: Say) -> DataSet:
+def read_cifar100(root: Path | None, *, download: bool) -> DataSet:
     """CIFAR-100 with its 100 classes, as `read_cifar` does."""
-    return read_cifar(CIFAR100, root, download=download, say=say)
+    return read_cifar(CIFAR100, root, download=download)
 
 
-def read_cifar(kind: Cifar, root: Path | None, *, download: bool, say: Say) -> DataSet:
+def read_cifar(kind: Cifar, root: Path | None, *, download: bool) -> DataSet:
     """The set from `root` or its official folder in `root`; `root` is by default the folder data.
 
     With `download` the files are brought there if they are missing. Raises ValueError, saying what to do, if they
@@ -104,7 +104,7 @@ def read_cifar(kind: Cifar, root: Path | None, *, download: bool, say: Say) -> D
                 f"{kind.name}: there is no {missing} in {' or '.join(map(str, places))}; point --data.root to the "
                 f"folder that holds {kind.folder}, or add --data.download ({kind.num_bytes / 1e6:.0f} MB)"
             )
-        archive = fetch(kind.url, place.parent, md5=kind.md5, num_bytes=kind.num_bytes, say=say)
+        archive = fetch(kind.url, place.parent, md5=kind.md5, num_bytes=kind.num_bytes)
         unpack(archive, place, members=[f"{kind.folder}/{name}" for name in kind.files])
     classes = read_names(place / kind.names, kind)
     train, test = (_read_set(place, files, classes, kind) for files in (kind.train, kind.test))

@@ -1,16 +1,18 @@
 """Files brought from the internet: announced, checked by their md5, and never written outside their folder."""
 
+import logging
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
-Say = Callable[[str], object]
+log = logging.getLogger(__name__)
+
 """Takes a line that the user should see."""
 
 
-def fetch(url: str, folder: Path, *, md5: str, num_bytes: int | None = None, say: Say) -> Path:
+def fetch(url: str, folder: Path, *, md5: str, num_bytes: int | None = None) -> Path:
     """The file of a URL in `folder`, downloaded unless it is there already.
 
     Raises ValueError, naming the file to bring and the place for it, where it cannot be had whole.
@@ -20,7 +22,7 @@ def fetch(url: str, folder: Path, *, md5: str, num_bytes: int | None = None, say
     path = folder / url.rpartition("/")[2]
     if check_integrity(path, md5):
         return path
-    say(f"downloading {url}{f' ({num_bytes / 1e6:,.1f} MB)' if num_bytes else ''} into {folder}")
+    log.info(f"downloading {url}{f' ({num_bytes / 1e6:,.1f} MB)' if num_bytes else ''} into {folder}")
     try:
         download_url(url, folder, filename=path.name, md5=md5)
     except (OSError, RuntimeError) as error:

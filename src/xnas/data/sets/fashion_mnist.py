@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.sets.download import Say, fetch
+from xnas.data.sets.download import fetch
 from xnas.data.sets.idx import read_idx
 
 CLASSES = (
@@ -40,7 +40,7 @@ def read_shipped() -> DataSet:
     return DataSet(name="fashion-mnist-small", train=train, test=test)
 
 
-def read_fashion_mnist(root: Path | None, *, download: bool, say: Say) -> DataSet:
+def read_fashion_mnist(root: Path | None, *, download: bool) -> DataSet:
     """The whole set, from `root`, `root`/FashionMNIST/raw (as torchvision keeps it), or Debian's package.
 
     With `download` the files are brought to `root`, by default the folder data, if they are nowhere. Raises
@@ -56,7 +56,7 @@ def read_fashion_mnist(root: Path | None, *, download: bool, say: Say) -> DataSe
                 "files, install Debian's dataset-fashion-mnist, or add --data.download (31 MB)"
             )
         for name, (num_bytes, md5) in FILES.items():
-            fetch(MIRROR + name, place, md5=md5, num_bytes=num_bytes, say=say)
+            fetch(MIRROR + name, place, md5=md5, num_bytes=num_bytes)
     return _read_whole(place)
 
 

@@ -10,7 +10,7 @@ splits/test0.txt to 4.
 import csv
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from xnas.data.files.decode import SUFFIXES
 from xnas.data.files.folder import read_listings
 from xnas.data.files.listing import Listing, entries_of, list_classes
 from xnas.data.images import DataSet, check_same_classes
-from xnas.data.sets.download import Say, fetch, unpack_whole
+from xnas.data.sets.download import fetch, unpack_whole
 from xnas.io.safe_read import read_regular
 
 MOST_BYTES = 50_000_000
@@ -29,8 +29,8 @@ FOLDS = 5
 SOLUTION = "LOC_val_solution.csv"
 """Kaggle's list of the classes of ImageNet's val."""
 
-Lister = Callable[[Path, int | None, Say], tuple[Listing, Listing]]
-"""Takes the folder, a fold and `say`; gives the training and the test images."""
+Lister = Callable[[Path, int | None], tuple[Listing, Listing]]
+"""Takes the folder and a fold; gives the training and the test images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,6 @@ def read_folder_set(
     decode_memory: float,
     resized_crops: bool,
     download: bool,
-    say: Say,
 ) -> DataSet:
     """The set of that name from `root` or its own folder in `root`; `root` is by default the folder data.
 
@@ -95,8 +94,10 @@ def read_folder_set(
             )
         url, md5 = kind.archive
         place, home = places[0], places[-1]
-        unpack_whole(fetch(url, home, md5=md5, say=say), home, top=place.name)
-    listings = kind.lists(place, fold, say)
+        unpack_whole(fetch(url, home, md5=md5), home, top=place.name)
+    listings = kind.lists(place, fold)
+    for listing in listings:
+        listing.log_remarks()
     check_same_classes(listings[0].classes, listings[1].classes, where=str(place))
     return read_listings(
         listings,
@@ -108,7 +109,6 @@ def read_folder_set(
         max_broken=max_broken,
         decode_memory=decode_memory,
         resized_crops=resized_crops,
-        say=say,
     )
 
 
@@ -117,12 +117,12 @@ def _places(name: str, root: Path | None) -> tuple[Path, ...]:
     return (*(home / place for place in FOLDER_SETS[name].places), home)
 
 
-def _imagenet(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
+def _imagenet(root: Path, fold: int | None) -> tuple[Listing, Listing]:
     del fold
     home = root.resolve()
-    train, val = list_classes(root / "train", home, say), root / "val"
+    train, val = list_classes(root / "train", home), root / "val"
     if any(path.is_dir() for path in entries_of(val, home)):
-        return train, list_classes(val, home, say)
+        return train, list_classes(val, home)
     # As Kaggle packs it, the list lies beside ILSVRC/Data/CLS-LOC/val or beside the folder ILSVRC.
     lists = [folder / SOLUTION for folder in (val, root, home.parents[min(2, len(home.parents) - 1)])]
     found = next((path for path in lists if path.is_file()), None)
@@ -136,41 +136,46 @@ def _imagenet(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]
     return train, _listed(pairs, _flat(val, home), source=found)
 
 
-def _tiny_imagenet(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
+def _tiny_imagenet(root: Path, fold: int | None) -> tuple[Listing, Listing]:
     del fold
     home, source = root.resolve(), root / "val" / "val_annotations.txt"
     if not (root / "val" / "images").is_dir():  # put into folders by its owner, who may have kept the list
-        return list_classes(root / "train", home, say, inner="images"), list_classes(root / "val", home, say)
+        return list_classes(root / "train", home, inner="images"), list_classes(root / "val", home)
     pairs = [(row[0], row[1]) for line in _lines(source) if len(row := line.split("\t")) >= 2]
     test = _listed(pairs, _flat(root / "val" / "images", home), source=source)
-    return list_classes(root / "train", home, say, inner="images"), test
+    return list_classes(root / "train", home, inner="images"), test
 
 
-def _cinic10(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
+def _cinic10(root: Path, fold: int | None) -> tuple[Listing, Listing]:
     del fold
     home = root.resolve()
-    return list_classes(root / "train", home, say), list_classes(root / "test", home, say)
+    return list_classes(root / "train", home), list_classes(root / "test", home)
 
 
-def _cinic10_enlarged(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
-    train, test = _cinic10(root, fold, say)
-    more = list_classes(root / "valid", root.resolve(), say)
+def _cinic10_enlarged(root: Path, fold: int | None) -> tuple[Listing, Listing]:
+    train, test = _cinic10(root, fold)
+    more = list_classes(root / "valid", root.resolve())
     check_same_classes(train.classes, more.classes, where=f"{root}, train and valid")
-    both = Listing(train.classes, (*train.paths, *more.paths), torch.cat([train.labels_N, more.labels_N]))
+    both = Listing(
+        train.classes,
+        (*train.paths, *more.paths),
+        torch.cat([train.labels_N, more.labels_N]),
+        train.remarks + more.remarks,
+    )
     return both, test
 
 
-def _imagenette(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
+def _imagenette(root: Path, fold: int | None) -> tuple[Listing, Listing]:
     del fold
     home = root.resolve()
-    return list_classes(root / "train", home, say), list_classes(root / "val", home, say)
+    return list_classes(root / "train", home), list_classes(root / "val", home)
 
 
-def _freiburg(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]:
+def _freiburg(root: Path, fold: int | None) -> tuple[Listing, Listing]:
     fold = 0 if fold is None else fold
     if not 0 <= fold < FOLDS:
         raise ValueError(f"data.fold must be from 0 to {FOLDS - 1} for freiburg; got {fold}")
-    whole = list_classes(root / "images", root.resolve(), say)
+    whole = list_classes(root / "images", root.resolve())
     files = {"/".join(Path(path).parts[-2:]): path for path in whole.paths}
     train, test = (
         _listed(
@@ -180,7 +185,7 @@ def _freiburg(root: Path, fold: int | None, say: Say) -> tuple[Listing, Listing]
         )
         for source in (root / "splits" / f"{part}{fold}.txt" for part in ("train", "test"))
     )
-    return train, test
+    return replace(train, remarks=whole.remarks), test
 
 
 def _flat(folder: Path, home: Path) -> dict[str, str]:

@@ -11,7 +11,6 @@ from xnas.data.files.decode_memory import DEFAULT
 from xnas.data.files.folder import LEAST_SIZE, MOST_BYTES, read_folder
 from xnas.data.images import DataSet, Images, ImageSet
 from xnas.data.sets.cifar import read_cifar10, read_cifar100
-from xnas.data.sets.download import Say
 from xnas.data.sets.fashion_mnist import read_fashion_mnist, read_shipped
 from xnas.data.sets.known_folders import FOLDER_SETS, read_folder_set
 from xnas.data.sets.svhn import read_svhn
@@ -47,7 +46,6 @@ def load_data(
     decode_memory: float = DEFAULT,
     fold: int | None = None,
     resized_crops: bool = False,
-    say: Say = print,
 ) -> DataSet:
     """The data set of a name, or of a folder of images.
 
@@ -60,7 +58,6 @@ def load_data(
     folder that may be unreadable. decode_memory: GiB that decoding them takes at most, and one of them half of that.
     fold: which of freiburg's five folds is meant, by default the first, 0. resized_crops: whether training takes such
     crops: the test images of a folder are then cut as is usual with them.
-    say: takes lines that the user should see.
 
     Raises ValueError if there is no such set, its files cannot be had, or they are damaged or unfit.
     """
@@ -96,7 +93,6 @@ def load_data(
             max_broken=max_broken,
             decode_memory=decode_memory,
             resized_crops=resized_crops,
-            say=say,
         )
     try:
         name = choose("data set", source, NAMES)
@@ -114,9 +110,8 @@ def load_data(
             decode_memory=decode_memory,
             resized_crops=resized_crops,
             download=download,
-            say=say,
         )
-    data = read_shipped() if name == SHIPPED else READERS[name](root, download=download, say=say)
+    data = read_shipped() if name == SHIPPED else READERS[name](root, download=download)
     return data if image_size is None else _resize(data, image_size)
 
 

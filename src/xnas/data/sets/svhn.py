@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from xnas.data.images import DataSet, ImageSet
-from xnas.data.sets.download import Say, fetch
+from xnas.data.sets.download import fetch
 from xnas.io.safe_read import read_regular
 
 CLASSES = tuple("0123456789")
@@ -27,7 +27,7 @@ MOST_BYTES = 400_000_000
 """Of a file."""
 
 
-def read_svhn(root: Path | None, *, download: bool, say: Say) -> DataSet:
+def read_svhn(root: Path | None, *, download: bool) -> DataSet:
     """The set from `root` or `root`/svhn; `root` is by default the folder data.
 
     With `download` the files are brought to `root`/svhn if they are missing. Raises ValueError, saying what to do, if
@@ -46,7 +46,7 @@ def read_svhn(root: Path | None, *, download: bool, say: Say) -> DataSet:
                 "holds it, or add --data.download (246 MB)"
             )
         for name, (num_bytes, md5) in FILES.items():
-            fetch(URL + name, place, md5=md5, num_bytes=num_bytes, say=say)
+            fetch(URL + name, place, md5=md5, num_bytes=num_bytes)
     train, test = (_read_set(place / name) for name in FILES)
     return DataSet(name="svhn", train=train, test=test)
 

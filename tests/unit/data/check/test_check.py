@@ -207,7 +207,7 @@ def test_what_a_run_goes_on_with_is_a_warning(tmp_path, title):
     assert found.count == 1
     assert found.examples[0].removeprefix("train/cat/") == where
     assert report.errors == 0
-    read_folder(root, image_size=None, test_fraction=0.2, seed=0, say=lambda line: None)
+    read_folder(root, image_size=None, test_fraction=0.2, seed=0)
 
 
 def test_sizes_are_no_fault_where_one_is_chosen(tmp_path):

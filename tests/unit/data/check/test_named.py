@@ -91,7 +91,7 @@ def test_a_glance_finds_what_the_test_shares_with_the_training(data):
     test = ImageSet(images_NCHW=pixels, labels_N=data.test.labels_N, classes=data.test.classes)
     (line,) = quick_check(DataSet(name="colours", train=data.train, test=test), check="xnas check colours")
     assert line == (
-        "warning: 2 of 18 test images are also training images (first: test image 4 (blue) is training image 30 "
+        "2 of 18 test images are also training images (first: test image 4 (blue) is training image 30 "
         "(green)); xnas check colours lists them"
     )
 

@@ -24,16 +24,13 @@ def write(path: Path, colour=RED, *, size: tuple[int, int] = (12, 10), **save) -
     return path
 
 
-def read(
-    root: Path, *, image_size=None, test_fraction=0.5, seed=0, local_world_size=1, say=lambda line: None
-):
+def read(root: Path, *, image_size=None, test_fraction=0.5, seed=0, local_world_size=1):
     return read_folder(
         root,
         image_size=image_size,
         test_fraction=test_fraction,
         seed=seed,
         local_world_size=local_world_size,
-        say=say,
     )
 
 
@@ -45,13 +42,14 @@ def write_pets(root: Path, *, parts=("train", "test"), count: int = 2, colour=RE
     return root
 
 
+@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("test", ["test", "val", "valid", "validation", "Test"])
 def test_training_and_test_folders_are_read_in_the_order_of_names(tmp_path, test):
     for number, (name, value) in enumerate([("dog", 30), ("cat", 20), ("cat", 10)]):
         write(tmp_path / "train" / name / f"{9 - number}.png", value)
     for name, value in (("dog", 40), ("cat", 50)):
         write(tmp_path / test / name / "a.png", value)
-    data = read(tmp_path, say=pytest.fail)
+    data = read(tmp_path)
     assert data.name == tmp_path.name
     assert data.train.classes == ("cat", "dog")
     assert data.train.labels_N.tolist() == [0, 0, 1]
@@ -60,14 +58,13 @@ def test_training_and_test_folders_are_read_in_the_order_of_names(tmp_path, test
 
 
 @pytest.mark.parametrize("under", ["", "train"])
-def test_a_folder_without_test_images_is_split_by_the_seed(tmp_path, under):
+def test_a_folder_without_test_images_is_split_by_the_seed(said: list[str], tmp_path, under):
     for label, name in enumerate(("cat", "dog")):
         for number in range(10):
             write(tmp_path / under / name / f"{number}.png", 100 * label + number)
-    said: list[str] = []
 
     def values(seed: int) -> tuple[list[int], list[int]]:
-        data = read(tmp_path, test_fraction=0.3, seed=seed, say=said.append)
+        data = read(tmp_path, test_fraction=0.3, seed=seed)
         assert data.test.labels_N.bincount().tolist() == [3, 3]
         return tuple(part.images_NCHW[:, 0, 0, 0].tolist() for part in (data.train, data.test))
 
@@ -99,10 +96,9 @@ def test_folders_that_are_all_called_like_parts_are_not_taken_for_classes(tmp_pa
 @pytest.mark.parametrize(
     ("others", "tested"), [(("val", "test"), "test"), (("testing", "eval", "validation"), "validation")]
 )
-def test_folders_beside_train_that_are_passed_over_are_told(tmp_path, others, tested):
+def test_folders_beside_train_that_are_passed_over_are_told(said: list[str], tmp_path, others, tested):
     write_pets(tmp_path, parts=("train", *others))
-    said: list[str] = []
-    data = read(tmp_path, say=said.append)
+    data = read(tmp_path)
     passed = ", ".join(sorted(set(others) - {tested}))
     assert said == [
         f"{tmp_path}: passed over {passed}, beside train; test images are those of the first folder of test, val, "
@@ -111,9 +107,10 @@ def test_folders_beside_train_that_are_passed_over_are_told(tmp_path, others, te
     assert {Path(name).parts[-3] for name in data.test.names} == {tested}
 
 
-def test_a_test_folder_of_an_unknown_name_is_told_before_the_training_images_are_split(tmp_path):
-    said: list[str] = []
-    read(write_pets(tmp_path, parts=("train", "testing")), say=said.append)
+def test_a_test_folder_of_an_unknown_name_is_told_before_the_training_images_are_split(
+    said: list[str], tmp_path
+):
+    read(write_pets(tmp_path, parts=("train", "testing")))
     assert len(said) == 2
     assert "passed over testing, beside train" in said[0]
 
@@ -226,47 +223,43 @@ def test_images_are_scaled_and_the_middle_taken(tmp_path):
     assert pixels[:, 4, 1].tolist() == [0, 255, 0]
 
 
-def test_of_photographs_as_they_come_a_line_says_what_makes_them_smaller(tmp_path):
+def test_of_photographs_as_they_come_a_line_says_what_makes_them_smaller(said: list[str], tmp_path):
     for name in ("cat", "dog"):
         for number in range(2):
             write(tmp_path / name / f"{number}.png", size=(520, 8))
-    said = []
-    assert read(tmp_path, say=said.append).image_shape == (3, 8, 520)
+    assert read(tmp_path).image_shape == (3, 8, 520)
     assert any(
         "images of 8 x 520 pixels take much time and memory; --data.image-size 224" in line for line in said
     )
     said.clear()
-    read(tmp_path, image_size=520, say=said.append)
+    read(tmp_path, image_size=520)
     assert not any("take much time" in line for line in said)
 
 
-def test_images_of_several_sizes_are_brought_to_the_middle_one_and_two_are_named(tmp_path):
+def test_images_of_several_sizes_are_brought_to_the_middle_one_and_two_are_named(said: list[str], tmp_path):
     write_pets(tmp_path, count=3)
     write(tmp_path / "train/dog/0.png", size=(40, 30))
-    said: list[str] = []
-    assert read(tmp_path, say=said.append).image_shape == (3, 10, 10)
+    assert read(tmp_path).image_shape == (3, 10, 10)
     assert len(said) == 1
     for part in ("0.png 10 x 12", "dog/0.png 30 x 40", "brought to 10 x 10", "--data.image-size"):
         assert part in said[0]
 
 
-def test_files_that_are_no_images_are_passed_over_and_told(tmp_path):
+def test_files_that_are_no_images_are_passed_over_and_told(said: list[str], tmp_path):
     write_pets(tmp_path)
     (tmp_path / "train/cat/notes.txt").write_text("about cats")
     (tmp_path / "train/cat/.hidden.png").write_text("")
     (tmp_path / ".cache").mkdir()
-    said: list[str] = []
-    assert len(read(tmp_path, say=said.append).train) == 4
+    assert len(read(tmp_path).train) == 4
     assert len(said) == 1
     assert "passed over 1 entry that is no image, such as " in said[0]
     assert "notes.txt" in said[0]
 
 
-def test_reading_a_large_folder_tells_how_far_it_is(tmp_path, monkeypatch):
+def test_reading_a_large_folder_tells_how_far_it_is(said: list[str], tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "LARGE", 8)
     write_pets(tmp_path, count=4)
-    said: list[str] = []
-    read(tmp_path, say=said.append)
+    read(tmp_path)
     assert said[0].startswith("reading 8 images of ")
     assert said[1:5] == [f"read {count} of 8 images" for count in (2, 4, 6, 8)]
 
@@ -386,11 +379,10 @@ def test_a_class_of_one_image_cannot_be_split(tmp_path):
         read(tmp_path)
 
 
-def test_more_pixels_than_memory_should_hold_stay_in_their_files(tmp_path, monkeypatch):
+def test_more_pixels_than_memory_should_hold_stay_in_their_files(said: list[str], tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3 * 10 * 12 - 1)
     monkeypatch.setattr(folder, "available_cores", lambda: 1)
-    said: list[str] = []
-    data = read(write_pets(tmp_path), say=said.append)
+    data = read(write_pets(tmp_path))
     assert isinstance(data.train, FileImageSet)
     assert len(said) == 1
     for part in (
@@ -400,9 +392,10 @@ def test_more_pixels_than_memory_should_hold_stay_in_their_files(tmp_path, monke
     ):
         assert part in said[0]
     monkeypatch.setattr(folder, "MOST_BYTES", 8 * 3 * 10 * 12)
-    assert isinstance(read(tmp_path, say=pytest.fail).train, ImageSet)
+    assert isinstance(read(tmp_path).train, ImageSet)
 
 
+@pytest.mark.usefixtures("silent")
 def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_it_does_not_show(
     tmp_path, monkeypatch
 ):
@@ -410,17 +403,18 @@ def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_
     write_pets(tmp_path)
     assert isinstance(read(tmp_path, local_world_size=2).train, ImageSet)
     assert isinstance(read(tmp_path, local_world_size=3).train, FileImageSet)
-    how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "sharers": 3, "say": pytest.fail}
+    how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "sharers": 3}
     assert isinstance(read_folder(tmp_path, resized_crops=True, **how).train, ImageSet)
     assert isinstance(read_folder(tmp_path, max_broken=1, **how).train, ImageSet)
 
 
-def test_processes_that_read_the_same_images_divide_the_cores_among_them(tmp_path, monkeypatch):
+def test_processes_that_read_the_same_images_divide_the_cores_among_them(
+    said: list[str], tmp_path, monkeypatch
+):
     monkeypatch.setattr(folder, "MOST_BYTES", 0)
     monkeypatch.setattr(folder, "available_cores", lambda: 5)
-    said: list[str] = []
-    read(write_pets(tmp_path), local_world_size=2, say=said.append)
-    read(tmp_path, local_world_size=8, say=said.append)
+    read(write_pets(tmp_path), local_world_size=2)
+    read(tmp_path, local_world_size=8)
     assert [line[-len("--data.workers 2") :] for line in said] == ["--data.workers 2", "--data.workers 1"]
 
 
@@ -429,33 +423,34 @@ def test_an_image_size_that_is_too_small_is_an_error(tmp_path):
         read(write_pets(tmp_path), image_size=7)
 
 
+@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("ending", ["jfif", "jpe", "jif", "JFIF", "dib", "apng"])
 def test_endings_that_are_seldom_are_images_too(tmp_path, ending):
     root = write_pets(tmp_path)
     kind = {"dib": "BMP", "apng": "PNG"}.get(ending, "JPEG")
     write(root / "train/cat/more.x", format=kind).rename(root / f"train/cat/more.{ending}")
-    assert len(read(root, say=pytest.fail).train) == 5
+    assert len(read(root).train) == 5
 
 
-def test_what_is_passed_over_is_told_by_its_kinds(tmp_path):
+def test_what_is_passed_over_is_told_by_its_kinds(said: list[str], tmp_path):
     root = write_pets(tmp_path)
     for name in ("a.heic", "b.HEIC", "c.txt", "README"):
         (root / "train/cat" / name).write_text("")
-    said: list[str] = []
-    read(root, say=said.append)
+    read(root)
     (line,) = said
     assert "passed over 4 entries that are no images: 2 of .heic, such as " in line
     assert "1 of .txt, such as " in line
     assert "1 of no ending, such as " in line
 
 
+@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "#recycle", "$RECYCLE.BIN", "lost+found"])
 def test_what_systems_put_beside_classes_is_none(tmp_path, name):
     root = write_pets(tmp_path)
     write(root / "train" / name / "a.jpg")
     write(root / "train/cat" / name / "a.jpg")
     (root / "train/dog/Thumbs.db").write_bytes(b"x")
-    assert read(root, say=pytest.fail).train.classes == ("cat", "dog")
+    assert read(root).train.classes == ("cat", "dog")
     report = check_data(str(root))
     assert [finding.count for finding in report.findings if "hidden" in finding.title] == [3]
     assert {item.name for item in report.classes} == {"cat", "dog"}

@@ -21,7 +21,7 @@ import sys, time
 from pathlib import Path
 import torch
 from xnas.data.files.folder import read_folder
-data = read_folder(Path(sys.argv[1]), image_size=None, test_fraction=0.2, seed=0, workers=2, say=print)
+data = read_folder(Path(sys.argv[1]), image_size=None, test_fraction=0.2, seed=0, workers=2)
 stream = data.train.stream(torch.arange(60).split(4))
 next(stream)
 print(*[process.pid for process in data.train.files.workers.processes], flush=True)
@@ -30,7 +30,7 @@ print(*[process.pid for process in data.train.files.workers.processes], flush=Tr
 
 
 def read(root: Path) -> Images:
-    return read_folder(root, image_size=None, test_fraction=0.2, seed=0, workers=2, say=pytest.fail).train
+    return read_folder(root, image_size=None, test_fraction=0.2, seed=0, workers=2).train
 
 
 def lots() -> tuple[torch.Tensor, ...]:

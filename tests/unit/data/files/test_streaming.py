@@ -18,9 +18,9 @@ from xnas.data.loader import Augmentation, batches
 WORKERS = [0, 1, 2]
 
 
-def read(root: Path, *, workers=None, say=lambda line: None, **settings) -> DataSet:
+def read(root: Path, *, workers=None, **settings) -> DataSet:
     return read_folder(
-        root, **{"image_size": None, "test_fraction": 0.5, "seed": 0} | settings, workers=workers, say=say
+        root, **{"image_size": None, "test_fraction": 0.5, "seed": 0} | settings, workers=workers
     )
 
 
@@ -88,7 +88,7 @@ def test_an_epoch_that_is_left_early_does_not_disturb_the_next(image_folder, wor
 
 
 @pytest.mark.parametrize("coloured", [False, True])
-def test_grey_is_measured_as_in_memory(tmp_path, coloured, monkeypatch):
+def test_grey_is_measured_as_in_memory(said: list[str], tmp_path, coloured, monkeypatch):
     monkeypatch.setattr(streamed, "LARGE", 6)
     monkeypatch.setattr(streamed, "GLANCE", 2)
     for part in ("train", "test"):
@@ -100,17 +100,15 @@ def test_grey_is_measured_as_in_memory(tmp_path, coloured, monkeypatch):
                 )
     if coloured:
         Image.new("RGB", (9, 8), (1, 2, 3)).save(tmp_path / "test/dog/3.png")
-    said: list[str] = []
-    memory, stream = read(tmp_path), read(tmp_path, workers=0, say=said.append)
+    memory, stream = read(tmp_path), read(tmp_path, workers=0)
     assert stream.image_shape == memory.image_shape == ((3, 8, 9) if coloured else (1, 8, 9))
     assert stream.test.pixels(torch.arange(8)).equal(memory.test.images_NCHW)
     assert "looking through 8 images for one with colour" in said[0]
 
 
-def test_reading_all_images_of_a_large_folder_is_told(image_folder, monkeypatch):
+def test_reading_all_images_of_a_large_folder_is_told(said: list[str], image_folder, monkeypatch):
     monkeypatch.setattr(streamed, "LARGE", 60)
-    said: list[str] = []
-    data = read(image_folder, workers=0, say=said.append)
+    data = read(image_folder, workers=0)
     assert said == []
     Normalisation.of(data.train)
     assert said == [f"reading 60 images of {image_folder}, to measure them"]
@@ -157,10 +155,11 @@ def test_an_image_that_breaks_while_training_is_named_in_one_line(image_folder, 
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_a_broken_image_is_replaced_by_the_next_of_its_class_and_named_once(image_folder, workers):
+def test_a_broken_image_is_replaced_by_the_next_of_its_class_and_named_once(
+    said: list[str], image_folder, workers
+):
     memory = read(image_folder).train.images_NCHW
-    said: list[str] = []
-    images = read(image_folder, workers=workers, max_broken=4, say=said.append).train
+    images = read(image_folder, workers=workers, max_broken=4).train
     for name in ("blue/003", "blue/004", "green/019"):
         truncate(image_folder / f"train/{name}.png")
     (image_folder / "train/red/000.png").unlink()
@@ -236,11 +235,10 @@ def test_what_is_asked_for_before_it_is_needed_is_bounded_and_no_process_is_idle
 
 
 @pytest.mark.parametrize("workers", [None, 0])
-def test_files_without_a_header_are_left_out_and_named(image_folder, workers):
+def test_files_without_a_header_are_left_out_and_named(said: list[str], image_folder, workers):
     for name in ("train/red/003.png", "test/blue/000.png"):
         (image_folder / name).write_text("hello")
-    said: list[str] = []
-    data = read(image_folder, workers=workers, max_broken=2, say=said.append)
+    data = read(image_folder, workers=workers, max_broken=2)
     assert (len(data.train), len(data.test)) == (59, 11)
     assert data.train.describe(43) == f"{image_folder}/train/red/004.png (class 'red', image 43)"
     assert data.train.labels_N.bincount().tolist() == [20, 20, 19]
@@ -255,13 +253,12 @@ def test_files_without_a_header_are_left_out_and_named(image_folder, workers):
         read(image_folder, workers=workers, max_broken=1)
 
 
-def test_in_memory_images_without_pixels_are_left_out_too(image_folder):
+def test_in_memory_images_without_pixels_are_left_out_too(said: list[str], image_folder):
     whole = read(image_folder).train
     for name in ("train/blue/003.png", "train/red/019.png"):
         truncate(image_folder / name)
     (image_folder / "train/blue/001.png").write_text("hello")
-    said: list[str] = []
-    images = read(image_folder, max_broken=3, say=said.append).train
+    images = read(image_folder, max_broken=3).train
     kept = torch.tensor([i for i in range(60) if i not in (1, 3, 59)])
     assert images.images_NCHW.equal(whole.images_NCHW[kept])
     assert images.labels_N.equal(whole.labels_N[kept])

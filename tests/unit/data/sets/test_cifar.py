@@ -31,11 +31,12 @@ def write_set(folder: Path) -> None:
         (folder / name).write_bytes(records.tobytes())
 
 
+@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("under", [FOLDER, "."])
 def test_records_become_images_by_channel_row_and_column(tmp_path, under):
     root = tmp_path / "root"
     write_set(root / under)
-    data = read_cifar10(root, download=False, say=pytest.fail)
+    data = read_cifar10(root, download=False)
     assert (data.name, len(data.train), len(data.test), data.image_shape) == ("cifar10", 50, 10, (3, 32, 32))
     assert data.train.classes == tuple(CLASSES)
     assert data.train.labels_N.tolist() == list(range(10)) * 5
@@ -74,7 +75,7 @@ def test_damaged_files_are_named(tmp_path, harm, message):
     write_set(tmp_path / FOLDER)
     harm(tmp_path / FOLDER)
     with pytest.raises(ValueError, match=message):
-        read_cifar10(tmp_path, download=False, say=pytest.fail)
+        read_cifar10(tmp_path, download=False)
 
 
 def test_missing_files_are_named_with_what_to_do(tmp_path):
@@ -84,7 +85,7 @@ def test_missing_files_are_named_with_what_to_do(tmp_path):
         r"there is no data_batch_4.bin in .*cifar-10-batches-bin.*--data.root .*--data.download \(170 MB\)"
     )
     with pytest.raises(ValueError, match=message):
-        read_cifar10(tmp_path, download=False, say=pytest.fail)
+        read_cifar10(tmp_path, download=False)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -117,21 +118,21 @@ def published(tmp_path, web, monkeypatch):
     return archive
 
 
-def test_a_download_is_announced_unpacked_and_not_repeated(tmp_path, published):
-    said = []
-    data = read_cifar10(tmp_path / "root", download=True, say=said.append)
+def test_a_download_is_announced_unpacked_and_not_repeated(said: list[str], tmp_path, published):
+    data = read_cifar10(tmp_path / "root", download=True)
     assert len(data.train) == 50
     assert len(said) == 1
     assert cifar.CIFAR10.url in said[0]
     assert "170.1 MB" in said[0]
     published.unlink()
-    assert len(read_cifar10(tmp_path / "root", download=True, say=pytest.fail).train) == 50
+    assert len(read_cifar10(tmp_path / "root", download=True).train) == 50
 
 
+@pytest.mark.usefixtures("silent")
 def test_an_archive_that_was_brought_is_unpacked_without_the_network(tmp_path, published):
     (tmp_path / "root").mkdir()
     published.rename(tmp_path / "root" / published.name)
-    assert len(read_cifar10(tmp_path / "root", download=True, say=pytest.fail).train) == 50
+    assert len(read_cifar10(tmp_path / "root", download=True).train) == 50
 
 
 def test_without_a_network_the_file_to_bring_and_its_place_are_named(tmp_path, published):
@@ -140,13 +141,13 @@ def test_without_a_network_the_file_to_bring_and_its_place_are_named(tmp_path, p
     with pytest.raises(
         ValueError, match=rf"cannot download .*; bring the file \(170,052,171 .* to {place} and run"
     ):
-        read_cifar10(tmp_path / "root", download=True, say=lambda line: None)
+        read_cifar10(tmp_path / "root", download=True)
 
 
 @pytest.mark.usefixtures("published")
 def test_a_download_with_another_md5_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"corrupted.*bring the file \(9 bytes, md5 0123\)"):
-        fetch(cifar.CIFAR10.url, tmp_path / "root", md5="0123", num_bytes=9, say=lambda line: None)
+        fetch(cifar.CIFAR10.url, tmp_path / "root", md5="0123", num_bytes=9)
 
 
 def archive_of(path: Path, **members: str | None) -> Path:
@@ -188,6 +189,7 @@ def test_a_broken_archive_is_named(tmp_path):
         unpack(tmp_path / "a.tar.gz", tmp_path / "root", members=["file"])
 
 
+@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize("under", [CIFAR100.folder, "."])
 def test_cifar100_has_its_label_after_that_of_the_superclass(tmp_path, under):
     folder = tmp_path / "root" / under
@@ -200,7 +202,7 @@ def test_cifar100_has_its_label_after_that_of_the_superclass(tmp_path, under):
         channel, row, column = np.mgrid[0:3, 0:32, 0:32]
         records[:, 2:] = (50 * channel + 2 * row + column).reshape(-1)
         (folder / name).write_bytes(records.tobytes())
-    data = read_cifar100(tmp_path / "root", download=False, say=pytest.fail)
+    data = read_cifar100(tmp_path / "root", download=False)
     assert (data.name, data.num_classes, len(data.train), len(data.test)) == ("cifar100", 100, 300, 100)
     assert data.test.labels_N.tolist() == list(range(99, -1, -1))
     assert data.train.images_NCHW[5, 1, 2, 3] == 50 + 2 * 2 + 3
@@ -210,4 +212,4 @@ def test_missing_files_of_cifar100_are_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"cifar100: there is no train.bin in .*cifar-100-binary.*\(169 MB\)"
     ):
-        read_cifar100(tmp_path, download=False, say=pytest.fail)
+        read_cifar100(tmp_path, download=False)

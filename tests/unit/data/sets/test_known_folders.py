@@ -30,11 +30,11 @@ def picture(path: Path, grey: int, *, size: tuple[int, int] = (16, 16)) -> None:
 
 
 def load(name: str, root: Path, **settings) -> DataSet:
-    return load_data(name, root=root, say=lambda line: None, **settings)
+    return load_data(name, root=root, **settings)
 
 
 def check(name: str, root: Path, **settings) -> Report:
-    return check_data(name, root=root, say=lambda line: None, **settings)
+    return check_data(name, root=root, **settings)
 
 
 def reds(images) -> list[int]:

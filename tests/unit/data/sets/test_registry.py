@@ -17,14 +17,15 @@ from xnas.data.sets import fashion_mnist
 from xnas.data.sets.registry import NAMES, load_data
 
 
+@pytest.mark.usefixtures("silent")
 def test_the_default_of_the_settings_is_shipped_and_loads_without_a_word():
-    data = load_data(DataConfig().source, say=pytest.fail)
+    data = load_data(DataConfig().source)
     assert data.name == DataConfig().source
     assert (len(data.train), len(data.test), data.image_shape) == (10_000, 2_000, (1, 28, 28))
 
 
 def test_a_named_set_can_be_brought_to_another_size():
-    data = load_data("fashion-mnist-small", image_size=8, say=pytest.fail)
+    data = load_data("fashion-mnist-small", image_size=8)
     assert data.image_shape == (1, 8, 8)
     assert len(data.test) == 2000
     with pytest.raises(ValueError, match=r"data.image_size must be at least 8; got 4"):
@@ -33,13 +34,13 @@ def test_a_named_set_can_be_brought_to_another_size():
 
 def test_a_program_may_give_numbers_of_numpy_and_torch(image_folder: Path) -> None:
     def load(**given: Any) -> DataSet:
-        return load_data(str(image_folder / "train"), say=lambda line: None, **given)
+        return load_data(str(image_folder / "train"), **given)
 
     plain = load(image_size=12, seed=3, test_fraction=0.5)
     for kind in (np.int64, np.array, torch.tensor):
         found = load(image_size=kind(12), seed=kind(3), test_fraction=np.float32(0.5), max_broken=kind(0))
         assert found.fingerprint() == plain.fingerprint()
-    assert load_data(image_folder, say=pytest.fail).image_shape == (3, 16, 16)
+    assert load_data(image_folder).image_shape == (3, 16, 16)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_what_a_program_gives_of_another_type_is_named(
     given: dict[str, Any], said: str, image_folder: Path
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        load_data(**{"source": image_folder, "say": lambda line: None, **given})
+        load_data(**{"source": image_folder, **given})
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_a_folder_is_read_by_its_plain_name(tmp_path, monkeypatch):
         (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (9, 9), 3).save(tmp_path / "pets" / name)
     monkeypatch.chdir(tmp_path)
-    data = load_data("pets", test_fraction=0.5, say=lambda line: None)
+    data = load_data("pets", test_fraction=0.5)
     assert (data.name, len(data.train), len(data.test)) == ("pets", 2, 2)
 
 

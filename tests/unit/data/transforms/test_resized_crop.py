@@ -85,7 +85,7 @@ def epoch(images: Images, **settings):
 
 
 def read(root: Path, **settings):
-    given = {"image_size": None, "test_fraction": 0.5, "seed": 0, "say": lambda line: None}
+    given = {"image_size": None, "test_fraction": 0.5, "seed": 0}
     return read_folder(root, **given | settings)
 
 
