@@ -358,7 +358,7 @@ def test_what_a_fit_says_names_its_own_parameters(
 def test_no_flag_of_the_sources_messages_is_left_in_what_a_fit_says() -> None:
     source = Path(xnas.__file__).parent
     messages = [
-        line for part in ("engine", "report", "data") for path in (source / part).glob("*.py")
+        line for part in ("train", "report", "data") for path in (source / part).glob("*.py")
         for line in path.read_text().splitlines() if re.search(r"--[a-z]", line) and not re.search(r"var\(--|--{", line)
     ]  # fmt: skip
     assert len(messages) > 20

@@ -80,6 +80,8 @@ def _main(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     module = importlib.import_module(f"xnas.cli.{choose('verb', verb, VERBS)}")
+    if not {"-h", "--help"}.isdisjoint(rest):
+        return int(module.main(rest))
     from xnas.report.terminal import log_to_terminal
 
     with log_to_terminal():

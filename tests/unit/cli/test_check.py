@@ -91,11 +91,11 @@ def test_of_many_classes_the_smallest_and_the_largest_are_printed(
 
 def test_ctrl_c_ends_the_check_in_the_middle(image_folder: Path) -> None:
     code = (
-        "import os, sys, time\nfrom xnas.data import check_image, check_folder\nfrom xnas.cli import main\n"
-        "look_at = check_folder.look_at\n"
+        "import os, sys, time\nfrom xnas.data.check import folder\nfrom xnas.cli import main\n"
+        "look_at = folder.inspect_image\n"
         "def slow(path, **named):\n    os.write(1, b'looking\\n')\n    time.sleep(0.5)\n"
         "    return look_at(path, **named)\n"
-        "check_folder.look_at = slow\nsys.exit(main(sys.argv[1:]))"
+        "folder.inspect_image = slow\nsys.exit(main(sys.argv[1:]))"
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code, "check", str(image_folder)],
