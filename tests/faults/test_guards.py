@@ -94,7 +94,7 @@ def test_a_number_of_a_search_that_is_not_finite_stops_it_before_the_update(
     places = [part.place(int(batch.ids_B[i])) for i in BAD]
     who = ", ".join(map(str, places)) if kind != "gradient" else r"(\d+, ){7}\d+ and 4 more"
     assert re.fullmatch(
-        f"the {named} is {shown} at round 1 of search epoch 2, with the training images {who}, the first image "
+        f"the {named} is {shown} at step 1 of search epoch 2, with the training images {who}, the first image "
         r"\d+ \(class '\w+'\); nothing was updated by it; "
         f"lower the learning rate, or look at the data; last good checkpoint: {checkpoint}",
         str(stop.value),
@@ -141,7 +141,7 @@ def test_a_number_of_a_retraining_that_is_not_finite_stops_it_before_the_update(
         patch.setattr("xnas.train.retrain.RetrainTrainer", make)
         folder = RunFolder(run)
         with pytest.raises(
-            NonFinite, match=r"the (loss|gradient norm) is (-?inf|nan) at round 1 of retrain epoch 2"
+            NonFinite, match=r"the (loss|gradient norm) is (-?inf|nan) at step 1 of retrain epoch 2"
         ) as stop:
             fit_retrain(folder.genotype(), config, data, name="found", device=CPU, folder=folder)
     checkpoint = run / "checkpoints" / "retrain-0000000001"
@@ -178,7 +178,7 @@ def test_out_of_memory_names_batch_peak_remedy_and_checkpoint_and_changes_no_set
     trainer.network.register_forward_pre_hook(fail)
     with pytest.raises(
         OutOfMemory,
-        match=r"out of memory at round 1 of search epoch 2, with batches of 12 images and a peak of \d+\.\d GiB; "
+        match=r"out of memory at step 1 of search epoch 2, with batches of 12 images and a peak of \d+\.\d GiB; "
         f"continue this run {'' if saving else 'with --activation-checkpointing, or '}where there is more memory, "
         "or start a new "
         r"one with a smaller --search.batch-size or fewer --space.channels; last good checkpoint: "
@@ -222,8 +222,8 @@ sys.exit(main(sys.argv[2:]))
 @pytest.mark.parametrize(
     ("channels", "more", "said"),
     [
-        (192, 150, r"out of memory at round 1 of search epoch 1, with batches of 30 images"),
-        (192, 40, r"out of memory at round 1 of search epoch 1, with batches of 30 images"),
+        (192, 150, r"out of memory at step 1 of search epoch 1, with batches of 30 images"),
+        (192, 40, r"out of memory at step 1 of search epoch 1, with batches of 30 images"),
         (4096, 150, "out of memory: "),
     ],
 )

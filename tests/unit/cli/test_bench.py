@@ -159,14 +159,14 @@ def test_a_search_that_fails_is_named_and_the_others_go_on(
 
     def fails(request: RunRequest) -> int:
         if request.place.name == "xnas-0":
-            raise NonFinite("the loss is nan at round 1")
+            raise NonFinite("the loss is nan at step 1")
         return carry_out(request)
 
     monkeypatch.setattr(pipeline, "run_search", fails)
     assert main([*words, "--methods", "xnas", "random", "--seeds", "0"]) == 2
     values = numbers(tmp_path / "runs" / "mine")
     assert [entry["n"] for entry in values["entries"]] == [0, 1]
-    assert values["missing"] == ["xnas, seed 0: the loss is nan at round 1"]
+    assert values["missing"] == ["xnas, seed 0: the loss is nan at step 1"]
 
 
 @pytest.mark.usefixtures("_no_reports")

@@ -130,7 +130,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
 
     def fails(request: RunRequest) -> int:
         if request.place.name == "gd-1":
-            raise NonFinite("the loss is nan at round 1")
+            raise NonFinite("the loss is nan at step 1")
         return carry_out(request)
 
     monkeypatch.setattr(pipeline, "run_job", fails)
@@ -138,7 +138,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(
     values = json.loads((tmp_path / "runs" / "mine" / "comparison.json").read_text())
     assert [entry["n"] for entry in values["entries"]] == [2, 1]
     assert values["entries"][1]["spread"] is None
-    assert values["missing"] == ["gd, seed 1: the loss is nan at round 1"]
+    assert values["missing"] == ["gd, seed 1: the loss is nan at step 1"]
     assert "gd, seed 1: the loss is nan" in capsys.readouterr().out
 
 

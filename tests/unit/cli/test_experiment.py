@@ -198,7 +198,7 @@ def test_a_search_that_fails_for_good_is_named_and_the_choice_is_made_among_the_
 
     def fails(request: RunRequest) -> int:
         if request.place.name == "search-0":
-            raise NonFinite("the loss is nan at round 1")
+            raise NonFinite("the loss is nan at step 1")
         return carry_out(request)
 
     monkeypatch.setattr(pipeline, "run_search", fails)
@@ -206,7 +206,7 @@ def test_a_search_that_fails_for_good_is_named_and_the_choice_is_made_among_the_
     values = numbers(tmp_path / "runs" / "mine")
     assert values["chosen_search_seed"] == 1
     assert values["missing"] == [
-        "search, seed 0: the loss is nan at round 1",
+        "search, seed 0: the loss is nan at step 1",
         "judging the cell of search seed 0: not begun, as it needs what has failed: search, seed 0",
     ]
     assert "search, seed 0 failed: the loss is nan" in capsys.readouterr().out

@@ -138,7 +138,7 @@ def test_what_fails_by_itself_is_named_and_the_others_go_on(
 
     def fails(request: RunRequest) -> int:
         if request.place.name == SEARCHES[0]:
-            raise NonFinite("the loss is nan at round 1")
+            raise NonFinite("the loss is nan at step 1")
         if request.place.name == SEARCHES[3]:
             raise ValueError("the images are damaged")
         return carry_out(request)
@@ -147,7 +147,7 @@ def test_what_fails_by_itself_is_named_and_the_others_go_on(
     assert main(words) == 2
     hindered = "not begun, as it needs what has failed: search"
     assert numbers(tmp_path / "runs" / "grid")["missing"] == [
-        "search, plain gd xnas, seed 0: the loss is nan at round 1",
+        "search, plain gd xnas, seed 0: the loss is nan at step 1",
         f"training, plain gd xnas, search seed 0, seed 0: {hindered}, plain gd xnas, seed 0",
         "search, plain slow xnas, seed 1: the images are damaged",
         f"training, plain slow xnas, search seed 1, seed 0: {hindered}, plain slow xnas, seed 1",

@@ -11,8 +11,9 @@ from xnas.data.images import DataSet, Normalisation
 from xnas.io.errors import RankLost
 from xnas.runs.location import RunLocation
 from xnas.space.published import published_genotype
-from xnas.train import evaluate
+from xnas.train import evaluate, trained_network
 from xnas.train.distributed import ProcessGroup, SingleProcess, process_group
+from xnas.train.trained_network import TrainedNetwork
 
 
 def test_a_process_alone_exchanges_with_nobody() -> None:
@@ -72,9 +73,10 @@ class Broken(SingleProcess):
 
 
 def test_who_is_lost_in_the_middle_of_a_test_is_named(monkeypatch: pytest.MonkeyPatch, data: DataSet) -> None:
-    monkeypatch.setattr(evaluate, "process_group", Broken)
+    for module in (evaluate, trained_network):
+        monkeypatch.setattr(module, "process_group", Broken)
     channels, height, width = data.image_shape
-    trained = evaluate.TrainedNetwork(
+    trained = TrainedNetwork(
         network=nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, data.num_classes)),
         genotype=published_genotype("xnas"),
         classes=data.test.classes,

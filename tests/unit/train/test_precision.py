@@ -81,7 +81,7 @@ def test_features_are_of_16_bits_and_logits_of_32(tiny: Config, data: DataSet) -
     trainer.training_step(train, validation)
     for kind in ("Conv2d", "Norm", "SearchCell", "Linear"):
         assert found[kind] == {LOW}, kind
-    assert trainer.forecast(train.images_BCHW).dtype == torch.float32
+    assert trainer.logits(train.images_BCHW).dtype == torch.float32
     gradients = [parameter.grad for parameter in trainer.network.parameters() if parameter.grad is not None]
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
 

@@ -167,7 +167,7 @@ def test_the_tower_is_in_the_checkpoints_and_not_in_the_trained_network(
     assert trained.test(data.test, device=CPU).accuracy == result["test_accuracy"]
     kept = read_checkpoint(folder.checkpoints("retrain").found()[0]).tensors
     assert "tower/classifier.weight" in kept
-    assert "optimizer.momentum_buffer/tower.classifier.weight" in kept
+    assert "sgd.momentum_buffer/tower.classifier.weight" in kept
     assert not any(
         name.startswith("tower") for name in read_checkpoint(bare.checkpoints("retrain").found()[0]).tensors
     )
@@ -235,7 +235,7 @@ def test_a_loss_of_the_tower_that_is_not_finite_stops_before_anything_is_updated
     with torch.no_grad():
         trainer.tower.classifier.bias[0] = torch.inf
     before = [weight.clone() for weight in trainer.network.parameters()]
-    with pytest.raises(NonFinite, match="the mean loss is nan at round 1 of retrain epoch 1"):
+    with pytest.raises(NonFinite, match="the mean loss is nan at step 1 of retrain epoch 1"):
         trainer.training_step(batch_of(trainer))
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
 

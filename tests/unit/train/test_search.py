@@ -121,7 +121,7 @@ def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
     before = {name: value.clone() for name, value in trainer.network.named_parameters()}
     with pytest.raises(
         NonFinite,
-        match=r"the loss is nan at round 1 of search epoch 1, with the training images \d+(, \d+){7} and 4 more, the "
+        match=r"the loss is nan at step 1 of search epoch 1, with the training images \d+(, \d+){7} and 4 more, the "
         r"first image \d+ \(class .*\); nothing was updated by it; lower the learning rate, .*; last good checkpoint: "
         r".*search-0000000000",
     ):

@@ -137,7 +137,7 @@ def test_a_random_architecture_needs_no_rounds(
         assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
         assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0]
         assert run(config, data, RunFolder(folder.path)).step == 0  # it has ended, and is not done again
-        assert "search: no rounds, there is nothing to learn" in said
+        assert "search: no steps, there is nothing to learn" in said
     assert genotypes[0] == genotypes[1]
     assert len(set(genotypes)) == 3
 

@@ -44,7 +44,7 @@ def test_one_pass_gives_the_gradients_of_weights_and_of_mixtures_that_two_would(
     apart.measure(lambda: F.cross_entropy(network(batch.images_BCHW), batch.labels_B, reduction="none"))
 
     trainer.sgd.zero_grad()
-    trainer._listen(batch, with_weight_grads=True)
+    trainer.measure(batch, with_weight_grads=True)
     for name in trainer.experts.groups:
         torch.testing.assert_close(
             trainer.experts.gradients(name), apart.gradients(name), rtol=1e-4, atol=1e-6
