@@ -125,8 +125,8 @@ def _guarded(work: Callable[[], int]) -> int:
 def _is_out_of_memory(error: Exception) -> bool:
     if lacks_memory(error):
         return True
-    runtime = sys.modules.get("xnas.train.device")  # without it nothing was computed
-    return runtime is not None and bool(runtime.is_out_of_memory(error))
+    memory = sys.modules.get("xnas.train.memory")  # without it nothing was computed
+    return memory is not None and bool(memory.is_out_of_memory(error))
 
 
 def _more_room() -> str:

@@ -6,10 +6,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import save
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from xnas.config.diff import differences
 from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, check_text
@@ -20,15 +17,18 @@ from xnas.io.errors import CannotWrite
 from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.paths import expanded
 from xnas.io.safe_read import check_folder, check_place, exists, is_folder
-from xnas.io.tensors import read_tensors
 from xnas.io.text import choose, printable, short_repr
 from xnas.io.toml import parse_toml
-from xnas.runs.checkpoint import CheckpointStore
 from xnas.runs.finished_files import GROWING, MANIFEST, RunFiles
 from xnas.runs.history import METRICS, History, read_history, read_rows
 from xnas.runs.log import MetricsLog
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
+
+if TYPE_CHECKING:  # folders are read without torch
+    from torch import Tensor
+
+    from xnas.runs.checkpoint import CheckpointStore
 
 CONTROLS = "controls/"
 
@@ -344,8 +344,10 @@ class RunFolder:
                 "--name, or start anew with --overwrite"
             )
 
-    def checkpoints(self, phase: str, *, keep: int = 2) -> CheckpointStore:
+    def checkpoints(self, phase: str, *, keep: int = 2) -> "CheckpointStore":
         """The checkpoints of a phase."""
+        from xnas.runs.checkpoint import CheckpointStore
+
         return CheckpointStore(self.path / CHECKPOINTS, phase, keep=keep)
 
     def has_begun(self, phase: str) -> bool:
@@ -398,15 +400,19 @@ class RunFolder:
         timing = self._read_json(TIMING)
         return sum(timing.nested(phase).number("seconds") for phase in timing.values)
 
-    def write_weights(self, weights: Mapping[str, Tensor], *, about: Mapping[str, str]) -> None:
+    def write_weights(self, weights: Mapping[str, "Tensor"], *, about: Mapping[str, str]) -> None:
         """Write the trained network's weights, with a few words about them in the header."""
+        from safetensors.torch import save
+
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         # One entry: the order of several is left to chance, and the same weights should be the same bytes.
         content = save(tensors, metadata={"about": json.dumps(about)})
         self.files.write({WEIGHTS: content})
 
-    def weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+    def weights(self) -> tuple[dict[str, "Tensor"], dict[str, str]]:
         """The trained network's weights, and the words about them. Raises ValueError if there are none, or damaged."""
+        from xnas.io.tensors import read_tensors
+
         path = self.path / WEIGHTS
         if not self.has(WEIGHTS) or not self.files.check(WEIGHTS):
             remedy = f"; run: xnas retrain {self.path}"

@@ -14,7 +14,7 @@ def test_the_name_of_every_folder_that_is_made_is_forced_to_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forced: list[Path] = []
-    monkeypatch.setattr(folders, "sync_folder", forced.append)
+    monkeypatch.setattr(folders, "fsync_dir", forced.append)
     mkdir_fsync(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     assert forced == [tmp_path.parent, tmp_path, tmp_path / "a"]
@@ -26,7 +26,7 @@ def test_a_parent_that_may_not_be_read_is_no_obstacle(
     def refuse(folder: Path) -> None:
         raise PermissionError(13, os.strerror(13), folder)
 
-    monkeypatch.setattr(folders, "sync_folder", refuse)
+    monkeypatch.setattr(folders, "fsync_dir", refuse)
     mkdir_fsync(tmp_path / "a")
     assert (tmp_path / "a").is_dir()
 

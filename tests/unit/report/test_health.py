@@ -54,7 +54,7 @@ def ledger(**changes: list[float]) -> Ledger:
 
 def epoch(**groups: GroupWeights) -> SearchEpoch:
     return SearchEpoch(
-        epoch=1, rounds=1, parameters=1, train_loss=1.0, train_accuracy=0.5, val_loss=1.0, val_accuracy=0.5,
+        epoch=1, step=1, parameters=1, train_loss=1.0, train_accuracy=0.5, val_loss=1.0, val_accuracy=0.5,
         groups=groups,
     )  # fmt: skip
 

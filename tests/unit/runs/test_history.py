@@ -7,6 +7,8 @@ from xnas.runs.history import read_history
 
 from ..report.run_builder import build_run, search_rows, write, write_rows
 
+pytestmark = pytest.mark.usefixtures("by_hand")
+
 
 def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
     history = read_history(build_run(tmp_path / "run"))

@@ -184,10 +184,10 @@ WARNED = {
         lambda path: path.with_name("x").mkdir(), "x",
     ),
     "folders beside train and test, passed over": (
-        lambda path: (path.parents[3] / "val").mkdir(), "val",
+        lambda path: (path.parents[2] / "val").mkdir(), "val",
     ),
     "images outside of every class, passed over": (
-        lambda path: save(path.parents[2] / "x.png", noise(0, 9, 8, 3)), "train/x.png",
+        lambda path: save(path.parents[1] / "x.png", noise(0, 9, 8, 3)), "train/x.png",
     ),
     "classes of fewer than 10 training images": (
         lambda path: [other.unlink() for other in path.parent.glob("00[4-9].png")], "cat (6 images)",

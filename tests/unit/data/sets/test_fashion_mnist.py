@@ -12,7 +12,7 @@ from xnas.data.sets import fashion_mnist
 from xnas.data.sets.fashion_mnist import CLASSES, DEBIAN, FILES, read_fashion_mnist, read_shipped
 from xnas.data.sets.idx import idx_bytes
 
-SHIPPED_FOLDER = Path(fashion_mnist.__file__).parent / "fashion_mnist"
+SHIPPED_FOLDER = Path(fashion_mnist.__file__).parents[1] / "fashion_mnist"
 SCRIPT = Path(__file__).parents[4] / "scripts" / "build_fashion_mnist_subset.py"
 SHA256 = {
     "train": "73194a0c06a93deab58b95e00e618cc5c80fb5c9a84df26bbc429eeb3507846a",
