@@ -92,15 +92,9 @@ def test_of_many_classes_the_smallest_and_the_largest_are_printed(
 def test_ctrl_c_ends_the_check_in_the_middle(image_folder: Path) -> None:
     code = (
         "import os, sys, time\nfrom xnas.data.check import folder\nfrom xnas.cli import main\n"
-<<<<<<< HEAD
         "look_at = folder.inspect_image\n"
         "def slow(path, **named):\n    os.write(1, b'looking\\n')\n    time.sleep(0.5)\n"
         "    return look_at(path, **named)\n"
-=======
-        "inspect_image = folder.inspect_image\n"
-        "def slow(path, **named):\n    os.write(1, b'looking\\n')\n    time.sleep(0.5)\n"
-        "    return inspect_image(path, **named)\n"
->>>>>>> 0136b88 (Tests follow their folders; run folders are read without torch)
         "folder.inspect_image = slow\nsys.exit(main(sys.argv[1:]))"
     )
     child = subprocess.Popen(

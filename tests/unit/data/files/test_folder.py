@@ -403,11 +403,7 @@ def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_
     write_pets(tmp_path)
     assert isinstance(read(tmp_path, local_world_size=2).train, ImageSet)
     assert isinstance(read(tmp_path, local_world_size=3).train, FileImageSet)
-<<<<<<< HEAD
-    how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "sharers": 3}
-=======
-    how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "local_world_size": 3, "say": pytest.fail}
->>>>>>> 0136b88 (Tests follow their folders; run folders are read without torch)
+    how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "local_world_size": 3}
     assert isinstance(read_folder(tmp_path, resized_crops=True, **how).train, ImageSet)
     assert isinstance(read_folder(tmp_path, max_broken=1, **how).train, ImageSet)
 
