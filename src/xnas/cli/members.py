@@ -10,7 +10,7 @@ from xnas.cli.arguments import NewRun, OnCluster
 from xnas.config.limits import MOST_RUNS, MOST_SEED, check_range
 from xnas.config.schema import Config
 from xnas.io.text import choose
-from xnas.optimizers.names import METHODS
+from xnas.optimizers.registry import METHODS
 
 if TYPE_CHECKING:
     from xnas.study.scheduler import Task

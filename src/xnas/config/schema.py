@@ -38,9 +38,10 @@ from xnas.data.names import DATA_SETS
 from xnas.io.paths import absolute, expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import choose, printable, short_repr
-from xnas.optimizers.names import METHODS
+from xnas.optimizers.registry import METHODS
 from xnas.space.genotype import MAX_NODES
-from xnas.space.names import EXPERTS, SPACES, StemSetting
+from xnas.space.names import EXPERTS, StemSetting
+from xnas.space.registry import SPACES
 
 CONFIG = "config.toml"
 """The file of a run folder that holds its settings."""
@@ -168,7 +169,7 @@ class SpaceConfig:
     def __post_init__(self) -> None:
         _take_types(self, SpaceConfig, "space")
         check_range("space.nodes", self.nodes, 1, MAX_NODES)
-        known = SPACES[choose("space in space.kind", self.kind, SPACES)]
+        known = SPACES[choose("space in space.kind", self.kind, SPACES)].operations
         for name in self.experts:
             choose(f"operation in space.experts of {self.kind}", name, known)
         if self.kind == "nasbench201":

@@ -1,39 +1,36 @@
-"""Every architecture optimizer by its name, so that a search can be told which to use.
+"""The methods that learn the architecture weights of a search, by name. Knows no torch until one is asked for.
 
-All see the same supernet, batches and discretisation. XNAS takes the settings that its theory knows; each rival is as
-its own paper has it, with the mean loss of a batch as one feedback.
+All see the same supernet, batches and discretisation. XNAS takes the settings that its theory knows; each baseline is
+as its own paper has it, with the mean loss of a batch as one feedback. A new baseline is one file and one line here.
 """
 
-from collections.abc import Mapping
+import importlib
+from typing import TYPE_CHECKING
 
 from xnas.io.text import choose
-from xnas.optimizers.asap import Asap
-from xnas.optimizers.baseline import BaselineOptimizer
-from xnas.optimizers.darts import Darts
-from xnas.optimizers.darts_second import DartsSecondOrder
-from xnas.optimizers.gaea import Gaea
-from xnas.optimizers.gdas import Gdas
-from xnas.optimizers.momentum import SoftmaxMomentum
-from xnas.optimizers.random import RandomChoice
-from xnas.optimizers.snas import Snas
-from xnas.optimizers.softmax import SoftmaxDescent
 
-BASELINES: Mapping[str, type[BaselineOptimizer]] = {
-    kind.name: kind
-    for kind in (
-        SoftmaxDescent,
-        SoftmaxMomentum,
-        Darts,
-        DartsSecondOrder,
-        Gaea,
-        Snas,
-        Gdas,
-        Asap,
-        RandomChoice,
-    )
+if TYPE_CHECKING:
+    from xnas.optimizers.baseline import BaselineOptimizer
+
+BASELINES = {
+    "gd": "softmax.SoftmaxDescent",
+    "momentum": "momentum.SoftmaxMomentum",
+    "darts": "darts.Darts",
+    "darts-2nd": "darts_second.DartsSecondOrder",
+    "gaea": "gaea.Gaea",
+    "snas": "snas.Snas",
+    "gdas": "gdas.Gdas",
+    "asap": "asap.Asap",
+    "random": "random.RandomChoice",
 }
+"""Module and class of each baseline."""
+
+METHODS = ("xnas", "paper", *BASELINES)
+"""What `search.method` can be; `paper` is algorithm 1 as printed."""
 
 
-def baseline(name: str) -> type[BaselineOptimizer]:
-    """The rival of that name. Raises ValueError, with the nearest, for an unknown one."""
-    return BASELINES[choose("optimizer", name, BASELINES)]
+def baseline(name: str) -> "type[BaselineOptimizer]":
+    """Return the class of a baseline. Raises ValueError, with the nearest, for an unknown name."""
+    module, _, kind = BASELINES[choose("method", name, BASELINES)].rpartition(".")
+    found: type[BaselineOptimizer] = getattr(importlib.import_module(f"xnas.optimizers.{module}"), kind)
+    return found

@@ -22,9 +22,6 @@ SEARCHABLE = ("none", *OPERATIONS)
 NASBENCH201_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """What an edge of a NAS-Bench-201 cell can be, in the order of the benchmark's own code."""
 
-SPACES = {"darts": SEARCHABLE, "nasbench201": NASBENCH201_OPERATIONS}
-"""The spaces that can be searched, and what an expert can be in each."""
-
 Stem = Literal["cifar", "strided", "imagenet"]
 """`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
 

@@ -1,17 +1,33 @@
-"""What a search asks of a space, whichever it is, and what all spaces ask of their settings."""
+"""The interface of a search space, and checks that all spaces share."""
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol, Self
 
 from torch import Tensor, nn
 
 from xnas.io.text import choose
 from xnas.space.architecture import Architecture
 from xnas.space.backbone import NetworkSpec
+from xnas.space.names import Stem
 
 
 class SearchSpace(Protocol):
-    """Groups are those of the supernet's forecasters."""
+    """A set of architectures that one supernet holds. Groups are those of the supernet's forecasters."""
+
+    large_stem: ClassVar[Stem]
+    """The stem of images of 96 pixels and more a side, where the settings leave it open."""
+
+    @classmethod
+    def from_settings(
+        cls, *, nodes: int, experts: tuple[str, ...], choose_none: bool, partial_channels: int
+    ) -> Self:
+        """Build the space from the settings of [space]."""
+        ...
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of a cell."""
+        ...
 
     def supernet(self, plan: NetworkSpec) -> nn.Module:
         """All architectures of the space at once, with forecasters where they differ."""

@@ -25,10 +25,9 @@ from xnas.optimizers.xnas import XNAS
 from xnas.runs.folder import RETRAIN, SEARCH
 from xnas.space.architecture import Architecture
 from xnas.space.backbone import NetworkSpec
-from xnas.space.darts.space import DartsSpace
 from xnas.space.names import OPEN_STEMS, Stem, StemSetting
-from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.published import published_genotype
+from xnas.space.registry import space_class
 from xnas.space.search_space import SearchSpace
 from xnas.train.distributed import process_group
 
@@ -112,7 +111,7 @@ def check_memory(
 def _search_bytes(config: Config) -> float:
     """Of the features of a supernet, for each pixel that its cells see."""
     space = config.space
-    edges = 6 if space.kind == "nasbench201" else space.nodes * (space.nodes + 3) // 2
+    edges = build_space(space).num_edges
     computed = 1 if config.search.method == "gdas" else len(space.experts)
     return SEARCH_BYTES * edges * computed * space.cells * space.channels / space.partial_channels
 
@@ -121,7 +120,7 @@ def stem_for(stem: StemSetting, image_shape: tuple[int, int, int], *, kind: str 
     """The stem that a setting means for images of this (C, H, W), in a space of this kind."""
     if stem not in OPEN_STEMS or min(image_shape[1:]) < LARGE:
         return small_stem(stem)
-    return "strided" if kind == "nasbench201" else "imagenet"
+    return space_class(kind).large_stem
 
 
 def small_stem(stem: StemSetting) -> Stem:
@@ -131,14 +130,11 @@ def small_stem(stem: StemSetting) -> Stem:
 
 def build_space(settings: SpaceConfig) -> SearchSpace:
     """The search space."""
-    if settings.kind == "nasbench201":
-        return Nasbench201Space(
-            experts=settings.experts,
-            choose_none=settings.choose_none,
-            partial_channels=settings.partial_channels,
-        )
-    return DartsSpace(
-        num_nodes=settings.nodes, experts=settings.experts, partial_channels=settings.partial_channels
+    return space_class(settings.kind).from_settings(
+        nodes=settings.nodes,
+        experts=settings.experts,
+        choose_none=settings.choose_none,
+        partial_channels=settings.partial_channels,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 
 from xnas.config.loading import preset_names, read_preset
 from xnas.config.schema import Config
-from xnas.data.sets.registry import NAMES
+from xnas.data.names import DATA_SETS
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.darts.network import build_network
 from xnas.space.published import published_genotype
@@ -52,7 +52,7 @@ def test_a_training_leaves_nothing_of_its_recipe_to_the_defaults(name: str) -> N
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_preset_is_for_a_data_set_that_is_known_by_name(name: str) -> None:
-    assert read_preset(name).data.source in NAMES
+    assert read_preset(name).data.source in DATA_SETS
 
 
 @pytest.mark.parametrize("name", PAPER)

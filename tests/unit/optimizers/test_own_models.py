@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.names import METHODS
-from xnas.optimizers.registry import baseline
+from xnas.optimizers.registry import METHODS, baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 

@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.names import METHODS
-from xnas.optimizers.registry import BASELINES, baseline
+from xnas.optimizers.registry import BASELINES, METHODS, baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 
@@ -64,7 +63,7 @@ class Run:
 def test_every_optimizer_has_a_name_that_a_search_knows() -> None:
     assert tuple(METHODS) == ("xnas", "paper", *BASELINES)
     with pytest.raises(
-        ValueError, match=r"^unknown optimizer 'gdsa'; did you mean 'gdas'\? Known: gd, momentum"
+        ValueError, match=r"^unknown method 'gdsa'; did you mean 'gdas'\? Known: gd, momentum"
     ):
         baseline("gdsa")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas import Config, DataSet, RunFolder, SearchTrainer, published_genotype
-from xnas.optimizers.names import METHODS
+from xnas.optimizers.registry import METHODS
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.train.device import autocast
 from xnas.train.retrain import RetrainTrainer, fit_retrain

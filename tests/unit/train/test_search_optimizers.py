@@ -11,7 +11,7 @@ import torch
 from xnas import Config, DataSet, RunFolder, SearchTrainer
 from xnas.config.schema import SearchConfig
 from xnas.io.errors import Interrupted
-from xnas.optimizers.names import METHODS
+from xnas.optimizers.registry import METHODS
 from xnas.runs.callbacks import LogCallback, NullCallback
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest

@@ -17,8 +17,9 @@ from xnas.data.check.issues import Progress, Report
 from xnas.data.check.named import check_named
 from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.names import DATA_SETS
 from xnas.data.sets.known_folders import FOLDER_SETS, find_folder_set
-from xnas.data.sets.registry import NAMES, check_fold
+from xnas.data.sets.registry import check_fold
 from xnas.io.paths import expanded, is_path
 from xnas.io.text import choose, printable
 
@@ -47,9 +48,9 @@ def check_data(
     root = None if root is None else expanded(root)
     check_fold(source, fold)
     memory = DecodeMemory(decode_memory)
-    if source in NAMES or not is_path(source):
+    if source in DATA_SETS or not is_path(source):
         try:
-            name = choose("data set", source, NAMES)
+            name = choose("data set", source, DATA_SETS)
         except ValueError as error:
             raise ValueError(f"{error}; or give the path of a folder of images or an archive") from error
         folder = find_folder_set(name, root) if name in FOLDER_SETS else None
@@ -68,7 +69,7 @@ def check_data(
     what = "is a file, but no archive" if path.exists() else "does not exist"
     raise ValueError(
         f"{path} {what}; give a folder of train/CLASS/* or of CLASS/*, an archive ({', '.join(SUFFIXES)}), or one of "
-        f"{', '.join(NAMES)}"
+        f"{', '.join(DATA_SETS)}"
     )
 
 

@@ -1,6 +1,6 @@
 """Data sets by name, or from a folder of images."""
 
-from collections.abc import Callable
+import importlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,26 +10,16 @@ from torch import Tensor
 from xnas.data.files.decode_memory import DEFAULT
 from xnas.data.files.folder import LEAST_SIZE, MOST_BYTES, read_folder
 from xnas.data.images import DataSet, Images, ImageSet
-from xnas.data.sets.cifar import read_cifar10, read_cifar100
-from xnas.data.sets.fashion_mnist import read_fashion_mnist, read_shipped
-from xnas.data.sets.known_folders import FOLDER_SETS, read_folder_set
-from xnas.data.sets.svhn import read_svhn
+from xnas.data.names import DATA_SETS, FOLDER_SETS, READERS, SHIPPED
+from xnas.data.sets.fashion_mnist import read_shipped
+from xnas.data.sets.known_folders import read_folder_set
 from xnas.io.paths import expanded, is_path
 from xnas.io.plain_value import plain_value
 from xnas.io.text import choose, short_repr
 
 Number = TypeVar("Number", int, int | None)
 
-SHIPPED = "fashion-mnist-small"
-READERS: dict[str, Callable[..., DataSet]] = {
-    "fashion-mnist": read_fashion_mnist,
-    "cifar10": read_cifar10,
-    "cifar100": read_cifar100,
-    "svhn": read_svhn,
-}
 FOLDED = "freiburg"
-NAMES = (SHIPPED, *READERS, *FOLDER_SETS)
-"""The data sets that are known by name."""
 
 
 def load_data(
@@ -79,7 +69,7 @@ def load_data(
             f"decode_memory must lie between 0.001 and 1024 GiB; got {short_repr(decode_memory)}"
         )
     source = str(source)
-    folder = source not in NAMES and is_path(source)
+    folder = source not in DATA_SETS and is_path(source)
     root = None if root is None else expanded(root)
     check_fold(source, fold)
     if folder:
@@ -95,7 +85,7 @@ def load_data(
             resized_crops=resized_crops,
         )
     try:
-        name = choose("data set", source, NAMES)
+        name = choose("data set", source, DATA_SETS)
     except ValueError as error:
         raise ValueError(f"{error}; or give the path of a folder of images") from error
     if name in FOLDER_SETS:
@@ -111,8 +101,16 @@ def load_data(
             resized_crops=resized_crops,
             download=download,
         )
-    data = read_shipped() if name == SHIPPED else READERS[name](root, download=download)
+    data = read_shipped() if name == SHIPPED else _read(name, root, download=download)
     return data if image_size is None else _resize(data, image_size)
+
+
+def _read(name: str, root: Path | None, *, download: bool) -> DataSet:
+    module, _, reader = READERS[name].rpartition(".")
+    data: DataSet = getattr(importlib.import_module(f"xnas.data.sets.{module}"), reader)(
+        root, download=download
+    )
+    return data
 
 
 def _whole(name: str, value: Number) -> Number:

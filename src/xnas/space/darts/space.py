@@ -6,6 +6,7 @@ genotypes, and builds the network of a genotype.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.discretise import INPUTS_PER_NODE, discretise_cell
 from xnas.space.darts.supernet import GROUPS, Supernet, cell_edges
 from xnas.space.genotype import CellGenotype, Edge, Genotype
-from xnas.space.names import EXPERTS, SEARCHABLE
+from xnas.space.names import EXPERTS, SEARCHABLE, Stem
 from xnas.space.search_space import check_experts, check_partial
 
 
@@ -31,6 +32,20 @@ class DartsSpace:
     num_nodes: int = 4
     experts: tuple[str, ...] = EXPERTS
     partial_channels: int = 1
+    large_stem: ClassVar[Stem] = "imagenet"
+
+    @classmethod
+    def from_settings(
+        cls, *, nodes: int, experts: tuple[str, ...], choose_none: bool, partial_channels: int
+    ) -> Self:
+        """Build the space from the settings of [space]."""
+        del choose_none  # its edges never end with none
+        return cls(num_nodes=nodes, experts=experts, partial_channels=partial_channels)
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of a cell: each node has one from both inputs and from every node before it."""
+        return self.num_nodes * (self.num_nodes + 3) // 2
 
     def __post_init__(self) -> None:
         take_plain(self, "num_nodes", "partial_channels")

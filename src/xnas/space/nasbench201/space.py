@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from xnas.io.plain_value import plain_value, take_plain
 from xnas.space.backbone import NetworkSpec
 from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
+from xnas.space.names import Stem
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 from xnas.space.nasbench201.stack import GROUP, Nasbench201Supernet
 from xnas.space.search_space import check_experts, check_partial
@@ -27,6 +29,20 @@ class Nasbench201Space:
     experts: tuple[str, ...] = OPERATIONS
     choose_none: bool = True
     partial_channels: int = 1
+    large_stem: ClassVar[Stem] = "strided"
+
+    @classmethod
+    def from_settings(
+        cls, *, nodes: int, experts: tuple[str, ...], choose_none: bool, partial_channels: int
+    ) -> Self:
+        """Build the space from the settings of [space]."""
+        del nodes  # always 3
+        return cls(experts=experts, choose_none=choose_none, partial_channels=partial_channels)
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of a cell."""
+        return len(EDGES)
 
     def __post_init__(self) -> None:
         take_plain(self, "partial_channels")

@@ -18,7 +18,7 @@ from xnas.config.loading import check_keys, read_preset, settings_from
 from xnas.config.schema import Config, fields_of, located
 from xnas.io.text import choose, short_repr
 from xnas.io.toml import parse_toml, read_settings_text
-from xnas.optimizers.names import METHODS
+from xnas.optimizers.registry import METHODS
 from xnas.runs.finished_files import RunFiles
 from xnas.study.sweep.plan import AXES, Variant
 

@@ -14,9 +14,10 @@ from xnas.data.check import check_data
 from xnas.data.check.issues import Report
 from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.names import DATA_SETS
 from xnas.data.sets import known_folders as folder_sets
 from xnas.data.sets.known_folders import FOLDER_SETS, SOLUTION
-from xnas.data.sets.registry import NAMES, load_data
+from xnas.data.sets.registry import load_data
 
 WNIDS = ("n01440764", "n02102040", "n03000684")
 
@@ -288,7 +289,7 @@ def test_a_missing_list_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", FOLDER_SETS)
 def test_a_set_that_is_not_there_says_where_it_comes_from(tmp_path, name):
-    assert name in NAMES
+    assert name in DATA_SETS
     with pytest.raises(
         ValueError, match=rf"{name}: there is no folder with .*/ in .*get it from http.*--data.root"
     ):
