@@ -12,8 +12,8 @@ from PIL import Image
 from xnas.config.schema import DataConfig
 from xnas.data.check import check_data
 from xnas.data.images import DataSet
-from xnas.data.names import DATA_SETS
-from xnas.data.sets import fashion_mnist
+from xnas.data.names import DATA_SETS, FOLDER_SETS
+from xnas.data.sets import fashion_mnist, known_folders
 from xnas.data.sets.registry import load_data
 
 
@@ -115,4 +115,5 @@ def test_the_settings_explain_every_name_and_no_other():
     source = inspect.getsource(DataConfig)
     explained = source[source.index("    source:") : source.index("    root:")].split('"""')[1]
     listed = explained[explained.index("(") + 1 : explained.index(")")].replace(" is shipped;", ",")
-    assert [name.strip() for name in listed.split(",")] == list(DATA_SETS) == list(DATA_SETS)
+    assert [name.strip() for name in listed.split(",")] == list(DATA_SETS)
+    assert tuple(known_folders.FOLDER_SETS) == FOLDER_SETS
