@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from xnas.io.atomic import atomic_write
 from xnas.report.figures.style import inline_svg, png_bytes, svg_bytes
-from xnas.report.html import STYLE, escape, figure, folded, section, table
-from xnas.theory.demonstration import Demonstration, Numbers, Table
+from xnas.report.html import Row, Table, render
+from xnas.theory.demonstration import Demonstration, Numbers
 
 PAGE = "index.html"
 FORMAT, VERSION = "xnas-theory", 1
@@ -60,39 +61,24 @@ def write_page(folder: Path, found: Mapping[str, tuple[Demonstration, Numbers]])
 def render_page(found: Mapping[str, tuple[Demonstration, Numbers]]) -> str:
     """The page's HTML."""
     versions = ", ".join(f"{package} {metadata.version(package)}" for package in _PACKAGES)
-    parts = "\n".join(_part(demonstration, numbers) for demonstration, numbers in found.values())
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>The theory of XNAS, played out</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        "<header>\n<h1>The theory of XNAS, played out</h1>\n"
-        f'<p class="lesser">Games between experts with known rewards; {escape(versions)}</p>\n'
-        "<p>What the paper claims about behaviour, each claim in a game that puts it to the test. In these games the "
-        "rewards do not depend on the mixture, unlike in a network, and everyone hears the same ones. In the first "
-        "three all play at a wide range of step sizes.</p>\n</header>\n"
-        f"{parts}\n</main>\n</body>\n</html>\n"
-    )
+    return render("theory.html", versions=versions, parts=[_part(*each) for each in found.values()])
 
 
-def _part(demonstration: Demonstration, numbers: Numbers) -> str:
+def _part(demonstration: Demonstration, numbers: Numbers) -> dict[str, Any]:
+    """What the template shows of a demonstration."""
     svg = svg_bytes(demonstration.draw(numbers), name=demonstration.name)
-    picture = inline_svg(svg, name=demonstration.name, description=escape(demonstration.to_see))
+    head, rows = demonstration.table(numbers)
     times = "" if demonstration.seeds is None else f" n = {numbers['n']}."
-    body = (
-        f"<p><b>The paper.</b> {escape(demonstration.claim)}</p>\n"
-        f"<p><b>What is played.</b> {escape(demonstration.setting + times)}</p>\n"
-        f"<p><b>What to see.</b> {escape(demonstration.to_see)}</p>\n"
-        f"{figure(picture, scroll=True)}\n{_html_table(demonstration.table(numbers))}\n"
-        f"{folded(f'Settings of {demonstration.name}', json.dumps(numbers['settings'], indent=1), wrap=True)}"
-    )
-    return section(demonstration.title, body)
-
-
-def _html_table(content: Table) -> str:
-    head, rows = content
-    return table(
-        [escape(cell) for cell in head], [("", [escape(cell) for cell in row]) for row in rows], left=(1,)
-    )
+    return {
+        "name": demonstration.name,
+        "title": demonstration.title,
+        "claim": demonstration.claim,
+        "setting": demonstration.setting + times,
+        "to_see": demonstration.to_see,
+        "picture": inline_svg(svg, name=demonstration.name, description=demonstration.to_see),
+        "table": Table(head, [Row(row) for row in rows], left=(1,)),
+        "settings": json.dumps(numbers["settings"], indent=1),
+    }
 
 
 def _small_png(drawn: Figure) -> bytes:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from xnas.io.atomic import atomic_write
+from xnas.report.html import escape
 
 INK, MUTED, GRID, CARD = "#1b1f24", "#5d6670", "#dde1e6", "#fffffe"
 """Text and lines, lesser text and lines, hairlines, background. No other colour of a picture equals one of them."""
@@ -167,10 +169,10 @@ def save_figure(figure: Figure, path: Path) -> None:
             raise ValueError(f"pictures are .svg or .png; got {other!r} in {path}")
 
 
-def inline_svg(svg: bytes, *, name: str, description: str) -> str:
+def inline_svg(svg: bytes, *, name: str, description: str) -> Markup:
     """An SVG file's picture as part of a page: no identifier of it is another picture's, and it takes the page's theme.
 
-    `description` is HTML already: what those hear who cannot see the picture.
+    `description`: what those hear who cannot see the picture.
     """
     text = svg.decode("utf-8")
     text = text[text.index("<svg ") :]
@@ -191,7 +193,5 @@ def inline_svg(svg: bytes, *, name: str, description: str) -> str:
     text = re.sub(r"(font(?:-family)?:[^;\"]*?)'DejaVu Sans'[^;\"]*", r"\1var(--font)", text)
     for colour, variable in THEME.items():
         text = text.replace(colour, f"var(--{variable})")
-    head = (
-        f'<svg class="picture" style="--width: {width * 4 / 3:.0f}px" role="img" aria-label="{description}" '
-    )
-    return head + text.removeprefix("<svg ")
+    head = f'<svg class="picture" style="--width: {width * 4 / 3:.0f}px" role="img" aria-label="{escape(description)}" '
+    return Markup(head + text.removeprefix("<svg "))
