@@ -44,9 +44,9 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(values)
 
 
-def escape(text: object) -> Markup:
+def escape(text: object) -> str:
     """Return text as HTML, safe in elements and in quoted attributes; what would act on a reader is replaced."""
-    return escape_markup(_plain(text))
+    return str(escape_markup(_plain(text)))
 
 
 def _plain(value: object) -> object:

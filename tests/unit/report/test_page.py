@@ -30,6 +30,7 @@ class Structure(HTMLParser):
         self.feed(page)
         self.close()
         assert self.open == []
+        self.text = " ".join(self.text.split())  # as a browser shows it
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
