@@ -18,7 +18,7 @@ from benchmarks.data_share import coloured_images
 from benchmarks.figure import Figure
 from benchmarks.options import Options
 from xnas import Config, SearchTrainer
-from xnas.train.distributed import ProcessGroup, join, leave, process_group
+from xnas.train.distributed import ProcessGroup, init_distributed, process_group, shutdown
 from xnas.train.launch import launched
 
 WARM_UP, ROUNDS = 2, 5
@@ -65,9 +65,6 @@ def told(processes: int, feedback: str, *, small: bool) -> dict:
 def main(feedback: str, *, small: bool) -> None:
     """One of the processes."""
     torch.set_num_threads(1)
-    launch = launched()
-    if launch is not None:
-        join(launch).connect("gloo", timeout=120)
     config = Config()
     config = replace(
         config,
@@ -78,6 +75,9 @@ def main(feedback: str, *, small: bool) -> None:
     )
     if small:
         config = replace(config, space=replace(config.space, channels=4, cells=3, nodes=2))
+    launch = launched()
+    if launch is not None:
+        init_distributed(launch).init_process_group(config.distributed, torch.device("cpu"))
     trainer = SearchTrainer(config, coloured_images(32 * 2 * (WARM_UP + ROUNDS)), device=torch.device("cpu"))
     seconds: list[float] = []
     started = time.perf_counter()
@@ -91,9 +91,9 @@ def main(feedback: str, *, small: bool) -> None:
     }
     if isinstance(ranks, ProcessGroup):
         count |= {name: size // len(seconds) for name, size in ranks.traffic.items()}
-    if ranks.leads:
+    if ranks.is_main:
         print(json.dumps({"bytes": count, "seconds": seconds[WARM_UP:]}))
-    leave()
+    shutdown()
 
 
 if __name__ == "__main__":

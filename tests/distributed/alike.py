@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xnas.config.schema import Config, SearchConfig, SpaceConfig
+from xnas.config.schema import Config, DistributedConfig, SearchConfig, SpaceConfig
 from xnas.data.images import DataSet, ImageSet
 from xnas.optimizers.xnas import XNASLearner
-from xnas.train.distributed import join, leave, process_group
+from xnas.train.distributed import init_distributed, process_group, shutdown
 from xnas.train.launch import launched
 from xnas.train.search import SearchTrainer
 
@@ -58,7 +58,7 @@ def joined() -> None:
     """Meet the others, if this process was launched among some."""
     launch = launched()
     if launch is not None:
-        join(launch).connect("gloo", timeout=60)
+        init_distributed(launch).init_process_group(DistributedConfig(timeout=60), torch.device("cpu"))
 
 
 def begun(*, seed: int) -> WithoutStatistics:
@@ -114,7 +114,7 @@ def main(folder: str, seed: str) -> None:
         trainer.training_step(*batches)
     trainer.reduce_meters()
     (Path(folder) / f"{process_group().rank}.json").write_text(json.dumps(told(trainer)))
-    leave()
+    shutdown()
 
 
 if __name__ == "__main__":

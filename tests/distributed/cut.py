@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from tests.distributed.alike import begun, joined, told
-from xnas.train.distributed import leave, process_group
+from xnas.train.distributed import process_group, shutdown
 
 
 def main(before: str, after: str, stop: str) -> None:
@@ -26,7 +26,7 @@ def main(before: str, after: str, stop: str) -> None:
         save_file({name: value.contiguous() for name, value in trainer.state_dict().items()}, after)
         Path(after).with_suffix(".json").write_text(json.dumps(trainer.step))
     Path(f"{after}.{process_group().rank}").write_text(json.dumps(told(trainer)))
-    leave()
+    shutdown()
 
 
 if __name__ == "__main__":

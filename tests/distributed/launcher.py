@@ -1,11 +1,12 @@
-"""Starting several processes of one run, as a launcher would.
+"""Starting the ranks of a run, as a launcher would: forked from one process that has imported what takes seconds.
 
-    python -m tests.distributed.launcher FOLDER WORLD MODULE WORDS...
+    python -m tests.distributed.launcher
 
-imports what takes seconds once, forks processes that each run the module, and leaves in the folder what these printed
-and their exit codes.
+reads requests from its input, one in a line, and forks their ranks.
 """
 
+import atexit
+import functools
 import importlib
 import json
 import os
@@ -14,25 +15,21 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 ROOT = Path(__file__).parents[2]
 
 
 def environment(world: int, rank: int, port: int) -> dict[str, str]:
-    """What torchrun would say to a process."""
+    """What torchrun would say to a rank."""
     words = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
-    return {
-        **os.environ,
-        **{name: str(value) for name, value in words.items()},
-        "MASTER_ADDR": "127.0.0.1",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-    }
+    return {"MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in words.items()}}
 
 
 def free_port() -> int:
@@ -42,59 +39,77 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(world: int, *words: str) -> list[subprocess.Popen[str]]:
-    """`world` processes of a module, by rank."""
-    port = free_port()
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", *words],
-            env=environment(world, rank, port),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
+@functools.cache
+def _server() -> "subprocess.Popen[str]":
+    server = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+        },
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(server.communicate)
+    return server
 
 
-def finish(
-    processes: Sequence[subprocess.Popen[str]], *, seconds: float
-) -> list[subprocess.CompletedProcess[str]]:
-    """Wait for all; kills those that take longer, and raises TimeoutExpired."""
-    try:
-        done = []
-        for process in processes:
-            out, err = process.communicate(timeout=seconds)
-            done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
-        return done
-    finally:
-        for process in processes:
-            with suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
+@dataclass(frozen=True)
+class Ranks:
+    """Processes that were started together."""
 
+    folder: Path
+    """Where the exit codes come, and what each prints."""
+    pids: list[int]
 
-def spawn(world: int, *words: str, seconds: float = 120) -> list[subprocess.CompletedProcess[str]]:
-    """Run `world` processes of a module to their end, forked from one. Raises TimeoutExpired."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        server = subprocess.Popen(
-            [sys.executable, "-m", "tests.distributed.launcher", name, str(world), *words],
-            env=environment(1, 0, 0),
-            start_new_session=True,  # a group, so that nobody is left behind
-        )
+    def send_signal(self, rank: int, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pids[rank], number)
+
+    def ended(self) -> bool:
+        return (self.folder / "codes").exists()
+
+    def finish(self, *, seconds: float = 120) -> "list[subprocess.CompletedProcess[str]]":
+        """Wait for all; kills those that take longer, and raises TimeoutError."""
         try:
-            assert server.wait(timeout=seconds) == 0
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
-        codes = json.loads((folder / "codes").read_text())
+            wait_until(self.ended, seconds=seconds)
+        except TimeoutError:
+            for rank in range(len(self.pids)):
+                self.send_signal(rank, signal.SIGKILL)
+            raise
+        codes = json.loads((self.folder / "codes").read_text())
         return [
             subprocess.CompletedProcess(
-                words, code, (folder / f"{rank}.1").read_text(), (folder / f"{rank}.2").read_text()
+                (), code, *((self.folder / f"{rank}.{number}").read_text() for number in (1, 2))
             )
             for rank, code in enumerate(codes)
         ]
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float) -> None:
+    """Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.02)
+
+
+def start(world: int, *words: str, **more: str) -> Ranks:
+    """`world` ranks of a module and its words, with `more` in the environment."""
+    folder = Path(mkdtemp(prefix="ranks-"))
+    server = _server()
+    assert server.stdin is not None
+    server.stdin.write(json.dumps([str(folder), world, words, more]) + "\n")
+    server.stdin.flush()
+    wait_until((folder / "pids").exists, seconds=60)
+    return Ranks(folder, json.loads((folder / "pids").read_text()))
+
+
+def spawn(world: int, *words: str, **more: str) -> "list[subprocess.CompletedProcess[str]]":
+    """Run `world` ranks to their end."""
+    return start(world, *words, **more).finish()
 
 
 def _run(words: Sequence[str]) -> int:
@@ -109,25 +124,52 @@ def _run(words: Sequence[str]) -> int:
     return 0
 
 
-def _main(folder: str, world: str, *words: str) -> None:
-    for name in ("xnas.cli.run", "xnas.train.context", "xnas.train.serve", "xnas.report.page"):
-        importlib.import_module(name)
-    importlib.import_module("torch.nn.parallel.distributed")
-    port, children = free_port(), []
-    for rank in range(int(world)):
+def _launch(folder: str, world: int, words: Sequence[str], more: dict[str, str]) -> None:
+    port, pids = free_port(), []
+    for rank in range(world):
         pid = os.fork()
         if pid == 0:
-            os.environ.update(environment(int(world), rank, port))
+            os.environ.update(environment(world, rank, port) | more)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             for number in (1, 2):
                 os.dup2(os.open(f"{folder}/{rank}.{number}", os.O_WRONLY | os.O_CREAT), number)
             code = _run(words)
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(code)
-        children.append(pid)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-    Path(folder, "codes").write_text(json.dumps(codes))
+        pids.append(pid)
+    _write(f"{folder}/pids", pids)
+    _write(f"{folder}/codes", [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids])
+
+
+def _write(path: str, values: list[int]) -> None:
+    Path(f"{path}.part").write_text(json.dumps(values))
+    os.rename(f"{path}.part", path)
+
+
+def _serve() -> None:
+    for name in ("xnas.cli.run", "xnas.cli.evaluate", "xnas.train.context", "xnas.train.pipeline"):
+        importlib.import_module(name)
+    for name in (
+        "xnas.train.retrain",
+        "xnas.train.search",
+        "torch.nn.parallel.distributed",
+        "xnas.report.page",
+    ):
+        importlib.import_module(name)
+    from xnas.train.memory import take_memory_early
+
+    take_memory_early()  # torch's compiler, which takes long to import
+    for line in sys.stdin:
+        if os.fork() == 0:
+            os.setsid()
+            _launch(*json.loads(line))
+            os._exit(0)
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _serve()

@@ -1,9 +1,8 @@
-"""How several processes end together: signals, kills, processes that go astray, and mistakes in the input."""
+"""How several ranks end together: signals, kills, ranks that go astray, and mistakes in the input."""
 
 import random
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -11,16 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.distributed.launcher import finish, spawn, start
+from tests.distributed.launcher import Ranks, spawn, start, wait_until
 from xnas.cli import main
 from xnas.runs.folder import GENOTYPE, RunFolder
+
+RANK = "tests.distributed.rank"
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of noise, one of them with a dark square."""
     folder, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    for part, count in (("train", 64), ("test", 17)):
+    for part, count in (("train", 24), ("test", 9)):
         for name in ("dark", "light"):
             (folder / part / name).mkdir(parents=True)
             for number in range(count):
@@ -30,93 +31,123 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def search_words(photographs: Path, runs: Path, *, epochs: int = 2, more: tuple[str, ...] = ()) -> list[str]:
-    """A search of eight rounds an epoch, saved after every second."""
+def settings(photographs: Path, runs: Path, *, epochs: int = 2) -> list[str]:
+    """A search of four steps an epoch, saved after every second, and a training of six."""
     return [
-        *("search", "--preset", "quick", "--data", str(photographs), "--runs", str(runs), "--name", "mine"),
+        *("--preset", "quick", "--data", str(photographs), "--runs", str(runs), "--name", "mine"),
         *("--data.padding", "1", "--space.nodes", "1", "--space.cells", "3", "--space.channels", "4"),
-        *("--search.epochs", str(epochs), "--search.warmup-epochs", "1", "--search.batch-size", "8"),
-        *("--threads", "1", "--checkpoint.steps", "2", "--distributed.timeout", "30"),
-        *more,
+        *("--search.epochs", str(epochs), "--search.warmup-epochs", "1", "--search.batch-size", "6"),
+        *("--retrain.cells", "3", "--retrain.channels", "4", "--retrain.epochs", "2"),
+        *("--retrain.batch-size", "8", "--retrain.auxiliary-weight", "0.4", "--retrain.drop-path", "0.2"),
+        *("--data.cutout", "2", "--threads", "1", "--checkpoint.steps", "2", "--distributed.timeout", "30"),
     ]
 
 
 @pytest.mark.parametrize("reached", [(1,), (0, 1)], ids=["one", "all"])
-def test_a_signal_ends_all_at_the_same_round_with_a_checkpoint(
+def test_a_signal_ends_all_at_the_same_step_with_a_checkpoint(
     reached: tuple[int, ...], photographs: Path, tmp_path: Path
 ) -> None:
-    words = search_words(photographs, tmp_path, epochs=500)
-    processes = start(2, "xnas", *words)
-    when_it_has_gone_on(tmp_path / "mine", processes, beyond=3)
+    ranks = start(2, "xnas", "search", *settings(photographs, tmp_path, epochs=500))
+    when_it_has_saved(tmp_path / "mine", ranks, beyond=3)
     for rank in reached:
-        processes[rank].send_signal(signal.SIGTERM)
-    done = finish(processes, seconds=60)
+        ranks.send_signal(rank, signal.SIGTERM)
+    done = ranks.finish(seconds=60)
     assert [process.returncode for process in done] == [143, 143], done
-    assert "stopped by SIGTERM" in done[0].stderr
+    assert done[0].stderr == "xnas: stopped by SIGTERM\n"
     assert "go on with: xnas resume" in done[0].stdout
     assert (done[1].stdout, done[1].stderr) == ("", "")
     assert RunFolder(tmp_path / "mine").checkpoints("search").found()[0].name >= "search-0000000004"
 
 
-def test_a_killed_process_is_named_and_the_others_end(photographs: Path, tmp_path: Path) -> None:
-    processes = start(
-        3, "xnas", *search_words(photographs, tmp_path, epochs=500, more=("--search.batch-size", "6"))
-    )
-    when_it_has_gone_on(tmp_path / "mine", processes, beyond=3)
-    processes[1].kill()
-    done = finish(processes, seconds=60)
+def test_a_killed_rank_is_named_and_the_others_end(photographs: Path, tmp_path: Path) -> None:
+    ranks = start(3, "xnas", "search", *settings(photographs, tmp_path, epochs=500))
+    when_it_has_saved(tmp_path / "mine", ranks, beyond=3)
+    ranks.send_signal(1, signal.SIGKILL)
+    done = ranks.finish(seconds=60)
     assert [process.returncode for process in done] == [5, -signal.SIGKILL, 5], done
     assert "rank 1 of 3 does not answer" in done[0].stderr
     assert re.search(r"last good checkpoint: .*search-\d+", done[0].stderr)
     assert "xnas:" not in done[2].stderr
 
 
-def test_where_the_leading_process_is_killed_the_next_says_so(photographs: Path, tmp_path: Path) -> None:
-    processes = start(2, "xnas", *search_words(photographs, tmp_path, epochs=500))
-    when_it_has_gone_on(tmp_path / "mine", processes, beyond=3)
-    processes[0].kill()
-    done = finish(processes, seconds=60)
+def test_where_rank_0_is_killed_the_next_says_so(photographs: Path, tmp_path: Path) -> None:
+    ranks = start(2, "xnas", "search", *settings(photographs, tmp_path, epochs=500))
+    when_it_has_saved(tmp_path / "mine", ranks, beyond=3)
+    ranks.send_signal(0, signal.SIGKILL)
+    done = ranks.finish(seconds=60)
     assert [process.returncode for process in done] == [-signal.SIGKILL, 5], done
+    assert "xnas: the process where all 2 ranks met is gone" in done[1].stderr
 
 
-def test_a_process_whose_rewards_were_tampered_with_is_found_within_the_epoch(
-    photographs: Path, tmp_path: Path
+def test_a_stopped_rank_is_named_once_the_timeout_is_over(photographs: Path, tmp_path: Path) -> None:
+    words = [*settings(photographs, tmp_path, epochs=500), "--distributed.timeout", "1"]
+    ranks = start(2, "xnas", "search", *words)
+    when_it_has_saved(tmp_path / "mine", ranks, beyond=3)
+    ranks.send_signal(1, signal.SIGSTOP)
+    wait_until(lambda: "rank 1 of 2 does not answer" in (ranks.folder / "0.2").read_text(), seconds=60)
+    ranks.send_signal(1, signal.SIGCONT)  # it finds the others gone
+    assert [process.returncode for process in ranks.finish(seconds=60)] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("odd", "code", "said"),
+    [
+        ("other_rewards", 2, "differ between the 2 processes: rank 1 went another way"),
+        ("other_images", 2, "the images of rank 1 differ from those of rank 0"),
+        ("no_images", 2, "rank 1 of 2 ended: there are no images on this machine"),
+        ("stopped_compiling", 143, "stopped by SIGTERM"),
+    ],
+)
+def test_what_goes_wrong_on_one_rank_ends_all_with_its_reason_and_exit_code(
+    odd: str, code: int, said: str, photographs: Path, tmp_path: Path
 ) -> None:
-    done = spawn(2, "tests.distributed.tampered", *search_words(photographs, tmp_path))
-    assert [process.returncode for process in done] == [2, 2], done
-    assert "differ between the 2 processes: rank 1 went another way" in done[0].stderr
-    assert RunFolder(tmp_path / "mine").checkpoints("search").found()[0].name <= "search-0000000010"
+    done = spawn(2, RANK, "search", *settings(photographs, tmp_path), ODD=odd)
+    assert [process.returncode for process in done] == [code, code], done
+    assert done[0].stderr.startswith("xnas: ")
+    assert said in done[0].stderr
+    assert (done[1].stdout, done[1].stderr) == ("", "")
+    run = RunFolder(tmp_path / "mine")
+    assert not run.has(GENOTYPE)
+    if odd == "other_rewards":
+        assert run.checkpoints("search").found()[0].name <= "search-0000000006"
 
 
-def test_the_whole_job_is_done_by_two_and_its_network_tested_whole(
+def test_two_ranks_do_the_job_alike_and_rank_0_alone_touches_the_folder(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["run", *search_words(photographs, tmp_path)[1:]]
-    sizes = (
-        "--retrain.cells",
-        "3",
-        "--retrain.channels",
-        "4",
-        "--retrain.epochs",
-        "2",
-        "--retrain.batch-size",
-        "8",
-    )
-    recipe = ("--retrain.auxiliary-weight", "0.4", "--retrain.drop-path", "0.2", "--data.cutout", "2")
-    done = spawn(2, "xnas", *words, *sizes, *recipe)
+    done = spawn(2, RANK, "run", *settings(photographs, tmp_path), RUNS=str(tmp_path), ODD="no_kernels")
     assert [process.returncode for process in done] == [0, 0], done
     assert (done[1].stdout, done[1].stderr) == ("", "")
+    assert 'rank 1 computes with other kernels: "none, torch\'s own operations"' in done[0].stdout
     result = RunFolder(tmp_path / "mine").result()
-    assert result["test_samples"] == 34
+    assert result["test_samples"] == 18
     assert main(["evaluate", str(tmp_path / "mine")]) == 0
     alone = capsys.readouterr().out.splitlines()[-1]
-    together = spawn(3, "xnas", "evaluate", str(tmp_path / "mine"))[0].stdout.splitlines()[-1]
-    assert together == alone
-    assert f"loss {result['test_loss']:.4f}, on 34 images" in alone
+    together = spawn(3, RANK, "evaluate", str(tmp_path / "mine"), RUNS=str(tmp_path))
+    assert together[0].stdout.splitlines()[-1] == alone
+    assert f"loss {result['test_loss']:.4f}, on 18 images" in alone
+    again = ["retrain", str(tmp_path / "mine"), "--overwrite"]
+    assert [p.returncode for p in spawn(2, RANK, *again, RUNS=str(tmp_path))] == [0, 0]
+    assert RunFolder(tmp_path / "mine").result() == result
 
 
-def test_a_mistake_ends_all_in_one_line_of_the_leading_process(photographs: Path, tmp_path: Path) -> None:
-    done = spawn(2, "xnas", *search_words(photographs, tmp_path, more=("--search.batch-size", "9")))
+def test_a_comparison_is_made_by_two_ranks_and_a_task_that_fails_is_named(
+    photographs: Path, tmp_path: Path
+) -> None:
+    words = ["compare", *settings(photographs, tmp_path), "--methods", "xnas", "random", "--seeds", "0"]
+    done = spawn(2, RANK, *words, RUNS=str(tmp_path))
+    assert [process.returncode for process in done] == [0, 0], done
+    (tmp_path / "mine" / "xnas-0" / "report.html").unlink()
+    (tmp_path / "mine" / "xnas-0" / "result.json").write_text("{}")
+    done = spawn(2, RANK, "resume", str(tmp_path / "mine"), RUNS=str(tmp_path))
+    assert [process.returncode for process in done] == [2, 2], done
+    assert "result.json" in done[0].stdout + done[0].stderr
+    assert (done[1].stdout, done[1].stderr) == ("", "")
+
+
+def test_a_mistake_ends_all_in_one_line_of_rank_0(photographs: Path, tmp_path: Path) -> None:
+    words = [*settings(photographs, tmp_path), "--search.batch-size", "9"]
+    done = spawn(2, "xnas", "search", *words)
     assert [process.returncode for process in done] == [2, 2], done
     said = "search.batch_size 9 does not divide over 2 processes; use a multiple of 2, such as 10"
     assert done[0].stderr == f"xnas: {said}\n"
@@ -129,26 +160,25 @@ def test_a_run_that_is_stopped_and_killed_twenty_times_ends_all_the_same(
     photographs: Path, tmp_path: Path
 ) -> None:
     draw = random.Random(0)
-    words = search_words(photographs, tmp_path, epochs=40, more=("--search.batch-size", "12"))
-    rounds = [0]
+    words = ["search", *settings(photographs, tmp_path, epochs=80), "--search.batch-size", "12"]
+    steps = [0]
     for time_around in range(20):
         world = draw.choice([2, 3, 4])
-        processes = start(world, "xnas", *words)
-        when_it_has_gone_on(tmp_path / "mine", processes, beyond=rounds[-1] + draw.randrange(3))
-        victim, fatal = processes[draw.randrange(world)], draw.random() < 0.5
-        if fatal:
-            victim.kill()
-        else:
-            victim.send_signal(signal.SIGTERM)
+        ranks = start(world, "xnas", *words)
+        when_it_has_saved(tmp_path / "mine", ranks, beyond=steps[-1] + draw.randrange(3))
+        victim, fatal = draw.randrange(world), draw.random() < 0.5
+        ranks.send_signal(victim, signal.SIGKILL if fatal else signal.SIGTERM)
         began = time.monotonic()
-        done = finish(processes, seconds=60)
+        codes = [process.returncode for process in ranks.finish(seconds=60)]
         print(
-            f"{time_around}: {world} processes, {'killed' if fatal else 'stopped'} {time.monotonic() - began:.1f} s"
+            f"{time_around}: {world} ranks, {'killed' if fatal else 'stopped'} {time.monotonic() - began:.1f} s"
         )
-        codes = {process.returncode for process in done if process.args is not victim.args or not fatal}
-        assert codes <= ({5, -signal.SIGKILL} if fatal else {143}), done
-        rounds.append(newest_step(tmp_path / "mine"))
-    assert rounds == sorted(rounds)
+        expected = [5] * world if fatal else [143] * world
+        if fatal:
+            expected[victim] = -signal.SIGKILL
+        assert codes == expected
+        steps.append(newest_step(tmp_path / "mine"))
+    assert steps == sorted(steps)
     assert [process.returncode for process in spawn(2, "xnas", *words)] == [0, 0]
     assert RunFolder(tmp_path / "mine").has(GENOTYPE)
 
@@ -159,10 +189,7 @@ def newest_step(run: Path) -> int:
     return max(found, default=-1)
 
 
-def when_it_has_gone_on(run: Path, processes: list[subprocess.Popen[str]], *, beyond: int) -> None:
-    """Wait until a search has saved a later round."""
-    deadline = time.monotonic() + 100
-    while newest_step(run) <= beyond:
-        assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
-        time.sleep(0.02)
+def when_it_has_saved(run: Path, ranks: Ranks, *, beyond: int) -> None:
+    """Wait until a search has saved a later step."""
+    wait_until(lambda: ranks.ended() or newest_step(run) > beyond, seconds=100)
+    assert not ranks.ended(), ranks.finish()

@@ -140,7 +140,12 @@ def test_only_the_processes_of_a_run_and_those_of_models_of_ones_own_know_of_tor
         for path in FILES
         if "torch.distributed" in path.read_text(encoding="utf-8")
     }
-    assert found == {"train/distributed.py", "train/rendezvous.py", "optimizers/processes.py"}
+    assert found == {
+        "train/distributed.py",
+        "train/heartbeat.py",
+        "train/rendezvous.py",
+        "optimizers/processes.py",
+    }
 
 
 def test_only_the_runtime_and_the_compilation_of_kernels_know_about_environment_variables() -> None:

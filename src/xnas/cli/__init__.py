@@ -64,9 +64,9 @@ def _start(arguments: list[str], output: Output) -> int:
     launch = None if asks or verb in ALONE else launched()
     if launch is None:
         return _main(arguments)
-    from xnas.train.serve import run_together
+    from xnas.train.distributed import run_rank
 
-    return run_together(launch, lambda: _guarded(lambda: _main(arguments)))
+    return run_rank(launch, lambda: _main(arguments), guard=_guarded)
 
 
 def _main(arguments: list[str]) -> int:
@@ -88,8 +88,18 @@ def _main(arguments: list[str]) -> int:
         return int(module.main(rest))
 
 
-def _guarded(work: Callable[[], int]) -> int:
-    """The exit code of some work; what ends it early is said in one line."""
+def _print_error(error: BaseException, code: int, line: str) -> None:
+    if not isinstance(error, KeyboardInterrupt):
+        print(f"xnas: {line}", file=sys.stderr)
+
+
+def _guarded(work: Callable[[], int], fail: Callable[[BaseException, int, str], None] = _print_error) -> int:
+    """The exit code of some work; `fail` is told of an error that ends it, the code and the line that says why."""
+
+    def told(error: BaseException, code: int, line: str = "") -> int:
+        fail(error, code, line or _in_one_line(error))
+        return code
+
     try:
         try:
             code = work()
@@ -101,24 +111,20 @@ def _guarded(work: Callable[[], int]) -> int:
     except ReaderLeft:
         return 0
     except Interrupted as stop:
-        print(f"xnas: {_in_one_line(stop)}", file=sys.stderr)
-        return stop.exit_code
-    except KeyboardInterrupt:
-        return 130
+        return told(stop, stop.exit_code)
+    except KeyboardInterrupt as stop:
+        return told(stop, 130, "stopped by SIGINT")
     except (ValueError, OutOfMemory, RankLost, OSError, RuntimeError, MemoryError, ImportError) as error:
         # Mistakes in the input end in one line. XNAS_TRACEBACK=1 shows where they were noticed.
         if os.environ.get("XNAS_TRACEBACK"):
             raise
         if isinstance(error, ValueError | OutOfMemory | RankLost | CannotWrite):
-            print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
-            return exit_code(error)
-        # While something is loaded, built or tested; courses have a better message of their own.
+            return told(error, exit_code(error))
+        # While something is loaded, built or tested; training has a better message of its own.
         if _is_out_of_memory(error):
-            print(f"xnas: out of memory: {_in_one_line(error)[:300]}; {_more_room()}", file=sys.stderr)
-            return 3
+            return told(error, 3, f"out of memory: {_in_one_line(error)[:300]}; {_more_room()}")
         if isinstance(error, OSError):
-            print(f"xnas: {_in_one_line(error)}", file=sys.stderr)
-            return exit_code(error)
+            return told(error, exit_code(error))
         raise
 
 

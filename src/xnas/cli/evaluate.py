@@ -37,22 +37,29 @@ def main(argv: Sequence[str]) -> int:
         "Test the trained network of a run, on the run's own test images or on others of the same classes."
     )
     arguments = parse(Arguments, argv, verb="evaluate", description=description)
-    config = without_download(read_run_config(arguments.run))
+    from xnas.config.loading import parse_config
+    from xnas.train.distributed import process_group
+
+    run = arguments.run
+    text = process_group().from_main(lambda: without_download(read_run_config(run)).to_toml())
+    config = parse_config(text, where=str(run))
     start = {"run": arguments.run, "device": config.device, "data": config.data}
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
     from xnas.runs.folder import RunFolder
-    from xnas.train.context import check_images, open_data
+    from xnas.train.context import check_images, open_data_on_all_ranks
     from xnas.train.device import pick_device
     from xnas.train.trained_network import TrainedNetwork
 
     device = pick_device(arguments.device)
     trained = TrainedNetwork.read(RunFolder(arguments.run), device=device)
     data = _as_in_training(arguments.data, own=config.data, trained=trained)
-    check_images(data, of=arguments.run, remedy="say where it is now with --data FOLDER")
-    images = open_data(data, seed=config.seed).test
+    remedy = "say where it is now with --data FOLDER"
+    process_group().from_main(lambda: check_images(data, of=run, remedy=remedy))
+    whole = dataclasses.replace(config, device=arguments.device, data=data)
+    process_group().check(config.distributed, device)
+    images = open_data_on_all_ranks(whole).test
     if warning := _other_size(images, trained):
         log.warning(warning)
-    whole = dataclasses.replace(config, device=arguments.device, data=data)
     result = trained.test(images, device=device, config=whole)
     log.info(
         f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}, on {result.samples:,} images ({device})"

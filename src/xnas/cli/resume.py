@@ -4,14 +4,16 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from xnas.cli.arguments import OnCluster, parse, without_download
 from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.runs.folder import read_run_config
-from xnas.train import pipeline
+
+if TYPE_CHECKING:
+    from xnas.train.context import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,31 @@ def main(argv: Sequence[str]) -> int:
     description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
     arguments = parse(Arguments, argv, verb="resume", description=description)
     pool = arguments.pool()
+    from xnas.cli import bench, compare, experiment, sweep
+    from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, SWEEP
+    from xnas.study.member import join_tasks
+    from xnas.train.context import request_from_main
+    from xnas.train.distributed import process_group
+    from xnas.train.pipeline import run_request
+
+    request = request_from_main(lambda: _request(arguments))
+    assert request is not None
+    studies = {
+        COMPARE: compare.carry_out,
+        BENCH: bench.resume,
+        EXPERIMENT: experiment.resume,
+        SWEEP: sweep.resume,
+    }
+    if (resume := studies.get(request.job.verb)) is not None:
+        return resume(request, pool=pool) if process_group().is_main else join_tasks()
+    if pool is not None:
+        raise ValueError(
+            f"--address is for folders of many runs, and {arguments.run} holds one; leave it out"
+        )
+    return run_request(lambda: request) or 0
+
+
+def _request(arguments: Arguments) -> "RunRequest":
     config = without_download(read_run_config(arguments.run))
     for name in ("device", "threads"):
         if (value := getattr(arguments, name)) is not None:
@@ -46,7 +73,6 @@ def main(argv: Sequence[str]) -> int:
         config = dataclasses.replace(config, activation_checkpointing=True)
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.cli import bench, compare, experiment, sweep
     from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
     from xnas.runs.location import RunLocation
     from xnas.train.context import RunRequest, relocate_images
@@ -58,26 +84,14 @@ def main(argv: Sequence[str]) -> int:
                 f"--data is for a single run, and {arguments.run} holds many; put a link to the images where they were"
             )
         config = relocate_images(folder, config, source=arguments.data)
-    request = RunRequest(
-        job=folder.job(),
+    job = folder.job()
+    retrains = job.verb == "retrain" or (
+        job.verb == "search" and folder.has(GENOTYPE) and folder.has_begun(RETRAIN)
+    )
+    return RunRequest(
+        job=job,
         config=config,
         place=RunLocation.of(arguments.run),
         fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS),
+        genotype=folder.genotype() if retrains else None,
     )
-    if request.job.verb == COMPARE:
-        return compare.carry_out(request, pool=pool)
-    if request.job.verb == BENCH:
-        return bench.resume(request, pool=pool)
-    if request.job.verb == EXPERIMENT:
-        return experiment.resume(request, pool=pool)
-    if request.job.verb == SWEEP:
-        return sweep.resume(request, pool=pool)
-    if pool is not None:
-        raise ValueError(
-            f"--address is for folders of many runs, and {arguments.run} holds one; leave it out"
-        )
-    if request.job.verb == "run":
-        return pipeline.run_job(request)
-    if request.job.verb == "retrain" or (folder.has(GENOTYPE) and folder.has_begun(RETRAIN)):
-        return pipeline.run_retrain(request, folder.genotype())
-    return pipeline.run_search(request)

@@ -18,7 +18,7 @@ from xnas.runs.folder import read_run_config
 if TYPE_CHECKING:
     from xnas.runs.location import RunLocation
     from xnas.space.architecture import Architecture
-from xnas.train.pipeline import run_retrain
+    from xnas.train.context import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,12 @@ class Arguments(NewRun):
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
+    from xnas.train.pipeline import run_request
+
+    return run_request(lambda: _request(argv)) or 0
+
+
+def _request(argv: Sequence[str]) -> "RunRequest":
     arguments = _parse(argv, start_from(argv))
     if (arguments.run is None) == (arguments.genotype is None):
         raise ValueError("retrain: give either the folder of a search, or --genotype with a name or a file")
@@ -47,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     source = str(arguments.genotype)
     if changed := changed_file(Path(source)):
         print(f"warning: {printable(' '.join(changed.split()))}", file=sys.stderr)
-    return train_anew(
+    return retrain_request(
         read_genotype(source),
         network=Path(source).stem,
         config=settings_of(arguments),
@@ -55,8 +61,10 @@ def main(argv: Sequence[str]) -> int:
     )
 
 
-def train_anew(genotype: "Architecture", *, network: str, config: Config, place: "RunLocation") -> int:
-    """Train the network of an architecture, called `network`, in a run folder of its own; returns the exit code."""
+def retrain_request(
+    genotype: "Architecture", *, network: str, config: Config, place: "RunLocation"
+) -> "RunRequest":
+    """Return the request to train the network of an architecture, called `network`, in a run folder of its own."""
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 
@@ -65,16 +73,17 @@ def train_anew(genotype: "Architecture", *, network: str, config: Config, place:
         config=config,
         place=place,
         fixed=(*RETRAIN_SECTIONS, *LAST_BITS),
+        genotype=genotype,
     )
     earlier = request.existing()
     if earlier is not None and earlier.genotype() != genotype:
         raise ValueError(
             f"{earlier.path} was begun with another architecture; choose another --name, or start anew with --overwrite"
         )
-    return run_retrain(request, genotype)
+    return request
 
 
-def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
+def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> "RunRequest":
     """Retrain what a search has found, in its own folder."""
     from xnas.runs.folder import RETRAIN, RunFolder
     from xnas.runs.location import RunLocation
@@ -86,8 +95,14 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> int:
     begun = folder.has_begun(RETRAIN) and not overwrite
     fixed = (*RETRAIN_SECTIONS, *LAST_BITS) if begun else ()
     folder.check_same(config, sections=fixed)
-    request = RunRequest(job=folder.job(), config=config, place=RunLocation.of(run), fixed=fixed)
-    return run_retrain(request, genotype, anew=overwrite)
+    return RunRequest(
+        job=folder.job(),
+        config=config,
+        place=RunLocation.of(run),
+        fixed=fixed,
+        genotype=genotype,
+        retrain_again=overwrite,
+    )
 
 
 def _parse(argv: Sequence[str], start: Config) -> Arguments:

@@ -8,8 +8,7 @@ from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
-    pass
-from xnas.train.pipeline import run_job
+    from xnas.train.context import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +26,12 @@ class Arguments(NewRun):
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
+    from xnas.train.pipeline import run_request
+
+    return run_request(lambda: _request(argv)) or 0
+
+
+def _request(argv: Sequence[str]) -> "RunRequest":
     description = (
         "Search an architecture, train its network from scratch, test it once, and write the report. The same command "
         "with the same --name goes on with it after an interruption."
@@ -37,11 +42,9 @@ def main(argv: Sequence[str]) -> int:
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 
-    return run_job(
-        RunRequest(
-            job=Job(verb="run", controls=arguments.controls),
-            config=settings_of(arguments),
-            place=location_from_args(arguments),
-            fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS),
-        )
+    return RunRequest(
+        job=Job(verb="run", controls=arguments.controls),
+        config=settings_of(arguments),
+        place=location_from_args(arguments),
+        fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS),
     )

@@ -7,12 +7,17 @@ from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
 from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
-    pass
-from xnas.train.pipeline import run_search
+    from xnas.train.context import RunRequest
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
+    from xnas.train.pipeline import run_request
+
+    return run_request(lambda: _request(argv)) or 0
+
+
+def _request(argv: Sequence[str]) -> "RunRequest":
     description = (
         "Search an architecture; the same command with the same --name goes on with it after an interruption, and "
         "`xnas retrain RUN` trains what it found."
@@ -22,11 +27,9 @@ def main(argv: Sequence[str]) -> int:
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 
-    return run_search(
-        RunRequest(
-            job=Job(verb="search"),
-            config=settings_of(arguments),
-            place=location_from_args(arguments),
-            fixed=(*SEARCH_SECTIONS, *LAST_BITS),
-        )
+    return RunRequest(
+        job=Job(verb="search"),
+        config=settings_of(arguments),
+        place=location_from_args(arguments),
+        fixed=(*SEARCH_SECTIONS, *LAST_BITS),
     )

@@ -4,14 +4,17 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
-from xnas.cli.retrain import train_anew
+from xnas.cli.retrain import retrain_request
 from xnas.config.schema import AUGMENTATION, Config, DataConfig
 from xnas.runs.folder import read_run_config
+
+if TYPE_CHECKING:
+    from xnas.train.context import RunRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,12 @@ class Arguments(NewRun):
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
+    from xnas.train.pipeline import run_request
+
+    return run_request(lambda: _request(argv)) or 0
+
+
+def _request(argv: Sequence[str]) -> "RunRequest":
     arguments = _parse(argv, start_from(argv, base=UNSAID))
     if arguments.preset is None and arguments.config is None:
         arguments = _parse(argv, on_other_images(without_download(read_run_config(arguments.run))))
@@ -39,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     run = arguments.run.resolve()
     source = arguments.preset or Path(arguments.data.source).name
     stem = "-".join(map(slugify, (run.name, "on", source)))
-    return train_anew(
+    return retrain_request(
         RunFolder(arguments.run).genotype(),
         network=run.name,
         config=settings_of(arguments),

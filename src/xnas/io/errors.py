@@ -25,9 +25,11 @@ class RanksDiffer(ValueError):
 
 
 class RankLost(Exception):
-    """A process that trained with this one is gone. What was done since the last checkpoint is lost."""
+    """Another rank of the run is gone, or ended with `exit_code`. What was done since the last checkpoint is lost."""
 
-    exit_code = 5
+    def __init__(self, message: str, *, exit_code: int = 5) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class CannotWrite(ValueError):

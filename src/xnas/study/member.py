@@ -41,14 +41,35 @@ def task_request(
 
 
 def run_task(member: "RunRequest", genotype: "Architecture | None") -> None:
-    """Begin it or go on with it. Raises NonFinite and OutOfMemory where it fails by itself."""
+    """Begin it or resume it, on every rank. Raises NonFinite and OutOfMemory where it fails by itself."""
+    from xnas.io.errors import OutOfMemory, RankLost, exit_code
+    from xnas.train.distributed import process_group
 
-    if genotype is not None:
-        pipeline.run_retrain(member, genotype)
-    elif member.job.verb == "run":
-        pipeline.run_job(member)
-    else:
-        pipeline.run_search(member)
+    try:
+        pipeline.run_request(lambda: replace(member, genotype=genotype))
+    except (ValueError, OutOfMemory) as error:
+        if process_group().raised_everywhere(error):
+            raise
+        raise RankLost(str(error), exit_code=exit_code(error)) from error
+
+
+def join_tasks() -> int:
+    """Do with rank 0, on another rank, each task of a study, until there are no more; returns the exit code."""
+    from xnas.io.errors import OutOfMemory
+    from xnas.train.distributed import process_group
+
+    while True:
+        try:
+            if pipeline.run_request(lambda: None) is None:
+                return 0
+        except (ValueError, OutOfMemory) as error:
+            if not process_group().raised_everywhere(error):
+                raise
+
+
+def end_tasks() -> None:
+    """Have `join_tasks` of the other ranks return."""
+    pipeline.run_request(lambda: None)
 
 
 def has_ended(member: "RunRequest", files: tuple[str, ...]) -> bool:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from xnas.config.schema import CONFIG, Config, images_are_gone
 from xnas.io.errors import Interrupted, exit_code
-from xnas.study.member import errand_text, has_ended, progress, run_task, task_request, with_threads, work
+from xnas.study.member import (
+    end_tasks,
+    errand_text,
+    has_ended,
+    join_tasks,
+    progress,
+    run_task,
+    task_request,
+    with_threads,
+    work,
+)
 from xnas.study.progress import StudyProgress
 
 log = logging.getLogger(__name__)
@@ -64,8 +74,14 @@ def run_study(request: "RunRequest", whole: Study, *, pool: "RayOptions | None" 
 
     It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
     """
+    from xnas.train.distributed import process_group
+
+    if not process_group().is_main:
+        return join_tasks()
     with _cluster(pool) as ray:
-        return _run_study(request, whole, pool, ray)
+        code = _run_study(request, whole, pool, ray)
+    end_tasks()
+    return code
 
 
 def _run_study(request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any) -> int:

@@ -1,16 +1,17 @@
-"""What the verbs that train share: data and device before anything is written, and a report whatever happens."""
+"""Context of a run: device, images, run folder and settings, the same on every rank, and a report at its end."""
 
 import logging
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from xnas.config.loading import parse_config
 from xnas.config.schema import CONFIG, Config, DataConfig, images_are_gone
 from xnas.data.check import quick_check
 from xnas.data.images import DataSet
@@ -26,7 +27,7 @@ from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
 from xnas.runs.signals import StopRequest, stop_on_signals
-from xnas.space.architecture import Architecture
+from xnas.space.architecture import Architecture, parse_architecture
 from xnas.train.build import build_dataset, check_memory, resolve_stems
 from xnas.train.device import LAST_BITS_DIFFER, busy_cores, pick_device, total_memory, use_threads
 from xnas.train.distributed import process_group
@@ -48,6 +49,10 @@ class RunRequest:
     """The folder of the comparison, bench or experiment that it is a part of."""
     above: Callable[[], str] | None = None
     """Where that whole is, in words."""
+    genotype: Architecture | None = None
+    """What is retrained, where that does not come from a search of the run."""
+    retrain_again: bool = False
+    """Drop what the run has trained before."""
 
     def __post_init__(self) -> None:
         data = self.config.data
@@ -81,6 +86,47 @@ class RunRequest:
                 )
         folder.check_same(self.config, sections=self.fixed)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it in JSON's types, as the other ranks need it: without `above`."""
+        place = {**asdict(self.place), "runs": str(self.place.runs)}
+        return {
+            "job": asdict(self.job),
+            "config": self.config.to_toml(),
+            "place": place,
+            "fixed": self.fixed,
+            "whole": None if self.whole is None else str(self.whole),
+            "genotype": None if self.genotype is None else self.genotype.to_json(),
+            "retrain_again": self.retrain_again,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RunRequest":
+        """Return that of `to_json`."""
+        place, whole, genotype = values["place"], values["whole"], values["genotype"]
+        return cls(
+            job=Job(**values["job"]),
+            config=parse_config(values["config"], where="the settings of rank 0"),
+            place=RunLocation(**{**place, "runs": Path(place["runs"])}),
+            fixed=tuple(values["fixed"]),
+            whole=None if whole is None else Path(whole),
+            genotype=None if genotype is None else parse_architecture(genotype),
+            retrain_again=values["retrain_again"],
+        )
+
+
+def request_from_main(read: Callable[[], RunRequest | None]) -> RunRequest | None:
+    """Return on every rank the request that `read` returns on rank 0; what it raises there, every rank raises."""
+    request: RunRequest | None = None
+
+    def read_json() -> dict[str, Any] | None:
+        nonlocal request
+        request = read()
+        return None if request is None else request.to_json()
+
+    group = process_group()
+    values = group.from_main(read_json)
+    return request if group.is_main or values is None else RunRequest.from_json(values)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
@@ -109,14 +155,11 @@ class RunContext:
             log.info(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
-        earlier = request.place.existing()
-        if earlier is not None and request.whole is None:
-            again = f"xnas resume {shlex.quote(str(earlier.path))} --data FOLDER"
-            check_images(config.data, of=earlier.path, remedy=f"say where it is now: {again}")
+        process_group().from_main(lambda: _check_images_of(request))
         side = config.data.image_size
         if side is not None:
             _check_memory(request, (1, side, side), device)  # before hours of decoding
-        data = open_data(config.data, seed=config.seed)
+        data = open_data_on_all_ranks(config)
         _check_memory(request, data.image_shape, device)
         return cls(
             request=replace(request, config=resolve_stems(config, data.image_shape)),
@@ -126,39 +169,52 @@ class RunContext:
         )
 
     @contextmanager
-    def open_run(self, *, genotype: Architecture | None = None) -> Iterator[tuple[RunFolder, StopRequest]]:
-        """The run folder, begun (with `genotype`, where it does not come from a search) or continued.
+    def open_run(self) -> Iterator[tuple[RunFolder, StopRequest]]:
+        """The run folder, created or continued by rank 0, which alone may use it.
 
         Within it no other process works there, a signal waits for the end of the step, and the report of what there
         is follows in any case.
         """
-        path = self.request.place.create()
-        with locked(path):
-            folder = RunFolder(path)
-            if folder.has(CONFIG):
-                self.request.check(folder)
-                self._come_back(folder)
-            else:
-                folder.write_job(self.request.job)
-                if genotype is not None:
-                    folder.write_genotype(genotype)
-                folder.describe(self.request.config, environment(self.device, processes=process_group().size))
-            log.info(f"run folder: {path}")
-            try:
-                with stop_on_signals() as interrupt:
-                    yield folder, interrupt
-            except (Interrupted, NonFinite, OutOfMemory, RankLost) as stop:
+        group = process_group()
+        with ExitStack() as stack:
+            folder = RunFolder(group.from_main(lambda: str(self._claim(stack))))
+            # Also while a report is written after a loss: launchers end all ranks by a signal then.
+            with stop_on_signals() as interrupt:
                 try:
-                    self._report(folder)
-                except (ValueError, RuntimeError, MemoryError) as error:
-                    if not (isinstance(error, ValueError) or is_out_of_memory(error)):
-                        raise
-                    log.warning(f"no report: {error or 'out of memory'}")
-                if not isinstance(stop, NonFinite):
-                    whole = self.request.whole or path
-                    log.info(f"go on with: xnas resume {shlex.quote(str(whole))}")
-                raise
+                    yield folder, interrupt
+                except (Interrupted, NonFinite, OutOfMemory, RankLost) as stop:
+                    if group.is_main:
+                        self._report_stop(folder, stop)
+                    raise
+            if group.is_main:
+                self._report(folder)
+
+    def _claim(self, stack: ExitStack) -> Path:
+        """Create the folder, or note that it is continued; it is locked until `stack` is closed."""
+        path = self.request.place.create()
+        stack.enter_context(locked(path))
+        folder = RunFolder(path)
+        if folder.has(CONFIG):
+            self.request.check(folder)
+            self._come_back(folder)
+        else:
+            folder.write_job(self.request.job)
+            if self.request.genotype is not None:
+                folder.write_genotype(self.request.genotype)
+            folder.describe(self.request.config, environment(self.device, processes=process_group().size))
+        log.info(f"run folder: {path}")
+        return path
+
+    def _report_stop(self, folder: RunFolder, stop: Exception) -> None:
+        try:
             self._report(folder)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if not (isinstance(error, ValueError) or is_out_of_memory(error)):
+                raise
+            log.warning(f"no report: {error or 'out of memory'}")
+        if not isinstance(stop, NonFinite):
+            whole = self.request.whole or folder.path
+            log.info(f"go on with: xnas resume {shlex.quote(str(whole))}")
 
     def _report(self, folder: RunFolder) -> None:
         log.info(f"report: {write_report(folder.path)}")
@@ -236,6 +292,29 @@ def check_images(data: DataConfig, *, of: Path, remedy: str) -> None:
     """Raises ValueError, with the remedy, if a run's folder of images is not where it was."""
     if images_are_gone(data):
         raise ValueError(f"the folder of images of {of} is not there; it was {data.source}; {remedy}")
+
+
+def _check_images_of(request: RunRequest) -> None:
+    """Raises ValueError if the folder of images of a run that is continued is not where it was."""
+    earlier = request.place.existing()
+    if earlier is not None and request.whole is None:
+        again = f"xnas resume {shlex.quote(str(earlier.path))} --data FOLDER"
+        check_images(request.config.data, of=earlier.path, remedy=f"say where it is now: {again}")
+
+
+def open_data_on_all_ranks(config: Config) -> DataSet:
+    """The images that the settings name. Raises ValueError if they cannot be had.
+
+    Rank 0 opens them first: it may have to bring them to the disk, and tells what is wrong with them.
+    """
+    data: DataSet | None = None
+
+    def first() -> None:
+        nonlocal data
+        data = open_data(config.data, seed=config.seed)
+
+    process_group().from_main(first)
+    return data or build_dataset(replace(config.data, download=False), seed=config.seed)
 
 
 def open_data(config: DataConfig, *, seed: int) -> DataSet:

@@ -1,20 +1,20 @@
-"""The processes that train one network together: what they exchange, and how they stay and end together.
+"""The ranks that train one network: collective operations, and how all end together.
 
-Rank 0 leads. It runs the verb as a process alone would, and it alone decides, writes and speaks; for every course it
-gives the others an order, and they do the same steps, each with its part of every batch (train/serve.py). Orders and
-answers go through a store of small texts, which waits for nobody; steps meet in collective operations of
-torch.distributed, which this file alone knows.
+Every rank runs the same command (torchrun starts them). Rank 0 alone reads and writes the run folder, logs and reports;
+what it reads all need, so `from_main` gives it to all. Tensors go through torch.distributed, which this file and its
+neighbours alone know; what JSON can say goes through the store where the ranks met, which has no timeout: there a rank
+waits for the others as long as they are alive (train/heartbeat.py).
 """
 
 import hashlib
 import json
 import math
-import threading
-import time
+import os
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, redirect_stdout
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -26,45 +26,44 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.nn.parallel import DistributedDataParallel
 
 from xnas.config.schema import DistributedConfig
-from xnas.io.errors import RankLost, RanksDiffer
+from xnas.io.errors import (
+    CannotWrite,
+    Interrupted,
+    NonFinite,
+    OutOfMemory,
+    RankLost,
+    RanksDiffer,
+    exit_code,
+)
+from xnas.train.heartbeat import Heartbeat
 from xnas.train.launch import Launch
-from xnas.train.rendezvous import MEETING_SECONDS, find_store, wait_for
+from xnas.train.rendezvous import find_store, wait_for
 
 Result = TypeVar("Result")
 Module = TypeVar("Module", bound=nn.Module)
-Order = dict[str, Any]
-"""What JSON can say: `what` is to be done, and all that it takes."""
-
-END = "end"
-"""What is to be done when all is."""
-BEAT = 0.5
-"""Seconds between the signs of life of each process."""
-PATIENCE = 8.0
-"""Seconds in which processes that are still there have given one, after one was lost."""
-POLL = 0.02
-"""Seconds between looks into the store."""
 
 SIGNS_OF_LOSS = ("gloo", "NCCL", "Connection closed by peer", "Connection reset", "Broken pipe", "Timed out")
 
 
 class SingleProcess:
-    """A process alone: what it exchanges comes back as it was. `ProcessGroup` are many."""
+    """The only rank: collective operations return what they are given. `ProcessGroup` is of several ranks."""
 
     rank = 0
     size = 1
     local_rank: int | None = None
-    """Among the processes of this machine; None where one process may take any device."""
+    """Among the ranks of this machine; None where one process may take any device."""
     local_world_size = 1
-    """Processes among which the cores that this one may use are divided."""
+    """Ranks among which the cores of this machine are divided."""
     restarts = False
+    """Whether the launcher starts all ranks again when one has died."""
 
     @property
     def is_main(self) -> bool:
-        """Whether this process decides, writes and speaks."""
+        """Whether this is rank 0, which alone writes files, logs and reports."""
         return self.rank == 0
 
     def check_batch(self, name: str, size: int) -> None:
-        """Raises ValueError if a batch of the setting `name` cannot be divided among the processes."""
+        """Raise ValueError if a batch of the setting `name` cannot be divided among the ranks."""
         if size % self.size:
             raise ValueError(
                 f"{name} {size} does not divide over {self.size} processes; use a multiple of {self.size}, such as "
@@ -72,49 +71,58 @@ class SingleProcess:
             )
 
     def check(self, settings: DistributedConfig, device: torch.device) -> None:
-        """Raises ValueError for settings with which processes cannot work together on such devices."""
+        """Raise ValueError for settings with which ranks cannot work together on such devices."""
+
+    def init_process_group(self, settings: DistributedConfig, device: torch.device) -> None:
+        """Connect all ranks for tensors, once."""
 
     def convert_sync_batchnorm(self, module: Module) -> Module:
-        """The module with norms that take their statistics of the images of all processes."""
+        """Return the module with norms that take their statistics of the images of all ranks."""
         return module
 
     def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace every tensor by its mean over all processes."""
+        """Replace every tensor by its mean over all ranks."""
 
     def all_reduce_sum_(self, tensors: Iterable[Tensor]) -> None:
-        """Replace every tensor by its sum over all processes."""
+        """Replace every tensor by its sum over all ranks."""
 
     def all_gather(self, tensor: Tensor, *, dim: int = 0) -> Tensor:
-        """The parts that all processes have, of equal shapes, joined along `dim` in the order of ranks."""
+        """Return the tensors of all ranks, of equal shapes, joined along `dim` in the order of ranks."""
         del dim
         return tensor
 
     def all_reduce_max(self, *values: int) -> list[int]:
-        """The largest that any process gives, for each."""
+        """Return the largest that any rank gives, for each value."""
         return list(values)
 
     def all_true(self, flag: Tensor) -> bool:
-        """Whether a flag is set on every process."""
+        """Return whether a flag is set on every rank."""
         return bool(flag)
 
     def assert_equal_across_ranks(self, facts: bytes, *, what: str) -> None:
-        """Raises RanksDiffer, naming the processes, unless all give the same."""
+        """Raise RanksDiffer, naming the ranks, unless all give the same."""
 
-    def order(self, order: Order, *, device: torch.device, settings: DistributedConfig) -> None:
-        """Have the other processes do something, and wait until they are ready for it."""
-
-    def broadcast_tensors(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        """What the leading process gives, on every process."""
-        assert tensors is not None
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what rank 0 gives, on every rank."""
         return dict(tensors)
 
-    def lost(self, error: BaseException) -> RankLost | None:
-        """Which process was lost and why, if that is what an error says."""
+    def all_gather_object(self, value: Any) -> list[Any]:
+        """Return what every rank gives, in JSON's types, by rank."""
+        return [value]
+
+    def from_main(self, compute: Callable[[], Result]) -> Result:
+        """Return on every rank what `compute` returns on rank 0, in JSON's types; what it raises, every rank raises."""
+        return compute()
+
+    def raised_everywhere(self, error: Exception) -> bool:
+        """Return whether every rank has raised an error, so that all may go on after it."""
+        del error
+        return True
+
+    def diagnose_loss(self, error: BaseException) -> Exception | None:
+        """Return the error that names the lost rank and the reason, if that is what an error says."""
         del error
         return None
-
-    def leave(self) -> None:
-        """Be gone from the others."""
 
 
 class _ClosureModule(nn.Module):
@@ -129,28 +137,27 @@ class _ClosureModule(nn.Module):
 
 
 class ProcessGroup(SingleProcess):
-    """Processes that found each other through a launcher's rendezvous."""
+    """Several ranks, which met at a launcher's rendezvous."""
 
     def __init__(self, launch: Launch) -> None:
         self.rank, self.size, self.local_rank = launch.rank, launch.size, launch.local_rank
         self.local_world_size, self.restarts = launch.local_world_size, launch.restarts
         self._store = PrefixStore(f"{launch.job}, attempt {launch.attempt}", find_store(launch))
-        self._orders = 0
-        self._leaving = threading.Event()
-        # Also while an operation waits for a process that is gone: who is there shows only in this way.
-        threading.Thread(target=self._give_signs_of_life, daemon=True).start()
+        self._heartbeat = Heartbeat(self._store, rank=self.rank, size=self.size)
+        self._objects = 0
+        self._raised_by_all: Exception | None = None
         self.traffic: Counter[str] = Counter()
-        """Bytes that this process has given to collective operations, by what they are for; but for gradients."""
+        """Bytes that this rank has given to collective operations, by purpose, without gradients."""
         self._store.set(f"here/{self.rank}", "")
         others = range(1, self.size) if self.is_main else (0,)
         try:
             wait_for(launch, others, is_here=lambda rank: self._store.check([f"here/{rank}"]))
         except BaseException:
-            self.leave()
+            self._heartbeat.stop()
             raise
 
     def check(self, settings: DistributedConfig, device: torch.device) -> None:
-        """Raises ValueError for settings with which processes cannot work together on such devices."""
+        """Raise ValueError for settings with which ranks cannot work together on such devices."""
         if device.type not in ("cpu", "cuda"):
             raise ValueError(
                 f"{self.size} processes cannot train on {device} together; use --device cpu or cuda"
@@ -161,86 +168,64 @@ class ProcessGroup(SingleProcess):
                 f"distributed.sync_norm needs CUDA devices, and this run is on {device}; leave it out"
             )
 
-    def convert_sync_batchnorm(self, module: Module) -> Module:
-        """The module with norms that take their statistics of the images of all processes."""
-        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
-        return converted
-
-    # What JSON says goes through the store.
-
-    def order(self, order: Order, *, device: torch.device, settings: DistributedConfig) -> None:
-        """Give an order to all others, and connect with them. Raises RankLost, with the reason, if one cannot."""
-        backend = _backend(settings.backend, device)
-        self._put(order | {"backend": backend, "timeout": settings.timeout})
-        for rank in range(1, self.size):
-            self._hear(rank, patience=max(settings.timeout, PATIENCE))
-        self.connect(backend, timeout=settings.timeout)
-
-    def _put(self, order: Order) -> None:
-        self._store.set(f"order/{self._orders}", json.dumps(order))
-        self._orders += 1
-
-    def _hear(self, rank: int, *, patience: float, deadline: float = math.inf) -> None:
-        """Wait for an answer, and once there are signs of life as long as these go on: images may take long to load."""
-        key = f"answer/{self._orders - 1}/{rank}"
-        signs, alive = -1, time.monotonic()
-        while not self._store.check([key]):
-            now, before = time.monotonic(), signs
-            if (signs := self._store.add(f"life/{rank}", 0)) != before:
-                alive = now
-            if now > min(alive + (patience if signs else MEETING_SECONDS), deadline):
-                raise RankLost(
-                    f"rank {rank} of {self.size} does not answer to an order: killed, or out of reach"
-                )
-            time.sleep(POLL)
-        if reason := self._store.get(key).decode():
-            raise RankLost(f"rank {rank} of {self.size} cannot take part: {reason}")
-
-    def next_order(self) -> Order:
-        """Wait for what the leading process wants. Raises RuntimeError if the store is gone."""
-        key = f"order/{self._orders}"
-        while not self._store.check([key]):
-            time.sleep(POLL)
-        self._orders += 1
-        order: Order = json.loads(self._store.get(key))
-        return order
-
-    def answer(self, reason: str = "") -> None:
-        """Tell the leading process that this one is ready, or why it cannot be."""
-        self._store.set(f"answer/{self._orders - 1}/{self.rank}", reason)
-
-    def end(self, code: int) -> None:
-        """Send the others home with the exit code of all."""
-        with suppress(RuntimeError):
-            self._put({"what": END, "code": code})
-            deadline = time.monotonic() + PATIENCE / 2
-            with suppress(RankLost):
-                for rank in range(1, self.size):
-                    self._hear(rank, patience=PATIENCE, deadline=deadline)
-
-    def ended(self) -> int | None:
-        """The exit code of all, if the leading process has ended meanwhile."""
-        with suppress(RuntimeError):
-            key = f"order/{self._orders}"
-            if self._store.check([key]):
-                order = json.loads(self._store.get(key))
-                return int(order["code"]) if order["what"] == END else None
-        return None
-
-    def connect(self, backend: str, *, timeout: float) -> None:
-        """Be connected with all others, who do the same. The first connection stays. Raises ValueError if it fails."""
+    def init_process_group(self, settings: DistributedConfig, device: torch.device) -> None:
+        """Connect all ranks for tensors, once."""
         if dist.is_initialized():
             return
-        named = f"cpu:gloo,cuda:{backend}" if backend != "gloo" else "gloo"
+        backend = _backend(settings.backend, device)
         dist.init_process_group(
-            named,
+            f"cpu:gloo,cuda:{backend}" if backend != "gloo" else "gloo",
             store=PrefixStore("group", self._store),
             rank=self.rank,
             world_size=self.size,
-            timeout=timedelta(seconds=timeout),
+            timeout=timedelta(seconds=settings.timeout),
         )
 
-    # What tensors say meets in collective operations.
+    def convert_sync_batchnorm(self, module: Module) -> Module:
+        """Return the module with norms that take their statistics of the images of all ranks."""
+        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+        return converted
+
+    # What JSON says goes through the store. torch's own collectives of objects would pickle.
+
+    def all_gather_object(self, value: Any) -> list[Any]:
+        """Return what every rank gives, in JSON's types, by rank. Waits for all as long as they are alive."""
+        self._objects += 1
+        keys = {rank: f"object {self._objects}/{rank}" for rank in range(self.size)}
+        self._heartbeat.set(keys[self.rank], json.dumps(value))
+        self._heartbeat.wait(keys)
+        return [json.loads(self._store.get(key)) for key in keys.values()]
+
+    def from_main(self, compute: Callable[[], Result]) -> Result:
+        """Return on every rank what `compute` returns on rank 0, in JSON's types; what it raises, every rank raises."""
+        self._objects += 1
+        key = f"object {self._objects}/0"
+        if self.is_main:
+            try:
+                value = compute()
+            except (ValueError, OutOfMemory, OSError, Interrupted) as error:
+                code = error.exit_code if isinstance(error, Interrupted) else exit_code(error)
+                self._raised_by_all = error
+                self._heartbeat.set(key, json.dumps({"code": code, "error": str(error)}))
+                raise
+            self._heartbeat.set(key, json.dumps({"value": value}))
+            return value
+        self._heartbeat.wait({0: key})
+        said = json.loads(self._store.get(key))
+        if "error" not in said:
+            value = said["value"]
+            return value
+        if said["code"] > 128:
+            raise Interrupted(said["code"] - 128)
+        kinds: dict[int, type[Exception]] = {3: OutOfMemory, 4: CannotWrite}
+        self._raised_by_all = kinds.get(said["code"], ValueError)(said["error"])
+        raise self._raised_by_all
+
+    def raised_everywhere(self, error: Exception) -> bool:
+        """Return whether every rank has raised an error, so that all may go on after it."""
+        return error is self._raised_by_all or isinstance(error, NonFinite | RanksDiffer)
+
+    # Tensors go through torch.distributed.
 
     def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes."""
@@ -316,29 +301,21 @@ class ProcessGroup(SingleProcess):
                 "went another way; nothing of it was saved"
             )
 
-    def broadcast_tensors(self, tensors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        """What the leading process gives, on every process, on the CPU."""
+    def broadcast_tensors(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return what rank 0 gives, on every rank; on the others on the CPU."""
         packed = b""
         if self.is_main:
-            assert tensors is not None
             packed = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         (length,) = self.all_reduce_max(len(packed))
-        content = torch.frombuffer(bytearray(packed) or bytearray(length), dtype=torch.uint8)
+        content = torch.frombuffer(bytearray(packed or length), dtype=torch.uint8)
         dist.broadcast(content, src=0)
-        return dict(tensors) if tensors is not None else load(content.numpy().tobytes())
+        return dict(tensors) if self.is_main else load(content.numpy().tobytes())
 
     def _count(self, purpose: str, tensor: Tensor) -> None:
         self.traffic[purpose] += tensor.numel() * tensor.element_size()
 
-    # Losing one.
-
-    def confess(self, reason: str) -> None:
-        """Leave word of why this process ends by itself."""
-        with suppress(RuntimeError):
-            self._store.set(f"reason/{self.rank}", reason)
-
-    def lost(self, error: BaseException) -> RankLost | None:
-        """Which process was lost and why, if that is what an error says: asks who is still there."""
+    def diagnose_loss(self, error: BaseException) -> Exception | None:
+        """Return the error that names the lost rank and the reason, if that is what an error says."""
         if isinstance(error, RankLost):
             return error
         said = " ".join(str(error).split())
@@ -346,54 +323,22 @@ class ProcessGroup(SingleProcess):
             isinstance(error, RuntimeError) and any(sign in said for sign in SIGNS_OF_LOSS)
         ):
             return None
-        try:
-            reasons, silent = self._roll_call()
-        except RuntimeError:
-            return RankLost(
-                f"the process where all {self.size} met is gone, and with it the run: {said[:200]}"
-            )
-        words = [f"rank {rank} ended: {reason}" for rank, reason in reasons.items()]
-        if silent:
-            one = len(silent) == 1
-            words.append(
-                f"rank{'' if one else 's'} {', '.join(map(str, silent))} of {self.size} {'does' if one else 'do'} not "
-                "answer: killed, or out of reach"
-            )
-        self.speaks = all(rank in silent for rank in range(self.rank))
-        with suppress(RuntimeError):
-            self._store.set(f"left/{self.rank}", said[:200])
-        return RankLost("; ".join(words) or f"the connection between the processes broke: {said[:200]}")
+        return self._heartbeat.diagnose(said[:200])
 
-    speaks = False
-    """After a loss: whether this process is the first that is left, who says so."""
+    def report_failure(self, error: BaseException, exit_code: int, line: str) -> None:
+        """Tell the other ranks why this one ends, and the user, unless another rank does."""
+        if not isinstance(error, RankLost):
+            self._heartbeat.report_failure(exit_code, line)
+        if self.is_main:
+            self._heartbeat.notice()
+        if self.is_main or not self._heartbeat.is_told():
+            sys.stderr.write(f"xnas: {line}\n")
 
-    def _give_signs_of_life(self) -> None:
-        with suppress(RuntimeError):
-            while not self._leaving.wait(BEAT):
-                self._store.add(f"life/{self.rank}", 1)
-
-    def _roll_call(self) -> tuple[dict[int, str], list[int]]:
-        """Who has said why they ended, and who gives no sign of life."""
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        before = {rank: self._store.add(f"life/{rank}", 0) for rank in others}
-        reasons: dict[int, str] = {}
-        silent, deadline = list(others), time.monotonic() + PATIENCE
-        while silent and time.monotonic() < deadline:
-            for rank in list(silent):
-                if self._store.check([f"reason/{rank}"]):
-                    reasons[rank] = self._store.get(f"reason/{rank}").decode()
-                elif (
-                    not self._store.check([f"left/{rank}"])
-                    and self._store.add(f"life/{rank}", 0) == before[rank]
-                ):
-                    continue
-                silent.remove(rank)
-            time.sleep(POLL)
-        return reasons, silent
-
-    def leave(self) -> None:
-        """Give no more signs of life."""
-        self._leaving.set()
+    def shutdown(self, *, failed: bool) -> None:
+        """End together with the other ranks."""
+        self._heartbeat.leave(failed=failed)
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _backend(asked: str, device: torch.device) -> str:
@@ -411,35 +356,67 @@ def _backend(asked: str, device: torch.device) -> str:
     return backend
 
 
-_team = SingleProcess()
+_group = SingleProcess()
 
 
 def process_group() -> SingleProcess:
-    """The processes that this one belongs to."""
-    return _team
+    """Return the ranks that this process belongs to."""
+    return _group
 
 
-def join(launch: Launch) -> ProcessGroup:
-    """Meet the other processes; from then on `process_group` is them.
+def init_distributed(launch: Launch) -> ProcessGroup:
+    """Meet the other ranks; from then on `process_group` returns them.
 
-    Raises ValueError where there is no place to meet at, RankLost if the others do not come there.
+    Raises ValueError where there is no address to meet at, RankLost if the others do not come there.
     """
-    global _team
+    global _group
     try:
-        ranks = ProcessGroup(launch)
+        group = ProcessGroup(launch)
     except RuntimeError as error:
         said = " ".join(str(error).split())[:200]
         raise RankLost(f"{launch.size} processes were launched, but they did not meet: {said}") from error
     # Of weights with one channel in each group, whose strides may be called either way.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    _team = ranks
-    return ranks
+    _group = group
+    return group
 
 
-def leave() -> None:
-    """Be alone again."""
-    global _team
-    _team.leave()
-    _team = SingleProcess()
-    if dist.is_initialized():
-        dist.destroy_process_group()
+def shutdown(*, failed: bool = False) -> None:
+    """End together with the other ranks; this process is then the only one."""
+    global _group
+    group, _group = _group, SingleProcess()
+    if isinstance(group, ProcessGroup):
+        group.shutdown(failed=failed)
+
+
+def run_rank(launch: Launch, main: Callable[[], int], *, guard: Callable[..., int]) -> int:
+    """Run a command on this rank; returns the exit code, which is that of all ranks.
+
+    `guard` runs it, and tells the errors that end it. Raises ValueError or RankLost if the ranks do not meet.
+    """
+    group, failed, lost = init_distributed(launch), False, False
+
+    def fail(error: BaseException, code: int, line: str) -> None:
+        nonlocal failed, lost
+        failed, lost = True, isinstance(error, RankLost)
+        group.report_failure(error, code, line)
+
+    def work() -> int:
+        # A rank that fails at the very end is noticed, and all end with the code of rank 0.
+        return int(group.all_gather_object(main())[0])
+
+    with ExitStack() as stack:
+        if not group.is_main:
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        try:
+            code = guard(work, fail)
+        except BaseException as error:  # a mistake of ours
+            group.report_failure(error, 1, f"{type(error).__name__}: {error}")
+            shutdown(failed=True)
+            raise
+        shutdown(failed=failed)
+    if lost:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # threads of a broken connection may wait for ever
+    return code

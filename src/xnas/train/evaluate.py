@@ -17,10 +17,6 @@ from xnas.runs.signals import StopRequest
 from xnas.train.distributed import process_group
 from xnas.train.meters import LossAccuracyMeter
 
-TEST = "test"
-"""What other processes are asked to take part in."""
-
-
 BATCH_SIZE = 250
 """Images tested at once, at most: memory, not the result, depends on it."""
 

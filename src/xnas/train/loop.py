@@ -1,7 +1,7 @@
-"""Going along a course to its end, so that it can be broken off anywhere and taken up again bit for bit.
+"""The training loop. It can be interrupted at any step and resumes bit for bit.
 
-Between steps it saves: every few minutes or steps, after a signal, and at the end. What a process that is killed had
-done since its last checkpoint is done again, in the same way.
+Between steps it saves: every few minutes or steps, after a signal, and at the end. A process that is killed loses the
+steps since its last checkpoint; they are done again, in the same way.
 """
 
 import logging
@@ -26,18 +26,24 @@ log = logging.getLogger(__name__)
 def fit(
     trainer: Trainer, *, origin: ResumeKey, folder: RunFolder, progress: Callback, interrupt: StopRequest
 ) -> None:
-    """Go from the newest checkpoint in `folder`, or the start, to the end.
+    """Train from the newest checkpoint in `folder`, or the start, to the end.
 
-    Raises ValueError if the checkpoints are of another origin or all damaged, Interrupted after a signal, NonFinite
-    where the numbers break down, OutOfMemory, and CannotWrite if the disk takes no checkpoint. Where several processes
-    work together the others do the same steps (train/serve.py): RankLost if one goes, RanksDiffer if one goes astray.
+    Every rank calls it, rank 0 reads and writes the folder. Raises ValueError if the checkpoints are of other settings
+    or all damaged, Interrupted after a signal to any rank, NonFinite where the numbers break down, OutOfMemory,
+    CannotWrite if the disk takes no checkpoint, RankLost if a rank is gone, RanksDiffer if one went another way.
     """
+    group = process_group()
     forget_peak_memory(trainer.device)
-    keeper = CheckpointManager(trainer, origin=origin, folder=folder)
-    keeper.begin()
-    _replay_warnings(trainer, folder)
+    manager = CheckpointManager(trainer, origin=origin, folder=folder)
+
+    def begin() -> int:
+        manager.begin()
+        _replay_warnings(trainer, folder)
+        return trainer.step
+
+    step = group.from_main(begin)
     prepare_kernels(trainer.device, check=interrupt.check)
-    _note_kernels(trainer, folder)
+    _start_together(trainer, step, folder=folder)
     interrupt.check()  # that may have taken long
     saving = trainer.config.activation_checkpointing
     lighter = trainer.memory_hints if saving else f"--activation-checkpointing, {trainer.memory_hints}"
@@ -53,33 +59,39 @@ def fit(
                 multiply_adds=trainer.full_multiply_adds,
             )
         )
-        if process_group().size > 1 and trainer.step < trainer.total_steps:
-            broadcast_start(trainer)
         with closing(trainer.remaining_batches()) as stream:
             for batches in stream:
                 epoch, kind = trainer.epochs_done + 1, trainer.step_kind
-                keeper.log(trainer.training_step(*batches))
-                progress.step_done(
-                    epoch=epoch,
-                    step_in_epoch=trainer.step_in_epoch or trainer.steps_per_epoch,
-                    values={"train loss": trainer.meters["train"].loss},
-                )
-                notice.after_step(kind, epoch_ends=trainer.step_in_epoch == 0)
-                number, due = sync_after_step(trainer, signal=interrupt.number, due=keeper.due)
-                if trainer.step_in_epoch == 0:
-                    row = trainer.epoch_row()
-                    keeper.log([row])
-                    progress.epoch_done(row)
-                    for line in trainer.warnings(row):
-                        log.warning(line)
-                keeper.after_step(due=due, ending=number is not None)
+                rows = trainer.training_step(*batches)
+                if group.is_main:
+                    manager.log(rows)
+                    progress.step_done(
+                        epoch=epoch,
+                        step_in_epoch=trainer.step_in_epoch or trainer.steps_per_epoch,
+                        values={"train loss": trainer.meters["train"].loss},
+                    )
+                    notice.after_step(kind, epoch_ends=trainer.step_in_epoch == 0)
+                due = group.is_main and manager.due
+                number, due = sync_after_step(trainer, signal=interrupt.number, due=due)
+                if group.is_main:
+                    if trainer.step_in_epoch == 0:
+                        row = trainer.epoch_row()
+                        manager.log([row])
+                        progress.epoch_done(row)
+                        for line in trainer.warnings(row):
+                            log.warning(line)
+                    manager.after_step(due=due, ending=number is not None)
                 if number is not None:
                     raise Interrupted(number)
+        if group.is_main:
+            manager.end()
     except (NonFinite, RanksDiffer) as error:
-        raise type(error)(f"{error}; last good checkpoint: {keeper.last}") from error
+        raise type(error)(f"{error}; last good checkpoint: {manager.last}") from error
     except Exception as error:
-        if (lost := process_group().lost(error)) is not None:
-            raise RankLost(f"{lost}; last good checkpoint: {keeper.last}") from error
+        if (lost := group.diagnose_loss(error)) is not None:
+            if isinstance(lost, RankLost) and group.is_main:
+                lost = RankLost(f"{lost}; last good checkpoint: {manager.last}", exit_code=lost.exit_code)
+            raise lost from error
         if not is_out_of_memory(error):
             raise
         # The frames of the failed step hold what it has computed so far, and the report needs memory, too.
@@ -88,45 +100,50 @@ def fit(
             f"out of memory at {trainer.where}, with batches of {trainer.settings.batch_size} images and a peak of "
             f"{peak_memory(trainer.device) / 2**30:.1f} GiB; continue this run "
             f"{'' if saving else 'with --activation-checkpointing, or '}where there is more memory, or start a new one "
-            "with "
-            f"{trainer.memory_hints}; last good checkpoint: {keeper.last}"
+            f"with {trainer.memory_hints}; last good checkpoint: {manager.last}"
         ) from error
-    else:
-        keeper.end()
     finally:
         progress.finish()
-        with suppress(ValueError):  # a note; what matters has been saved, or has failed already
-            folder.add_timing(
-                trainer.phase,
-                seconds=keeper.seconds(),
-                steps=trainer.step,
-                peak_memory_bytes=peak_memory(trainer.device),
+        if group.is_main:
+            with suppress(ValueError):  # a note; what matters has been saved, or has failed already
+                folder.add_timing(
+                    trainer.phase,
+                    seconds=manager.seconds(),
+                    steps=trainer.step,
+                    peak_memory_bytes=peak_memory(trainer.device),
+                )
+
+
+def _start_together(trainer: Trainer, step: int, *, folder: RunFolder) -> None:
+    """Bring every rank to the state of rank 0, and note which kernels compute.
+
+    Raises ValueError on every rank if one has other images, or another architecture, than rank 0.
+    """
+    group = process_group()
+    kernels = what_computes(trainer.device)
+    ranks = group.all_gather_object({"kernels": kernels, **trainer.fingerprints()})
+    for rank, found in enumerate(ranks):
+        if different := [name for name in trainer.fingerprints() if found[name] != ranks[0][name]]:
+            raise ValueError(
+                f"{different[0]} of rank {rank} differ from those of rank 0; give all ranks the same"
             )
-
-
-def _note_kernels(trainer: Trainer, folder: RunFolder) -> None:
-    """Have the folder know what computes; say so where that is something else than before."""
-    now = what_computes(trainer.device)
-    if now is not None and (before := folder.note_kernels(now)) not in (None, now):
-        log.warning(f"kernels was {short_repr(before)}, is {short_repr(now)}: {LAST_BITS_DIFFER}")
-
-
-def broadcast_start(trainer: Trainer) -> None:
-    """Have the other processes do the rest of a course together with this one."""
-    order = {
-        "what": trainer.phase,
-        "config": trainer.config.to_toml(),
-        "facts": trainer.fingerprints(),
-        "step": trainer.step,
-    }
-    process_group().order(order, device=trainer.device, settings=trainer.config.distributed)
-    process_group().broadcast_tensors(trainer.state_dict())
+    if group.is_main:
+        if kernels is not None and (before := folder.note_kernels(kernels)) not in (None, kernels):
+            log.warning(f"kernels was {short_repr(before)}, is {short_repr(kernels)}: {LAST_BITS_DIFFER}")
+        for rank, found in enumerate(ranks):
+            if found["kernels"] != kernels:
+                log.warning(f"rank {rank} computes with other kernels: {short_repr(found['kernels'])}")
+    if group.size > 1:
+        group.init_process_group(trainer.config.distributed, trainer.device)
+        state = group.broadcast_tensors(trainer.state_dict() if group.is_main else {})
+        if not group.is_main:
+            trainer.load_state_dict(state, step=step)
 
 
 def sync_after_step(trainer: Trainer, *, signal: int | None, due: bool) -> tuple[int | None, bool]:
-    """After a step: the signal that came to any process, and whether the leading one wants to save.
+    """Return the signal that came to any rank, and whether rank 0 wants to save, after a step.
 
-    Where either is so, or an epoch ends, it then knows what all have counted. Raises RanksDiffer.
+    Reduces the meters if either is so or an epoch has ended. Raises RanksDiffer.
     """
     number, wanted = process_group().all_reduce_max(signal or 0, int(due))
     if number or wanted or trainer.step_in_epoch == 0:
@@ -135,8 +152,8 @@ def sync_after_step(trainer: Trainer, *, signal: int | None, due: bool) -> tuple
 
 
 def _replay_warnings(trainer: Trainer, folder: RunFolder) -> None:
-    """Have a course that goes on know what it has remarked on already."""
-    with suppress(ValueError):  # in a damaged file; then something may be said twice
+    """Have a resumed trainer know which warnings it has given."""
+    with suppress(ValueError):  # in a damaged file; then a warning may come twice
         for _, row in read_rows(folder.path):
             if row.name("kind") in trainer.row_kinds:
                 trainer.warnings(dict(row.values))

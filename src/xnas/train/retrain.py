@@ -243,16 +243,21 @@ def fit_network(
         image_shape=data.image_shape,
         border=data.border,
     )
-    trained.write(folder)
+    if process_group().is_main:
+        trained.write(folder)
     return trained
 
 
 def _open_folder(folder: RunFolder, config: Config, data: DataSet, *, device: torch.device) -> Config:
     """The resolved settings, described in the folder. Raises ValueError if it has others."""
-    config = resolve_stems(config, data.image_shape)
-    if not folder.has(CONFIG):
-        folder.describe(config, environment(device, processes=process_group().size))
-    folder.check_same(config, sections=RETRAIN_SECTIONS)
+    config, group = resolve_stems(config, data.image_shape), process_group()
+
+    def describe() -> None:
+        if not folder.has(CONFIG):
+            folder.describe(config, environment(device, processes=group.size))
+        folder.check_same(config, sections=RETRAIN_SECTIONS)
+
+    group.from_main(describe)
     return config
 
 
@@ -277,17 +282,17 @@ def fit_retrain(
     """
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
     config = _open_folder(folder, config, data, device=device)
-    if folder.has(RESULT):
-        return folder.result()
+    group = process_group()
+    result: dict[str, object] | None
+    if (result := group.from_main(lambda: folder.result() if folder.has(RESULT) else None)) is not None:
+        return result
     trained = fit_network(
         genotype, config, data, device=device, folder=folder, progress=progress, interrupt=interrupt
     )
     started = time.perf_counter()
     test = trained.test(data.test, device=device, interrupt=interrupt, config=config)
     seconds = round(time.perf_counter() - started, 3)
-    folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
-    folder.add_timing("test", seconds=seconds)
-    result: dict[str, object] = {
+    result = {
         "name": name,
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
@@ -297,5 +302,8 @@ def fit_retrain(
         "epochs": config.retrain.epochs,
         "seed": config.seed,
     }
-    folder.write_result(result)
+    if group.is_main:
+        folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
+        folder.add_timing("test", seconds=seconds)
+        folder.write_result(result)
     return result

@@ -28,7 +28,7 @@ from xnas.runs.environment import environment
 from xnas.runs.folder import GENOTYPE, SEARCH, RunFolder
 from xnas.runs.history import Group, parse_search_epoch
 from xnas.runs.signals import StopRequest
-from xnas.space.architecture import Architecture
+from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_layer_multiply_adds, count_parameters
 from xnas.space.search_space import SearchSpace
@@ -370,23 +370,31 @@ def fit_search(
     trainer.make_repeatable()
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
     config = trainer.config
-    if not folder.has(CONFIG):
-        folder.describe(config, environment(trainer.device, processes=process_group().size))
-    folder.check_same(config, sections=SEARCH_SECTIONS)
-    if folder.has(GENOTYPE):
-        return folder.genotype()
+    ranks = process_group()
+
+    def found() -> str | None:
+        if not folder.has(CONFIG):
+            folder.describe(config, environment(trainer.device, processes=ranks.size))
+        folder.check_same(config, sections=SEARCH_SECTIONS)
+        return folder.genotype().to_json() if folder.has(GENOTYPE) else None
+
+    if (text := ranks.from_main(found)) is not None:
+        return parse_architecture(text)
     origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.fingerprints())
     for group in trainer.experts.settings.values():
         log.info(str(group))
     try:
         fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:
-        if trainer.step > 0:  # else it has not come to where the folder is, which may know a better choice
+        if (
+            ranks.is_main and trainer.step > 0
+        ):  # else it has not come to where the folder is, which may know a better choice
             with suppress(ValueError):  # what ended the search is said, not that the folder is damaged too
                 folder.write_genotype_so_far(trainer.genotype())
         raise
     genotype = trainer.genotype()
-    folder.write_genotype(genotype)
+    if ranks.is_main:
+        folder.write_genotype(genotype)
     return genotype
 
 

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xnas.config.limits import MOST_BORDER, MOST_SIDE
+from xnas.config.loading import parse_config
 from xnas.config.schema import Config
 from xnas.data.images import Images, Normalisation
 from xnas.io.json import JsonObject, parse_json
@@ -21,7 +23,6 @@ from xnas.space.genotype import Genotype
 from xnas.train.build import network_spec
 from xnas.train.distributed import process_group
 from xnas.train.evaluate import (
-    TEST,
     TestResult,
     check_channels,
     images_at_once,
@@ -91,9 +92,19 @@ class TrainedNetwork:
 
     @classmethod
     def read(cls, folder: RunFolder, *, device: torch.device) -> "TrainedNetwork":
-        """The network that a run has trained. Raises ValueError if there is none, or its file does not fit the run."""
-        weights, about = folder.weights()
+        """The network that a run has trained, with its weights on rank 0.
+
+        Raises ValueError if there is none, or its file does not fit the run.
+        """
+        weights: dict[str, Tensor] | None = None
+
+        def read() -> list[Any]:
+            nonlocal weights
+            weights, about = folder.weights()
+            return [about, folder.config().to_toml()]
+
         where = f"the trained network in {folder.path}"
+        about, config = process_group().from_main(read)
         for key in ("genotype", "classes", "mean", "std"):
             if key not in about:
                 raise ValueError(f"{where} does not say its {key}; train it anew: xnas retrain {folder.path}")
@@ -114,8 +125,13 @@ class TrainedNetwork:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         normalisation = Normalisation(mean_C=torch.tensor(mean), std_C=torch.tensor(std))
-        plan = network_spec(folder.config().retrain, image_channels=len(mean), num_classes=len(classes))
-        network = bring_back(genotype, plan, weights, where=where)
+        settings = parse_config(config, where=where).retrain
+        plan = network_spec(settings, image_channels=len(mean), num_classes=len(classes))
+        network = (
+            build_network(genotype, plan)  # on another rank than 0, which sends its weights for a test
+            if weights is None
+            else bring_back(genotype, plan, weights, where=where)
+        )
         return cls(
             network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
             genotype=genotype,
@@ -184,10 +200,14 @@ class TrainedNetwork:
                 "same classes"
             )
         images = in_channels(images, self.image_channels)
-        together = config is not None and process_group().size > 1
+        group = process_group()
+        together = config is not None and group.size > 1
         try:
             if config is not None and together:
-                self._call_together(config, device)
+                group.all_gather_object(None)  # loading images may take one rank longer than the timeout
+                group.init_process_group(config.distributed, device)
+                # Norms have the statistics of each rank's own images: those of rank 0 are what is kept.
+                self.network.load_state_dict(group.broadcast_tensors(self.network.state_dict()))
             return test_network(
                 self.network,
                 images,
@@ -197,15 +217,9 @@ class TrainedNetwork:
                 together=together,
             )
         except Exception as error:
-            if (lost := process_group().lost(error)) is not None:
+            if (lost := group.diagnose_loss(error)) is not None:
                 raise lost from error
             raise
-
-    def _call_together(self, config: Config, device: torch.device) -> None:
-        order = {"what": TEST, "config": config.to_toml(), "genotype": self.genotype.to_json()}
-        process_group().order(order, device=device, settings=config.distributed)
-        statistics = {"mean_C": self.normalisation.mean_C, "std_C": self.normalisation.std_C}
-        process_group().broadcast_tensors({**self.network.state_dict(), **statistics})
 
 
 def bring_back(
