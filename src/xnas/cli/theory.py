@@ -12,7 +12,6 @@ from xnas.cli.arguments import parse
 from xnas.config.limits import check_scale
 from xnas.io.errors import CannotWrite
 from xnas.io.text import choose
-from xnas.theory.names import DEMONSTRATIONS, MOST_SEEDS
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +19,11 @@ if TYPE_CHECKING:
     from xnas.theory.demonstration import Demonstration, Numbers
 
 ALL, STEP_SIZE = "all", "step-size"
-_CHOICES = (*DEMONSTRATIONS, ALL, STEP_SIZE)
+NAMES = ("late-bloomers", "initialisation", "regret-vs-selection", "weight-decay", "wipeout")
+"""The demonstrations; they need torch, and help does not."""
+MOST_SEEDS = 1000
+"""More would need gigabytes, and tell nothing more."""
+_CHOICES = (*NAMES, ALL, STEP_SIZE)
 _ABOUT_STEP_SIZE = (
     "The horizon T of a search, and the step size eta* that theory gives for it (equation 4). The paper's own search: "
     "25,000 validation samples (d), 50 epochs, N = 8 experts, L = 1. Its normal cells, of which r = 6 share their "

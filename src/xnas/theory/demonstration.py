@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 Numbers = dict[str, Any]
 """What a demonstration found, as JSON has it: settings, n, and results."""
 
-"""Takes a line about how far the work is."""
-
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Head and rows."""
 

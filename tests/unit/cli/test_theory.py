@@ -10,7 +10,7 @@ import pytest
 from xnas.cli import main
 from xnas.theory import demonstrations
 from xnas.theory.demonstration import Numbers
-from xnas.theory.wipeout_games import WipeoutGames, play_wipeout
+from xnas.theory.wipeout import WipeoutGames, play_wipeout
 
 
 @pytest.fixture

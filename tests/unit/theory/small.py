@@ -6,7 +6,7 @@ from xnas.theory.initialisation import Starts, play_initialisation
 from xnas.theory.late_bloomers import Blooming, play_late_bloomers
 from xnas.theory.regret_selection import NoisyGames, play_regret_selection
 from xnas.theory.weight_decay import Decays, play_weight_decay
-from xnas.theory.wipeout_games import WipeoutGames, play_wipeout
+from xnas.theory.wipeout import WipeoutGames, play_wipeout
 
 BLOOMING = Blooming(
     rounds=100,

@@ -14,7 +14,7 @@ from xnas.theory.late_bloomers import Blooming, least_regret, least_zeta, play_l
 from xnas.theory.regret_selection import least_regret as least_regret_at
 from xnas.theory.regret_selection import play_regret_selection
 from xnas.theory.weight_decay import Decays, play_weight_decay
-from xnas.theory.wipeout_games import WipeoutGames, play_wipeout
+from xnas.theory.wipeout import WipeoutGames, play_wipeout
 
 from .small import only
 

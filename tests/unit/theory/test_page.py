@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from xnas.cli.theory import NAMES
 from xnas.report.figures.style import svg_bytes
 from xnas.theory.demonstration import Numbers, markdown_table, power, rounded, share_text, table_lines
 from xnas.theory.demonstrations import DEMONSTRATIONS
-from xnas.theory.names import DEMONSTRATIONS as NAMES
 from xnas.theory.page import render_page, to_json, write_demonstration, write_page
 
 from .small import played

@@ -9,8 +9,6 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-"""Takes a line that the user should see."""
-
 
 def fetch(url: str, folder: Path, *, md5: str, num_bytes: int | None = None) -> Path:
     """The file of a URL in `folder`, downloaded unless it is there already.

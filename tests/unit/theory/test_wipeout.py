@@ -2,7 +2,7 @@
 
 import pytest
 
-from xnas.theory.wipeout_games import KINDS, WipeoutGames, play_wipeout
+from xnas.theory.wipeout import KINDS, WipeoutGames, play_wipeout
 
 from .small import WIPEOUT
 
