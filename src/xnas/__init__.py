@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from xnas.space.nasbench201.space import Nasbench201Space as Nasbench201Space
     from xnas.space.published import published_genotype as published_genotype
     from xnas.space.published import published_names as published_names
+    from xnas.study.runner import run_study as run_study
+    from xnas.study.spec import StudySpec as StudySpec
     from xnas.train.pipeline import retrain as retrain
     from xnas.train.pipeline import search as search
     from xnas.train.retrain import RetrainTrainer as RetrainTrainer
@@ -70,6 +72,7 @@ _HOMES = {
     "RunFolder": "xnas.runs.folder",
     "SearchTrainer": "xnas.train.search",
     "Snas": "xnas.optimizers.snas",
+    "StudySpec": "xnas.study.spec",
     "TrainedNetwork": "xnas.train.trained_network",
     "XNAS": "xnas.optimizers.xnas",
     "build_network": "xnas.space.darts.network",
@@ -84,6 +87,7 @@ _HOMES = {
     "read_genotype": "xnas.space.architecture",
     "read_preset": "xnas.config.loading",
     "retrain": "xnas.train.pipeline",
+    "run_study": "xnas.study.runner",
     "search": "xnas.train.pipeline",
     "write_report": "xnas.report.page",
 }

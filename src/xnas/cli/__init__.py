@@ -37,6 +37,8 @@ VERBS = {
 }
 
 
+STUDIES = ("compare", "bench", "experiment", "sweep")
+"""Verbs that are functions of cli/study.py; every other is `main` of a file of its name."""
 ALONE = ("export", "predict", "check", "show", "theory")
 """Verbs that need no other process, and do not look at what a launcher says."""
 PRINT = ("evaluate", "predict", "check", "show")
@@ -79,13 +81,15 @@ def _main(arguments: list[str]) -> int:
         print(f"xnas {version('xnas')}")
         return 0
     verb, *rest = arguments
-    module = importlib.import_module(f"xnas.cli.{choose('verb', verb, VERBS)}")
+    choose("verb", verb, VERBS)
+    module = importlib.import_module(f"xnas.cli.{'study' if verb in STUDIES else verb}")
+    run = getattr(module, verb if verb in STUDIES else "main")
     if not {"-h", "--help"}.isdisjoint(rest):
-        return int(module.main(rest))
+        return int(run(rest))
     from xnas.report.terminal import log_to_terminal
 
     with log_to_terminal():
-        return int(module.main(rest))
+        return int(run(rest))
 
 
 def _print_error(error: BaseException, code: int, line: str) -> None:

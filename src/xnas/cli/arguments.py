@@ -17,7 +17,7 @@ from xnas.config.loading import read_config, read_preset
 from xnas.config.schema import Config
 from xnas.config.schema import fields_of as fields_of
 from xnas.io.paths import expanded
-from xnas.study.ray_options import RayOptions
+from xnas.study.ray import RayOptions
 
 if TYPE_CHECKING:
     from xnas.runs.location import RunLocation
@@ -44,7 +44,7 @@ class NewRun(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class OnCluster:
-    """Where the tasks of a whole are done, if that is not here, one after another."""
+    """Where the tasks of a study are done, if that is not here, one after another."""
 
     address: str | None = None
     """Do the tasks on a Ray cluster: HOST:PORT of its head, auto (the one that this machine belongs to) or local (the
@@ -54,8 +54,8 @@ class OnCluster:
     gpus: float | None = None
     """GPUs of a task on the cluster, 0 by default; 0.25 lets four share one."""
 
-    def pool(self) -> RayOptions | None:
-        """The cluster, if one is given. Raises ValueError for what none has."""
+    def ray_options(self) -> RayOptions | None:
+        """Return the cluster, if one is given. Raises ValueError for what none has."""
         return RayOptions.given(address=self.address, cpus=self.cpus, gpus=self.gpus)
 
 

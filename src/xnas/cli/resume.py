@@ -39,28 +39,19 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
     description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
     arguments = parse(Arguments, argv, verb="resume", description=description)
-    pool = arguments.pool()
-    from xnas.cli import bench, compare, experiment, sweep
-    from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, SWEEP
-    from xnas.study.member import join_tasks
+    cluster = arguments.ray_options()
+    from xnas.runs.folder import STUDY
+    from xnas.study.runner import join_tasks, resume_study
     from xnas.train.context import request_from_main
     from xnas.train.distributed import process_group
     from xnas.train.pipeline import run_request
 
     request = request_from_main(lambda: _request(arguments))
     assert request is not None
-    studies = {
-        COMPARE: compare.carry_out,
-        BENCH: bench.resume,
-        EXPERIMENT: experiment.resume,
-        SWEEP: sweep.resume,
-    }
-    if (resume := studies.get(request.job.verb)) is not None:
-        return resume(request, pool=pool) if process_group().is_main else join_tasks()
-    if pool is not None:
-        raise ValueError(
-            f"--address is for folders of many runs, and {arguments.run} holds one; leave it out"
-        )
+    if request.job.verb == STUDY:
+        return resume_study(request, cluster=cluster).exit_code if process_group().is_main else join_tasks()
+    if cluster is not None:
+        raise ValueError(f"--address is for studies, and {arguments.run} holds one run; leave it out")
     return run_request(lambda: request) or 0
 
 
@@ -73,15 +64,15 @@ def _request(arguments: Arguments) -> "RunRequest":
         config = dataclasses.replace(config, activation_checkpointing=True)
     if arguments.root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, root=arguments.root))
-    from xnas.runs.folder import BENCH, COMPARE, EXPERIMENT, GENOTYPE, RETRAIN, SWEEP, RunFolder
+    from xnas.runs.folder import GENOTYPE, RETRAIN, STUDY, RunFolder
     from xnas.runs.location import RunLocation
     from xnas.train.context import RunRequest, relocate_images
 
     folder = RunFolder(arguments.run)
     if arguments.data is not None:
-        if folder.job().verb in (COMPARE, BENCH, EXPERIMENT, SWEEP):
+        if folder.job().verb == STUDY:
             raise ValueError(
-                f"--data is for a single run, and {arguments.run} holds many; put a link to the images where they were"
+                f"--data is for a single run, and {arguments.run} is a study; put a link to the images where they were"
             )
         config = relocate_images(folder, config, source=arguments.data)
     job = folder.job()

@@ -120,9 +120,6 @@ MOST_EPOCHS = 100_000
 MOST_CONTROLS = 1000
 
 
-MOST_RUNS = 1000
-"""Of a comparison."""
-
 MOST_SIDE = 65_536
 """Of an image, in pixels."""
 

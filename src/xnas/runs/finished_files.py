@@ -28,8 +28,7 @@ AT_THE_START = (
     "job.json",
     "environment.json",
     "genotype.json",
-    "experiment.toml",
-    "sweep.toml",
+    "study.toml",
     "config.toml",
 )
 """What a run writes before it begins, in this order."""
@@ -43,8 +42,8 @@ LATER = (
     "checkpoints",
 )
 """Files that show that a run has started."""
-SUMMARIES = ("comparison.json", "bench.json", "experiment.json", "sweep.json", "sweep.csv")
-"""What many runs come to."""
+SUMMARIES = ("study.json", "study.csv")
+"""The results of a study."""
 NEXT = " (next)"
 NO_ROWS = FileDigest.of(b"")
 MOST_SIZE = 2**40

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xnas.config.diff import differences
-from xnas.config.limits import MOST_CONTROLS, MOST_RUNS, MOST_SEED, check_text
+from xnas.config.limits import MOST_CONTROLS
 from xnas.config.loading import parse_config
 from xnas.config.schema import CONFIG, Config
 from xnas.io.atomic import mkdir_fsync
@@ -17,7 +17,7 @@ from xnas.io.errors import CannotWrite
 from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.paths import expanded
 from xnas.io.safe_read import check_folder, check_place, exists, is_folder
-from xnas.io.text import choose, printable, short_repr
+from xnas.io.text import choose, printable
 from xnas.io.toml import parse_toml
 from xnas.runs.finished_files import GROWING, MANIFEST, RunFiles
 from xnas.runs.history import METRICS, History, read_history, read_rows
@@ -229,8 +229,8 @@ SEARCH, RETRAIN = "search", "retrain"
 """The phases of a run, each with checkpoints of its own."""
 
 
-COMPARE, BENCH, EXPERIMENT, SWEEP = "compare", "bench", "experiment", "sweep"
-"""The verbs whose folders hold other runs."""
+STUDY = "study"
+"""The job of a folder that holds other runs."""
 
 
 TRAINING_ROWS = ("retrain_images", "retrain_epoch", "test")
@@ -244,11 +244,6 @@ class Job:
     controls: int = 0
     network: str = "found"
     """What the retrained network is called in tables."""
-    methods: tuple[str, ...] = ()
-    """Of a comparison or a bench: each is run with each of the seeds."""
-    seeds: tuple[int, ...] = ()
-    table: str = ""
-    """Of a bench: where its table is."""
 
 
 class RunFolder:
@@ -295,19 +290,8 @@ class RunFolder:
             verb=fields.name("verb"),
             controls=fields.integer("controls", most=MOST_CONTROLS),
             network=fields.name("network"),
-            methods=fields.names("methods") if "methods" in fields.values else (),
-            seeds=fields.integers("seeds", most=MOST_SEED) if "seeds" in fields.values else (),
-            table=fields.text("table") if "table" in fields.values else "",
         )
-        check_text(f"{fields.where}: 'table'", job.table)
-        choose(
-            f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, COMPARE, BENCH, EXPERIMENT, SWEEP)
-        )
-        for name, values in (("methods", job.methods), ("seeds", job.seeds)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"{fields.where}: {name!r} must differ; got {short_repr(list(values))}")
-        if len(job.methods) * len(job.seeds) > MOST_RUNS:
-            raise ValueError(f"{fields.where}: at most {MOST_RUNS:,} runs go together")
+        choose(f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, STUDY))
         return job
 
     def environment(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How far many tasks are: waiting, running, done and failed, and how long it will still take."""
+"""The progress of a study: how many tasks are waiting, running, done and failed, and the time left."""
 
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -17,31 +17,30 @@ MOST_SHOWN = 8
 
 
 class StudyProgress:
-    """Where the whole is, and how long it will still take, as far as tasks that have ended tell."""
+    """The state of a study's tasks, and the time left, as far as tasks that have ended tell."""
 
     def __init__(
         self,
         path: Path,
         tasks: "Sequence[Task]",
         *,
-        noun: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.path, self.tasks, self.noun, self.clock = path, tasks, noun, clock
+        self.path, self.tasks, self.clock = path, tasks, clock
         self.slots: Callable[[], int] = lambda: 1
-        """How many tasks are done at once."""
+        """Returns how many tasks are done at once."""
         self.numbers = {task.name: number for number, task in enumerate(tasks, start=1)}
         self.seconds: dict[str, list[float]] = {}
-        """That tasks have taken, by kind."""
+        """Of tasks that have ended, by kind."""
         self.started: dict[str, Task] = {}
-        """What a worker has or will get, in this order: as many as there are slots are running."""
+        """Those that a worker has or will get, in this order: as many as there are slots are running."""
         self.since: dict[str, float] = {}
         self.done: set[str] = set()
         self.failed: set[str] = set()
         self.last: Task | None = None
 
     def has_ended(self, task: "Task") -> None:
-        """A task has ended, now or in another sitting."""
+        """Note that a task has ended, in this process or another."""
         from xnas.runs.folder import RunFolder
 
         if task.name not in self.done:
@@ -49,13 +48,13 @@ class StudyProgress:
             if spent := RunFolder(self.path / task.name).seconds():
                 self.seconds.setdefault(task.kind, []).append(spent)
 
-    def begins(self, task: "Task") -> None:
-        """A task is started."""
+    def starts(self, task: "Task") -> None:
+        """Note that a task starts."""
         self.started[task.name] = self.last = task
         self._look()
 
     def ends(self, task: "Task", failure: "Failure | None") -> None:
-        """A task has ended, or failed."""
+        """Note that a task has ended, or failed."""
         self.started.pop(task.name, None)
         self.since.pop(task.name, None)
         if failure is None:
@@ -65,7 +64,7 @@ class StudyProgress:
         self._look()
 
     def line(self) -> str:
-        """In a line: the task that began last, and the time left."""
+        """Return the task that started last, and the time left."""
         said = (
             ""
             if self.last is None
@@ -73,15 +72,15 @@ class StudyProgress:
         )
         return said + self._left()
 
-    def said_at_the_end(self, task: "Task") -> str:
-        """In a line, when a task has ended that was one of several."""
+    def line_at_end(self, task: "Task") -> str:
+        """Return what is done once `task` has ended, one of several at once."""
         running = len(self._look())
         failed = f", {len(self.failed)} failed" if self.failed else ""
         counted = f"{len(self.done)} of {len(self.tasks)} done, {running} running{failed}"
         return f"{task.title}: done; {counted}{self._left()}"
 
     def table(self) -> str:
-        """In several lines: how many tasks of each kind are waiting, running, done and failed, and which run now."""
+        """Return in several lines how many tasks of each kind are in each state, and which run now."""
         running = self._look()
         kinds = list(dict.fromkeys(task.kind for task in self.tasks))
         counted = {kind: dict.fromkeys(STATES, 0) for kind in kinds}
@@ -95,7 +94,7 @@ class StudyProgress:
         titles = [f"running: {self.started[name].title}" for name in list(running)[:MOST_SHOWN]]
         if (more := len(running) - MOST_SHOWN) > 0:
             titles.append(f"and {more} more")
-        return "\n".join((*aligned([(self.noun, *STATES), *lines]), *titles, self._left().removeprefix("; ")))
+        return "\n".join((*aligned([("tasks", *STATES), *lines]), *titles, self._left().removeprefix("; ")))
 
     def _state(self, task: "Task", running: Collection[str]) -> str:
         for state, names in (("done", self.done), ("failed", self.failed), ("running", running)):
@@ -104,7 +103,7 @@ class StudyProgress:
         return "waiting"
 
     def _look(self) -> dict[str, float]:
-        """The running tasks, and since when each of them runs."""
+        """Return the running tasks, and since when each of them runs."""
         for name in list(self.started)[: self.slots()]:
             self.since.setdefault(name, self.clock())
         return {name: self.since[name] for name in self.started if name in self.since}

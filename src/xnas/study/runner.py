@@ -1,260 +1,360 @@
-"""Many tasks in one folder, each in a folder of its own: nothing done twice, and what failed named."""
+"""Runs a study: every task in a folder of its own inside the study's, nothing done twice, and what failed named."""
 
 import logging
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xnas.config.schema import CONFIG, Config, images_are_gone
-from xnas.io.errors import Interrupted, exit_code
-from xnas.study.member import (
-    end_tasks,
-    errand_text,
-    has_ended,
-    join_tasks,
-    progress,
-    run_task,
-    task_request,
-    with_threads,
-    work,
-)
-from xnas.study.progress import StudyProgress
-
-log = logging.getLogger(__name__)
+from xnas.config.schema import CONFIG, LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config, images_are_gone
+from xnas.io.errors import Interrupted
+from xnas.study.nasbench201.table import Nasbench201Table, must_be_trusted
+from xnas.study.spec import FILE, NASBENCH201, StudySpec, read_spec
 
 if TYPE_CHECKING:
-    from xnas.data.images import DataSet
     from xnas.runs.folder import RunFolder
+    from xnas.runs.location import RunLocation
     from xnas.space.architecture import Architecture
-    from xnas.study.ray_options import RayOptions
+    from xnas.study.ray import RayOptions
+    from xnas.study.results import StudyResults
     from xnas.study.scheduler import Executor, Failure, Task
     from xnas.train.context import RunRequest
 
-WRITING = 50
-"""What sums up the whole is written anew after a task only if that takes less than a fiftieth of the time so far."""
+log = logging.getLogger(__name__)
+
+FIXED = (*SEARCH_SECTIONS, *RETRAIN_SECTIONS)
+SHARE_OF_TIME = 50
+"""The report is written again after a task only if that takes less than a fiftieth of the time so far."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TaskType:
-    """How tasks of a kind are done."""
+def run_study(
+    spec: StudySpec,
+    config: Config,
+    folder: "str | Path | RunLocation | None" = None,
+    *,
+    overwrite: bool = False,
+    cluster: "RayOptions | None" = None,
+) -> "StudyResults":
+    """Run a study under the settings of `config`, or resume it, and return its results.
 
-    verb: str
-    files: tuple[str, ...]
-    """That its folder has when it has ended."""
-    genotype: "Callable[[Task, Path], Architecture] | None" = None
-    """What it trains, if it is a training, once the tasks that it needs have ended in the folder of all."""
+    `folder` is the study's own; without one it is runs/study- and the next free number. What has ended is not done
+    again, so the same call resumes, and seeds, methods, variants and controls may have been added. Tasks are done in
+    this process one after another, or on a Ray `cluster`. Tasks that fail by themselves are in `failures` of the
+    results, and the others go on.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """What a verb makes of many tasks."""
-
-    noun: str
-    tasks: "Sequence[Task]"
-    """None before those that it needs."""
-    kinds: Mapping[str, TaskType]
-    check: Callable[[Config, "DataSet"], object]
-    """Raises ValueError, before anything is written, for what no task could begin with."""
-    write: Callable[[Path, Mapping[str, str]], Path]
-    """Sums up what the folder holds; takes the failures by folder name, and returns the page's path."""
-    summary: Callable[[Path, Mapping[str, str]], str]
-    """The same in words."""
-    describe: "Callable[[RunFolder], object]" = lambda folder: None
-    """Writes what the folder says of itself beside job and settings."""
-    checked: tuple[Config, ...] = ()
-    """What is checked, where that is not the settings of the whole."""
-
-
-def run_study(request: "RunRequest", whole: Study, *, pool: "RayOptions | None" = None) -> int:
-    """Do what is not done yet, here or on a cluster; returns the exit code.
-
-    It is 2 if a task's numbers broke down or a mistake ended it, 3 if memory did.
+    Raises ValueError, before anything is written, for settings with which a task could not start; CannotWrite; and
+    Interrupted after a signal.
     """
+    from xnas.runs.folder import STUDY, Job
+    from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
+
+    if not isinstance(folder, RunLocation):
+        path = Path("runs", "") if folder is None else Path(folder)
+        runs, name = (path, None) if folder is None else (path.parent, path.name)
+        folder = RunLocation.named(name, runs=runs, stem=STUDY, overwrite=overwrite)
+    fixed = (*FIXED, *LAST_BITS)
+    request = RunRequest(job=Job(verb=STUDY), config=config, place=folder, fixed=fixed)
+    return _run(request, spec, cluster, _table(spec))
+
+
+def resume_study(request: "RunRequest", *, cluster: "RayOptions | None" = None) -> "StudyResults":
+    """Resume the study in the folder of `request`. Raises ValueError if its table cannot or must not be read."""
+    folder = request.place.runs / str(request.place.name)
+    spec = read_spec(folder)
+    if spec.score != NASBENCH201:
+        return _run(request, spec, cluster, None)
+    again = (
+        f"give the command that started it again: xnas bench {NASBENCH201} --table FILE --runs {folder.parent} "
+        f"--name {folder.name}"
+    )
+    if not spec.table or must_be_trusted(Path(spec.table)):
+        # The folder may be a stranger's, and so the path; only the person who calls can trust such files.
+        raise ValueError(f"the table of {folder} must be given again: {again}")
+    try:
+        table = _table(spec)
+    except ValueError as error:
+        raise ValueError(f"{error}; if it has moved, {again}") from None
+    return _run(request, spec, cluster, table)
+
+
+def _table(spec: StudySpec) -> Nasbench201Table | None:
+    return Nasbench201Table.read(Path(spec.table)) if spec.score == NASBENCH201 else None
+
+
+def task_request(
+    name: str, config: Config, study: Path, *, genotype: bool = False, progress: Any = None
+) -> "RunRequest":
+    """Return the run of a task: a search, or with `genotype` a training. `progress` returns that of the study."""
+    from xnas.runs.folder import Job
+    from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
+
+    return RunRequest(
+        job=Job(verb="retrain" if genotype else "search"),
+        config=config,
+        place=RunLocation.named(name, runs=study, stem="", overwrite=False, member=True),
+        # Device and threads may change from one process to the next.
+        fixed=FIXED,
+        whole=study,
+        above=progress,
+    )
+
+
+def run_task(request: "RunRequest", genotype: "Architecture | None") -> None:
+    """Start or resume a task, on every rank. Raises NonFinite and OutOfMemory where it fails by itself."""
+    from xnas.io.errors import OutOfMemory, RankLost, exit_code
+    from xnas.train import pipeline
     from xnas.train.distributed import process_group
 
-    if not process_group().is_main:
-        return join_tasks()
-    with _cluster(pool) as ray:
-        code = _run_study(request, whole, pool, ray)
-    end_tasks()
-    return code
-
-
-def _run_study(request: "RunRequest", whole: Study, pool: "RayOptions | None", ray: Any) -> int:
-    from xnas.runs.environment import environment
-    from xnas.runs.folder import RunFolder
-    from xnas.runs.lock import locked
-    from xnas.study.scheduler import run_tasks
-    from xnas.train.context import check_images
-    from xnas.train.device import pick_device
-
-    if request.existing() is None:
-        _check(request, whole, device=pool is None)
-    path = request.place.create()
-    with locked(path):
-        folder = RunFolder(path)
-        if folder.has(CONFIG):
-            request.check(folder)
-        folder.write_job(request.job)
-        whole.describe(folder)
-        if not folder.has(CONFIG):
-            device = request.config.device if pool is None else "cpu"  # a cluster's devices are not here
-            folder.describe(request.config, environment(pick_device(device)))
-        log.info(f"{whole.noun}: {path}")
-        tasks = whole.tasks if pool is None else [with_threads(task, pool.threads) for task in whole.tasks]
-        standing = StudyProgress(path, tasks, noun=whole.noun)
-        account = _Account(path, whole)
-
-        def is_done(task: "Task") -> bool:
-            kind = whole.kinds[task.kind]
-            done = has_ended(task_request(request, task, path, verb=kind.verb), kind.files)
-            if done and kind.genotype is not None and standing.done >= set(task.after):
-                kept = path / task.name
-                if RunFolder(kept).genotype() != kind.genotype(task, path):
-                    raise ValueError(
-                        f"{kept} holds the training of another architecture; put it back where it was"
-                    )
-            if done:
-                standing.has_ended(task)
-            return done
-
-        def begins(task: "Task") -> None:
-            standing.begins(task)
-            if pool is None:
-                log.info(standing.line())
-
-        def ends(task: "Task", failure: "Failure | None") -> None:
-            standing.ends(task, failure)
-            if failure is not None:
-                account.reasons[task.name] = failure.reason
-                log.info(f"{task.title} failed: {failure.reason}")
-            elif pool is not None:
-                log.info(standing.said_at_the_end(task))
-            account.write(in_time=True)
-
-        if images_are_gone(request.config.data) and not all(map(is_done, tasks)):
-            remedy = "put a link there to where it is now"
-            check_images(request.config.data, of=path, remedy=remedy)
-        try:
-            with _workers(request, whole, path, pool, ray, standing=standing, is_done=is_done) as workers:
-                failures = run_tasks(tasks, has_ended=is_done, workers=workers, begins=begins, ends=ends)
-        except (KeyboardInterrupt, Interrupted) as stop:
-            account.write()
-            if pool is not None or isinstance(stop, KeyboardInterrupt):  # else the run has said it
-                log.info(f"go on with: xnas resume {shlex.quote(str(path))}{_again(pool)}")
+    try:
+        pipeline.run_request(lambda: replace(request, genotype=genotype))
+    except (ValueError, OutOfMemory) as error:
+        if process_group().raised_everywhere(error):
             raise
-        page = account.write()
-        log.info(whole.summary(path, account.reasons))
-        log.info(f"report: {page}")
-    return max((exit_code(failure.error) for failure in failures.values() if failure.error), default=0)
+        raise RankLost(str(error), exit_code=exit_code(error)) from error
 
 
-def searching() -> TaskType:
-    """Tasks that search."""
-    from xnas.report.page import PAGE
-    from xnas.runs.folder import GENOTYPE
+def join_tasks() -> int:
+    """Do with rank 0, on another rank, each task of a study, until there are no more; returns the exit code."""
+    from xnas.io.errors import OutOfMemory
+    from xnas.train import pipeline
+    from xnas.train.distributed import process_group
 
-    return TaskType(verb="search", files=(GENOTYPE, PAGE))
+    while True:
+        try:
+            if pipeline.run_request(lambda: None) is None:
+                return 0
+        except (ValueError, OutOfMemory) as error:
+            if not process_group().raised_everywhere(error):
+                raise
 
 
-def _cluster(pool: "RayOptions | None") -> AbstractContextManager[Any]:
-    """Within it the cluster can be worked with, if there is to be one: before anything is written."""
-    if pool is None:
+def _run(
+    request: "RunRequest", spec: StudySpec, cluster: "RayOptions | None", table: Nasbench201Table | None
+) -> "StudyResults":
+    from xnas.train import pipeline
+
+    spec.check(request.config)
+    with _connected(cluster) as ray:
+        if (earlier := request.existing()) is not None:
+            spec.extends(read_spec(earlier.path), path=earlier.path)
+        else:
+            _check(spec, request.config, device=cluster is None)
+        results = _StudyRun(request, spec, cluster, table, ray).run()
+    pipeline.run_request(lambda: None)  # so that `join_tasks` of the other ranks returns
+    return results
+
+
+class _StudyRun:
+    """A study while this process runs it."""
+
+    def __init__(
+        self,
+        request: "RunRequest",
+        spec: StudySpec,
+        cluster: "RayOptions | None",
+        table: Nasbench201Table | None,
+        ray: Any,
+    ) -> None:
+        self.request, self.spec, self.config = request, spec, request.config
+        self.cluster, self.table, self.ray = cluster, table, ray
+        self.failures: dict[str, Failure] = {}
+        self.wrote, self.took = float("-inf"), 0.0
+
+    def run(self) -> "StudyResults":
+        from xnas.runs.folder import RunFolder
+        from xnas.runs.lock import locked
+        from xnas.study.progress import StudyProgress
+        from xnas.study.scheduler import run_tasks
+        from xnas.study.summary import format_study
+        from xnas.study.tasks import tasks
+        from xnas.train.context import check_images
+
+        self.path = self.request.place.create()
+        with locked(self.path):
+            self._describe(RunFolder(self.path))
+            log.info(f"study: {self.path}")
+            self.tasks = tasks(self.spec, self.config)
+            if self.cluster is not None:
+                self.tasks = [_with_threads(task, self.cluster.threads) for task in self.tasks]
+            self.progress = StudyProgress(self.path, self.tasks)
+            if images_are_gone(self.config.data) and not all(map(self.is_done, self.tasks)):
+                check_images(self.config.data, of=self.path, remedy="put a link there to where it is now")
+            try:
+                with self._executor() as executor:
+                    run_tasks(
+                        self.tasks,
+                        has_ended=self.is_done,
+                        executor=executor,
+                        on_start=self._on_start,
+                        on_end=self._on_end,
+                    )
+            except (KeyboardInterrupt, Interrupted) as stop:
+                self.write()
+                if self.cluster is not None or isinstance(
+                    stop, KeyboardInterrupt
+                ):  # else the run has said it
+                    again = "" if self.cluster is None else f" --address {self.cluster.address}"
+                    log.info(f"go on with: xnas resume {shlex.quote(str(self.path))}{again}")
+                raise
+            results = self.write()
+            log.info(format_study(results))
+            log.info(f"report: {self.path / 'report.html'}")
+        return results
+
+    def _describe(self, folder: "RunFolder") -> None:
+        from xnas.runs.environment import environment
+        from xnas.train.device import pick_device
+
+        started = folder.has(CONFIG)
+        if started:
+            self.request.check(folder)
+        folder.write_job(self.request.job)
+        folder.write_text(FILE, self.spec.to_toml())
+        if not started:
+            device = self.config.device if self.cluster is None else "cpu"  # a cluster's devices are not here
+            folder.describe(self.config, environment(pick_device(device)))
+
+    def request_of(self, task: "Task") -> "RunRequest":
+        from xnas.study.tasks import SEARCH
+
+        return task_request(
+            task.name,
+            task.config,
+            self.path,
+            genotype=task.kind != SEARCH,
+            progress=self.progress.table,
+        )
+
+    def genotype_of(self, task: "Task") -> "Architecture | None":
+        from xnas.study.tasks import SEARCH, genotype_of
+
+        return None if task.kind == SEARCH else genotype_of(task, self.spec, self.config, folder=self.path)
+
+    def is_done(self, task: "Task") -> bool:
+        """Return whether a task has ended. Raises ValueError if its folder holds another run."""
+        from xnas.report.page import PAGE
+        from xnas.runs.folder import GENOTYPE, RESULT
+        from xnas.study.tasks import SEARCH
+
+        request = self.request_of(task)
+        folder = request.place.existing()
+        if folder is None:
+            return False
+        request.check(folder)
+        if not all(map(folder.has, (GENOTYPE, PAGE) if task.kind == SEARCH else (RESULT,))):
+            return False
+        if (
+            task.kind != SEARCH
+            and self.progress.done >= set(task.after)
+            and folder.genotype() != self.genotype_of(task)
+        ):
+            raise ValueError(
+                f"{folder.path} holds the training of another architecture; put it back where it was"
+            )
+        self.progress.has_ended(task)
+        return True
+
+    def _on_start(self, task: "Task") -> None:
+        self.progress.starts(task)
+        if self.cluster is None:
+            log.info(self.progress.line())
+
+    def _on_end(self, task: "Task", failure: "Failure | None") -> None:
+        self.progress.ends(task, failure)
+        if failure is not None:
+            self.failures[task.name] = failure
+            log.info(f"{task.title} failed: {failure.reason}")
+        elif self.cluster is not None:
+            log.info(self.progress.line_at_end(task))
+        if time.monotonic() - self.wrote >= SHARE_OF_TIME * self.took:
+            self.write()
+
+    def write(self) -> "StudyResults":
+        """Write the report."""
+        from xnas.study.page import write_study
+        from xnas.study.results import read_study
+
+        started = time.monotonic()
+        results = read_study(self.path, self.spec, self.config, failures=self.failures, table=self.table)
+        write_study(self.path, results)
+        self.wrote = time.monotonic()
+        self.took = self.wrote - started
+        return results
+
+    @contextmanager
+    def _executor(self) -> "Iterator[Executor]":
+        from xnas.study.scheduler import LocalExecutor
+
+        if self.cluster is None:
+            yield LocalExecutor(lambda task: run_task(self.request_of(task), self.genotype_of(task)))
+            return
+        from xnas.report.terminal import open_display
+        from xnas.runs.signals import stop_on_signals
+        from xnas.study.ray import RayExecutor, RemoteTask, shared_folder_token
+
+        display = open_display()
+        with stop_on_signals() as interrupt, shared_folder_token(self.path) as token:
+            executor = RayExecutor(
+                self.ray,
+                self.cluster,
+                remote_task=lambda task: RemoteTask.of(
+                    task, self.genotype_of(task), study=self.path, token=token
+                ),
+                has_ended=self.is_done,
+                progress=lambda task: files_of(self.path / task.name),
+                beat=lambda: display.watch(self.progress.table),
+                interrupt=interrupt,
+            )
+            self.progress.slots = executor.slots
+            try:
+                yield executor
+            finally:
+                executor.dismiss()
+                display.finish()
+
+
+def files_of(folder: Path) -> list[str]:
+    """Return the names of a task's files and checkpoints, which change whenever it comes further."""
+    from xnas.io.safe_read import is_folder
+    from xnas.runs.folder import CHECKPOINTS
+
+    folders = [path for path in (folder, folder / CHECKPOINTS) if is_folder(path, inside=folder.parent)]
+    names = [path.name for place in folders for path in place.iterdir()]
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def _with_threads(task: "Task", threads: int) -> "Task":
+    """Return the task with so many CPU threads, unless its settings say how many."""
+    return replace(task, config=replace(task.config, threads=task.config.threads or threads))
+
+
+def _connected(cluster: "RayOptions | None") -> AbstractContextManager[Any]:
+    """Connect to the cluster, if there is to be one, before anything is written."""
+    if cluster is None:
         return nullcontext()
     from xnas.study.ray import connected
 
-    return connected(pool)
+    return connected(cluster)
 
 
-@contextmanager
-def _workers(
-    request: "RunRequest",
-    whole: Study,
-    path: Path,
-    pool: "RayOptions | None",
-    ray: Any,
-    *,
-    standing: StudyProgress,
-    is_done: "Callable[[Task], bool]",
-) -> "Iterator[Executor]":
-    """Those who do the tasks: this process, or a cluster."""
-    from xnas.study.scheduler import LocalExecutor
-
-    def member(task: "Task") -> "RunRequest":
-        return task_request(request, task, path, verb=whole.kinds[task.kind].verb, above=standing.table)
-
-    def genotype(task: "Task") -> "Architecture | None":
-        found = whole.kinds[task.kind].genotype
-        return None if found is None else found(task, path)
-
-    if pool is None:
-        yield LocalExecutor(lambda task: run_task(member(task), genotype(task)))
-        return
-    from xnas.report.terminal import open_display
-    from xnas.runs.signals import stop_on_signals
-    from xnas.study.ray import RayExecutor
-    from xnas.study.remote_task import shared_folder_token
-
-    display = open_display()
-    with stop_on_signals() as interrupt, shared_folder_token(path) as token:
-        workers = RayExecutor(
-            ray,
-            pool,
-            work=work,
-            errand=lambda task: errand_text(member(task), genotype(task), token=token),
-            has_ended=is_done,
-            progress=lambda task: progress(member(task)),
-            beat=lambda: display.watch(standing.table),
-            interrupt=interrupt,
-        )
-        standing.slots = workers.slots
-        try:
-            yield workers
-        finally:
-            workers.dismiss()
-            display.finish()
-
-
-class _Account:
-    """What sums up the whole, written as often as it takes little of the time."""
-
-    def __init__(self, path: Path, whole: Study) -> None:
-        self.path, self.whole = path, whole
-        self.reasons: dict[str, str] = {}
-        """Why tasks failed, by name."""
-        self.ended, self.took = float("-inf"), 0.0
-
-    def write(self, *, in_time: bool = False) -> Path | None:
-        """Write it, with `in_time` only if there is time for it; returns the page's path."""
-        began = time.monotonic()
-        if in_time and began - self.ended < WRITING * self.took:
-            return None
-        page = self.whole.write(self.path, self.reasons)
-        self.ended = time.monotonic()
-        self.took = self.ended - began
-        return page
-
-
-def _again(pool: "RayOptions | None") -> str:
-    return "" if pool is None else f" --address {pool.address}"
-
-
-def _check(request: "RunRequest", whole: Study, *, device: bool) -> None:
-    """Raises ValueError for a device, images or sizes that no task could begin with, before anything is written."""
+def _check(spec: StudySpec, config: Config, *, device: bool) -> None:
+    """Raise ValueError for a device, images or sizes with which no task could start, before anything is written."""
     from xnas.report.terminal import quiet
+    from xnas.study.tasks import check_data
     from xnas.train.context import open_data
     from xnas.train.device import pick_device
 
     if device:
-        pick_device(request.config.device)
-    data: DataSet | None = None
-    opened: Config | None = None
-    for config in whole.checked or (request.config,):
-        if data is None or opened is None or config.data != opened.data:
-            with quiet():  # every task says it again
-                data, opened = open_data(config.data, seed=config.seed), config
-        whole.check(config, data)
+        pick_device(config.device)
+    configs = [spec.config_of(variant, config) for variant in spec.variants(config)]
+    for data in dict.fromkeys(each.data for each in configs):
+        with quiet():  # every task logs it again
+            images = open_data(data, seed=config.seed)
+        for each in configs:
+            if each.data == data:
+                check_data(spec, each, images)

@@ -33,9 +33,9 @@ class Log:
         return run_tasks(
             tasks,
             has_ended=lambda task: task.name in self.ended,
-            workers=LocalExecutor(self._perform),
-            begins=lambda task: self.begun.append(task.name),
-            ends=lambda task, failure: self.told.append((task.name, failure and failure.reason)),
+            executor=LocalExecutor(self._perform),
+            on_start=lambda task: self.begun.append(task.name),
+            on_end=lambda task, failure: self.told.append((task.name, failure and failure.reason)),
         )
 
     def _perform(self, task: Task) -> None:
@@ -57,8 +57,8 @@ def test_a_failure_takes_along_what_needs_it_and_nothing_else() -> None:
     assert log.done == ["d"]
     assert log.told == [
         ("a", "the loss is nan"),
-        ("b", "not begun, as it needs what has failed: task a"),
-        ("c", "not begun, as it needs what has failed: task b"),
+        ("b", "not started, as it needs what has failed: task a"),
+        ("c", "not started, as it needs what has failed: task b"),
         ("d", None),
     ]
     assert [failure.permanent for failure in failures.values()] == [True, True, True]
@@ -127,9 +127,9 @@ def test_several_workers_do_what_is_ready_and_nothing_before_what_it_needs() -> 
     failures = run_tasks(
         [task("a"), task("b"), task("c", "a"), task("d", "b"), task("e"), task("f", "c", "e"), task("g")],
         has_ended=lambda task: task.name == "g",
-        workers=workers,
-        begins=lambda task: None,
-        ends=lambda task, failure: ended.append(task.name),
+        executor=workers,
+        on_start=lambda task: None,
+        on_end=lambda task, failure: ended.append(task.name),
     )
     assert workers.most == 3
     assert workers.order == ["a", "b", "e", "c", "f"]

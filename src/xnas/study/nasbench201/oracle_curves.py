@@ -7,13 +7,16 @@ On a linear scale one collapse to 54 % leaves a hundredth of the height for what
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from xnas.report.figures.curves import name_ends, style_axes
 from xnas.report.figures.style import INK, MUTED, house_style
 from xnas.report.stats import mean
-from xnas.study.comparison.figures import Lines, draw_bands
+
+Lines = dict[str, list[tuple[float, list[float]]]]
+"""For each method the epochs, and at each the values of its searches."""
 
 MARGIN = 0.1
 """In points: where the optimum itself lies on the scale."""
@@ -73,6 +76,24 @@ def draw_oracle(
         )
         axes.spines["bottom"].set_color(MUTED)
         return figure
+
+
+def draw_bands(
+    axes: Axes,
+    lines: Mapping[str, Sequence[tuple[float, Sequence[float]]]],
+    colours: Mapping[str, str],
+    *,
+    scale: Callable[[float], float] = float,
+) -> None:
+    """Draw a line along the means and a band from the lowest to the highest, brought to the axis by `scale`."""
+    for name, points in lines.items():
+        epochs = [epoch for epoch, _ in points]
+        lows, middles, highs = ([scale(of(values)) for _, values in points] for of in (min, mean, max))
+        if len(epochs) > 1:
+            axes.fill_between(epochs, lows, highs, color=colours[name], alpha=0.14, lw=0)
+        else:  # a band along one epoch has no width
+            axes.plot(epochs * 2, [*lows, *highs], color=colours[name], lw=3, alpha=0.35)
+        axes.plot(epochs, middles, color=colours[name], marker="o", markersize=3)
 
 
 def _ticks(optimum: float, *, lowest: float, scale: Callable[[float], float]) -> list[float]:

@@ -1,10 +1,11 @@
-"""A bench's folder as the engine writes it, made up: what every search leads by is chosen, epoch by epoch."""
+"""A bench's folder as a study writes it, made up: what every search leads by is chosen, epoch by epoch."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xnas import StudySpec
 from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 
@@ -24,7 +25,6 @@ def build_bench(
     ended: bool = True,
     choose_none: bool = False,
     source: str = "cifar10",
-    **job: Any,
 ) -> Path:
     """Write the folder: for each method and seed what leads on every edge after each epoch; returns it.
 
@@ -33,10 +33,10 @@ def build_bench(
     folder.mkdir(parents=True)
     methods = list(dict.fromkeys(method for method, _ in searches))
     seeds = list(dict.fromkeys(seed for _, seed in searches))
-    write_job(folder, methods=methods, seeds=seeds, **job)
+    write_spec(folder, methods=methods, seeds=seeds)
     write(folder / "config.toml", settings("xnas", 0, choose_none=choose_none, source=source))
     for (method, seed), leads in searches.items():
-        place = folder / f"{method}-{seed}"
+        place = folder / f"search-{method}-{seed}"
         place.mkdir()
         write(place / "config.toml", settings(method, seed, choose_none=choose_none, source=source))
         write_json(
@@ -58,19 +58,19 @@ def build_bench(
     return folder
 
 
-def write_job(folder: Path, **values: Any) -> None:
+def write_spec(folder: Path, *, methods: Sequence[str], seeds: Sequence[int]) -> None:
     """What was asked for."""
-    write_json(
-        folder / "job.json",
-        {"verb": "bench", "controls": 0, "network": "found", "table": "/tables/table.csv", **values},
+    spec = StudySpec(
+        methods=tuple(methods), search_seeds=tuple(seeds), score="nasbench201", table="/tables/table.csv"
     )
+    write(folder / "study.toml", spec.to_toml())
 
 
 def settings(method: str, seed: int, *, choose_none: bool, source: str) -> str:
     """A config.toml."""
     return (
         f'seed = {seed}\n[data]\nsource = {json.dumps(source)}\n[space]\nkind = "nasbench201"\n'
-        f"choose_none = {str(choose_none).lower()}\n[search]\nmethod = {json.dumps(method)}\n"
+        f"nodes = 3\nexperts = {json.dumps(list(OPERATIONS))}\nchoose_none = {str(choose_none).lower()}\n[search]\nmethod = {json.dumps(method)}\n"
     )
 
 

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 
-from xnas.study.nasbench201.json_form import bench_json
+from xnas.study.figures import CURVES, gather
 from xnas.study.nasbench201.oracle_curves import draw_oracle
-from xnas.study.nasbench201.page import render, write_bench
-from xnas.study.nasbench201.score import Bench, read_bench
-from xnas.study.nasbench201.summary import format_bench
 from xnas.study.nasbench201.table import Nasbench201Table
+from xnas.study.page import render_study, write_study
+from xnas.study.results import StudyResults, read_study
+from xnas.study.scheduler import Failure
+from xnas.study.summary import format_study
 
 from ...report.run_builder import write
-from .bench_builder import Leads, build_bench, write_job
+from .bench_builder import Leads, build_bench, write_spec
 from .nasbench201_maker import make_rows, write_csv
+
+pytestmark = pytest.mark.usefixtures("by_hand")
 
 SKIP: Leads = ("skip_connect",) * 6
 CONV: Leads = ("nor_conv_3x3",) * 6
@@ -47,59 +50,84 @@ def test_both_derivations_are_looked_up_and_the_setting_says_which_is_the_result
     table: Nasbench201Table, tmp_path: Path
 ) -> None:
     for choose_none in (False, True):
-        bench = read_bench(build_bench(tmp_path / str(choose_none), SEARCHES, choose_none=choose_none), table)
-        first, second = bench.of("xnas")
-        assert {key: cell.text for key, cell in first.found.items()} == {True: MIXED_TEXT, False: BARRED_TEXT}
-        cell = first.found[choose_none]
+        folder = build_bench(tmp_path / str(choose_none), SEARCHES, choose_none=choose_none)
+        results = read_study(folder, table=table)
+        first, second = (search.score for search in results.searches[:2])
+        assert first is not None
+        assert second is not None
+        assert {key: cell.text for key, cell in first.cells.items()} == {True: MIXED_TEXT, False: BARRED_TEXT}
+        cell = first.cells[choose_none]
+        assert first.found == cell
         found = (cell.accuracies.cifar10, cell.accuracies.cifar100, cell.accuracies.imagenet16_120)
         assert found == BY_CELL[MIXED_TEXT if choose_none else BARRED_TEXT]
         assert (cell.skips, cell.rank) == (2, table.rank(cell.text))
-        entry = bench.entries[0]
-        values = [BY_CELL[found.text][0] for found in (cell, second.found[choose_none])]
-        summary = entry.by_none[choose_none]["cifar10"]
-        assert (summary.n, summary.worst) == (2, min(values))
-        assert summary.mean == pytest.approx(sum(values) / 2)
-        assert summary.spread == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-        assert (entry.skips, entry.seconds, entry.peak_memory_bytes) == (1.0, 75.0, 2**30)
-        line = next(line for line in format_bench(bench).splitlines() if line.startswith("xnas "))
-        assert line.split()[1:4] == [f"{summary.mean:.2f}", "±", f"{summary.spread:.2f}"]
+        row = results.summaries[0]
+        values = [BY_CELL[found.text][0] / 100 for found in (cell, second.cells[choose_none])]
+        assert row.accuracy is not None
+        assert (row.n, row.accuracy.lowest) == (2, min(values))
+        assert row.accuracy.mean == pytest.approx(sum(values) / 2)
+        assert row.accuracy.spread == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        means = [row.numbers[name].mean for name in ("skips", "search_seconds", "peak_memory_bytes")]
+        assert means == [1.0, 75.0, 2**30]
+        line = next(line for line in format_study(results).splitlines() if line.startswith("xnas "))
+        assert line.split()[1:4] == [
+            f"{100 * row.accuracy.mean:.2f}",
+            "±",
+            f"{100 * row.accuracy.spread:.2f}",
+        ]
 
 
 def test_every_epoch_says_what_would_be_found_then_but_for_the_start(
     table: Nasbench201Table, tmp_path: Path
 ) -> None:
-    run, _, drawn, _ = read_bench(build_bench(tmp_path / "mine", SEARCHES), table).runs
-    cells = [{key: cell.text for key, cell in moment.cells.items()} for moment in run.moments]
-    assert cells == [
-        {},
-        {True: text_of(CONV), False: text_of(CONV)},
-        {True: MIXED_TEXT, False: BARRED_TEXT},
-    ]
-    assert [(moment.epoch, moment.step) for moment in run.moments] == [(0, 0), (1, 390), (2, 780)]
-    assert [moment.skip for moment in run.moments] == [pytest.approx(share) for share in (0.2, 0, 1 / 3)]
-    assert run.moments[0].entropy == 1 > run.moments[1].entropy > run.moments[2].entropy
-    assert {moment.alive for moment in run.moments} == {1.0}
-    (moment,) = drawn.moments
-    assert moment.cells[True].text == MIXED_TEXT  # nothing is learned: it is there from the start
+    search, _, drawn, _ = read_study(build_bench(tmp_path / "mine", SEARCHES), table=table).searches
+    assert search.score is not None
+    assert drawn.score is not None
+    cells = {
+        epoch: {key: cell.text for key, cell in both.items()} for epoch, both in search.score.epochs.items()
+    }
+    assert cells == {
+        0: {},
+        1: {True: text_of(CONV), False: text_of(CONV)},
+        2: {True: MIXED_TEXT, False: BARRED_TEXT},
+    }
+    ((_, both),) = drawn.score.epochs.items()
+    assert both[True].text == MIXED_TEXT  # nothing is learned: it is there from the start
 
 
-def test_a_search_that_has_not_ended_has_a_course_and_no_result(
+def test_the_curves_are_those_of_every_epoch(table: Nasbench201Table, tmp_path: Path) -> None:
+    results = read_study(build_bench(tmp_path / "mine", {("xnas", 0): [CONV, MIXED]}), table=table)
+    lines = {name: gather(results, values) for name, _, values, _ in CURVES}
+    assert lines["skip"] == {"xnas": [(0, [pytest.approx(0.2)]), (1, [0]), (2, [pytest.approx(1 / 3)])]}
+    (first,), (second,), (third,) = (values for _, values in lines["entropy"]["xnas"])
+    assert first == 1 > second > third
+    assert {value for _, values in lines["survivors"]["xnas"] for value in values} == {1.0}
+
+
+def test_a_search_that_has_not_ended_has_epochs_and_no_result(
     table: Nasbench201Table, tmp_path: Path
 ) -> None:
     folder = build_bench(tmp_path / "mine", SEARCHES, ended=False)
-    bench = read_bench(folder, table, failures={"xnas-1": "the loss is nan"})
-    assert [entry.n for entry in bench.entries] == [0, 0]
-    assert bench.missing[:2] == ("xnas, seed 0: not done yet", "xnas, seed 1: the loss is nan")
-    assert bench.runs[0].moments[-1].cells[True].text == MIXED_TEXT
-    values = json.loads(bench_json(bench))
-    assert (values["runs"][0]["ended"], values["runs"][0]["none_barred"]) == (False, None)
+    failure = Failure(reason="the loss is nan", error=None, permanent=True)
+    results = read_study(folder, table=table, failures={"search-xnas-1": failure})
+    assert [row.n for row in results.summaries] == [0, 0]
+    assert results.missing[:2] == (
+        "search, xnas, seed 1: the loss is nan",
+        "search, xnas, seed 0: not done yet",
+    )
+    (score, *_) = (search.score for search in results.searches)
+    assert score is not None
+    assert score.epochs[2][True].text == MIXED_TEXT
+    first = json.loads(results.to_json())["searches"][0]
+    assert (first["ended"], first["none_barred"]) == (False, None)
 
 
 def test_the_protocol_is_said_with_the_data_that_was_really_searched(
     table: Nasbench201Table, tmp_path: Path
 ) -> None:
     def said(name: str, source: str) -> str:
-        return format_bench(read_bench(build_bench(tmp_path / name, SEARCHES, source=source), table))
+        folder = build_bench(tmp_path / name, SEARCHES, source=source)
+        return format_study(read_study(folder, table=table))
 
     plain = said("a", "cifar10")
     assert plain.startswith("Searched on training images of CIFAR-10, one search for each method and seed")
@@ -119,7 +147,8 @@ def test_the_page_and_the_numbers_are_a_function_of_folder_and_table(
 ) -> None:
     collapse = {("darts", 0): [CONV, SKIP, SKIP], ("xnas", 0): [CONV, MIXED, CONV], ("random", 0): [POOL]}
     folder = build_bench(tmp_path / "mine", collapse)
-    page = write_bench(folder, table)
+    write_study(folder, read_study(folder, table=table))
+    page = folder / "report.html"
     pictures = sorted((folder / "pictures").iterdir())
     assert [path.name for path in pictures if path.suffix == ".svg"] == [
         f"{name}.svg"
@@ -132,13 +161,13 @@ def test_the_page_and_the_numbers_are_a_function_of_folder_and_table(
             "survivors",
         )
     ]
-    first = [path.read_bytes() for path in (page, folder / "bench.json", *pictures)]
-    write_bench(folder, table)
-    assert [path.read_bytes() for path in (page, folder / "bench.json", *pictures)] == first
+    first = [path.read_bytes() for path in (page, folder / "study.json", *pictures)]
+    write_study(folder, read_study(folder, table=table))
+    assert [path.read_bytes() for path in (page, folder / "study.json", *pictures)] == first
     text = page.read_text()
     assert text.index("highest mean accuracy on CIFAR-10") < text.index("<h2>Results</h2>")
     assert text.replace("<wbr>", "").count(text_of(SKIP)) == 1
-    assert "/tables" not in text
+    assert "/tables" not in (folder / "study.json").read_text()
     assert "darts, seed 0" in text
 
 
@@ -168,8 +197,8 @@ def test_the_spread_of_a_search_with_one_epoch_of_rewards_is_drawn_too() -> None
 
 
 def cut_course(folder: Path) -> None:
-    lines = (folder / "xnas-0" / "metrics.jsonl").read_text().splitlines(keepends=True)
-    write(folder / "xnas-0" / "metrics.jsonl", "".join(lines[:-1]))
+    lines = (folder / "search-xnas-0" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    write(folder / "search-xnas-0" / "metrics.jsonl", "".join(lines[:-1]))
 
 
 def rename_in(name: str, old: str, new: str) -> Any:
@@ -186,24 +215,21 @@ def rename_in(name: str, old: str, new: str) -> Any:
     [
         (cut_course, "genotype.json has |"),
         (
-            rename_in("xnas-0/metrics.jsonl", '"skip_connect"', '"skip"'),
+            rename_in("search-xnas-0/metrics.jsonl", '"skip_connect"', '"skip"'),
             "xnas-0: unknown operation 'skip'",
         ),
-        (rename_in("xnas-0/metrics.jsonl", '"cell"', '"normal"'), "does not tell of the group 'cell'"),
-        (rename_in("xnas-0/metrics.jsonl", '"2→3"], ', "], "), "metrics.jsonl, line 1"),
-        (rename_in("xnas-0/metrics.jsonl", "true", "false"), "epoch 0 has no experts left"),
-        (rename_in("xnas-0/config.toml", '"xnas"', '"gaea"'), "holds a run of method 'gaea' with seed 0"),
+        (rename_in("search-xnas-0/metrics.jsonl", '"cell"', '"normal"'), "does not tell of the group 'cell'"),
+        (rename_in("search-xnas-0/metrics.jsonl", '"2→3"], ', "], "), "metrics.jsonl, line 1"),
+        (rename_in("search-xnas-0/metrics.jsonl", "true", "false"), "epoch 0 has no experts left"),
         (
-            rename_in("config.toml", "choose_none = false", "choose_none = 0"),
-            "space.choose_none must be true",
+            rename_in("search-xnas-0/config.toml", '"xnas"', '"gaea"'),
+            "holds a run of method 'gaea' with seed 0",
         ),
-        (rename_in("job.json", '"methods"', '"optimisers"'), "is not the folder of a bench"),
+        (rename_in("config.toml", "choose_none = false", "choose_none = 0"), "choose_none"),
+        (rename_in("search-xnas-0/config.toml", "choose_none = false", "choose_none = 0"), "must be true"),
+        (rename_in("study.toml", "methods", "optimisers"), "unknown setting 'optimisers'"),
+        (lambda folder: (folder / "study.toml").unlink(), "has no study.toml"),
         (lambda folder: (folder / "config.toml").unlink(), "config.toml"),
-        (lambda folder: write_job(folder, methods=["xnas"], seeds=[0, 0]), "must each differ"),
-        (
-            lambda folder: write_job(folder, methods=["xnas"], seeds=list(range(1001))),
-            "at most 1,000 runs",
-        ),
     ],
 )
 def test_a_folder_that_is_damaged_or_a_strangers_is_refused_in_one_line(
@@ -212,24 +238,23 @@ def test_a_folder_that_is_damaged_or_a_strangers_is_refused_in_one_line(
     folder = build_bench(tmp_path / "mine", SEARCHES)
     damage(folder)
     with pytest.raises(ValueError) as caught:
-        write_bench(folder, table)
+        read_study(folder, table=table)
     (line,) = str(caught.value).splitlines()
     assert said in line
     assert re.search(str(folder), line)
-    assert not (folder / "bench.json").exists()
 
 
 def test_a_stranger_s_names_stay_text(table: Nasbench201Table, tmp_path: Path) -> None:
-    bench = read_bench(build_bench(tmp_path / "mine", SEARCHES, source="<script>\u202e"), table)
-    page = render(bench, {}, "x = '<script>'")
+    results = read_study(build_bench(tmp_path / "mine", SEARCHES, source="my <script>"), table=table)
+    page = render_study(results, {}, {"a": "x = '<script>\u202e'"})
     assert "<script>" not in page
     assert "\u202e" not in page
 
 
 def test_an_empty_bench_says_so(table: Nasbench201Table, tmp_path: Path) -> None:
     folder = build_bench(tmp_path / "mine", SEARCHES)
-    write_job(folder, methods=["gaea"], seeds=[0])
-    bench: Bench = read_bench(folder, table)
-    assert bench.runs == ()
-    assert "nothing to compare yet" in format_bench(bench)
-    assert "Cells found" not in write_bench(folder, table).read_text()
+    write_spec(folder, methods=["gaea"], seeds=[0])
+    results: StudyResults = read_study(folder, table=table)
+    assert results.searches == ()
+    assert "nothing to compare yet" in format_study(results)
+    assert "Cells found" not in render_study(results, {}, {})
