@@ -156,10 +156,7 @@ def data() -> DataSet:
     return DataSet(name="colours", train=images(20, 0), test=images(6, 1))
 
 
-@pytest.fixture
-def image_folder(tmp_path: Path) -> Path:
-    """train/CLASS/*.png and test/CLASS/*.png of 16 x 16 pixels."""
-    root = tmp_path / "images"
+def save_images(root: Path) -> Path:
     for part, count in (("train", 20), ("test", 4)):
         for label, (name, colour) in enumerate(COLOURS.items()):
             (root / part / name).mkdir(parents=True)
@@ -167,3 +164,9 @@ def image_folder(tmp_path: Path) -> Path:
                 pixels = coloured(colour, seed=100 * label + i + (7 if part == "test" else 0) * 1000, size=16)
                 Image.fromarray(pixels).save(root / part / name / f"{i:03}.png")
     return root
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """train/CLASS/*.png and test/CLASS/*.png of 16 x 16 pixels."""
+    return save_images(tmp_path / "images")

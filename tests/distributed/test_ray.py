@@ -64,13 +64,13 @@ def rows(run: Path) -> Counter[tuple[str, int | None]]:
 def check_whole(folder: Path, *, searches: int, trainings: int, epochs: int) -> None:
     """Every run has ended, and every one of its epochs is there once."""
     assert len(list(folder.glob("search-*/genotype.json"))) == searches
-    assert len(list(folder.glob("train-*/result.json"))) == trainings
-    for run in (*folder.glob("search-*"), *folder.glob("train-*")):
+    assert len(list(folder.glob("found-*/result.json"))) == trainings
+    for run in (*folder.glob("search-*"), *folder.glob("found-*")):
         found = rows(run)
         kind = "search_epoch" if run.name.startswith("search") else "retrain_epoch"
         assert found[(kind, epochs)] == 1, run
         assert {key: count for key, count in found.items() if count > 1 and key[0] != "group"} == {}, run
-    values = json.loads((folder / "sweep.json").read_text())
+    values = json.loads((folder / "study.json").read_text())
     assert values["missing"] == []
     assert sum(row["n"] for row in values["rows"]) == trainings
 
@@ -147,7 +147,7 @@ class Seen:
         self.again: list[Path] = []
 
     def look(self) -> None:
-        for path in (*self.folder.glob("search-*/genotype.json"), *self.folder.glob("train-*/result.json")):
+        for path in (*self.folder.glob("search-*/genotype.json"), *self.folder.glob("found-*/result.json")):
             number = path.stat().st_mtime_ns
             if self.ended.setdefault(path, number) != number:
                 self.again.append(path)
@@ -169,7 +169,7 @@ def test_a_sweep_takes_little_more_time_than_its_runs(
             driver = begin(words(file, cluster), log=log)
             assert ends(driver, log=log) == 0, log.read_text()
     # A run from its first file to its last; what is before the first of all, such as importing torch, is not counted.
-    runs = [*folder.glob("search-*"), *folder.glob("train-*")]
+    runs = [*folder.glob("search-*"), *folder.glob("found-*")]
     spans = [((run / "job.json").stat().st_mtime, (run / "report.html").stat().st_mtime) for run in runs]
     total = (folder / "report.html").stat().st_mtime - min(begun for begun, _ in spans)
     spent = sum(ended - begun for begun, ended in spans)

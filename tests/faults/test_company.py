@@ -88,7 +88,7 @@ def _moved(folder: Path) -> None:
 
 @pytest.mark.parametrize("away", [_removed, _moved])
 @pytest.mark.parametrize(
-    ("verb", "gone"), [("search", "mine"), ("compare", "mine"), ("compare", "mine/xnas-0")]
+    ("verb", "gone"), [("search", "mine"), ("compare", "mine"), ("compare", "mine/search-xnas-0")]
 )
 def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
     verb: str,

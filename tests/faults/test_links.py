@@ -170,7 +170,7 @@ MANY = {
     "experiment.toml": "[experiment]\nsearch_seeds = [0]\nretrain_seeds = [0]\nrandom_cells = 0\n",
     "sweep.toml": "[sweep]\nsearch_seeds = [0]\nretrain_seeds = [0]\n",
 }
-"""What is said of the verbs that make many runs."""
+"""The studies that are files."""
 
 LEFT = (
     ".lock",
@@ -233,8 +233,13 @@ VERBS: dict[str, Verb] = {
     "resume of a comparison": Verb(
         words=("resume", "runs/study"),
         folder="runs/study",
-        leavings=("random-0/checkpoints/.staging-x", ".random-0.discarded", ".lock"),
-        short=("random-0", "xnas-0/checkpoints", "random-0/config.toml", ".random-0.discarded"),
+        leavings=("search-random-0/checkpoints/.staging-x", ".search-random-0.discarded", ".lock"),
+        short=(
+            "search-random-0",
+            "search-xnas-0/checkpoints",
+            "search-random-0/config.toml",
+            ".search-random-0.discarded",
+        ),
     ),
     "show of a comparison": Verb(words=("show", "runs/study"), folder="runs/study", usual="holds many runs"),
     "the same comparison again": Verb(words=COMPARE, folder="runs/study"),

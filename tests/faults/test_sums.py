@@ -42,10 +42,11 @@ READ_BY = {
 }
 """Which verbs read a file of a run; `show` reads all of them, reports and pictures too."""
 STUDY = {
-    "config.toml", "job.json", "experiment.toml", "selection.json", MANIFEST, "search-0/genotype.json",
-    "search-1/genotype.json", "search-0/config.toml", "search-0/timing.json", "selected-seed-0/result.json",
-    "selected-seed-0/config.toml", "selected-seed-0/genotype.json", "select-1/result.json",
-    "random-1-seed-0/result.json", "random-1-seed-0/job.json", f"selected-seed-0/{MANIFEST}",
+    "config.toml", "job.json", "study.toml", "selection.json", MANIFEST, "search-xnas-0/genotype.json",
+    "search-xnas-1/genotype.json", "search-xnas-0/config.toml", "search-xnas-0/timing.json",
+    "selected-xnas-seed-0/result.json", "selected-xnas-seed-0/config.toml", "selected-xnas-seed-0/genotype.json",
+    "select-xnas-1/result.json", "random-1-seed-0/result.json", "random-1-seed-0/job.json",
+    f"selected-xnas-seed-0/{MANIFEST}",
 }  # fmt: skip
 """What `resume` reads of a study that has ended, among others; `show` reads all of it."""
 
@@ -179,7 +180,7 @@ def test_every_damage_to_a_finished_file_is_said_in_one_line_by_every_verb_that_
             except BaseException as error:
                 code = repr(error)
             said = capsys.readouterr().err
-        mild = damage is deleted and (drawn or name == "experiment.json")
+        mild = damage is deleted and (drawn or name in ("study.json", "study.csv"))
         expected = (0, 2) if mild else (2,)
         # A manifest that is missing, or another run's, is noticed by what it should name.
         where = folder / (name if Path(name).name != MANIFEST else Path(name).parent)
@@ -202,7 +203,7 @@ def test_what_is_as_it_was_written_is_read_by_every_verb(home: Path) -> None:
 def test_one_bit_of_a_genotype_between_search_and_training_trains_nothing(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = Path(shutil.copytree(home / "runs" / "study" / "search-0", tmp_path / "run"))
+    run = Path(shutil.copytree(home / "runs" / "study" / "search-xnas-0", tmp_path / "run"))
     genotype = run / "genotype.json"
     genotype.write_bytes(
         genotype.read_bytes().replace(b"skip_connect", b"max_pool_3x3", 1).replace(b"sep", b"sef", 1)
@@ -219,8 +220,8 @@ def test_trainings_of_one_seed_that_have_changed_places_are_told_apart(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = Path(shutil.copytree(home / "runs" / "study", tmp_path / "study"))
-    (study / "selected-seed-0").rename(study / "aside")
-    (study / "random-1-seed-0").rename(study / "selected-seed-0")
+    (study / "selected-xnas-seed-0").rename(study / "aside")
+    (study / "random-1-seed-0").rename(study / "selected-xnas-seed-0")
     (study / "aside").rename(study / "random-1-seed-0")
     assert main(["resume", str(study)]) == 2
     assert "holds the training of another architecture; put it back where it was" in capsys.readouterr().err

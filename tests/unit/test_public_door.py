@@ -32,6 +32,7 @@ def test_the_public_names_are_these() -> None:
         "RunFolder",
         "SearchTrainer",
         "Snas",
+        "StudySpec",
         "TrainedNetwork",
         "XNAS",
         "build_network",
@@ -46,6 +47,7 @@ def test_the_public_names_are_these() -> None:
         "read_genotype",
         "read_preset",
         "retrain",
+        "run_study",
         "search",
         "write_report",
     ]

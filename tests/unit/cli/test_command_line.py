@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from xnas.cli import VERBS, main
-from xnas.cli import bench as bench_verb
 from xnas.cli import check as check_verb
-from xnas.cli import compare as compare_verb
 from xnas.cli import evaluate as evaluate_verb
 from xnas.cli import export as export_verb
 from xnas.cli import predict as predict_verb
@@ -18,10 +16,10 @@ from xnas.cli import resume as resume_verb
 from xnas.cli import retrain as retrain_verb
 from xnas.cli import run as run_verb
 from xnas.cli import show as show_verb
+from xnas.cli import study as study_verbs
 from xnas.cli import theory as theory_verb
 from xnas.cli import transfer as transfer_verb
 from xnas.cli.arguments import NewRun
-from xnas.cli.from_file import FromFile
 
 SETTINGS = [
     "checkpoint.keep",
@@ -125,9 +123,12 @@ def flags(kind: type, prefix: str = "") -> list[str]:
             resume_verb.Arguments,
             [*CLUSTER, "data", "device", "root", "run", "activation-checkpointing", "threads"],
         ),
-        (compare_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "methods", "seeds"]),
-        (bench_verb.Arguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "methods", "seeds", "table"]),
-        (FromFile, [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"]),
+        (study_verbs.CompareArguments, [*SETTINGS, *PLACE, *CLUSTER, "methods", "seeds"]),
+        (study_verbs.BenchArguments, [*SETTINGS, *PLACE, *CLUSTER, "benchmark", "methods", "seeds", "table"]),
+        (
+            study_verbs.FileArguments,
+            [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"],
+        ),
         (evaluate_verb.Arguments, [*DATA, "device", "run"]),
         (
             export_verb.Arguments,

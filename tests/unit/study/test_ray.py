@@ -1,5 +1,6 @@
 """Workers of a cluster, with a cluster that is played: what is lost is started again, and not for ever."""
 
+import dataclasses
 import socket
 import sys
 from collections import deque
@@ -10,14 +11,27 @@ from typing import Any
 
 import pytest
 
-from xnas import Config
+from xnas import Config, published_genotype
+from xnas.config.loading import parse_config
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
+from xnas.runs.lock import locked
 from xnas.runs.signals import StopRequest
-from xnas.study import remote_task as errands
-from xnas.study.ray import MOST_LOSSES, RayExecutor, connected, slots_of
-from xnas.study.ray_options import RayOptions
-from xnas.study.remote_task import RemoteTask, TaskResult, shared_folder_token
+from xnas.study import ray as study_ray
+from xnas.study.ray import (
+    MOST_LOSSES,
+    RayExecutor,
+    RayOptions,
+    RemoteTask,
+    TaskResult,
+    connected,
+    run_remote_task,
+    shared_folder_token,
+    slots_of,
+)
+from xnas.study.runner import files_of
 from xnas.study.scheduler import Failure, Task
+
+from ...faults.smallest import SMALLEST
 
 
 class RayError(Exception):
@@ -89,6 +103,10 @@ class PlayedRay:
         return {"CPU": self.cpus}
 
 
+def remote_task(task: Task) -> RemoteTask:
+    return RemoteTask.of(task, None, study=Path("/runs"), token="secret")
+
+
 class Told:
     def __init__(
         self, *answers: str | Exception, progress: Callable[[Task], object] = lambda task: 0
@@ -97,8 +115,7 @@ class Told:
         self.workers = RayExecutor(
             self.ray,
             RayOptions(address="auto"),
-            work=str,
-            errand=lambda task: task.name,
+            remote_task=remote_task,
             has_ended=lambda task: True,
             progress=progress,
             beat=lambda: None,
@@ -118,9 +135,9 @@ def test_a_task_that_is_lost_is_started_again_until_it_ends(said: list[str]) -> 
     told = Told(WorkerDied("killed"), TaskResult.here("interrupted", "stopped by SIGTERM").to_text(), ENDED)
     task, failure = told.does("a")
     assert (task.name, failure) == ("a", None)
-    assert told.ray.texts == ["a"] * 3
+    assert [RemoteTask.from_text(text).name for text in told.ray.texts] == ["a"] * 3
     assert told.ray.options["max_retries"] == 0
-    assert said[0] == "task a: lost with its worker (WorkerDied: killed); it goes on elsewhere"
+    assert said[0] == "task a: lost with its worker (WorkerDied: killed); it resumes elsewhere"
 
 
 def test_a_task_that_comes_no_further_and_loses_every_worker_counts_as_failed() -> None:
@@ -157,7 +174,7 @@ def test_a_task_that_fails_by_itself_is_reported_and_not_done_again(
     assert failure is not None
     assert type(failure.error) is kind
     assert failure.permanent == permanent
-    assert told.ray.texts == ["a"]
+    assert [RemoteTask.from_text(text).name for text in told.ray.texts] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +214,7 @@ def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
     assert (told.workers.slots(), told.workers.free_slots()) == (2, 4)
     with pytest.raises(ValueError, match="has 3 CPUs for a task; the largest has 2 CPUs"):
         RayExecutor(
-            told.ray, RayOptions(address="auto", cpus=3), work=str, errand=str, has_ended=bool, progress=str,
+            told.ray, RayOptions(address="auto", cpus=3), remote_task=remote_task, has_ended=bool, progress=str,
             beat=print, interrupt=StopRequest(),
         )  # fmt: skip
 
@@ -230,24 +247,45 @@ def test_fractions_of_cores_and_gpus_are_shared(cpus: float, gpus: float, fits: 
     assert slots_of({"CPU": 8.0, "GPU": 2.0}, RayOptions(address="auto", cpus=cpus, gpus=gpus)) == fits
 
 
-def test_an_errand_is_refused_where_its_folder_is_not_seen_or_xnas_is_another(
+def test_a_remote_task_is_refused_where_its_folder_is_not_seen_or_xnas_is_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(errands, "PATIENCE", 0.0)
+    monkeypatch.setattr(study_ray, "PATIENCE", 0.0)
+    made = Task(name="n", title="task n", kind="search", config=Config())
     with shared_folder_token(tmp_path) as token:
-        errand = RemoteTask(
-            whole=str(tmp_path), token=token, version=errands.version("xnas"), cwd="/", name="n", verb="search",
-            fixed=("seed",), config="", genotype=None,
-        )  # fmt: skip
-        assert RemoteTask.of(errand.to_text()) == errand
-        assert errand.check_worker() is None
+        remote = RemoteTask.of(made, published_genotype("xnas"), study=tmp_path, token=token)
+        assert RemoteTask.from_text(remote.to_text()) == remote
+        assert remote.read_config() == Config()
+        assert remote.check_worker() is None
         for change, end in (
             ({"token": "another"}, "unseen"),
-            ({"whole": str(tmp_path / "none")}, "unseen"),
+            ({"study": str(tmp_path / "none")}, "unseen"),
             ({"version": "0.0"}, "version"),
         ):
-            outcome = RemoteTask(**{**vars(errand), **change}).check_worker()
-            assert outcome is not None
-            assert outcome.end == end
-            assert TaskResult.of(outcome.to_text()) == outcome
+            result = RemoteTask(**{**vars(remote), **change}).check_worker()
+            assert result is not None
+            assert result.end == end
+            assert TaskResult.from_text(result.to_text()) == result
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_a_worker_searches_and_answers_how_it_ended(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_ray, "LOCK_PATIENCE", 0.0)
+    monkeypatch.setattr(study_ray, "PATIENCE", 0.0)
+    config = parse_config(SMALLEST, where="the tests")
+    data = dataclasses.replace(config.data, source=str(image_folder))
+    config = dataclasses.replace(config, data=data, threads=1)
+    made = Task(name="a", title="task a", kind="search", config=config)
+    (study := tmp_path / "study").mkdir()
+    with shared_folder_token(study) as token:
+        text = RemoteTask.of(made, None, study=study, token=token).to_text()
+        assert TaskResult.from_text(run_remote_task(text.replace(token, "another"))).end == "unseen"
+        assert files_of(study / "a") == []
+        assert TaskResult.from_text(run_remote_task(text)).end == "ended"
+        assert {"genotype.json", "report.html"} <= set(files_of(study / "a"))
+        with locked(study / "a"):  # as by a process of a machine that was given up for lost
+            result = TaskResult.from_text(run_remote_task(text))
+        assert (result.end, "is in use by" in result.reason) == ("mistake", True)

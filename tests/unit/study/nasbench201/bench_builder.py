@@ -69,8 +69,9 @@ def write_spec(folder: Path, *, methods: Sequence[str], seeds: Sequence[int]) ->
 def settings(method: str, seed: int, *, choose_none: bool, source: str) -> str:
     """A config.toml."""
     return (
-        f'seed = {seed}\n[data]\nsource = {json.dumps(source)}\n[space]\nkind = "nasbench201"\n'
-        f"nodes = 3\nexperts = {json.dumps(list(OPERATIONS))}\nchoose_none = {str(choose_none).lower()}\n[search]\nmethod = {json.dumps(method)}\n"
+        f"seed = {seed}\n[data]\nsource = {json.dumps(source)}\n"
+        f'[space]\nkind = "nasbench201"\nnodes = 3\ncells = 9\nexperts = {json.dumps(list(OPERATIONS))}\n'
+        f"choose_none = {str(choose_none).lower()}\n[search]\nmethod = {json.dumps(method)}\n[retrain]\ncells = 9\n"
     )
 
 
