@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xnas.report.figures.architecture import draw_genotype as draw_genotype
     from xnas.report.page import write_report as write_report
     from xnas.runs.folder import RunFolder as RunFolder
+    from xnas.runs.folder import RunRecord as RunRecord
     from xnas.space.architecture import read_genotype as read_genotype
     from xnas.space.backbone import NetworkSpec as NetworkSpec
     from xnas.space.cost import count_multiply_adds as count_multiply_adds
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from xnas.study.runner import run_study as run_study
     from xnas.study.spec import StudySpec as StudySpec
     from xnas.train.pipeline import retrain as retrain
+    from xnas.train.pipeline import run as run
     from xnas.train.pipeline import search as search
     from xnas.train.retrain import RetrainTrainer as RetrainTrainer
     from xnas.train.search import SearchTrainer as SearchTrainer
@@ -70,6 +72,7 @@ _HOMES = {
     "NetworkSpec": "xnas.space.backbone",
     "RetrainTrainer": "xnas.train.retrain",
     "RunFolder": "xnas.runs.folder",
+    "RunRecord": "xnas.runs.folder",
     "SearchTrainer": "xnas.train.search",
     "Snas": "xnas.optimizers.snas",
     "StudySpec": "xnas.study.spec",
@@ -88,6 +91,7 @@ _HOMES = {
     "read_preset": "xnas.config.loading",
     "retrain": "xnas.train.pipeline",
     "run_study": "xnas.study.runner",
+    "run": "xnas.train.pipeline",
     "search": "xnas.train.pipeline",
     "write_report": "xnas.report.page",
 }

@@ -30,6 +30,7 @@ def test_the_public_names_are_these() -> None:
         "NetworkSpec",
         "RetrainTrainer",
         "RunFolder",
+        "RunRecord",
         "SearchTrainer",
         "Snas",
         "StudySpec",
@@ -48,6 +49,7 @@ def test_the_public_names_are_these() -> None:
         "read_preset",
         "retrain",
         "run_study",
+        "run",
         "search",
         "write_report",
     ]
@@ -78,5 +80,5 @@ def test_processes_of_a_run_begin_without_what_they_may_never_need() -> None:
         "matplotlib",
         "torch._dynamo",
     )  # seconds of every task of a sweep, every rank
-    code = f"import sys, xnas.cli.search, xnas.train.serve; sys.exit([n for n in {slow} if n in sys.modules] or 0)"
+    code = f"import sys, xnas.cli.search, xnas.train.pipeline; sys.exit([n for n in {slow} if n in sys.modules] or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -21,7 +21,8 @@ from xnas.io.json import JsonObject
 from xnas.io.safe_read import is_folder
 from xnas.io.text import short_repr
 from xnas.report.page import write_report
-from xnas.report.terminal import Display, open_display, quiet
+from xnas.report.terminal import open_display, quiet
+from xnas.runs.callbacks import Callback
 from xnas.runs.environment import environment
 from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
 from xnas.runs.location import RunLocation
@@ -131,11 +132,16 @@ class RunContext:
     request: RunRequest
     data: DataSet
     device: torch.device
-    display: Display
+    callback: Callback
 
     @classmethod
-    def open(cls, request: RunRequest) -> "RunContext":
-        """Find the device, load the images. Raises ValueError if either is not there."""
+    def open(
+        cls, request: RunRequest, *, data: DataSet | None = None, callback: Callback | None = None
+    ) -> "RunContext":
+        """Find the device and load the images, unless they are given. Raises ValueError if either is not there.
+
+        callback: is told of the progress; by default the terminal is.
+        """
         config = request.config
         device = pick_device(config.device)
         process_group().check(config.distributed, device)
@@ -151,17 +157,17 @@ class RunContext:
             log.info(
                 f"other work keeps {busy:.1f} cores busy; --threads 1 may be much faster until it has ended"
             )
-        process_group().from_main(lambda: _check_images_of(request))
-        side = config.data.image_size
-        if side is not None:
-            _check_memory(request, (1, side, side), device)  # before hours of decoding
-        data = open_data_on_all_ranks(config)
+        if data is None:
+            process_group().from_main(lambda: _check_images_of(request))
+            if (side := config.data.image_size) is not None:
+                _check_memory(request, (1, side, side), device)  # before hours of decoding
+            data = open_data_on_all_ranks(config)
         _check_memory(request, data.image_shape, device)
         return cls(
             request=replace(request, config=resolve_stems(config, data.image_shape)),
             data=data,
             device=device,
-            display=open_display(above=request.above),
+            callback=callback or open_display(above=request.above),
         )
 
     @contextmanager

@@ -1,86 +1,121 @@
 """The jobs: search, retraining, and both with controls and a test, in a run folder that is new or resumed."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xnas.runs.callbacks import NullCallback
 
 log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
-
     from xnas.config.schema import Config
     from xnas.data.images import DataSet
     from xnas.runs.callbacks import Callback
-    from xnas.runs.folder import RunFolder
-    from xnas.runs.signals import StopRequest
+    from xnas.runs.folder import Job, RunRecord
     from xnas.space.architecture import Architecture
     from xnas.train.context import RunRequest
 
 
 def search(
     config: "Config",
-    data: "DataSet",
+    data: "DataSet | None" = None,
     *,
     folder: "str | Path",
-    device: "torch.device | None" = None,
     callback: "Callback | None" = None,
 ) -> "Architecture":
-    """Search an architecture in `folder`, made if it is missing and resumed if it is there; returns the genotype.
+    """Search an architecture in `folder`, which is made or resumed; returns the genotype.
 
-    A search that has ended there is not done again. A first signal ends it after the step, saved. Raises ValueError if
-    the folder has other settings or images, or is in use; NonFinite, OutOfMemory and CannotWrite; Interrupted.
+    data: the images; without them, those that config.data names. callback: is told of steps and epochs. A search that
+    has ended in the folder is not done again. The first signal ends it after the step, saved. Random
+    generators and torch's settings are afterwards as they were.
+
+    Raises ValueError if settings do not fit the images or the folder's run, or another process uses it; NonFinite where
+    the numbers break down; OutOfMemory; CannotWrite; Interrupted after a signal.
     """
-    from xnas.train.device import pick_device
-    from xnas.train.search import SearchTrainer, fit_search
+    from xnas.config.schema import SEARCH_SECTIONS
+    from xnas.runs.folder import Job
+    from xnas.train.device import keeping_process_state
 
-    with _open(folder) as (run, interrupt):
-        trainer = SearchTrainer(config, data, device=device or pick_device(config.device))
-        return fit_search(trainer, folder=run, progress=callback, interrupt=interrupt)
+    request = _request(Job(verb="search"), config, data, folder, fixed=SEARCH_SECTIONS)
+    with keeping_process_state():
+        return run_search(request, data=data, callback=callback or NullCallback())
 
 
 def retrain(
     genotype: "Architecture",
     config: "Config",
-    data: "DataSet",
+    data: "DataSet | None" = None,
     *,
     folder: "str | Path",
     name: str = "found",
-    device: "torch.device | None" = None,
     callback: "Callback | None" = None,
 ) -> dict[str, object]:
     """Train the network of `genotype` from scratch in `folder` and test it once; returns the values of result.json.
 
+    The folder may be that of the search which found the genotype. Resumes, ends and raises as `search` does.
+    """
+    from xnas.config.schema import RETRAIN_SECTIONS
+    from xnas.runs.folder import Job, RunFolder
+    from xnas.runs.location import RunLocation
+    from xnas.train.device import keeping_process_state
+
+    folder = Path(folder)
+    searched = RunLocation.of(folder).existing()
+    job = Job(verb="retrain", network=name) if searched is None else RunFolder(folder).job()
+    request = _request(job, config, data, folder, fixed=RETRAIN_SECTIONS, genotype=genotype)
+    if searched is not None and searched.genotype() != genotype:
+        raise ValueError(f"{folder} holds another architecture; give another folder")
+    with keeping_process_state():
+        return run_retrain(request, genotype, data=data, callback=callback or NullCallback())
+
+
+def run(
+    config: "Config",
+    data: "DataSet | None" = None,
+    *,
+    folder: "str | Path",
+    controls: int = 0,
+    callback: "Callback | None" = None,
+) -> "RunRecord":
+    """Search, retrain, test and report in `folder`; returns the record of the run.
+
+    controls: random architectures of the same space to train with the same settings, joined by the published XNAS cell.
     Resumes, ends and raises as `search` does.
     """
-    from xnas.train.device import pick_device
-    from xnas.train.retrain import fit_retrain
+    from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
+    from xnas.runs.folder import Job, RunRecord
+    from xnas.train.device import keeping_process_state
 
-    with _open(folder) as (run, interrupt):
-        return fit_retrain(
-            genotype,
-            config,
-            data,
-            name=name,
-            device=device or pick_device(config.device),
-            folder=run,
-            progress=callback,
-            interrupt=interrupt,
-        )
+    if controls < 0:
+        raise ValueError(f"controls must not be negative; got {controls}")
+    job = Job(verb="run", controls=controls)
+    request = _request(job, config, data, folder, fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS))
+    with keeping_process_state():
+        return RunRecord.read(run_job(request, data=data, callback=callback or NullCallback()))
 
 
-@contextmanager
-def _open(folder: "str | Path") -> "Iterator[tuple[RunFolder, StopRequest]]":
-    from xnas.runs.folder import RunFolder
-    from xnas.runs.lock import locked
-    from xnas.runs.signals import stop_on_signals
+def _request(
+    job: "Job",
+    config: "Config",
+    data: "DataSet | None",
+    folder: "str | Path",
+    *,
+    fixed: tuple[str, ...],
+    genotype: "Architecture | None" = None,
+) -> "RunRequest":
+    from xnas.config.schema import IN_MEMORY
+    from xnas.io.paths import expanded
+    from xnas.runs.location import RunLocation
+    from xnas.train.context import RunRequest
 
-    run = RunFolder.at(folder)
-    with locked(run.path), stop_on_signals() as interrupt:
-        yield run, interrupt
+    if data is not None and data.name != config.data.source:  # nobody else can find these images
+        config = replace(config, data=replace(config.data, source=IN_MEMORY, root=None, download=False))
+    return RunRequest(
+        job=job, config=config, place=RunLocation.of(expanded(folder)), fixed=fixed, genotype=genotype
+    )
 
 
 def run_request(read: "Callable[[], RunRequest | None]") -> int | None:
@@ -94,12 +129,18 @@ def run_request(read: "Callable[[], RunRequest | None]") -> int | None:
     if request is None:
         return None
     if request.genotype is not None:
-        return run_retrain(request, request.genotype)
-    return run_job(request) if request.job.verb == "run" else run_search(request)
+        run_retrain(request, request.genotype)
+    elif request.job.verb == "run":
+        run_job(request)
+    else:
+        run_search(request)
+    return 0
 
 
-def run_job(request: "RunRequest") -> int:
-    """Search, retrain, test, and do the same with controls; returns the exit code."""
+def run_job(
+    request: "RunRequest", *, data: "DataSet | None" = None, callback: "Callback | None" = None
+) -> Path:
+    """Search, retrain and test, and do the same with controls; returns the run folder's path."""
     from xnas.report.results_table import format_table, result_table
     from xnas.runs.folder import GENOTYPE, RunFolder
     from xnas.space.architecture import parse_architecture
@@ -115,14 +156,14 @@ def run_job(request: "RunRequest") -> int:
 
     group = process_group()
     text = group.from_main(found)
-    session = RunContext.open(request)
-    config, data, device, display = request.config, session.data, session.device, session.display
+    context = RunContext.open(request, data=data, callback=callback)
+    config, data, device = context.request.config, context.data, context.device
     validate_retrain(config, data)
     genotype = None if text is None else parse_architecture(text)
     trainer = SearchTrainer(config, data, device=device) if genotype is None else None
-    with session.open_run() as (folder, interrupt):
+    with context.open_run() as (folder, interrupt):
         if trainer is not None:
-            genotype = fit_search(trainer, folder=folder, progress=display, interrupt=interrupt)
+            genotype = fit_search(trainer, folder=folder, progress=context.callback, interrupt=interrupt)
             trainer = None  # retraining needs the memory
         assert genotype is not None
         networks = {"found": genotype, **control_genotypes(config, count=request.job.controls)}
@@ -138,18 +179,20 @@ def run_job(request: "RunRequest") -> int:
                 name=name,
                 device=device,
                 folder=place,
-                progress=display,
+                progress=context.callback,
                 interrupt=interrupt,
             )
             if place is not folder and group.is_main:
                 folder.keep_control(name)
     if group.is_main:
         log.info(format_table(result_table(folder.path)))
-    return 0
+    return folder.path
 
 
-def run_search(request: "RunRequest") -> int:
-    """Search; returns the exit code."""
+def run_search(
+    request: "RunRequest", *, data: "DataSet | None" = None, callback: "Callback | None" = None
+) -> "Architecture":
+    """Search an architecture; returns it."""
     from xnas.report.page import PAGE
     from xnas.runs.folder import GENOTYPE
     from xnas.space.architecture import architecture_text, parse_architecture
@@ -168,37 +211,43 @@ def run_search(request: "RunRequest") -> int:
         log.info(f"the search in {path} has ended; it is not done again without --overwrite")
         genotype = parse_architecture(text)
     else:
-        session = RunContext.open(request)
-        trainer = SearchTrainer(session.request.config, session.data, device=session.device)
-        with session.open_run() as (folder, interrupt):
-            genotype = fit_search(trainer, folder=folder, progress=session.display, interrupt=interrupt)
+        context = RunContext.open(request, data=data, callback=callback)
+        trainer = SearchTrainer(context.request.config, context.data, device=context.device)
+        with context.open_run() as (folder, interrupt):
+            genotype = fit_search(trainer, folder=folder, progress=context.callback, interrupt=interrupt)
         path = str(folder.path)
     log.info(architecture_text(genotype))
     if request.whole is None:
         log.info(f"train its network with: xnas retrain {path}")
-    return 0
+    return genotype
 
 
-def run_retrain(request: "RunRequest", genotype: "Architecture") -> int:
-    """Train the network of a genotype and test it; returns the exit code."""
+def run_retrain(
+    request: "RunRequest",
+    genotype: "Architecture",
+    *,
+    data: "DataSet | None" = None,
+    callback: "Callback | None" = None,
+) -> dict[str, object]:
+    """Train the network of a genotype and test it; returns the result."""
     from xnas.report.results_table import format_table, result_table
     from xnas.train.context import RunContext
     from xnas.train.distributed import process_group
     from xnas.train.retrain import fit_retrain, validate_retrain
 
-    session = RunContext.open(request)
-    validate_retrain(request.config, session.data, genotype=genotype)
-    with session.open_run() as (folder, interrupt):
+    context = RunContext.open(request, data=data, callback=callback)
+    validate_retrain(context.request.config, context.data, genotype=genotype)
+    with context.open_run() as (folder, interrupt):
         if request.retrain_again:
             process_group().from_main(folder.drop_training)
         result = fit_retrain(
             genotype,
-            request.config,
-            session.data,
+            context.request.config,
+            context.data,
             name=request.job.network,
-            device=session.device,
+            device=context.device,
             folder=folder,
-            progress=session.display,
+            progress=context.callback,
             interrupt=interrupt,
         )
     if request.whole is not None:
@@ -206,4 +255,4 @@ def run_retrain(request: "RunRequest", genotype: "Architecture") -> int:
         log.info(f"{kind} accuracy {result['test_accuracy']:.2%}")
     elif process_group().is_main:
         log.info(format_table(result_table(folder.path)))
-    return 0
+    return result
