@@ -90,8 +90,8 @@ _HOMES = {
     "read_genotype": "xnas.space.architecture",
     "read_preset": "xnas.config.loading",
     "retrain": "xnas.train.pipeline",
-    "run_study": "xnas.study.runner",
     "run": "xnas.train.pipeline",
+    "run_study": "xnas.study.runner",
     "search": "xnas.train.pipeline",
     "write_report": "xnas.report.page",
 }

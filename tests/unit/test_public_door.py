@@ -48,8 +48,8 @@ def test_the_public_names_are_these() -> None:
         "read_genotype",
         "read_preset",
         "retrain",
-        "run_study",
         "run",
+        "run_study",
         "search",
         "write_report",
     ]
