@@ -19,7 +19,7 @@ from xnas.export.sums import BLANK, IN_ONNX, is_sealed, sealed
 from xnas.io.json import JsonObject, parse_json
 from xnas.io.safe_read import read_regular
 from xnas.io.text import printable, short_repr
-from xnas.train.evaluate import images_at_once, shares
+from xnas.train.evaluate import probabilities, test_batch_size
 from xnas.train.trained_network import check_border, check_image_shape
 
 INPUT, OUTPUT = "images", "logits"
@@ -275,9 +275,11 @@ class OnnxNetwork:
         Raises ValueError as `logits` does.
         """
         (taken,) = self.session.get_inputs()
-        fixed, batch_size = taken.shape[0], images_at_once(*images_NCHW.shape[2:])
+        fixed, batch_size = taken.shape[0], test_batch_size(*images_NCHW.shape[2:])
         if not isinstance(fixed, int):
-            return torch.cat([shares(self.logits(part)) for part in torch.split(images_NCHW, batch_size)])
+            return torch.cat(
+                [probabilities(self.logits(part)) for part in torch.split(images_NCHW, batch_size)]
+            )
         if fixed > batch_size:
             raise ValueError(
                 f"the network takes {fixed:,} images at once, more than the {batch_size:,} of this size that are asked "
@@ -286,7 +288,7 @@ class OnnxNetwork:
         # A file whose batch somebody has fixed: what lacks in the last is filled up.
         lacking = -len(images_NCHW) % fixed
         filled = torch.cat([images_NCHW, images_NCHW[-1:].expand(lacking, -1, -1, -1)])
-        parts = [shares(self.logits(part)) for part in torch.split(filled, fixed)]
+        parts = [probabilities(self.logits(part)) for part in torch.split(filled, fixed)]
         return torch.cat(parts)[: len(images_NCHW)]
 
 

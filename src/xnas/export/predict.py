@@ -19,7 +19,7 @@ from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.files.listing import is_hidden
 from xnas.export.load import load
 from xnas.export.onnx import OnnxNetwork
-from xnas.train.evaluate import images_at_once
+from xnas.train.evaluate import test_batch_size
 
 MOST_FEATURES = 2**26
 """Numbers that a layer may have of one image, in float32 268 MB, because a file says the size. Of a network of 36
@@ -181,7 +181,7 @@ def predict_files(
     `decode_memory` as in `read_images`.
     """
     waiting: list[tuple[str, Tensor | Broken]] = []
-    at_once = images_at_once(form.height, form.width)
+    at_once = test_batch_size(form.height, form.width)
     for item in read_images(paths, form, decode_memory=decode_memory):
         waiting.append(item)
         if len(waiting) == at_once:

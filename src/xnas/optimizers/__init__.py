@@ -1,1 +1,4 @@
-"""How architecture weights are learned: XNAS, and one file for every rival."""
+"""The methods that learn architecture weights: XNAS, and a module for each baseline.
+
+Knows forecasters and experts, and nothing of trainers, data or settings.
+"""

@@ -1,1 +1,4 @@
-"""What a run shows: cost, metrics, pictures, the page."""
+"""One run on a page: sections, tables, figures, templates.
+
+Reads run folders, writes HTML and pictures; trains nothing.
+"""

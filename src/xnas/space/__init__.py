@@ -1,1 +1,4 @@
-"""What can be searched: forecasters, operations, cells, genotypes and their networks."""
+"""What can be searched: forecasters, operations, cells, genotypes, supernets and networks.
+
+Knows experts' weights only as tensors, and nothing of data or settings.
+"""

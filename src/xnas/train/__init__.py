@@ -1,1 +1,4 @@
-"""TODO."""
+"""One run: trainers, the loop, checkpointing, ranks and devices.
+
+The only folder that touches devices and ranks.
+"""

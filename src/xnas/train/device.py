@@ -1,4 +1,4 @@
-"""Devices, threads and the environment: everything else asks this file."""
+"""Devices, threads, random generators and determinism: everything else asks this file."""
 
 import logging
 import os
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 _CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 
-LAST_BITS_DIFFER = "results may differ in the last bits from those of a run that went on as it began"
+LAST_BITS_DIFFER = "results may differ in the last bits from those of a run that stayed on one machine"
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name, or for "auto" the fastest that is there. Raises ValueError if it is not there.
+    """Return the device of that name, or for "auto" the fastest one. Raises ValueError if it is not there.
 
-    Of several processes each takes a CUDA device of its own: the one with its number on its machine.
+    Of several ranks each takes a CUDA device of its own: the one with its local rank.
     """
     own = process_group().local_rank
     if name == "auto":
@@ -50,17 +50,17 @@ def pick_device(name: str) -> torch.device:
 
 
 def use_threads(count: int | None) -> None:
-    """Work with so many CPU threads; None leaves torch's choice, one for each core."""
+    """Set the number of CPU threads; None leaves torch's choice, one for each core."""
     if count is not None:
         torch.set_num_threads(count)
 
 
 def prepare_kernels(device: torch.device, *, check: Callable[[], object] = lambda: None) -> None:
-    """Have this project's kernels for processors ready, where they serve; say so where that takes time or fails.
+    """Compile or load the kernels for processors; a warning tells if there are none.
 
-    `check` is called again and again meanwhile, and may raise. Torch's own operations do not serve in place of a
-    compiler that was ended, or had no memory or disk, since they give other last bits than the kernels would later: if
-    another try does not help, it raises OutOfMemory, CannotWrite or ValueError.
+    `check` is called repeatedly meanwhile, and may raise. A compiler that was killed, or had no memory or disk, is
+    tried again and then raises OutOfMemory, CannotWrite or ValueError: torch's own operations would give other last bits than
+    the kernels of the next start.
     """
     if device.type != "cpu":
         return
@@ -81,7 +81,7 @@ def prepare_kernels(device: torch.device, *, check: Callable[[], object] = lambd
 
 
 def what_computes(device: torch.device) -> str | None:
-    """On processors, the kernels, by their sum, or torch's operations; None on other devices. Call after the above."""
+    """Name the kernels in use by their SHA-256, or torch's operations; None on other devices than processors."""
     if device.type != "cpu":
         return None
     sha256 = kernels.version()
@@ -89,7 +89,7 @@ def what_computes(device: torch.device) -> str | None:
 
 
 def busy_cores(seconds: float = 0.25) -> float:
-    """Cores that other work keeps busy while this process waits; 0 where the system does not say (only Linux does)."""
+    """Count the cores that other work keeps busy while this process waits; 0 on other systems than Linux."""
     before = _core_times()
     time.sleep(seconds)
     after = _core_times()
@@ -100,7 +100,7 @@ def busy_cores(seconds: float = 0.25) -> float:
 
 
 def _core_times() -> tuple[int, int] | None:
-    """(idle, all) time of all cores together, in clock ticks."""
+    """Return (idle, total) time of all cores, in clock ticks."""
     try:
         words = Path("/proc/stat").read_text().splitlines()[0].split()
     except OSError:
@@ -110,7 +110,7 @@ def _core_times() -> tuple[int, int] | None:
 
 
 def make_repeatable(seed: int) -> None:
-    """Seed torch and ask for the same result from the same operations, so that a run can be repeated bit for bit."""
+    """Seed torch and make its operations deterministic, so that a run repeats bit for bit."""
     # cuBLAS reads this when it starts; without it torch refuses deterministic matrix products.
     os.environ.setdefault(_CUBLAS, ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -121,7 +121,7 @@ def make_repeatable(seed: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _ProcessState:
-    """What `make_repeatable` changes for the whole process, and the default type of new tensors."""
+    """The process-wide settings that `make_repeatable` changes, and the default dtype."""
 
     random: Mapping[str, torch.Tensor]
     cuda_random: list[torch.Tensor] | None
@@ -149,7 +149,7 @@ class _ProcessState:
             warning_filters=list(warnings.filters),
         )
 
-    def bring_back(self) -> None:
+    def restore(self) -> None:
         set_random_states(self.random, device=torch.device("mps" if "mps" in self.random else "cpu"))
         if self.cuda_random is not None:
             torch.cuda.set_rng_state_all(self.cuda_random)
@@ -165,21 +165,16 @@ class _ProcessState:
 
 
 _keeping = threading.Lock()
-
-
 _keepers = 0
-
-
 _kept: _ProcessState | None = None
 
 
 @contextmanager
 def keeping_process_state() -> Iterator[None]:
-    """Within it torch computes as runs need it, whatever the caller has set; afterwards all is set as it was before.
+    """Give torch the settings that runs need, and restore the caller's at the end.
 
-    That is: random generators, deterministic algorithms, threads, the default type and device of tensors, gradients,
-    autocast, and filters of warnings. Threads of one process may be within it at once: what they share is brought back
-    by the last.
+    That is: random generators, deterministic algorithms, threads, default dtype and device, gradients, autocast, and
+    warning filters. Several threads of one process may be within it at once; the last restores what they share.
     """
     global _keepers, _kept
     with _keeping:
@@ -204,14 +199,14 @@ def keeping_process_state() -> Iterator[None]:
         with _keeping:
             _keepers -= 1
             if _keepers == 0 and _kept is not None:
-                _kept.bring_back()
+                _kept.restore()
                 _kept = None
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
-    """Within it a network's forward pass is computed in that precision: float32, or bfloat16 where it is safe.
+    """Return the context of a forward pass in that precision: float32, or bfloat16 where torch deems it safe.
 
-    Raises ValueError if the device cannot.
+    Raises ValueError if the device does not support it.
     """
     if precision == "float32":
         return nullcontext()
@@ -226,7 +221,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of torch's random generators, on the CPU and on `device`: uint8."""
+    """Return the states of torch's random generators, on the CPU and on `device`: uint8."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -236,7 +231,7 @@ def random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.device) -> None:
-    """Go on from `random_states`; a device that they are not of keeps its own. Raises RuntimeError if they are none."""
+    """Set the generators to `random_states`; a device without a state keeps its own. Raises RuntimeError if invalid."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
@@ -245,7 +240,7 @@ def set_random_states(states: Mapping[str, torch.Tensor], *, device: torch.devic
 
 
 def total_memory(device: torch.device) -> int | None:
-    """Bytes of memory that the device, or the machine for all that is no CUDA device, has; None if it does not say."""
+    """Return the bytes of memory of a CUDA device, or else of the machine; None if unknown."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     try:

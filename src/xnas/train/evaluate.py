@@ -1,4 +1,4 @@
-"""Testing a trained network, asking it, and bringing one back from its run folder.
+"""The test loop, and what images a network takes.
 
 N: images; C H W: channels, height, width; D: classes.
 """
@@ -18,16 +18,15 @@ from xnas.train.distributed import process_group
 from xnas.train.meters import LossAccuracyMeter
 
 BATCH_SIZE = 250
-"""Images tested at once, at most: memory, not the result, depends on it."""
-
+"""Most images in a test batch: memory, not the result, depends on it."""
 
 BATCH_PIXELS = BATCH_SIZE * 64 * 64
-"""Pixels of a channel tested at once. Whoever had to train large images in small batches has no memory for 250."""
+"""Most pixels of a channel in a test batch: where large images were trained in small batches, 250 have no room."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestResult:
-    """What a network reached on a test set."""
+    """Accuracy and loss of a network on a test set."""
 
     accuracy: float
     """Share of samples classified correctly, in [0, 1]."""
@@ -36,21 +35,21 @@ class TestResult:
     samples: int
 
 
-def images_at_once(height: int, width: int) -> int:
-    """Images of this size, in pixels, that are tested together: 250 of up to 64 x 64, 20 of 224 x 224."""
+def test_batch_size(height: int, width: int) -> int:
+    """Return the batch size for images of this size in pixels: 250 of up to 64 x 64, 20 of 224 x 224."""
     return max(1, min(BATCH_SIZE, BATCH_PIXELS // (height * width)))
 
 
-def shares(logits_ND: Tensor) -> Tensor:
-    """The classes' probabilities, float32; no numbers for an image of which a logit is not finite."""
+def probabilities(logits_ND: Tensor) -> Tensor:
+    """Return the softmax, float32; NaN for an image of which a logit is not finite."""
     finite_N1 = logits_ND.isfinite().all(1, keepdim=True)
     return logits_ND.float().softmax(1).where(finite_N1, torch.nan)
 
 
 def in_channels(images: Images, channels: int) -> Images:
-    """Images for a network of so many channels: for one of RGB, grey ones are RGB that shows no colour.
+    """Return images with so many channels: grey ones become RGB for a network of RGB.
 
-    So they are among coloured ones, too. Raises ValueError if they have another number of channels.
+    Raises ValueError if they have another number of channels.
     """
     has = images.image_shape[0]
     if (has, channels) == (1, 3):
@@ -73,17 +72,16 @@ def test_network(
     interrupt: StopRequest,
     together: bool,
 ) -> TestResult:
-    """Test a network on images that are neither shuffled nor augmented, each process on its part of them.
+    """Test a network on images, neither shuffled nor augmented; with `together` each rank takes its shard.
 
-    Grey images are RGB to a network of RGB. What other processes than the leading one get counts for nothing. Raises
-    Interrupted after a signal.
+    The result is valid on rank 0. Raises Interrupted after a signal.
     """
     network.eval()
     meter = LossAccuracyMeter(device)
-    dtype = next(network.parameters()).dtype  # somebody may have brought it to 16 bits
+    dtype = next(network.parameters()).dtype  # it may have been cast to 16 bits
     part = Shard(index=process_group().rank, of=process_group().size if together else 1)
     images = in_channels(images, len(normalisation.mean_C))
-    batch_size = images_at_once(*images.image_shape[1:])
+    batch_size = test_batch_size(*images.image_shape[1:])
     for batch in batches(
         images, batch_size=batch_size, normalisation=normalisation, device=device, part=part
     ):
@@ -100,6 +98,6 @@ def test_network(
 
 
 def check_channels(has: int, channels: int) -> None:
-    """Raises ValueError unless images have as many channels as the network takes."""
+    """Raise ValueError unless images have as many channels as the network takes."""
     if has != channels:
         raise ValueError(f"the network takes images of {channels} channel(s), but these have {has}")

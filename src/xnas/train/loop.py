@@ -17,7 +17,7 @@ from xnas.runs.signals import StopRequest
 from xnas.train.checkpointing import CheckpointManager, ResumeKey
 from xnas.train.device import LAST_BITS_DIFFER, prepare_kernels, what_computes
 from xnas.train.distributed import process_group
-from xnas.train.memory import MemoryNotice, forget_peak_memory, is_out_of_memory, peak_memory
+from xnas.train.memory import MemoryNotice, is_out_of_memory, peak_memory, reset_peak_memory
 from xnas.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def fit(
     CannotWrite if the disk takes no checkpoint, RankLost if a rank is gone, RanksDiffer if one went another way.
     """
     group = process_group()
-    forget_peak_memory(trainer.device)
+    reset_peak_memory(trainer.device)
     manager = CheckpointManager(trainer, origin=origin, folder=folder)
 
     def begin() -> int:

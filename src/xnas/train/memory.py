@@ -1,4 +1,4 @@
-"""Peak memory of a run, and the line that tells it."""
+"""Peak memory of a run, and errors for want of memory."""
 
 import ctypes
 import logging
@@ -11,18 +11,17 @@ import torch
 
 log = logging.getLogger(__name__)
 
-ROUNDS = 5
-"""After so many it is said; or at the end of an epoch, where that comes sooner."""
-
+STEPS = 5
+"""Steps after which the peak is logged; or at the end of an epoch, if that is sooner."""
 
 MORE = 1.05
-"""It is said again where steps that do more than those before have a peak so many times as high."""
+"""Factor by which another kind of steps must exceed the last logged peak to be logged too."""
 
 
 class MemoryNotice:
-    """Watches the peak from now on, and speaks once for each kind of steps: a warm-up's, and those with rewards.
+    """Logs the peak memory once for each kind of steps (warm-up, search).
 
-    Where the system does not tell what a process holds, nothing is said.
+    Logs nothing where the system does not tell what a process holds.
     """
 
     def __init__(self, device: torch.device, *, remedies: str) -> None:
@@ -33,13 +32,13 @@ class MemoryNotice:
         self._said = 0
 
     def after_step(self, kind: str, *, epoch_ends: bool) -> None:
-        """Count a step of this kind, a word in the plural, and speak if it is time to."""
+        """Count a step of this kind (a noun in the plural), and log the peak if it is time to."""
         if kind != self._kind:
             self._kind, self._steps = kind, 0
-        elif self._steps == 0:  # of these it has spoken
+        elif self._steps == 0:  # logged already
             return
         self._steps += 1
-        if self._steps < ROUNDS and not epoch_ends:
+        if self._steps < STEPS and not epoch_ends:
             return
         peak = peak_memory(self.device)
         if peak > MORE * self._said:
@@ -49,8 +48,8 @@ class MemoryNotice:
 
     def _line(self, peak: int) -> str:
         steps = f"{self._steps} {self._kind if self._steps > 1 else self._kind.removesuffix('s')}"
-        taken = f", {_size(peak - self._before)} of it taken by them" if peak > self._before else ""
-        return f"memory: {_size(peak)} at most in {steps}{taken}; {self.remedies} would lower it"
+        taken = f" (+{_size(peak - self._before)})" if peak > self._before else ""
+        return f"peak memory {_size(peak)} after {steps}{taken}; {self.remedies} would lower it"
 
 
 def _size(num_bytes: int) -> str:
@@ -66,7 +65,7 @@ SIGNS_OF_NO_MEMORY = (
 
 
 def take_memory_early() -> None:
-    """Have libraries take now, while there is memory, what they take late and cannot do without.
+    """Make libraries allocate now, while there is memory, what they allocate late and cannot do without.
 
     numpy's BLAS takes a buffer at its first product of matrices, which is in a picture of the report, keeps it from
     then on, and where there is none it ends the process on the spot. torch imports its compiler for the first
@@ -76,10 +75,10 @@ def take_memory_early() -> None:
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
 
 
-def forget_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` count from now on, where the system can: on CUDA devices and on Linux.
+def reset_peak_memory(device: torch.device) -> None:
+    """Reset the peak of `peak_memory`, where the system can: on CUDA devices and on Linux.
 
-    There, what earlier work has freed goes back to the system first; glibc keeps it otherwise, and it would be counted.
+    glibc keeps what earlier work has freed, and it would be counted: it is given back first.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -91,7 +90,7 @@ def forget_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has held at most: of the device, or of the machine if that is a CPU; 0 if unknown."""
+    """Return the peak bytes that this process has held, of the device or of the machine; 0 if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
@@ -108,7 +107,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an operation failed for want of memory. On the CPU torch has no error of its own for it."""
+    """Return whether an operation failed for want of memory. On the CPU torch has no error type for it."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     said = str(error)

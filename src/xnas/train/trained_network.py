@@ -25,9 +25,9 @@ from xnas.train.distributed import process_group
 from xnas.train.evaluate import (
     TestResult,
     check_channels,
-    images_at_once,
     in_channels,
-    shares,
+    probabilities,
+    test_batch_size,
     test_network,
 )
 
@@ -173,9 +173,9 @@ class TrainedNetwork:
             found: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
             return found
 
-        batch_size = images_at_once(*shape[2:]) if batch_size is None else batch_size
-        probabilities = [shares(logits(part)) for part in torch.split(images_NCHW, batch_size)]
-        return torch.cat(probabilities).cpu()
+        batch_size = test_batch_size(*shape[2:]) if batch_size is None else batch_size
+        parts = [probabilities(logits(part)) for part in torch.split(images_NCHW, batch_size)]
+        return torch.cat(parts).cpu()
 
     def test(
         self,

@@ -100,7 +100,7 @@ def test_images_that_stay_of_another_size_are_warned_of(
     [(8, 8, 250), (32, 32, 250), (64, 64, 250), (96, 96, 111), (224, 224, 20), (4000, 4000, 1)],
 )
 def test_large_images_are_tested_fewer_at_once(height: int, width: int, number: int) -> None:
-    assert evaluate.images_at_once(height, width) == number
+    assert evaluate.test_batch_size(height, width) == number
 
 
 def test_memory_and_not_the_result_depends_on_how_many_are_tested_at_once(

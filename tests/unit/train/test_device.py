@@ -12,7 +12,7 @@ from xnas.kernels import build
 from xnas.kernels.build import CompilerFailed, Kind
 from xnas.runs.environment import environment
 from xnas.train.device import busy_cores, keeping_process_state, make_repeatable, pick_device, prepare_kernels
-from xnas.train.memory import forget_peak_memory, is_out_of_memory, peak_memory
+from xnas.train.memory import is_out_of_memory, peak_memory, reset_peak_memory
 
 
 def test_auto_picks_a_device_that_works() -> None:
@@ -123,9 +123,9 @@ def test_a_peak_that_is_forgotten_leaves_what_is_held() -> None:
     blocks = [
         torch.ones(2**15) for _ in range(2000)
     ]  # 250 MiB, in pieces that the allocator keeps when they are freed
-    forget_peak_memory(cpu)
+    reset_peak_memory(cpu)
     held = peak_memory(cpu)
     del blocks
     assert peak_memory(cpu) >= held - 2**20  # Linux counts the pages of a thread in lots
-    forget_peak_memory(cpu)
+    reset_peak_memory(cpu)
     assert peak_memory(cpu) < held - 200 * 2**20

@@ -60,26 +60,26 @@ def test_after_five_rounds_it_says_the_peak_and_what_they_took(
     for number in range(1, 12):
         watching.after_step("steps", epoch_ends=number == 8)
         assert len(said) == (number >= 5)
-    assert said == ["memory: 2.25 GiB at most in 5 steps, 1.75 GiB of it taken by them; less would lower it"]
+    assert said == ["peak memory 2.25 GiB after 5 steps (+1.75 GiB); less would lower it"]
 
 
 @pytest.mark.parametrize(
     ("before", "peaks", "lines"),
     [
-        (0.5, [0.5], ["memory: 0.50 GiB at most in 1 step; less would lower it"]),
+        (0.5, [0.5], ["peak memory 0.50 GiB after 1 step; less would lower it"]),
         (0.0, [0.0], []),
         (
             0.5,
             [1.0, 1.5],
             [
-                "memory: 1.00 GiB at most in 1 warm-up step, 0.50 GiB of it taken by them; less would lower it",
-                "memory: 1.50 GiB at most in 2 steps, 1.00 GiB of it taken by them; less would lower it",
+                "peak memory 1.00 GiB after 1 warm-up step (+0.50 GiB); less would lower it",
+                "peak memory 1.50 GiB after 2 steps (+1.00 GiB); less would lower it",
             ],
         ),
         (
             0.5,
             [1.0, 1.04],
-            ["memory: 1.00 GiB at most in 1 warm-up step, 0.50 GiB of it taken by them; less would lower it"],
+            ["peak memory 1.00 GiB after 1 warm-up step (+0.50 GiB); less would lower it"],
         ),
     ],
     ids=["what earlier work has left is enough", "unknown", "rewards take more", "rewards take no more"],
@@ -146,7 +146,7 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
         )  # fmt: skip
     line = listener.heard[0]
     found = re.fullmatch(
-        r"memory: (\d+\.\d\d) GiB at most in 5 steps(?:, (\d+\.\d\d) GiB of it taken by them)?; "
+        r"peak memory (\d+\.\d\d) GiB after 5 steps(?: \(\+(\d+\.\d\d) GiB\))?; "
         r"(--activation-checkpointing, )?"
         r"a "
         r"smaller --retrain.batch-size or fewer --retrain.channels would lower it",

@@ -1,1 +1,4 @@
-"""TODO."""
+"""Figures: values in, matplotlib figures out, as SVG and PNG.
+
+Knows no run folder's files and no HTML.
+"""
