@@ -42,7 +42,9 @@ class Simulated:
         mine = {node.all_processes["raylet"][0].process.pid for node in self.nodes}
         found = [line.split(maxsplit=2) for line in listed.splitlines()[1:]]
         return [
-            int(pid) for pid, parent, args in found if args.startswith("ray::work") and int(parent) in mine
+            int(pid)
+            for pid, parent, args in found
+            if args.startswith("ray::run_remote_task") and int(parent) in mine
         ]
 
 

@@ -75,17 +75,19 @@ def check_whole(folder: Path, *, searches: int, trainings: int, epochs: int) -> 
     assert sum(row["n"] for row in values["rows"]) == trainings
 
 
-def test_twelve_runs_survive_the_loss_of_a_node_of_three(file: Path, tmp_path: Path) -> None:
+def test_runs_survive_the_loss_of_a_node(file: Path, tmp_path: Path) -> None:
+    # Every worker that starts costs four seconds, and every run one or two: so few nodes and runs show the same.
+    file.write_text(file.read_text().replace('["xnas", "gd"]', '["xnas"]').replace("[0, 1, 2]", "[0, 1]"))
     folder, log = tmp_path / "runs" / "grid", tmp_path / "log"
-    with simulated_cluster(3) as cluster:
+    with simulated_cluster(2) as cluster:
         driver = begin(words(file, cluster), log=log)
-        wait_until(lambda: len(list(folder.glob("search-*/checkpoints"))) >= 3, log=log, process=driver)
+        wait_until(lambda: len(list(folder.glob("search-*/checkpoints"))) >= 2, log=log, process=driver)
         cluster.remove(0)
         assert ends(driver, log=log) == 0, log.read_text()
         said = log.read_text()
-        assert "cluster: 4 nodes, 3 CPUs, 0 GPUs; a task takes 1 CPU" in said
+        assert "cluster: 3 nodes, 2 CPUs, 0 GPUs; a task takes 1 CPU" in said
         assert "lost with its worker (NodeDiedError" in said
-        check_whole(folder, searches=6, trainings=6, epochs=2)
+        check_whole(folder, searches=2, trainings=2, epochs=2)
 
 
 @pytest.mark.long

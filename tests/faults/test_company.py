@@ -103,7 +103,7 @@ def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
     rounds: list[int] = []
     there: list[Path] = []
 
-    meet = follow.meet
+    meet = follow.sync_after_step
 
     def meet_without(*words: Any, **values: Any) -> Any:
         rounds.append(0)
@@ -112,7 +112,7 @@ def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
             there.extend(sorted(tmp_path.rglob("*")))
         return meet(*words, **values)
 
-    monkeypatch.setattr(follow, "meet", meet_without)
+    monkeypatch.setattr(follow, "sync_after_step", meet_without)
     command = [verb, *settings, "--runs", f"{tmp_path}/runs", "--name", "mine"]
     if verb == "compare":
         command += ["--methods", "xnas", "--seeds", "0"]

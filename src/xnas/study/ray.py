@@ -245,11 +245,12 @@ def run_remote_task(text: str) -> str:
         if os.path.isdir(remote.cwd):
             os.chdir(remote.cwd)
         study = Path(remote.study)
-        request = task_request(remote.name, remote.read_config(), study)
+        genotype = None if remote.genotype is None else parse_architecture(remote.genotype)
+        request = task_request(remote.name, remote.read_config(), study, trains=genotype is not None)
         request.place.existing()  # which looks at what it is
         wait_until_free(study / remote.name, seconds=LOCK_PATIENCE)
         with log_to_terminal():  # which Ray keeps
-            run_task(request, None if remote.genotype is None else parse_architecture(remote.genotype))
+            run_task(request, genotype)
     except (ValueError, OutOfMemory, OSError, Interrupted) as error:
         return TaskResult.of_error(error).to_text()
     except (RuntimeError, MemoryError) as error:

@@ -3,7 +3,7 @@
 import logging
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -86,15 +86,15 @@ def _table(spec: StudySpec) -> Nasbench201Table | None:
 
 
 def task_request(
-    name: str, config: Config, study: Path, *, genotype: bool = False, progress: Any = None
+    name: str, config: Config, study: Path, *, trains: bool, progress: "Callable[[], str] | None" = None
 ) -> "RunRequest":
-    """Return the run of a task: a search, or with `genotype` a training. `progress` returns that of the study."""
+    """Return the run of a task: a training or a search. `progress` returns that of the study."""
     from xnas.runs.folder import Job
     from xnas.runs.location import RunLocation
     from xnas.train.context import RunRequest
 
     return RunRequest(
-        job=Job(verb="retrain" if genotype else "search"),
+        job=Job(verb="retrain" if trains else "search"),
         config=config,
         place=RunLocation.named(name, runs=study, stem="", overwrite=False, member=True),
         # Device and threads may change from one process to the next.
@@ -226,7 +226,7 @@ class _StudyRun:
             task.name,
             task.config,
             self.path,
-            genotype=task.kind != SEARCH,
+            trains=task.kind != SEARCH,
             progress=self.progress.table,
         )
 

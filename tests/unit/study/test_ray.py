@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xnas import Config, published_genotype
+from xnas import Config, RunFolder, published_genotype
 from xnas.config.loading import parse_config
 from xnas.io.errors import CannotWrite, Interrupted, NonFinite, OutOfMemory
 from xnas.runs.lock import locked
@@ -286,6 +286,13 @@ def test_a_worker_searches_and_answers_how_it_ended(
         assert files_of(study / "a") == []
         assert TaskResult.from_text(run_remote_task(text)).end == "ended"
         assert {"genotype.json", "report.html"} <= set(files_of(study / "a"))
+        training = dataclasses.replace(made, name="b", kind="train")
+        text_b = RemoteTask.of(
+            training, RunFolder(study / "a").genotype(), study=study, token=token
+        ).to_text()
+        assert TaskResult.from_text(run_remote_task(text_b)).end == "ended"
+        assert RunFolder(study / "b").job().verb == "retrain"
+        assert "result.json" in files_of(study / "b")
         with locked(study / "a"):  # as by a process of a machine that was given up for lost
             result = TaskResult.from_text(run_remote_task(text))
         assert (result.end, "is in use by" in result.reason) == ("mistake", True)
