@@ -20,7 +20,7 @@ from xnas.io.tensors import MOST_BYTES, read_tensors
 from xnas.runs.folder import RunFolder
 from xnas.space.backbone import NetworkSpec
 from xnas.train.device import pick_device
-from xnas.train.trained_network import TrainedNetwork, bring_back, check_weights
+from xnas.train.trained_network import TrainedNetwork, build_with_weights, check_weights
 
 ABOUT, WEIGHTS = "config.json", "model.safetensors"
 """The files of an exported network."""
@@ -65,7 +65,7 @@ def read_exported(folder: Path, *, unchecked: bool = False) -> tuple[About, nn.M
         raise ValueError(f"{folder / ABOUT}: {error}") from None
     home, path = _place(folder, WEIGHTS)
     weights, _ = read_tensors(path, inside=home)
-    network = bring_back(about.genotype, about.plan, weights, where=f"the network in {folder}")
+    network = build_with_weights(about.genotype, about.plan, weights, where=f"the network in {folder}")
     return about, network
 
 

@@ -1,4 +1,4 @@
-"""Objects from settings: data set, augmentation, search space, networks, controls, architecture optimizer."""
+"""Build what settings describe: data set, augmentation, search space, networks, controls, architecture optimizer."""
 
 import dataclasses
 from collections.abc import Collection
@@ -32,17 +32,14 @@ from xnas.space.search_space import SearchSpace
 from xnas.train.distributed import process_group
 
 SHRINKS = {"cifar": 1, "strided": 2, "imagenet": 8}
-"""By how much a stem divides the sides of an image."""
-
+"""Factor by which a stem divides the sides of an image."""
 
 PIXEL_BYTES = 5
-"""Of a channel of an image: as it is read, and normalised."""
-
+"""Bytes of a channel's pixel: as it is read, and normalised."""
 
 SEARCH_BYTES, RETRAIN_BYTES = 0.35, 20.0
-"""Of features that wait for the backward pass, for each pixel, channel and cell: of each expert of each edge, and of a
+"""Bytes of features kept for the backward pass, per pixel, channel and cell: of each expert of each edge, and of a
 found cell."""
-
 
 LARGE = 96
 """Pixels of an image's shorter side from which its features are brought to an eighth before the first cell.
@@ -53,7 +50,7 @@ memory of CIFAR's.
 
 
 def build_augmentation(settings: DataConfig, image_shape: tuple[int, int, int]) -> Augmentation:
-    """How training images of this (C, H, W) are varied. Raises ValueError if they could come out empty."""
+    """Return the transforms of training images of this (C, H, W). Raises ValueError if they could come out empty."""
     augmentation = Augmentation(
         crop=settings.crop,
         padding=settings.padding,
@@ -66,7 +63,7 @@ def build_augmentation(settings: DataConfig, image_shape: tuple[int, int, int]) 
 
 
 def resolve_stems(config: Config, image_shape: tuple[int, int, int]) -> Config:
-    """The settings with what they leave to the size of the images (C, H, W) decided."""
+    """Return the settings with stems that depend on the size of the images (C, H, W) decided."""
     stems = {
         section: stem_for(settings.stem, image_shape, kind=config.space.kind)
         for section, settings in (("space", config.space), ("retrain", config.retrain))
@@ -80,9 +77,9 @@ def resolve_stems(config: Config, image_shape: tuple[int, int, int]) -> Config:
 def check_memory(
     config: Config, image_shape: tuple[int, int, int], *, phases: Collection[str], has: int
 ) -> None:
-    """Raises ValueError for batches of images (C, H, W) that would take far more memory than there is, `has` bytes.
+    """Raise ValueError for batches of images (C, H, W) that need far more than the `has` bytes of memory.
 
-    What is compared is less than a fifth of what was measured at 32 x 32 pixels: nothing that can be done is refused.
+    The estimate is below a fifth of what was measured at 32 x 32 pixels: nothing that fits is refused.
     """
     config, pixels = resolve_stems(config, image_shape), image_shape[1] * image_shape[2]
     for phase, stem, precision, batch_size, bytes_a_pixel in (
@@ -109,7 +106,7 @@ def check_memory(
 
 
 def _search_bytes(config: Config) -> float:
-    """Of the features of a supernet, for each pixel that its cells see."""
+    """Bytes of a supernet's features for each pixel that its cells see."""
     space = config.space
     edges = build_space(space).num_edges
     computed = 1 if config.search.method == "gdas" else len(space.experts)
@@ -117,14 +114,14 @@ def _search_bytes(config: Config) -> float:
 
 
 def stem_for(stem: StemSetting, image_shape: tuple[int, int, int], *, kind: str = "darts") -> Stem:
-    """The stem that a setting means for images of this (C, H, W), in a space of this kind."""
+    """Return the stem that a setting means for images of this (C, H, W), in a space of this kind."""
     if stem not in OPEN_STEMS or min(image_shape[1:]) < LARGE:
         return small_stem(stem)
     return space_class(kind).large_stem
 
 
 def small_stem(stem: StemSetting) -> Stem:
-    """The stem that a setting means for small images."""
+    """Return the stem that a setting means for small images."""
     return OPEN_STEMS.get(stem) or cast("Stem", stem)
 
 
@@ -141,7 +138,7 @@ def build_space(settings: SpaceConfig) -> SearchSpace:
 def supernet_spec(
     settings: SpaceConfig, *, image_channels: int, num_classes: int, activation_checkpointing: bool = False
 ) -> NetworkSpec:
-    """The shape of the supernet that the search trains. A stem that is still open is that of small images."""
+    """Return the shape of the supernet. An unresolved stem is that of small images."""
     return NetworkSpec(
         image_channels=image_channels,
         num_classes=num_classes,
@@ -156,7 +153,7 @@ def supernet_spec(
 def network_spec(
     settings: RetrainConfig, *, image_channels: int, num_classes: int, activation_checkpointing: bool = False
 ) -> NetworkSpec:
-    """The shape of the network that retraining trains. A stem that is still open is that of small images."""
+    """Return the shape of the network that is retrained. An unresolved stem is that of small images."""
     return NetworkSpec(
         image_channels=image_channels,
         num_classes=num_classes,
@@ -171,7 +168,7 @@ def network_spec(
 
 
 def build_dataset(config: DataConfig, *, seed: int) -> DataSet:
-    """The training and test images, or held-out ones in the place of these. Raises ValueError if they cannot be had."""
+    """Load the training images and the test images, or held-out ones instead. Raises ValueError if that fails."""
     if config.source == IN_MEMORY:
         raise ValueError(
             "the images of this run were given to ImageClassifier.fit and are not kept; say where images are, with "
@@ -199,9 +196,9 @@ PUBLISHED = "xnas"
 
 
 def control_genotypes(config: Config, *, count: int) -> dict[str, Architecture]:
-    """`count` random genotypes of the search's space, and in that of DARTS the published XNAS cell, by name.
+    """Return `count` random genotypes of the search space, and in that of DARTS the published XNAS cell, by name.
 
-    A random genotype's name holds the seed that draws it again: random-SEED. Runs of other seeds draw others.
+    The name of a random genotype has the seed that draws it: random-SEED. Runs of other seeds draw others.
     """
     if count < 1:
         return {}
@@ -210,7 +207,7 @@ def control_genotypes(config: Config, *, count: int) -> dict[str, Architecture]:
 
 
 def random_genotypes(config: Config, *, count: int) -> dict[str, Architecture]:
-    """The random ones alone, by name."""
+    """Return random genotypes of the search space, by name."""
     space = build_space(config.space)
     seeds = range(100 * config.seed + 1, 100 * config.seed + count + 1)
     return {f"random-{seed}": space.random_genotype(seed) for seed in seeds}
@@ -219,7 +216,7 @@ def random_genotypes(config: Config, *, count: int) -> dict[str, Architecture]:
 def build_optimizer(
     config: Config, network: nn.Module, *, rounds: int, weight_optimizer: torch.optim.Optimizer
 ) -> ArchitectureOptimizer:
-    """What learns the architecture weights in a search of so many rounds."""
+    """Return the architecture optimizer of a search of so many rounds."""
     settings = config.search
     if settings.method == "paper":  # as printed, whatever the settings are
         return XNAS(

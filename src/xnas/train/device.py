@@ -59,8 +59,8 @@ def prepare_kernels(device: torch.device, *, check: Callable[[], object] = lambd
     """Compile or load the kernels for processors; a warning tells if there are none.
 
     `check` is called repeatedly meanwhile, and may raise. A compiler that was killed, or had no memory or disk, is
-    tried again and then raises OutOfMemory, CannotWrite or ValueError: torch's own operations would give other last bits than
-    the kernels of the next start.
+    tried again and then raises OutOfMemory, CannotWrite or ValueError: torch's own operations would give other last
+    bits than the kernels of the next start.
     """
     if device.type != "cpu":
         return

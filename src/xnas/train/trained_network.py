@@ -33,7 +33,7 @@ from xnas.train.evaluate import (
 
 
 def check_image_shape(shape: Sequence[int], *, channels: int | None = None) -> None:
-    """Raises ValueError for what are no channels (so many, if that is known), height and width of an image."""
+    """Raise ValueError unless `shape` is channels (so many, if given), height and width of an image."""
     if len(shape) != 3 or channels not in (None, shape[0]):
         raise ValueError(f"'image_shape' must be channels, height, width; got {short_repr(list(shape))}")
     if not 1 <= min(shape) <= max(shape) <= MOST_SIDE:
@@ -41,7 +41,7 @@ def check_image_shape(shape: Sequence[int], *, channels: int | None = None) -> N
 
 
 def check_border(border: float) -> None:
-    """Raises ValueError for a border with which nothing of an image is left."""
+    """Raise ValueError for a border that leaves nothing of an image."""
     if not 0 <= border < MOST_BORDER:
         raise ValueError(f"the border must lie in [0, {MOST_BORDER}); got {border}")
 
@@ -51,7 +51,7 @@ _WORDS = ("classes", "mean", "std", "image_shape", "border")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedNetwork:
-    """A trained network, and what it must be fed with."""
+    """A trained network with its classes and normalisation."""
 
     network: nn.Module
     """Logits (N, D) of normalised images (N, C, H, W)."""
@@ -59,11 +59,11 @@ class TrainedNetwork:
     classes: tuple[str, ...]
     """D names, in the order of the logits."""
     normalisation: Normalisation
-    """What turns uint8 pixels into what the network was trained on."""
+    """Normalisation of uint8 pixels, as in training."""
     image_shape: tuple[int, int, int] | None = None
     """C, H, W of the training images; None where an older run does not say. Other heights and widths are taken too."""
     border: float = 0.0
-    """Share of an image's file that was cut off on every side for the test."""
+    """Share of an image's file that is cropped from every side for the test."""
 
     @property
     def image_channels(self) -> int:
@@ -72,12 +72,12 @@ class TrainedNetwork:
 
     @property
     def features_a_pixel(self) -> int:
-        """Numbers that the first layer gives for every pixel of an image, rounded up."""
+        """Outputs of the first layer for every pixel of an image, rounded up."""
         plan = getattr(self.network, "plan", None)
         return plan.features_a_pixel if isinstance(plan, NetworkSpec) else 1
 
     def write(self, folder: RunFolder) -> None:
-        """Keep the weights in the run folder, with all that is needed to bring the network back."""
+        """Write the weights into the run folder, with all that `read` needs."""
         about = {
             "genotype": self.genotype.to_json(),
             "classes": json.dumps(self.classes),
@@ -107,7 +107,9 @@ class TrainedNetwork:
         about, config = process_group().from_main(read)
         for key in ("genotype", "classes", "mean", "std"):
             if key not in about:
-                raise ValueError(f"{where} does not say its {key}; train it anew: xnas retrain {folder.path}")
+                raise ValueError(
+                    f"{where} does not say its {key}; train it again: xnas retrain {folder.path}"
+                )
         try:
             genotype = parse_architecture(about["genotype"])
         except ValueError as error:
@@ -130,7 +132,7 @@ class TrainedNetwork:
         network = (
             build_network(genotype, plan)  # on another rank than 0, which sends its weights for a test
             if weights is None
-            else bring_back(genotype, plan, weights, where=where)
+            else build_with_weights(genotype, plan, weights, where=where)
         )
         return cls(
             network=network.to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -187,8 +189,7 @@ class TrainedNetwork:
     ) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training.
 
-        Grey images are RGB to a network of RGB. With the settings that the images and the network are of, all processes
-        take part; RankLost if one goes.
+        With `config` all ranks take part; raises RankLost if one is lost.
         """
         if tuple(map(one_form, images.classes)) != tuple(map(one_form, self.classes)):
             own, others = (
@@ -222,12 +223,12 @@ class TrainedNetwork:
             raise
 
 
-def bring_back(
+def build_with_weights(
     genotype: Architecture, plan: NetworkSpec, weights: Mapping[str, Tensor], *, where: str
 ) -> nn.Module:
-    """The network with these weights, on the CPU, in evaluation mode. Raises ValueError if they are not the network's.
+    """Build the network with these weights, on the CPU, in evaluation mode. Raises ValueError if they do not fit.
 
-    Weights of 16 bits become float32, of the same values. `where` they come from goes into errors.
+    Weights of 16 bits become float32, of the same values. `where` names their file in errors.
     """
     network = check_weights(genotype, plan, weights, where=where)
     # Only now does it take memory: as much as the weights that were read, whatever the settings say.
@@ -238,9 +239,9 @@ def bring_back(
 def check_weights(
     genotype: Architecture, plan: NetworkSpec, weights: Mapping[str, Tensor], *, where: str
 ) -> nn.Module:
-    """The network that these are the weights of, which takes no memory yet. Raises ValueError as `bring_back` does."""
+    """Return the network of these weights on the meta device. Raises ValueError as `build_with_weights` does."""
     if isinstance(genotype, Genotype):
-        # Counted before anything is built: every cell of DARTS has tensors of its own, and a stranger's settings may
+        # Counted before anything is built: every cell of DARTS has tensors of its own, and damaged settings may
         # ask for many more cells than the file has.
         cells = len({name.split(".")[1] for name in weights if name.startswith("cells.")})
         if cells != plan.cells:
@@ -257,9 +258,9 @@ def check_weights(
 
 
 def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """Raises ValueError unless `weights` has exactly the network's tensors, of their shapes and types, all finite.
+    """Raise ValueError unless `weights` has exactly the network's tensors, of their shapes and types, all finite.
 
-    All of float32 may have been brought to one type of 16 bits.
+    All float32 tensors may have been cast to one type of 16 bits.
     """
     expected = network.state_dict()
     unfit = f"{where} does not fit its settings"
@@ -272,13 +273,13 @@ def _check_fit(network: nn.Module, weights: Mapping[str, Tensor], *, where: str)
             f"{unfit}: it has {short_repr(unknown[0])} and {len(unknown) - 1:,} other tensors too many"
         )
     types = {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()}
-    brought_to_16_bits = types in ({torch.float16}, {torch.bfloat16})
+    cast_to_16_bits = types in ({torch.float16}, {torch.bfloat16})
     for name, tensor in expected.items():
         for what, needed, given in (
             ("shape", tuple(tensor.shape), tuple(weights[name].shape)),
             ("type", tensor.dtype, weights[name].dtype),
         ):
-            if needed != given and not (needed == torch.float32 and given in types and brought_to_16_bits):
+            if needed != given and not (needed == torch.float32 and given in types and cast_to_16_bits):
                 raise ValueError(f"{unfit}: {name} has the {what} {given}, but must have {needed}")
         if not weights[name].isfinite().all():
-            raise ValueError(f"{where} is of no use: {name} has values that are not finite; train it anew")
+            raise ValueError(f"{where} is of no use: {name} has values that are not finite; train it again")

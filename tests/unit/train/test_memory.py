@@ -1,4 +1,4 @@
-"""What is said about memory: once for each kind of rounds, before the epoch's line, and true."""
+"""The line about peak memory: once for each kind of steps, before the epoch's line, and true."""
 
 import dataclasses
 import logging
@@ -25,16 +25,16 @@ GIB = 2**30
 
 
 class Listener(NullCallback, LogLines):
-    """Keeps what is said of memory, and the epochs between; asks for the end after some rounds, as a signal would."""
+    """Keeps the lines about memory, and the epochs between; asks for the end after some steps, as a signal would."""
 
     def __init__(self, after: int = 0) -> None:
         super().__init__()
-        self.heard: list[str] = []
+        self.lines: list[str] = []
         self.interrupt, self.left = StopRequest(), after
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.getMessage().startswith("memory"):
-            self.heard.append(record.getMessage())
+        if record.getMessage().startswith("peak memory"):
+            self.lines.append(record.getMessage())
 
     def step_done(self, **values: Any) -> None:
         del values
@@ -43,7 +43,7 @@ class Listener(NullCallback, LogLines):
             self.interrupt.number = 2
 
     def epoch_done(self, row: Any) -> None:
-        self.heard.append(f"epoch {row['epoch']}")
+        self.lines.append(f"epoch {row['epoch']}")
 
 
 def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> MemoryNotice:
@@ -53,7 +53,7 @@ def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> MemoryNotice:
     return MemoryNotice(CPU, remedies="less")
 
 
-def test_after_five_rounds_it_says_the_peak_and_what_they_took(
+def test_after_five_steps_the_peak_and_what_they_took_are_logged(
     said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watching = notice(monkeypatch, [0.5, 2.25])
@@ -96,7 +96,7 @@ def test_epochs_that_are_shorter_end_with_it_and_rewards_are_told_of_where_they_
     assert said == lines
 
 
-def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goes_on(
+def test_a_search_logs_it_once_before_its_first_epoch_ends_and_again_after_resuming(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(tiny, search=dataclasses.replace(tiny.search, epochs=3))
@@ -108,8 +108,8 @@ def test_a_course_says_it_once_before_its_first_epoch_ends_and_again_when_it_goe
         )
     with second:
         fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
-    assert [line.partition(":")[0] for line in first.heard] == ["memory", "epoch 1"]
-    assert [line.partition(":")[0] for line in second.heard] == ["memory", "epoch 2", "epoch 3"]
+    assert [" ".join(line.split()[:2]) for line in first.lines] == ["peak memory", "epoch 1"]
+    assert [" ".join(line.split()[:2]) for line in second.lines] == ["peak memory", "epoch 2", "epoch 3"]
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_smaller_images_are_a_remedy_where_they_are_large(
     with listener:
         fit_search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
     said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
-    assert re.search(f"; --activation-checkpointing, {said} would lower it$", listener.heard[0]), (
-        listener.heard[0]
+    assert re.search(f"; --activation-checkpointing, {said} would lower it$", listener.lines[0]), (
+        listener.lines[0]
     )
 
 
@@ -144,7 +144,7 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
             published_genotype("darts_v1"), config, data, name="mine", device=CPU,
             folder=RunFolder.at(tmp_path / "mine"), progress=listener,
         )  # fmt: skip
-    line = listener.heard[0]
+    line = listener.lines[0]
     found = re.fullmatch(
         r"peak memory (\d+\.\d\d) GiB after 5 steps(?: \(\+(\d+\.\d\d) GiB\))?; "
         r"(--activation-checkpointing, )?"
