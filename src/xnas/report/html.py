@@ -1,7 +1,7 @@
 """Pages: templates filled in with plain values, which are escaped."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -64,53 +64,3 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-
-
-def section(title: str, body: str) -> str:
-    """A part of the page; nothing if it is empty."""
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
-
-
-def table(
-    head: Sequence[str], lines: Iterable[tuple[str, Sequence[str]]], *, left: Sequence[int] = ()
-) -> str:
-    """A table that scrolls by itself. `lines` are class and cells; columns in `left` are set to the left."""
-
-    def cell(tag: str, column: int, content: str) -> str:
-        side = ' class="left"' if column in left else ""
-        return f"<{tag}{side}>{content}</{tag}>"
-
-    rows = [f"<tr>{''.join(cell('th', i, text) for i, text in enumerate(head))}</tr>"]
-    rows += [
-        f'<tr class="{kind}">{"".join(cell("td", i, text) for i, text in enumerate(cells))}</tr>'
-        for kind, cells in lines
-    ]
-    lines_html = "\n".join(rows)
-    return f'<div class="card scroll"><table>\n{lines_html}\n</table></div>'
-
-
-def answer(tiles: Sequence[tuple[str, str, str, str]]) -> str:
-    """The answer at the head of a page: tiles of class, name, value and detail, which are text; nothing without any."""
-    cells = "".join(
-        f'<div class="{kind}"><dt>{escape(name)}</dt><dd>{escape(value)}'
-        f"{f'<small>{escape(detail)}</small>' if detail else ''}</dd></div>\n"
-        for kind, name, value, detail in tiles
-    )
-    return f'<dl class="answer">\n{cells}</dl>\n' if tiles else ""
-
-
-def folded(title: str, text: str, *, wrap: bool = False) -> str:
-    """Text of a file behind a title that opens it."""
-    kind = ' class="wrap"' if wrap else ""
-    return f"<details><summary>{escape(title)}</summary>\n<pre{kind}>{escape(text)}</pre></details>"
-
-
-def figure(picture: str, *, scroll: bool = False) -> str:
-    """A picture on a card; wide ones scroll on narrow screens."""
-    kind = "card scroll" if scroll else "card"
-    return f'<figure class="{kind}">{picture}</figure>'
-
-
-def pairs(pictures: Sequence[str]) -> str:
-    """Pictures on cards, two in a row where there is room; nothing without any."""
-    return f'<div class="pair">{"".join(map(figure, pictures))}</div>' if pictures else ""

@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from markupsafe import Markup
-
 from xnas.report.figures.run import Picture, pictures_of
 from xnas.report.figures.style import inline_svg, png_bytes, svg_bytes
 from xnas.report.html import render
@@ -46,8 +44,3 @@ def inline_pictures(pictures: Iterable[Picture]) -> tuple[dict[str, bytes], dict
 def render_page(run: RunRecord, pictures: Mapping[str, list[str]]) -> str:
     """The page's HTML. `pictures` are SVG elements by section."""
     return render("run.html", pictures=pictures, **run_values(run))
-
-
-def document(title: str, parts: Iterable[str]) -> str:
-    """A whole page of the parts that are not empty."""
-    return render("study.html", name=title, body=Markup("\n".join(filter(None, parts))))
