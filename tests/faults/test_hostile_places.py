@@ -32,7 +32,7 @@ READERS: dict[str, tuple[Callable[[Path], object], ...]] = {
     "timing.json": (RunRecord.read, lambda run: RunFolder(run).add_timing("search", seconds=1.0)),
     "metrics.jsonl": (
         read_history,
-        lambda run: RunFolder(run).log({"kind": "test"}),
+        lambda run: RunFolder(run).metrics.append({"kind": "test"}),
         lambda run: RunFolder(run).drop_training(),
     ),
     "genotype.json": (read_architecture, lambda run: RunFolder(run).genotype()),
@@ -50,7 +50,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "report.html": write_report,
     "pictures": write_report,
     "pictures/cell-normal.svg": write_report,
-    "metrics.jsonl": lambda run: RunFolder(run).log({"kind": "test"}),
+    "metrics.jsonl": lambda run: RunFolder(run).metrics.append({"kind": "test"}),
     "config.toml": lambda run: RunFolder(run).describe(Config(), {}),
     "genotype.json": lambda run: RunFolder(run).write_genotype(published_genotype("xnas")),
     "result.json": lambda run: RunFolder(run).write_result({"name": "found"}),

@@ -158,7 +158,7 @@ def test_a_run_of_thousands_of_edges_has_a_report_of_the_first(tmp_path: Path) -
         [
             *(
                 group
-                | {"group": name, "edges": list(map(str, range(edges))), "experts": list(map(str, range(experts)))}
+                | {"name": name, "edges": list(map(str, range(edges))), "experts": list(map(str, range(experts)))}
                 for name in names
             ),
             *(

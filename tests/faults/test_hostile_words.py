@@ -75,7 +75,7 @@ def hostile_run(folder: Path, word: str) -> Path:
     write_json(folder / "controls" / "xnas" / "result.json", result(word, 0.8))
     rows: list[Any] = search_rows(epochs=2)
     for row in rows:
-        for key in ("group", "expert", "feedback"):
+        for key in ("name", "group", "expert", "feedback"):
             if key in row:
                 row[key] = str(row[key]).replace("normal", word).replace("skip_connect", word)
         if "experts" in row:

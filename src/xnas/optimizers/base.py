@@ -28,7 +28,8 @@ from xnas.optimizers.checks import (
     noticed,
     statistics_kept,
 )
-from xnas.optimizers.learner import GroupSettings, Learner, SamplingLearner, check_state
+from xnas.optimizers.group_info import GroupInfo
+from xnas.optimizers.learner import Learner, SamplingLearner, check_state
 from xnas.optimizers.processes import OwnProcesses, ProcessGroup
 from xnas.optimizers.released import forget, released
 from xnas.space.forecaster import (
@@ -95,7 +96,7 @@ class ArchitectureOptimizer:
         self,
         model: nn.Module,
         *,
-        build: Callable[[ForecasterGroup], tuple[GroupSettings, Learner]],
+        build: Callable[[ForecasterGroup], tuple[GroupInfo, Learner]],
         feedback: Feedback,
         weight_optimizer: torch.optim.Optimizer | None = None,
         process_group: ProcessGroup | None = None,
@@ -112,12 +113,12 @@ class ArchitectureOptimizer:
         self._samples: list[int] = []
         self._parameters: list[nn.Parameter] | None = None
         self._weight_optimizer = weight_optimizer
-        self._names = {name: group.members_ER[0][0].names for name, group in self.groups.items()}
+        self._names = {name: group.experts for name, group in self.groups.items()}
         self._members = dict(self.groups)
         self._gradients: dict[str, list[Tensor]] = {name: [] for name in self.groups}
         self._shares: dict[str, list[int]] = {name: [] for name in self.groups}
         built = {name: build(group) for name, group in self.groups.items()}
-        self.settings: dict[str, GroupSettings] = {name: settings for name, (settings, _) in built.items()}
+        self.settings: dict[str, GroupInfo] = {name: settings for name, (settings, _) in built.items()}
         self.learners: dict[str, Learner] = {name: learner for name, (_, learner) in built.items()}
         if any(learner.uneven for learner in self.learners.values()):
             check_wrapper(model)

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.learner import GroupSettings, Learner
+from xnas.optimizers.group_info import GroupInfo
+from xnas.optimizers.learner import Learner
 from xnas.optimizers.processes import ProcessGroup
 from xnas.space.forecaster import ForecasterGroup
 
@@ -71,7 +72,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
             raise ValueError(f"step_size must be positive and finite; got {rate}")
         seeds = torch.Generator().manual_seed(seed)
 
-        def build(group: ForecasterGroup) -> tuple[GroupSettings, Learner]:
+        def build(group: ForecasterGroup) -> tuple[GroupInfo, Learner]:
             own = int(torch.randint(2**62, (), generator=seeds))
             recipe = LearnerSpec(
                 num_forecasters=group.num_forecasters,
@@ -81,12 +82,12 @@ class BaselineOptimizer(ArchitectureOptimizer):
                 weight_decay=decay,
                 generator=torch.Generator().manual_seed(own),
             )
-            settings = GroupSettings(
-                group=group.name,
+            settings = GroupInfo(
+                name=group.name,
                 method=self.name,
-                num_forecasters=group.num_forecasters,
-                num_experts=group.num_experts,
-                num_replicas=group.num_replicas,
+                edges=tuple(map(str, range(group.num_forecasters))),
+                experts=group.experts,
+                replicas=group.num_replicas,
                 feedback="batch",
                 horizon=rounds if self.learns else 0,
                 step_size=rate,

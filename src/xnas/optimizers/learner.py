@@ -6,60 +6,12 @@ the network is on: they are a few hundred numbers, and some devices have no floa
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xnas.experts.step_size import Feedback
 from xnas.experts.update import mixture
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupSettings:
-    """What a group's search is fixed by; printed when a search starts."""
-
-    group: str
-    method: str
-    num_forecasters: int
-    num_experts: int
-    """N"""
-    num_replicas: int
-    """r_c"""
-    feedback: Feedback
-    horizon: int
-    """T, in feedbacks; 0 where nothing is learned."""
-    step_size: float
-    """eta, or the learning rate of a rival."""
-    reward_bound: float | None = None
-    """L; None: nothing is clipped."""
-    scaled: bool = False
-    """Whether rewards, eta and L are in units of the size that each forecaster's rewards have had."""
-    zeta: float | None = None
-    """Relaxation of the wipeout; None: nobody is wiped out by it."""
-    words: str = ""
-    """What else the rule is fixed by, in words."""
-
-    def __str__(self) -> str:
-        said = [
-            f"{self.group}: {self.num_forecasters} forecasters, N = {self.num_experts} experts",
-            f"{self.num_replicas} replicas",
-        ]
-        if self.horizon > 0:
-            said += [
-                f"feedback per {self.feedback}",
-                f"T = {self.horizon:,} feedbacks",
-                f"eta = {self.step_size:.3g}",
-            ]
-        if self.reward_bound is not None:
-            said.append("rewards in units of their size" if self.scaled else f"L = {self.reward_bound:g}")
-        if self.method == "xnas":
-            said.append("no wipeout" if self.zeta is None else f"zeta = {self.zeta:g}")
-        else:
-            said.append(self.words)
-        return ", ".join(said)
-
 
 LEDGER = "ledger_"
 """How the names of tensors begin that tell of the past and decide nothing; states of earlier versions lack them."""

@@ -19,7 +19,8 @@ from xnas.experts.scale import RewardScale, anytime_step_size, centred
 from xnas.experts.state import ExpertRule, ExpertState, update_experts, update_experts_scaled
 from xnas.experts.step_size import Feedback, check_positive, feedbacks_per_round, optimal_step_size
 from xnas.optimizers.base import ArchitectureOptimizer
-from xnas.optimizers.learner import LEDGER, GroupSettings, Learner
+from xnas.optimizers.group_info import GroupInfo
+from xnas.optimizers.learner import LEDGER, Learner
 from xnas.optimizers.processes import ProcessGroup
 from xnas.space.forecaster import ForecasterGroup
 
@@ -147,7 +148,7 @@ class XNAS(ArchitectureOptimizer):
                 "choose that, or give a reward bound"
             )
 
-        def build(group: ForecasterGroup) -> tuple[GroupSettings, XNASLearner]:
+        def build(group: ForecasterGroup) -> tuple[GroupInfo, XNASLearner]:
             horizon = rounds * feedbacks_per_round(
                 feedback, batch_size=batch_size, num_replicas=group.num_replicas
             )
@@ -160,12 +161,12 @@ class XNAS(ArchitectureOptimizer):
                     else optimal_step_size(group.num_experts, horizon=horizon, reward_bound=bound)
                 )
             rule = ExpertRule(step_size=eta, reward_bound=bound, horizon=horizon, zeta=zeta)
-            settings = GroupSettings(
-                group=group.name,
+            settings = GroupInfo(
+                name=group.name,
                 method="xnas",
-                num_forecasters=group.num_forecasters,
-                num_experts=group.num_experts,
-                num_replicas=group.num_replicas,
+                edges=tuple(map(str, range(group.num_forecasters))),
+                experts=group.experts,
+                replicas=group.num_replicas,
                 feedback=feedback,
                 horizon=horizon,
                 step_size=eta,

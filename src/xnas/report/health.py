@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from xnas.runs.history import Group, GroupWeights, SearchEpoch
+from xnas.optimizers.group_info import GroupInfo
+from xnas.runs.history import GroupWeights, SearchEpoch
 
 SKIP = ("skip_connect",)
 POOLING = ("max_pool_3x3", "avg_pool_3x3")
@@ -62,7 +63,7 @@ class Health:
     """Median over the forecasters of the lead as a share of what can still change, 1 where decided."""
 
 
-def health_of(group: Group, weights: GroupWeights) -> Health | None:
+def health_of(group: GroupInfo, weights: GroupWeights) -> Health | None:
     """The health of a group with these weights; None if it has nothing to choose between."""
     num_experts = len(group.experts)
     forecasters = [
@@ -93,7 +94,7 @@ def health_of(group: Group, weights: GroupWeights) -> Health | None:
     )
 
 
-def scale_of(group: Group, weights: GroupWeights) -> Scale | None:
+def scale_of(group: GroupInfo, weights: GroupWeights) -> Scale | None:
     """Where L is, seen from the rewards so far. None where there are none, or no ledger of them."""
     size, clip_rate = reward_size(weights), clip_share(weights)
     if not group.reward_bound or group.scaled or not weights.feedbacks or size is None or clip_rate is None:
@@ -103,7 +104,7 @@ def scale_of(group: Group, weights: GroupWeights) -> Scale | None:
     return "far above" if clip_rate == 0 and size < FAR_ABOVE * group.reward_bound else "fine"
 
 
-def scale_words(group: Group, weights: GroupWeights) -> str:
+def scale_words(group: GroupInfo, weights: GroupWeights) -> str:
     """The same as the rest of a sentence about L; empty where `scale_of` is None."""
     size, clip_rate = reward_size(weights), clip_share(weights)
     match scale_of(group, weights):
@@ -123,7 +124,7 @@ def scale_words(group: Group, weights: GroupWeights) -> str:
             return ""
 
 
-def concerns(groups: Mapping[str, Group], epoch: SearchEpoch) -> dict[str, str]:
+def concerns(groups: Mapping[str, GroupInfo], epoch: SearchEpoch) -> dict[str, str]:
     """What should worry whoever looks at a search at the end of an epoch: for each kind of concern a line."""
     said: dict[str, list[str]] = {}
     for name, weights in epoch.groups.items():
@@ -165,7 +166,7 @@ def clip_share(weights: GroupWeights) -> float | None:
     return _mean(weights.ledger.clip_rate_E) if weights.ledger else None
 
 
-def _lead_shares(living: list[list[float]], group: Group, *, feedbacks: int) -> list[float] | None:
+def _lead_shares(living: list[list[float]], group: GroupInfo, *, feedbacks: int) -> list[float] | None:
     """Every forecaster's lead as a multiple of what can still change, of the ln v of its living experts."""
     if group.reward_bound is None or group.scaled:
         return None
@@ -185,7 +186,7 @@ def _entropy(u_K: Sequence[float], *, num_experts: int) -> float:
     return min(1.0, max(0.0, entropy))
 
 
-def _last_share(group: Group, size: float) -> str:
+def _last_share(group: GroupInfo, size: float) -> str:
     """From when on somebody can be wiped out by rewards of that size, as the end of a sentence."""
     threshold = (group.zeta or 0.0) * (group.reward_bound or 0.0)
     last = size / (size + threshold) if threshold > 0 else 1.0

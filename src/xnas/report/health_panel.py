@@ -1,24 +1,20 @@
 """The health of a search in a few short lines, below the experts of the live panel."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.table import Table
 from rich.text import Text
 
-from xnas.io.json import JsonObject
+from xnas.optimizers.group_info import GroupInfo
 from xnas.report.health import health_of, reward_size
 from xnas.report.regret import check_regret
 from xnas.runs.callbacks import PhaseInfo
-from xnas.runs.history import Group, GroupWeights, parse_search_epoch
+from xnas.runs.history import GroupWeights, SearchEpoch
 
 _HEAD = ("", "entropy", "skip", "pool", "decided", "lead", "regret/bound", "clipped", "|R|/L")
 """Short, so that a terminal of 80 columns has them all."""
 
 
-def health_lines(row: Mapping[str, Any], phase: PhaseInfo) -> list[Table | Text]:
-    """What an epoch's row says of the search's health: a line for each group, and the cost that is left."""
-    epoch = parse_search_epoch(JsonObject(row, where="the epoch's row"), phase.groups)
+def health_lines(epoch: SearchEpoch, phase: PhaseInfo) -> list[Table | Text]:
+    """Return the health of a search at the end of an epoch: a line for each group, and the cost that is left."""
     lines = [_line(phase.groups[name], weights) for name, weights in epoch.groups.items()]
     parts: list[Table | Text] = []
     shown = [number for number in range(len(_HEAD)) if any(line[number] for line in lines)]
@@ -34,7 +30,7 @@ def health_lines(row: Mapping[str, Any], phase: PhaseInfo) -> list[Table | Text]
     return parts
 
 
-def _line(group: Group, weights: GroupWeights) -> tuple[str, ...]:
+def _line(group: GroupInfo, weights: GroupWeights) -> tuple[str, ...]:
     health = health_of(group, weights)
     promise = check_regret(weights.ledger) if weights.ledger else None
     size = reward_size(weights)

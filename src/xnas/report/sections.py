@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xnas.optimizers.group_info import GroupInfo
 from xnas.report.figures.health import heard_groups, regret_checks
 from xnas.report.figures.run import drawn_edges
 from xnas.report.format import duration
@@ -14,7 +15,7 @@ from xnas.report.html import Row, Table, Tile
 from xnas.report.regret import RegretCheck
 from xnas.report.results_table import ResultRow, accuracy_text, count_text, interval_text, rows_of, verdict
 from xnas.runs.folder import RunRecord
-from xnas.runs.history import Group, History
+from xnas.runs.history import History
 from xnas.space.architecture import architecture_text
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 
@@ -153,7 +154,7 @@ def _wipeouts(history: History) -> Table:
     return Table(("group", "edge", "expert", "epoch", "step", "feedbacks t of T"), rows, left=(1, 2))
 
 
-def _groups(groups: Mapping[str, Group]) -> Table:
+def _groups(groups: Mapping[str, GroupInfo]) -> Table:
     """What the search of each group was fixed by."""
     head = (
         "group", "method", "edges", "experts\nN", "replicas\nr", "one feedback\nis from one", "horizon T\n(feedbacks)",
@@ -179,7 +180,7 @@ def _groups(groups: Mapping[str, Group]) -> Table:
     return Table(head, rows, left=(1,))
 
 
-def _bound_text(group: Group) -> str:
+def _bound_text(group: GroupInfo) -> str:
     if group.reward_bound is None:
         return "not clipped"
     return "none" if group.scaled else f"{group.reward_bound:g}"

@@ -20,9 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from xnas.io.text import printable
+from xnas.optimizers.group_info import GroupInfo
 from xnas.report.health_panel import health_lines
 from xnas.runs.callbacks import LogCallback, PhaseInfo, summary
-from xnas.runs.history import Group as ForecasterGroup
+from xnas.runs.history import Epoch, GroupWeights, SearchEpoch
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +97,11 @@ class LiveDisplay(Display):
         self.console = console
         self.above = above
         self.live: Live | None = None
-        self.last: Mapping[str, Any] = {}
+        self.last: SearchEpoch | None = None
 
     def start(self, phase: PhaseInfo) -> None:
         """Open the panel."""
-        self.phase, self.last = phase, {}
+        self.phase, self.last = phase, None
         self.progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -125,12 +126,12 @@ class LiveDisplay(Display):
             values=f"epoch {epoch}/{self.phase.epochs}  {said}",
         )
 
-    def epoch_done(self, row: Mapping[str, Any]) -> None:
+    def epoch_done(self, epoch: Epoch) -> None:
         """Renew what is known by the epoch."""
-        self.last = row
+        self.last = epoch if isinstance(epoch, SearchEpoch) else None
         if self.live is not None:
             self.live.update(self._panel())
-        log.info(f"{self.phase.name} {summary(row, self.phase.epochs)}")
+        log.info(f"{self.phase.name} {summary(epoch, self.phase.epochs)}")
 
     def watch(self, text: Callable[[], str]) -> None:
         """Show what `text` says then, in a panel of its own."""
@@ -149,9 +150,8 @@ class LiveDisplay(Display):
     def _panel(self) -> Group:
         parts: list[Any] = [_Renewed(self.above)] if self.above else []
         parts.append(self.progress)
-        groups = self.last.get("groups", {})
-        if groups:
-            parts.append(_leaders(groups, self.phase.groups))
+        if self.last is not None and self.last.groups:
+            parts.append(_leaders(self.last.groups, self.phase.groups))
             parts += health_lines(self.last, self.phase)
         return Group(*parts)
 
@@ -166,7 +166,7 @@ class _Renewed:
         return Text(printable(self.line(), lines=True))
 
 
-def _leaders(groups: Mapping[str, Any], known: Mapping[str, ForecasterGroup]) -> Table:
+def _leaders(groups: Mapping[str, GroupWeights], known: Mapping[str, GroupInfo]) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in groups:
         table.add_column(name, no_wrap=True)
@@ -174,7 +174,7 @@ def _leaders(groups: Mapping[str, Any], known: Mapping[str, ForecasterGroup]) ->
     for name, group in groups.items():
         edges, experts = known[name].edges, known[name].experts
         column = []
-        for edge, weights, alive in zip(edges, group["u"], group["alive"], strict=True):
+        for edge, weights, alive in zip(edges, group.u_EK, group.alive_EK, strict=True):
             best = max(range(len(weights)), key=weights.__getitem__)
             column.append(Text(f"{edge}  {experts[best]:<13} u = {weights[best]:.2f}  {sum(alive)} alive"))
         lines.append(column)

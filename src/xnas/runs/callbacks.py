@@ -4,9 +4,10 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from xnas.runs.history import Group
+from xnas.optimizers.group_info import GroupInfo
+from xnas.runs.history import Epoch, SearchEpoch
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ class PhaseInfo:
     steps_per_epoch: int
     steps_done: int = 0
     """By a process before."""
-    groups: Mapping[str, Group] = field(default_factory=dict)
+    groups: Mapping[str, GroupInfo] = field(default_factory=dict)
     """That it searches."""
     multiply_adds: int | None = None
     """Of a supernet with all its experts, for one image."""
@@ -37,8 +38,8 @@ class Callback(Protocol):
         """A step has ended; `values` are running means over the epoch."""
         ...
 
-    def epoch_done(self, row: Mapping[str, Any]) -> None:
-        """An epoch has ended, with the row written to metrics.jsonl."""
+    def epoch_done(self, epoch: Epoch) -> None:
+        """An epoch has ended; metrics.jsonl has it too."""
         ...
 
     def finish(self) -> None:
@@ -55,7 +56,7 @@ class NullCallback:
     def step_done(self, *, epoch: int, step_in_epoch: int, values: Mapping[str, float]) -> None:
         """Ignored."""
 
-    def epoch_done(self, row: Mapping[str, Any]) -> None:
+    def epoch_done(self, epoch: Epoch) -> None:
         """Ignored."""
 
     def finish(self) -> None:
@@ -81,26 +82,25 @@ class LogCallback:
     def step_done(self, *, epoch: int, step_in_epoch: int, values: Mapping[str, float]) -> None:
         """Plain lines come by the epoch."""
 
-    def epoch_done(self, row: Mapping[str, Any]) -> None:
+    def epoch_done(self, epoch: Epoch) -> None:
         """One line: losses, accuracies, experts alive, time."""
         elapsed = time.monotonic() - self.started
         phase = self.phase
         epochs_before = phase.steps_done / phase.steps_per_epoch
-        left = elapsed / (row["epoch"] - epochs_before) * (phase.epochs - row["epoch"])
-        log.info(f"{phase.name} {summary(row, phase.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
+        left = elapsed / (epoch.epoch - epochs_before) * (phase.epochs - epoch.epoch)
+        log.info(f"{phase.name} {summary(epoch, phase.epochs)}, {elapsed:.0f} s, {left:.0f} s left")
 
     def finish(self) -> None:
         """Nothing stays open."""
 
 
-def summary(row: Mapping[str, Any], epochs: int) -> str:
-    """An epoch in one line."""
-    parts = [
-        f"epoch {row['epoch']}/{epochs}: train loss {row['train_loss']:.3f}, accuracy {row['train_accuracy']:.1%}"
-    ]
-    if row.get("val_loss") is not None:
-        parts.append(f"validation loss {row['val_loss']:.3f}, accuracy {row['val_accuracy']:.1%}")
-    for name, group in row.get("groups", {}).items():
-        alive = sum(map(sum, group["alive"]))
-        parts.append(f"{name} experts alive {alive}/{sum(map(len, group['alive']))}")
-    return ", ".join(parts)
+def summary(epoch: Epoch, epochs: int) -> str:
+    """Return an epoch in one line."""
+    said = f"epoch {epoch.epoch}/{epochs}: train loss {epoch.train_loss:.3f}, accuracy {epoch.train_accuracy:.1%}"
+    if not isinstance(epoch, SearchEpoch):
+        return said
+    if epoch.val_loss is not None:
+        said += f", validation loss {epoch.val_loss:.3f}, accuracy {epoch.val_accuracy:.1%}"
+    for name, group in epoch.groups.items():
+        said += f", {name} experts alive {sum(map(sum, group.alive_EK))}/{sum(map(len, group.alive_EK))}"
+    return said

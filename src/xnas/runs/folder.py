@@ -20,7 +20,7 @@ from xnas.io.safe_read import check_folder, check_place, exists, is_folder
 from xnas.io.text import choose, printable
 from xnas.io.toml import parse_toml
 from xnas.runs.finished_files import GROWING, MANIFEST, RunFiles
-from xnas.runs.history import METRICS, History, read_history, read_rows
+from xnas.runs.history import METRICS, History, HistoryRow, read_history, read_rows, to_row
 from xnas.runs.log import MetricsLog
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.genotype_json import MAX_BYTES
@@ -361,9 +361,9 @@ class RunFolder:
             raise lacking(self.path, GENOTYPE, what=GENOTYPE, remedy=remedy)
         return genotype
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: HistoryRow) -> None:
         """Append a row to metrics.jsonl. Raises CannotWrite; the row then waits for the next attempt."""
-        self.metrics.append(row)
+        self.metrics.append(to_row(row))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write what the tested network reached."""

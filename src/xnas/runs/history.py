@@ -1,19 +1,21 @@
-"""The course of a run, read from metrics.jsonl into values.
+"""The history of a run: the rows of metrics.jsonl as values, in both directions.
 
 Every line is a row with a "kind". A last line that was torn by a crash is left out; damage before it is an error.
-Rows of a kind that is not known here are passed over, so that a newer run can still be looked at. Rows are read one by
-one, and only what they say is kept.
+Rows of a kind that nothing reads are passed over. Rows are read one by one, and only what they say is kept.
 
 E: edges of a group; K: experts of each.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from xnas.config.limits import MOST_EPOCHS
-from xnas.io.json import JsonObject, Numbers, parse_json_object
+from xnas.io.json import JsonObject, parse_json_object
 from xnas.io.text import printable, short_repr
+from xnas.optimizers.group_info import GroupInfo
 from xnas.runs.finished_files import METRICS as METRICS
 from xnas.runs.finished_files import RunFiles
 
@@ -24,31 +26,17 @@ MOST_BYTES, MOST_LINE_BYTES, MOST_LINES = 64_000_000, 4_000_000, 250_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """A group of forecasters, and what its search is fixed by."""
+class ImageStatistics:
+    """The statistics that a phase normalises its images by, one for each channel."""
 
-    name: str
-    experts: tuple[str, ...]
-    edges: tuple[str, ...]
-    replicas: int
-    feedback: str
-    horizon: int
-    """T, in feedbacks."""
-    step_size: float
-    """eta."""
-    reward_bound: float | None
-    """L; None: rewards are not clipped."""
-    zeta: float | None
-    """Relaxation of the wipeout; None: no wipeout."""
-    method: str = "xnas"
-    """What learns the weights."""
-    scaled: bool = False
-    """Whether rewards, eta and L are in units of the size that each forecaster's rewards have had."""
+    phase: str
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ledger:
-    """Regret and its bounds at the end of an epoch, in units of rewards: for each forecaster what `Standing` says."""
+    """Regret and its bounds at the end of an epoch: what `RegretSummary` says of each forecaster, as numbers."""
 
     regret_E: Sequence[float]
     theorem_E: Sequence[float]
@@ -65,11 +53,11 @@ class GroupWeights:
 
     feedbacks: int
     """t."""
-    u_EK: Numbers
-    log_v_EK: Numbers
-    alive_EK: tuple[tuple[bool, ...], ...]
+    u_EK: Sequence[Sequence[float]]
+    log_v_EK: Sequence[Sequence[float]]
+    alive_EK: Sequence[Sequence[bool]]
     ledger: Ledger | None = None
-    """None for rivals of XNAS, and in runs of earlier versions."""
+    """None for rivals of XNAS."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,13 +67,14 @@ class SearchEpoch:
     epoch: int
     step: int
     parameters: int
-    train_loss: float | None
-    train_accuracy: float | None
-    val_loss: float | None
-    val_accuracy: float | None
+    multiply_adds: int | None
+    """Of the supernet, for one image; None where each pass draws what it computes."""
     groups: Mapping[str, GroupWeights]
-    multiply_adds: int | None = None
-    """Of the supernet, for one image; None in runs of earlier versions, and where each pass draws what it computes."""
+    learning_rate: float | None = None
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,26 +94,62 @@ class RetrainEpoch:
     """An epoch of the training from scratch."""
 
     epoch: int
+    learning_rate: float
     train_loss: float
     train_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinalTest:
+    """The test of the trained network."""
+
+    accuracy: float
+    loss: float
+    samples: int
+
+
+Epoch = SearchEpoch | RetrainEpoch
+HistoryRow = GroupInfo | ImageStatistics | SearchEpoch | WipeoutRow | RetrainEpoch | FinalTest
+_KINDS = {
+    GroupInfo: "group",
+    SearchEpoch: "search_epoch",
+    WipeoutRow: "wipeout",
+    RetrainEpoch: "retrain_epoch",
+    FinalTest: "test",
+}
+
+
+def to_row(row: HistoryRow) -> dict[str, Any]:
+    """Return a row as JSON has it; the shapes in the fields' names are left out."""
+    kind = f"{row.phase}_images" if isinstance(row, ImageStatistics) else _KINDS[type(row)]
+    values: dict[str, Any] = _plain(row)
+    return {"kind": kind, **values}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {re.sub("_EK?$", "", item.name): _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
     """All that metrics.jsonl tells of a run."""
 
-    groups: Mapping[str, Group] = field(default_factory=dict)
+    groups: Mapping[str, GroupInfo] = field(default_factory=dict)
     search: tuple[SearchEpoch, ...] = ()
     wipeouts: tuple[WipeoutRow, ...] = ()
     retrain: tuple[RetrainEpoch, ...] = ()
 
 
 def read_history(folder: Path) -> History:
-    """The course of the run in `folder`; an empty one if it has no metrics.jsonl.
+    """Return the history of the run in `folder`; an empty one if it has no metrics.jsonl.
 
     Raises ValueError, naming file and line, for a row that is damaged or lacks something.
     """
-    groups: dict[str, Group] = {}
+    groups: dict[str, GroupInfo] = {}
     search: dict[int, SearchEpoch] = {}
     retrain: dict[int, RetrainEpoch] = {}
     wipeouts: dict[tuple[str, int, str], WipeoutRow] = {}
@@ -138,7 +163,7 @@ def read_history(folder: Path) -> History:
                 if groups.setdefault(group.name, group) != group:
                     raise ValueError(f"{row.where}: group {group.name!r} is not as it was in a line before")
             case "search_epoch":
-                search_epoch = parse_search_epoch(row, groups)
+                search_epoch = _search_epoch(row, groups)
                 search[search_epoch.epoch] = search_epoch
             case "wipeout":
                 gone = _wipeout(row, groups)
@@ -193,42 +218,43 @@ def _row(line: bytes, *, where: str) -> JsonObject:
     return parse_json_object(text, where=where)
 
 
-def _group(row: JsonObject) -> Group:
-    return Group(
-        name=row.name("group"),
-        experts=row.names("experts"),
+def _group(row: JsonObject) -> GroupInfo:
+    return GroupInfo(
+        name=row.name("name"),
+        method=row.name("method"),
         edges=row.names("edges"),
+        experts=row.names("experts"),
         replicas=row.integer("replicas"),
         feedback=row.name("feedback"),
         horizon=row.integer("horizon"),
         step_size=row.number("step_size"),
         reward_bound=row.optional_number("reward_bound"),
+        scaled=row.flag("scaled"),
         zeta=row.optional_number("zeta"),
-        method=row.name("method") if "method" in row.values else "xnas",
-        scaled="scaled" in row.values and row.flag("scaled"),
+        words=row.name("words"),
     )
 
 
-def parse_search_epoch(row: JsonObject, groups: Mapping[str, Group]) -> SearchEpoch:
-    """An epoch's row, which tells of some of the `groups`. Raises ValueError if it is damaged or lacks something."""
+def _search_epoch(row: JsonObject, groups: Mapping[str, GroupInfo]) -> SearchEpoch:
     weights = row.nested("groups")
     return SearchEpoch(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
         step=row.integer("step"),
         parameters=row.integer("parameters"),
         multiply_adds=row.optional_integer("multiply_adds"),
-        train_loss=row.optional_number("train_loss"),
-        train_accuracy=row.optional_share("train_accuracy"),
-        val_loss=row.optional_number("val_loss"),
-        val_accuracy=row.optional_share("val_accuracy"),
         groups={
             printable(name): _weights(weights.nested(name), _known(printable(name), groups, where=row.where))
             for name in weights.values
         },
+        learning_rate=row.optional_number("learning_rate"),
+        train_loss=row.optional_number("train_loss"),
+        train_accuracy=row.optional_share("train_accuracy"),
+        val_loss=row.optional_number("val_loss"),
+        val_accuracy=row.optional_share("val_accuracy"),
     )
 
 
-def _weights(row: JsonObject, group: Group) -> GroupWeights:
+def _weights(row: JsonObject, group: GroupInfo) -> GroupWeights:
     shape = (len(group.edges), len(group.experts))
     ledger = row.optional_inner("ledger")
     return GroupWeights(
@@ -252,7 +278,7 @@ def _ledger(row: JsonObject, count: int) -> Ledger:
     )
 
 
-def _wipeout(row: JsonObject, groups: Mapping[str, Group]) -> WipeoutRow:
+def _wipeout(row: JsonObject, groups: Mapping[str, GroupInfo]) -> WipeoutRow:
     wipeout = WipeoutRow(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
         step=row.integer("step"),
@@ -274,12 +300,13 @@ def _wipeout(row: JsonObject, groups: Mapping[str, Group]) -> WipeoutRow:
 def _retrain_epoch(row: JsonObject) -> RetrainEpoch:
     return RetrainEpoch(
         epoch=row.integer("epoch", most=MOST_EPOCHS),
+        learning_rate=row.number("learning_rate"),
         train_loss=row.number("train_loss"),
         train_accuracy=row.share("train_accuracy"),
     )
 
 
-def _known(name: str, groups: Mapping[str, Group], *, where: str) -> Group:
+def _known(name: str, groups: Mapping[str, GroupInfo], *, where: str) -> GroupInfo:
     if name not in groups:
         raise ValueError(f"{where}: group {short_repr(name)} has no row of its own before this one")
     return groups[name]

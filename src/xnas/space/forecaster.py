@@ -321,9 +321,14 @@ class ForecasterGroup:
         return len(self.members_ER)
 
     @property
+    def experts(self) -> tuple[str, ...]:
+        """The names of the experts alive at index 0."""
+        return self.members_ER[0][0].names
+
+    @property
     def num_experts(self) -> int:
         """N, those alive at index 0."""
-        return len(self.members_ER[0][0].names)
+        return len(self.experts)
 
     def __iter__(self) -> Iterator[Forecaster]:
         for members_R in self.members_ER:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from xnas.io.errors import CannotWrite
 from xnas.io.json import JsonObject
 from xnas.runs.checkpoint import CheckpointState, CheckpointStore
 from xnas.runs.folder import RunFolder
-from xnas.train.trainer import Row, Trainer
+from xnas.runs.history import HistoryRow
+from xnas.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class CheckpointManager:
             self.last, self._last_tried = path, self.trainer.step
             log.info(f"{self.trainer.phase}: going on from {path}")
 
-    def log(self, rows: list[Row]) -> None:
+    def log(self, rows: Sequence[HistoryRow]) -> None:
         """Write rows into metrics.jsonl; those that the disk does not take now wait for the next checkpoint."""
         for row in rows:
             try:

@@ -12,7 +12,7 @@ from xnas.io.errors import Interrupted, NonFinite, OutOfMemory, RankLost, RanksD
 from xnas.io.text import short_repr
 from xnas.runs.callbacks import Callback, PhaseInfo
 from xnas.runs.folder import RunFolder
-from xnas.runs.history import read_rows
+from xnas.runs.history import read_history
 from xnas.runs.signals import StopRequest
 from xnas.train.checkpointing import CheckpointManager, ResumeKey
 from xnas.train.device import LAST_BITS_DIFFER, prepare_kernels, what_computes
@@ -75,10 +75,10 @@ def fit(
                 number, due = sync_after_step(trainer, signal=interrupt.number, due=due)
                 if group.is_main:
                     if trainer.step_in_epoch == 0:
-                        row = trainer.epoch_row()
-                        manager.log([row])
-                        progress.epoch_done(row)
-                        for line in trainer.warnings(row):
+                        ended = trainer.epoch_row()
+                        manager.log([ended])
+                        progress.epoch_done(ended)
+                        for line in trainer.warnings(ended):
                             log.warning(line)
                     manager.after_step(due=due, ending=number is not None)
                 if number is not None:
@@ -154,6 +154,5 @@ def sync_after_step(trainer: Trainer, *, signal: int | None, due: bool) -> tuple
 def _replay_warnings(trainer: Trainer, folder: RunFolder) -> None:
     """Have a resumed trainer know which warnings it has given."""
     with suppress(ValueError):  # in a damaged file; then a warning may come twice
-        for _, row in read_rows(folder.path):
-            if row.name("kind") in trainer.row_kinds:
-                trainer.warnings(dict(row.values))
+        for epoch in read_history(folder.path).search:
+            trainer.warnings(epoch)

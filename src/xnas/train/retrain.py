@@ -20,6 +20,7 @@ from xnas.data.loader import Batch, num_batches
 from xnas.runs.callbacks import Callback, NullCallback
 from xnas.runs.environment import environment
 from xnas.runs.folder import RESULT, RETRAIN, TRAINING_ROWS, RunFolder
+from xnas.runs.history import FinalTest, HistoryRow, RetrainEpoch
 from xnas.runs.signals import StopRequest
 from xnas.space.architecture import Architecture
 from xnas.space.backbone import NetworkSpec
@@ -36,7 +37,7 @@ from xnas.train.loop import fit
 from xnas.train.schedule import drop_probability, learning_rate
 from xnas.train.step import StepOutput
 from xnas.train.trained_network import TrainedNetwork
-from xnas.train.trainer import Row, Trainer
+from xnas.train.trainer import Trainer
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -115,7 +116,7 @@ class RetrainTrainer(Trainer):
         )
         self.network.train()
 
-    def training_step(self, *batches: Batch) -> list[Row]:
+    def training_step(self, *batches: Batch) -> list[HistoryRow]:
         """Make one step of the weights."""
         self.sgd_step(*batches)
         self.step += 1
@@ -193,19 +194,18 @@ class RetrainTrainer(Trainer):
                 from_tower = tower(features)
         return network.classify(features), from_tower
 
-    def epoch_row(self) -> Row:
+    def epoch_row(self) -> RetrainEpoch:
         """Loss and accuracy of the epoch.
 
         The loss is the plain cross-entropy of the network itself, which can be laid beside that of the test; what is
         descended has smoothed labels and the tower's loss in it, where the recipe has them.
         """
-        return {
-            "kind": "retrain_epoch",
-            "epoch": self.epochs_done,
-            "learning_rate": self.sgd.param_groups[0]["lr"],
-            "train_loss": self.meters["train"].loss,
-            "train_accuracy": self.meters["train"].accuracy,
-        }
+        return RetrainEpoch(
+            epoch=self.epochs_done,
+            learning_rate=self.sgd.param_groups[0]["lr"],
+            train_loss=self.meters["train"].loss,
+            train_accuracy=self.meters["train"].accuracy,
+        )
 
 
 def _cellular(network: nn.Module) -> Network:
@@ -303,7 +303,7 @@ def fit_retrain(
         "seed": config.seed,
     }
     if group.is_main:
-        folder.log({"kind": "test", "accuracy": test.accuracy, "loss": test.loss, "samples": test.samples})
+        folder.log(FinalTest(accuracy=test.accuracy, loss=test.loss, samples=test.samples))
         folder.add_timing("test", seconds=seconds)
         folder.write_result(result)
     return result

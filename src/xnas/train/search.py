@@ -7,7 +7,7 @@ step and the wipeout. B: samples; D: classes; F: feedbacks; E: forecasters of a 
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +18,16 @@ from xnas.data.images import DataSet, Images
 from xnas.data.loader import Batch, num_batches
 from xnas.data.rng import TRAIN, VALIDATION, mix_address
 from xnas.data.sampling import split
-from xnas.io.json import LARGEST, JsonObject
+from xnas.io.json import LARGEST
 from xnas.optimizers.base import Wipeout
+from xnas.optimizers.group_info import GroupInfo
 from xnas.optimizers.learner import Learner
 from xnas.optimizers.xnas import XNASLearner
 from xnas.report.health import concerns
 from xnas.runs.callbacks import Callback, NullCallback
 from xnas.runs.environment import environment
 from xnas.runs.folder import GENOTYPE, SEARCH, RunFolder
-from xnas.runs.history import Group, parse_search_epoch
+from xnas.runs.history import Epoch, GroupWeights, HistoryRow, Ledger, SearchEpoch, WipeoutRow
 from xnas.runs.signals import StopRequest
 from xnas.space.architecture import Architecture, parse_architecture
 from xnas.space.backbone import NetworkSpec
@@ -38,7 +39,7 @@ from xnas.train.device import keeping_process_state, make_repeatable, random_sta
 from xnas.train.distributed import process_group
 from xnas.train.loop import fit
 from xnas.train.step import StepOutput, require_finite
-from xnas.train.trainer import Row, Trainer
+from xnas.train.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class SearchTrainer(Trainer):
         self._warned: set[str] = set()
         self._random = random_states(device)
 
-    def training_step(self, *batches: Batch) -> list[Row]:
+    def training_step(self, *batches: Batch) -> list[HistoryRow]:
         """Make one step, in a warm-up of the weights alone; returns a row for each expert wiped out."""
         if self.warming_up:
             self.sgd_step(batches[0])
@@ -173,7 +174,17 @@ class SearchTrainer(Trainer):
             self.rebuild_ddp()
         epoch = self.epochs_done + 1
         self.step += 1
-        return [_wipeout_row(gone, epoch=epoch, step=self.step) for gone in wiped]
+        return [
+            WipeoutRow(
+                epoch=epoch,
+                step=self.step,
+                group=gone.group,
+                edge=gone.index,
+                expert=gone.expert,
+                feedbacks=gone.num_feedbacks,
+            )
+            for gone in wiped
+        ]
 
     def measure(
         self, batch: Batch, *, training: Batch | None = None, with_weight_grads: bool = False
@@ -260,22 +271,10 @@ class SearchTrainer(Trainer):
         """The images."""
         return {"the images": self.data_fingerprint}
 
-    def groups(self) -> dict[str, Group]:
+    def groups(self) -> dict[str, GroupInfo]:
         """The settings of every group, and the names of its edges and experts."""
         return {
-            name: Group(
-                name=name,
-                experts=self.experts.names(name),
-                edges=self.space.edge_labels(name),
-                replicas=group.num_replicas,
-                method=group.method,
-                feedback=group.feedback,
-                horizon=group.horizon,
-                step_size=group.step_size,
-                reward_bound=group.reward_bound,
-                zeta=group.zeta,
-                scaled=group.scaled,
-            )
+            name: replace(group, edges=self.space.edge_labels(name))
             for name, group in self.experts.settings.items()
         }
 
@@ -292,21 +291,22 @@ class SearchTrainer(Trainer):
             self._counted = (alive, count_layer_multiply_adds(self.network, self.image_shape))
         return self._counted[1]
 
-    def opening_rows(self) -> list[Row]:
+    def opening_rows(self) -> list[HistoryRow]:
         """The images' statistics, what every group is fixed by, and where the experts start."""
-        return [*super().opening_rows(), *map(_group_row, self.groups().values()), _state_row(self)]
+        return [*super().opening_rows(), *self.groups().values(), _state(self)]
 
-    def epoch_row(self) -> Row:
+    def epoch_row(self) -> SearchEpoch:
         """Losses, accuracies and expert weights at the end of an epoch."""
         train, validation = self.meters["train"], self.meters["validation"]
         rewarded = self.epochs_done > self.settings.warmup_epochs and not self.single_level
-        return _state_row(self) | {
-            "learning_rate": self.sgd.param_groups[0]["lr"],
-            "train_loss": train.loss,
-            "train_accuracy": train.accuracy,
-            "val_loss": validation.loss if rewarded else None,
-            "val_accuracy": validation.accuracy if rewarded else None,
-        }
+        return replace(
+            _state(self),
+            learning_rate=self.sgd.param_groups[0]["lr"],
+            train_loss=train.loss,
+            train_accuracy=train.accuracy,
+            val_loss=validation.loss if rewarded else None,
+            val_accuracy=validation.accuracy if rewarded else None,
+        )
 
     @property
     def has_unused_parameters(self) -> bool:
@@ -330,13 +330,11 @@ class SearchTrainer(Trainer):
             ]
         return b"".join(parts)
 
-    def warnings(self, row: Row) -> list[str]:
-        """Health warnings for the epoch of `row`, each kind once."""
-        if row["kind"] != "search_epoch":
+    def warnings(self, epoch: Epoch) -> list[str]:
+        """Health warnings for an epoch, each kind once."""
+        if not isinstance(epoch, SearchEpoch):
             return []
-        groups = self.groups()
-        epoch = parse_search_epoch(JsonObject(row, where="the epoch's row"), groups)
-        found = concerns(groups, epoch)
+        found = concerns(self.groups(), epoch)
         new = [line for kind, line in found.items() if kind not in self._warned]
         self._warned |= found.keys()
         return new
@@ -398,61 +396,31 @@ def fit_search(
     return genotype
 
 
-def _group_row(group: Group) -> Row:
-    return {
-        "kind": "group",
-        "group": group.name,
-        "experts": list(group.experts),
-        "edges": list(group.edges),
-        "replicas": group.replicas,
-        "method": group.method,
-        "feedback": group.feedback,
-        "horizon": group.horizon,
-        "step_size": group.step_size,
-        "reward_bound": group.reward_bound,
-        "zeta": group.zeta,
-        "scaled": group.scaled,
-    }
-
-
-def _state_row(trainer: SearchTrainer) -> Row:
-    return {
-        "kind": "search_epoch",
-        "epoch": trainer.epochs_done,
-        "step": trainer.step,
-        "parameters": count_parameters(trainer.network),
-        "multiply_adds": trainer.multiply_adds(),
-        "groups": {
-            name: {
-                "feedbacks": learner.num_feedbacks,
-                "u": learner.mixture_EK.tolist(),
-                "log_v": learner.log_v_EK.tolist(),
-                "alive": learner.alive_EK.tolist(),
-            }
-            | _ledger(learner)
+def _state(trainer: SearchTrainer) -> SearchEpoch:
+    """Where the experts stand at the end of an epoch, or at the start."""
+    return SearchEpoch(
+        epoch=trainer.epochs_done,
+        step=trainer.step,
+        parameters=count_parameters(trainer.network),
+        multiply_adds=trainer.multiply_adds(),
+        groups={
+            name: GroupWeights(
+                feedbacks=learner.num_feedbacks,
+                u_EK=learner.mixture_EK.tolist(),
+                log_v_EK=learner.log_v_EK.tolist(),
+                alive_EK=learner.alive_EK.tolist(),
+                ledger=_ledger(learner),
+            )
             for name, learner in trainer.experts.learners.items()
         },
-    }
+    )
 
 
-def _ledger(learner: Learner) -> Row:
-    """What a row says of the regret, where there is a ledger."""
+def _ledger(learner: Learner) -> Ledger | None:
     standing = learner.standing if isinstance(learner, XNASLearner) else None
     if standing is None:
-        return {}
-    values = {item.name.removesuffix("_E"): getattr(standing, item.name) for item in fields(standing)}
+        return None
+    values = {item.name: getattr(standing, item.name) for item in fields(Ledger)}
     if not all((value_E.abs() <= LARGEST).all() for value_E in values.values()):
-        return {}  # under settings that only a stranger's file has; no reader would take them
-    return {"ledger": {name: value_E.tolist() for name, value_E in values.items()}}
-
-
-def _wipeout_row(gone: Wipeout, *, epoch: int, step: int) -> dict[str, object]:
-    return {
-        "kind": "wipeout",
-        "epoch": epoch,
-        "step": step,
-        "group": gone.group,
-        "edge": gone.index,
-        "expert": gone.expert,
-        "feedbacks": gone.num_feedbacks,
-    }
+        return None  # under settings that only a stranger's file has; no reader would take them
+    return Ledger(**{name: value_E.tolist() for name, value_E in values.items()})

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from xnas.config.schema import Config, RetrainConfig, SearchConfig
 from xnas.data.images import Images, Normalisation
 from xnas.data.loader import Augmentation, Batch, Shard, batches
-from xnas.runs.history import Group
+from xnas.optimizers.group_info import GroupInfo
+from xnas.runs.history import Epoch, HistoryRow, ImageStatistics
 from xnas.train.build import LARGE
 from xnas.train.device import autocast, random_states, set_random_states
 from xnas.train.distributed import ProcessGroup, Result, process_group
@@ -23,7 +24,6 @@ from xnas.train.meters import LossAccuracyMeter
 from xnas.train.schedule import learning_rate
 from xnas.train.step import StepOutput, build_sgd, parameters_of, require_finite, set_learning_rate
 
-Row = dict[str, Any]
 """A line of metrics.jsonl."""
 
 
@@ -70,7 +70,7 @@ class Trainer(ABC):
     # What a search and a retraining do differently.
 
     @abstractmethod
-    def training_step(self, *batches: Batch) -> list[Row]:
+    def training_step(self, *batches: Batch) -> list[HistoryRow]:
         """Make one step; returns the rows it adds to metrics.jsonl. Raises NonFinite before it updates anything."""
 
     @abstractmethod
@@ -78,7 +78,7 @@ class Trainer(ABC):
         """The batches of each step of an epoch (counted from 1), without the first `start` steps."""
 
     @abstractmethod
-    def epoch_row(self) -> Row:
+    def epoch_row(self) -> Epoch:
         """The row of metrics.jsonl for the epoch that has just ended."""
 
     @abstractmethod
@@ -90,13 +90,13 @@ class Trainer(ABC):
     def has_unused_parameters(self) -> bool:
         """Whether some weights may have no part in a pass. Asked where several ranks average their gradients."""
 
-    def groups(self) -> dict[str, Group]:
+    def groups(self) -> dict[str, GroupInfo]:
         """The forecaster groups that it searches."""
         return {}
 
-    def warnings(self, row: Row) -> list[str]:
-        """Warnings about the epoch of `row`; each kind is returned once in a run."""
-        del row
+    def warnings(self, epoch: Epoch) -> list[str]:
+        """Warnings about an epoch; each kind is returned once in a run."""
+        del epoch
         return []
 
     def rank_state(self) -> bytes:
@@ -211,14 +211,14 @@ class Trainer(ABC):
         sizes = "smaller images (--data.image-size), " if large else ""
         return f"{sizes}a smaller --{self.phase}.batch-size or fewer {self.channels_flag}"
 
-    def opening_rows(self) -> list[Row]:
+    def opening_rows(self) -> list[HistoryRow]:
         """Rows of metrics.jsonl before the first step: the statistics that images are normalised by."""
         return [
-            {
-                "kind": f"{self.phase}_images",
-                "mean": self.normalisation.mean_C.tolist(),
-                "std": self.normalisation.std_C.tolist(),
-            }
+            ImageStatistics(
+                phase=self.phase,
+                mean=self.normalisation.mean_C.tolist(),
+                std=self.normalisation.std_C.tolist(),
+            )
         ]
 
     # Data.

@@ -29,7 +29,7 @@ def panel(rows: list[dict[str, Any]], folder: Path) -> str:
             multiply_adds=history.search[0].multiply_adds,
         )
     )
-    display.epoch_done(rows[-1])
+    display.epoch_done(history.search[-1])
     display.finish()
     with display.console.capture() as captured:
         display.console.print(display._panel())

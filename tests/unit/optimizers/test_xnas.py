@@ -56,8 +56,8 @@ def prefers(optimizer: XNAS, group: str, rewards_K: list[float], feedbacks: int)
 def test_horizon_and_step_size_are_each_groups_own() -> None:
     optimizer = XNAS(Twins(), rounds=10, batch_size=8, feedback="sample", reward_bound=1.0)
     twins, head = optimizer.settings["twins"], optimizer.settings["head"]
-    assert (twins.num_replicas, twins.num_experts, twins.horizon) == (2, 3, 160)
-    assert (head.num_replicas, head.num_experts, head.horizon) == (1, 2, 80)
+    assert (twins.replicas, len(twins.experts), twins.horizon) == (2, 3, 160)
+    assert (head.replicas, len(head.experts), head.horizon) == (1, 2, 80)
     assert twins.step_size == pytest.approx(math.sqrt(2 * math.log(3) / 160))
     assert str(twins) == (
         "twins: 1 forecasters, N = 3 experts, 2 replicas, feedback per sample, T = 160 feedbacks, "

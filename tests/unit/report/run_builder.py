@@ -112,7 +112,8 @@ def search_rows(
         rows.append(
             {
                 "kind": "group",
-                "group": name,
+                "name": name,
+                "method": "xnas",
                 "experts": list(EXPERTS),
                 "edges": EDGES,
                 "replicas": replicas,
@@ -120,7 +121,9 @@ def search_rows(
                 "horizon": horizon,
                 "step_size": math.sqrt(2 * math.log(7) / horizon),
                 "reward_bound": 1.0,
+                "scaled": False,
                 "zeta": 0.5,
+                "words": "",
             }
         )
         slopes[name] = [[strength * chance.gauss(0, 0.55) for _ in EXPERTS] for _ in EDGES]

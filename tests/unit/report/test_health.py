@@ -5,12 +5,14 @@ import math
 
 import pytest
 
+from xnas.optimizers.group_info import GroupInfo
 from xnas.report.health import FAR_BELOW, concerns, health_of, scale_of, scale_words
 from xnas.report.regret import check_regret
-from xnas.runs.history import Group, GroupWeights, Ledger, SearchEpoch
+from xnas.runs.history import GroupWeights, Ledger, SearchEpoch
 from xnas.space.published import PUBLISHED
 
-GROUP = Group(
+GROUP = GroupInfo(
+    method="xnas",
     name="normal",
     experts=("skip_connect", "max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3"),
     edges=("0→2", "1→2"),
@@ -54,7 +56,8 @@ def ledger(**changes: list[float]) -> Ledger:
 
 def epoch(**groups: GroupWeights) -> SearchEpoch:
     return SearchEpoch(
-        epoch=1, step=1, parameters=1, train_loss=1.0, train_accuracy=0.5, val_loss=1.0, val_accuracy=0.5,
+        epoch=1, step=1, parameters=1, multiply_adds=None,
+        train_loss=1.0, train_accuracy=0.5, val_loss=1.0, val_accuracy=0.5,
         groups=groups,
     )  # fmt: skip
 

@@ -248,7 +248,7 @@ def test_names_with_markup_in_them_stay_text(tmp_path: Path) -> None:
     )
     rows = search_rows(epochs=2)
     for row in rows:
-        for key in ("group", "expert"):
+        for key in ("name", "group", "expert"):
             if key in row:
                 row[key] = row[key].replace("normal", HOSTILE).replace("skip_connect", HOSTILE)
         if "experts" in row:

@@ -38,7 +38,7 @@ def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
 
 def test_a_run_that_is_there_is_gone_on_with_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
     folder = begun(RunLocation(runs=tmp_path, name="mine"))
-    folder.log({"kind": "test"})
+    folder.metrics.append({"kind": "test"})
     earlier = RunLocation(runs=tmp_path, name="mine").existing()
     assert earlier is not None
     assert earlier.path == RunLocation(runs=tmp_path, name="mine").create() == folder.path
@@ -177,7 +177,7 @@ def test_what_is_missing_or_damaged_is_named_with_the_remedy(tmp_path: Path) -> 
 def test_a_new_retraining_drops_the_old_ones_rows_result_and_weights_alone(tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     for kind in ("search_epoch", "retrain_epoch", "test"):
-        folder.log({"kind": kind})
+        folder.metrics.append({"kind": kind})
     folder.write_result({"name": "found"})
     folder.write_weights({"a": torch.ones(1)}, about={})
     folder.drop_training()

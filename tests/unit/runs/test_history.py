@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from xnas.runs.history import read_history
+from xnas.runs.history import read_history, to_row
 
 from ..report.run_builder import build_run, search_rows, write, write_rows
 
@@ -18,6 +18,25 @@ def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
     assert history.search[0].train_loss is None
     assert len(history.retrain) == 10
     assert history.wipeouts
+
+
+def test_a_row_is_written_as_it_is_read(tmp_path: Path) -> None:
+    rows = search_rows(epochs=1)
+    write_rows(tmp_path, rows)
+    history = read_history(tmp_path)
+    values = (*history.groups.values(), *history.search, *history.wipeouts)
+    again = json.loads(json.dumps([to_row(value) for value in values], default=list))
+    assert [row for row in again if row["kind"] != "search_epoch"] == [
+        row for row in rows if row["kind"] != "search_epoch"
+    ]
+    for one, other in zip(
+        [row for row in again if row["kind"] == "search_epoch"],
+        [row for row in rows if row["kind"] == "search_epoch"],
+        strict=True,
+    ):
+        assert {key: value for key, value in one.items() if value is not None} == {
+            key: value for key, value in other.items() if value is not None
+        }
 
 
 def test_a_folder_without_metrics_has_an_empty_course(tmp_path: Path) -> None:
@@ -101,9 +120,7 @@ def test_a_ledger_that_does_not_fit_names_its_line_and_key(
         read_history(tmp_path)
 
 
-def test_a_ledger_is_read_and_may_be_missing_as_may_what_earlier_versions_did_not_write(
-    tmp_path: Path,
-) -> None:
+def test_a_ledger_is_read_and_may_be_missing_as_may_multiply_adds(tmp_path: Path) -> None:
     rows = search_rows(epochs=1)
     write_rows(tmp_path, rows)
     history = read_history(tmp_path)

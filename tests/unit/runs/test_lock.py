@@ -116,7 +116,7 @@ def test_nothing_is_made_again_of_a_folder_that_went_away_while_a_process_worked
         for write in (
             lambda: folder.write_text("config.toml", "seed = 1\n"),
             lambda: folder.write_weights({"a": torch.ones(1)}, about={}),
-            lambda: folder.log({"kind": "test"}),
+            lambda: folder.metrics.append({"kind": "test"}),
             lambda: folder.child("controls", "random"),
             lambda: folder.checkpoints("search").save(snapshot, step=1),
             lambda: RunLocation(runs=folder.path, name="member", member=True).create(),

@@ -9,8 +9,8 @@ import torch
 
 from xnas import Config, DataSet, Genotype, RunFolder, SearchTrainer, count_parameters
 from xnas.io.errors import Interrupted, NonFinite
+from xnas.optimizers.group_info import GroupInfo
 from xnas.runs.callbacks import NullCallback, PhaseInfo
-from xnas.runs.history import Group
 from xnas.runs.signals import StopRequest
 from xnas.train.search import fit_search
 
@@ -135,7 +135,7 @@ class _StopsAfter(NullCallback):
 
     def __init__(self, interrupt: StopRequest, rounds: int) -> None:
         self.interrupt, self.left, self.finished = interrupt, rounds, False
-        self.groups: dict[str, Group] = {}
+        self.groups: dict[str, GroupInfo] = {}
 
     def start(self, phase: PhaseInfo) -> None:
         self.groups = dict(phase.groups)

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from xnas.optimizers.group_info import GroupInfo
 from xnas.report.figures.curves import rounds_of_epoch, wipeout_epoch
 from xnas.report.figures.style import INK, MUTED, OperationStyle, house_style, operation_style
-from xnas.runs.history import Group, History, SearchEpoch, WipeoutRow
+from xnas.runs.history import History, SearchEpoch, WipeoutRow
 
 _PANEL = (1.62, 1.02)
 _GAP = (0.2, 0.42)
@@ -35,7 +36,7 @@ class PlotArea(NamedTuple):
 
 
 def draw_expert_weights(
-    history: History, group: Group, *, chosen: Mapping[str, str] | None = None, panels: int | None = None
+    history: History, group: GroupInfo, *, chosen: Mapping[str, str] | None = None, panels: int | None = None
 ) -> Figure:
     """A figure of u over the epochs, for the first `panels` edges of `group`, by default all of them.
 
@@ -89,7 +90,7 @@ def panel_places(edges: Sequence[str]) -> list[PlotArea]:
     return [PlotArea(i // 5, i % 5) for i in range(len(edges))]
 
 
-def _range_of_weights(rows: Sequence[SearchEpoch], group: Group) -> tuple[float, float, bool]:
+def _range_of_weights(rows: Sequence[SearchEpoch], group: GroupInfo) -> tuple[float, float, bool]:
     alive = [
         weight
         for row in rows
@@ -105,7 +106,7 @@ def _range_of_weights(rows: Sequence[SearchEpoch], group: Group) -> tuple[float,
     return max(0.0, low - 0.1 * reach), min(1.0, high + 0.1 * reach), True
 
 
-def _gone(history: History, group: Group) -> dict[int, dict[str, WipeoutRow]]:
+def _gone(history: History, group: GroupInfo) -> dict[int, dict[str, WipeoutRow]]:
     """The group's wipeouts by edge and expert."""
     gone: dict[int, dict[str, WipeoutRow]] = {}
     for wipeout in history.wipeouts:
@@ -117,7 +118,7 @@ def _gone(history: History, group: Group) -> dict[int, dict[str, WipeoutRow]]:
 def _draw_panel(
     axes: Axes,
     rows: Sequence[SearchEpoch],
-    group: Group,
+    group: GroupInfo,
     edge: int,
     gone: Mapping[str, WipeoutRow],
     steps_per_epoch: float,
@@ -164,7 +165,7 @@ def _draw_expert(
 
 def _style_panel(
     axes: Axes,
-    group: Group,
+    group: GroupInfo,
     edge: int,
     place: PlotArea,
     places: Sequence[PlotArea],
@@ -203,7 +204,7 @@ def _epoch_ticks(last: int) -> list[int]:
 
 
 def _draw_legend(
-    figure: Figure, history: History, group: Group, corner: tuple[float, float], has_choice: bool
+    figure: Figure, history: History, group: GroupInfo, corner: tuple[float, float], has_choice: bool
 ) -> None:
     handles: Mapping[str, Line2D] = {
         operation_style(name).label: Line2D(

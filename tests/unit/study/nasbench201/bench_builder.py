@@ -78,9 +78,9 @@ def settings(method: str, seed: int, *, choose_none: bool, source: str) -> str:
 def rows(method: str, leads: Sequence[Leads]) -> list[dict[str, Any]]:
     """Those of metrics.jsonl."""
     first = {
-        "kind": "group", "group": "cell", "experts": list(OPERATIONS), "edges": [f"{a}→{b}" for a, b in EDGES],
+        "kind": "group", "name": "cell", "experts": list(OPERATIONS), "edges": [f"{a}→{b}" for a, b in EDGES],
         "replicas": 3, "method": method, "feedback": "batch", "horizon": ROUNDS * len(leads),
-        "step_size": 0.1, "reward_bound": None, "zeta": None,
+        "step_size": 0.1, "reward_bound": None, "zeta": None, "scaled": False, "words": "",
     }  # fmt: skip
     if method == "random":
         return [first, _row(0, leads[-1])]
