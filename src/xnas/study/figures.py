@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
+from xnas.optimizers.group_info import GroupInfo
 from xnas.report.figures.architecture import cells_of
 from xnas.report.figures.curves import name_ends, style_axes
 from xnas.report.figures.dots import PointRow, draw_points
@@ -11,7 +12,7 @@ from xnas.report.figures.run import Picture
 from xnas.report.figures.style import MUTED, OTHERS, house_style
 from xnas.report.health import Health, health_of
 from xnas.report.stats import mean
-from xnas.runs.history import Group, GroupWeights, SearchEpoch
+from xnas.runs.history import GroupWeights, SearchEpoch
 from xnas.study.nasbench201.oracle_curves import Lines, draw_bands, draw_oracle
 from xnas.study.nasbench201.table import DATA_SETS
 from xnas.study.results import SearchRecord, StudyResults
@@ -188,7 +189,7 @@ def _of_rows(value: Callable[[SearchEpoch], float | None]) -> Values:
     return values
 
 
-def _of_groups(value: Callable[[Group, GroupWeights], float | None]) -> Values:
+def _of_groups(value: Callable[[GroupInfo, GroupWeights], float | None]) -> Values:
     """Return the mean over a search's groups."""
 
     def values(search: SearchRecord) -> Iterator[tuple[int, float | None]]:
@@ -204,13 +205,13 @@ def _of_groups(value: Callable[[Group, GroupWeights], float | None]) -> Values:
 
 
 def _of_health(value: Callable[[Health], float]) -> Values:
-    def of(group: Group, weights: GroupWeights) -> float | None:
+    def of(group: GroupInfo, weights: GroupWeights) -> float | None:
         return None if (health := health_of(group, weights)) is None else value(health)
 
     return _of_groups(of)
 
 
-def _alive(group: Group, weights: GroupWeights) -> float | None:
+def _alive(group: GroupInfo, weights: GroupWeights) -> float | None:
     del group
     return mean([lives for alive_K in weights.alive_EK for lives in alive_K])
 
