@@ -29,9 +29,9 @@ class WithoutStatistics(SearchTrainer):
                 if isinstance(child, nn.BatchNorm2d):
                     setattr(module, name, nn.GroupNorm(1, child.num_features, affine=False))
         self.network.double()
-        self.weights.param_groups[0]["params"] = list(self.network.parameters())
+        self.sgd.param_groups[0]["params"] = list(self.network.parameters())
 
-    def forecast(self, images_BCHW: Tensor) -> Tensor:
+    def logits(self, images_BCHW: Tensor) -> Tensor:
         logits_BD: Tensor = self.network(images_BCHW.double())
         return logits_BD
 
@@ -40,7 +40,7 @@ class WithoutStatistics(SearchTrainer):
         self.ids.append(train.ids_B.tolist())
         with torch.no_grad():
             losses_B = nn.functional.cross_entropy(
-                self.forecast(train.images_BCHW), train.labels_B, reduction="none"
+                self.logits(train.images_BCHW), train.labels_B, reduction="none"
             )
         self.losses.append(process_group().all_gather(losses_B).mean().item())
         return super().training_step(*batches)
@@ -62,7 +62,7 @@ def joined() -> None:
 
 
 def begun(*, seed: int) -> WithoutStatistics:
-    """A search of 50 rounds, ten an epoch, in which experts are wiped out."""
+    """A search of 15 steps, three an epoch, in which experts are wiped out."""
     config = Config(
         seed=seed,
         space=SpaceConfig(
@@ -81,7 +81,7 @@ def begun(*, seed: int) -> WithoutStatistics:
             learning_rate=0.05,
         ),
     )
-    data = DataSet(name="noise", train=images(160, seed=seed), test=images(16, seed=seed + 1))
+    data = DataSet(name="noise", train=images(48, seed=seed), test=images(16, seed=seed + 1))
     return WithoutStatistics(config, data)
 
 

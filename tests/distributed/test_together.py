@@ -49,7 +49,7 @@ def test_every_sample_of_a_step_is_computed_once_whoever_many_share_it(
     courses: dict[int, list[dict]],
 ) -> None:
     alone = courses[1][0]["ids"]
-    assert len(alone) == 50
+    assert len(alone) == 15
     for world in WORLDS[1:]:
         assert whole_batches(courses[world]) == alone
 
@@ -81,9 +81,9 @@ def test_genotype_survivors_and_ledger_are_identical(courses: dict[int, list[dic
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (17, 24),
+        (5, 8),
         *(
-            pytest.param(*sorted(random.Random(moment).sample(range(1, 50), 2)), marks=pytest.mark.long)
+            pytest.param(*sorted(random.Random(moment).sample(range(1, 15), 2)), marks=pytest.mark.long)
             for moment in range(10)
         ),
     ],
@@ -91,17 +91,17 @@ def test_genotype_survivors_and_ledger_are_identical(courses: dict[int, list[dic
 def test_a_search_goes_on_with_other_numbers_of_processes_and_every_sample_comes_once(
     first: int, second: int, tmp_path: Path
 ) -> None:
-    whole = cut(1, tmp_path, before="nothing", after="whole", stop=50)
+    whole = cut(1, tmp_path, before="nothing", after="whole", stop=15)
     parts = [
         cut(2, tmp_path, before="nothing", after="first", stop=first),
         cut(1, tmp_path, before="first", after="second", stop=second),
-        cut(4, tmp_path, before="second", after="third", stop=50),
+        cut(4, tmp_path, before="second", after="third", stop=15),
     ]
     ids = list(itertools.chain(*map(whole_batches, parts)))
     assert ids == whole_batches(whole)
     for epoch in range(5):
-        once = list(itertools.chain(*ids[10 * epoch : 10 * (epoch + 1)]))
-        assert sorted(once) == list(range(80))
+        once = list(itertools.chain(*ids[3 * epoch : 3 * (epoch + 1)]))
+        assert sorted(once) == list(range(24))
     losses = list(itertools.chain(*(told[0]["losses"] for told in parts)))
     assert losses == pytest.approx(whole[0]["losses"], rel=0, abs=1e-9)
     assert parts[-1][0]["genotype"] == whole[0]["genotype"]
