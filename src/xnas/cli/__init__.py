@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from xnas.cli.caches import private_caches
 from xnas.cli.memory import advice, lacks_memory, watch_torch
@@ -65,13 +67,13 @@ def _start(arguments: list[str], output: Output) -> int:
     output.matters(asks or verb in PRINT)
     launch = None if asks or verb in ALONE else launched()
     if launch is None:
-        return _main(arguments)
+        return _main(arguments, alone=True)
     from xnas.train.distributed import run_rank
 
-    return run_rank(launch, lambda: _main(arguments), guard=_guarded)
+    return run_rank(launch, lambda: _main(arguments, alone=False), guard=_guarded)
 
 
-def _main(arguments: list[str]) -> int:
+def _main(arguments: list[str], *, alone: bool) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -83,13 +85,25 @@ def _main(arguments: list[str]) -> int:
     verb, *rest = arguments
     choose("verb", verb, VERBS)
     module = importlib.import_module(f"xnas.cli.{'study' if verb in STUDIES else verb}")
-    run = getattr(module, verb if verb in STUDIES else "main")
+    if hasattr(module, "request"):
+        run = partial(_run_request, module.request, alone=alone)
+    else:
+        run = getattr(module, verb if verb in STUDIES else "main")
     if not {"-h", "--help"}.isdisjoint(rest):
         return int(run(rest))
     from xnas.report.terminal import log_to_terminal
 
     with log_to_terminal():
         return int(run(rest))
+
+
+def _run_request(read: Callable[[list[str]], Any], argv: list[str], *, alone: bool) -> int:
+    """Do the run that the words ask for: on every rank the one that rank 0 reads."""
+    # Without other ranks a mistake is told, and help given, before torch is imported.
+    request = read(argv) if alone else None
+    from xnas.train.pipeline import run_request
+
+    return run_request(lambda: request or read(argv)) or 0
 
 
 def _print_error(error: BaseException, code: int, line: str) -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from xnas.cli.arguments import parse, without_download
-from xnas.config.schema import DataConfig
+from xnas.config.loading import parse_config
+from xnas.config.schema import Config, DataConfig
 from xnas.runs.folder import read_run_config
+from xnas.train.launch import launched
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +39,14 @@ def main(argv: Sequence[str]) -> int:
         "Test the trained network of a run, on the run's own test images or on others of the same classes."
     )
     arguments = parse(Arguments, argv, verb="evaluate", description=description)
-    from xnas.config.loading import parse_config
-    from xnas.train.distributed import process_group
-
     run = arguments.run
-    text = process_group().from_main(lambda: without_download(read_run_config(run)).to_toml())
-    config = parse_config(text, where=str(run))
+    config = _config_of(run) if launched() is None else _config_from_main(run)
     start = {"run": arguments.run, "device": config.device, "data": config.data}
     arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
     from xnas.runs.folder import RunFolder
     from xnas.train.context import check_images, open_data_on_all_ranks
     from xnas.train.device import pick_device
+    from xnas.train.distributed import process_group
     from xnas.train.trained_network import TrainedNetwork
 
     device = pick_device(arguments.device)
@@ -65,6 +64,17 @@ def main(argv: Sequence[str]) -> int:
         f"test accuracy {result.accuracy:.2%}, loss {result.loss:.4f}, on {result.samples:,} images ({device})"
     )
     return 0
+
+
+def _config_of(run: Path) -> Config:
+    return without_download(read_run_config(run))
+
+
+def _config_from_main(run: Path) -> Config:
+    from xnas.train.distributed import process_group
+
+    text = process_group().from_main(lambda: _config_of(run).to_toml())
+    return parse_config(text, where=str(run))
 
 
 def _as_in_training(data: DataConfig, *, own: DataConfig, trained: "TrainedNetwork") -> DataConfig:

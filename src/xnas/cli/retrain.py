@@ -31,14 +31,8 @@ class Arguments(NewRun):
     """Instead of RUN: a published architecture's name or a genotype file, trained in a run folder of its own."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
-    from xnas.train.pipeline import run_request
-
-    return run_request(lambda: _request(argv)) or 0
-
-
-def _request(argv: Sequence[str]) -> "RunRequest":
+def request(argv: Sequence[str]) -> "RunRequest":
+    """Return the run that is asked for."""
     arguments = _parse(argv, start_from(argv))
     if (arguments.run is None) == (arguments.genotype is None):
         raise ValueError("retrain: give either the folder of a search, or --genotype with a name or a file")
@@ -68,19 +62,19 @@ def retrain_request(
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 
-    request = RunRequest(
+    asked = RunRequest(
         job=Job(verb="retrain", network=network),
         config=config,
         place=place,
         fixed=(*RETRAIN_SECTIONS, *LAST_BITS),
         genotype=genotype,
     )
-    earlier = request.existing()
+    earlier = asked.existing()
     if earlier is not None and earlier.genotype() != genotype:
         raise ValueError(
             f"{earlier.path} was begun with another architecture; choose another --name, or start anew with --overwrite"
         )
-    return request
+    return asked
 
 
 def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> "RunRequest":

@@ -24,14 +24,8 @@ class Arguments(NewRun):
             raise ValueError(f"controls must not be negative; got {self.controls}")
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
-    from xnas.train.pipeline import run_request
-
-    return run_request(lambda: _request(argv)) or 0
-
-
-def _request(argv: Sequence[str]) -> "RunRequest":
+def request(argv: Sequence[str]) -> "RunRequest":
+    """Return the run that is asked for."""
     description = (
         "Search an architecture, train its network from scratch, test it once, and write the report. The same command "
         "with the same --name goes on with it after an interruption."

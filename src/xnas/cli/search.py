@@ -10,14 +10,8 @@ if TYPE_CHECKING:
     from xnas.train.context import RunRequest
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
-    from xnas.train.pipeline import run_request
-
-    return run_request(lambda: _request(argv)) or 0
-
-
-def _request(argv: Sequence[str]) -> "RunRequest":
+def request(argv: Sequence[str]) -> "RunRequest":
+    """Return the run that is asked for."""
     description = (
         "Search an architecture; the same command with the same --name goes on with it after an interruption, and "
         "`xnas retrain RUN` trains what it found."

@@ -25,14 +25,8 @@ class Arguments(NewRun):
     """Folder of a search: its architecture and, without --preset and --config, its settings are taken."""
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
-    from xnas.train.pipeline import run_request
-
-    return run_request(lambda: _request(argv)) or 0
-
-
-def _request(argv: Sequence[str]) -> "RunRequest":
+def request(argv: Sequence[str]) -> "RunRequest":
+    """Return the run that is asked for."""
     arguments = _parse(argv, start_from(argv, base=UNSAID))
     if arguments.preset is None and arguments.config is None:
         arguments = _parse(argv, on_other_images(without_download(read_run_config(arguments.run))))

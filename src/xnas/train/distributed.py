@@ -330,7 +330,7 @@ class ProcessGroup(SingleProcess):
         if not isinstance(error, RankLost):
             self._heartbeat.report_failure(exit_code, line)
         if self.is_main:
-            self._heartbeat.notice()
+            self._heartbeat.set("noticed")
         if self.is_main or not self._heartbeat.is_told():
             sys.stderr.write(f"xnas: {line}\n")
 

@@ -39,12 +39,11 @@ class Failure:
 
 
 class Heartbeat:
-    """Beats for this rank, and watches the others."""
+    """The beats of this rank, and the watch over the others."""
 
     def __init__(self, store: Store, *, rank: int, size: int) -> None:
         self.store, self.rank, self.size = store, rank, size
         self.dead: list[int] = []
-        """The ranks that did not beat after a loss."""
         self._seen: dict[int, tuple[int, float]] = {}
         self._stopping = threading.Event()
         # A thread, since the main one may be waiting in a collective operation for a rank that is gone.
@@ -61,20 +60,17 @@ class Heartbeat:
 
     def report_failure(self, exit_code: int, reason: str) -> None:
         """Leave word of why this rank ends. The first failure of all ranks stays."""
-        failure = json.dumps([self.rank, exit_code, reason])
         with suppress(RuntimeError):
-            self.store.compare_set("failure", "", failure)
+            self.store.compare_set("failure", "", json.dumps([self.rank, exit_code, reason]))
 
     def failure(self) -> Failure | None:
         """The first failure of all ranks. Raises RuntimeError if the store is gone."""
         return Failure(*json.loads(self.store.get("failure"))) if self.store.check(["failure"]) else None
 
     def set(self, key: str, value: str = "") -> None:
-        """Set a key, for the others to wait for. Raises RankLost if the store is gone."""
-        try:
+        """Set a key, for the others to wait for."""
+        with suppress(RuntimeError):  # where the store is gone, the next wait finds it so
             self.store.set(key, value)
-        except RuntimeError as error:
-            raise self._store_is_gone(error) from error
 
     def wait(self, keys: Mapping[int, str]) -> None:
         """Wait until these ranks have set their keys.
@@ -86,93 +82,81 @@ class Heartbeat:
             while missing := {rank: key for rank, key in missing.items() if not self.store.check([key])}:
                 if (failure := self.failure()) is not None:
                     raise failure.error(self.size)
-                if dead := [rank for rank in missing if self._is_silent(rank)]:
-                    self.dead = dead
-                    raise RankLost(self._no_answer(dead))
+                if dead := [rank for rank in missing if self._silence(rank) > DEAD_SECONDS]:
+                    raise self._no_answer(dead)
                 time.sleep(POLL_SECONDS)
         except RuntimeError as error:
             raise self._store_is_gone(error) from error
 
-    def _is_silent(self, rank: int) -> bool:
-        beats, now = self.store.add(f"beats/{rank}", 0), time.monotonic()
-        before, since = self._seen.get(rank, (-1, now))
-        if beats != before:
-            since = now
-        self._seen[rank] = beats, since
-        return now - since > DEAD_SECONDS
-
     def diagnose(self, said: str) -> Exception:
-        """After a connection broke, the error that says which rank was lost, and why."""
+        """Return the error that says which rank was lost, and why, after a connection broke: waits for all to beat."""
         try:
-            if failure := self._find_dead_ranks():
-                return failure.error(self.size)
+            silent = {rank: self._beats(rank) for rank in range(self.size) if rank != self.rank}
+            deadline = time.monotonic() + GRACE_SECONDS
+            while silent and time.monotonic() < deadline:
+                if (failure := self.failure()) is not None:
+                    return failure.error(self.size)
+                silent = {
+                    rank: beats
+                    for rank, beats in silent.items()
+                    if self._beats(rank) == beats and not self.store.check([f"left/{rank}"])
+                }
+                time.sleep(POLL_SECONDS)
         except RuntimeError as error:
             return self._store_is_gone(error)
-        return RankLost(
-            self._no_answer(self.dead) if self.dead else f"the connection between the ranks broke: {said}"
-        )
+        return self._no_answer(list(silent)) if silent else RankLost(f"a connection broke: {said}")
 
-    def _find_dead_ranks(self) -> Failure | None:
-        """Wait until all others have beaten, and note those who have not; returns a failure where there is one."""
-        beats = {rank: self.store.add(f"beats/{rank}", 0) for rank in range(self.size) if rank != self.rank}
-        deadline = time.monotonic() + GRACE_SECONDS
-        while beats and time.monotonic() < deadline:
-            if (failure := self.failure()) is not None:
-                return failure
-            beats = {
-                rank: count
-                for rank, count in beats.items()
-                if self.store.add(f"beats/{rank}", 0) == count and not self.store.check([f"left/{rank}"])
-            }
-            time.sleep(POLL_SECONDS)
-        self.dead = sorted(beats)
-        return None
+    def _beats(self, rank: int) -> int:
+        beats: int = self.store.add(f"beats/{rank}", 0)
+        return beats
 
-    def notice(self) -> None:
-        """Have the others know, as rank 0, that this one tells why all end."""
-        with suppress(RuntimeError):
-            self.store.set("noticed", "")
+    def _silence(self, rank: int) -> float:
+        """Seconds since a rank was seen to beat."""
+        beats, now = self._beats(rank), time.monotonic()
+        if self._seen.get(rank, (-1, now))[0] != beats:
+            self._seen[rank] = beats, now
+        return now - self._seen[rank][1]
 
     def is_told(self) -> bool:
-        """Wait until rank 0 has noticed that all end; returns whether it tells why, or the first rank that is left."""
+        """Return whether another rank tells the user why all end: rank 0 once it has noticed, else the first alive."""
         if 0 in self.dead:
             return not set(range(self.rank)) <= set(self.dead)
         deadline = time.monotonic() + NOTICE_SECONDS
-        with suppress(RuntimeError):
-            while time.monotonic() < deadline:
-                if self.store.check(["noticed"]):
-                    return True
+        try:
+            while not self.store.check(["noticed"]):
+                if time.monotonic() > deadline:
+                    return False
                 time.sleep(POLL_SECONDS)
-            return False
-        return self.rank > 1  # the store went with rank 0
+        except RuntimeError:  # the store went with rank 0
+            return self.rank > 1
+        return True
 
     def leave(self, *, failed: bool) -> None:
         """Mark this rank as gone, and beat no more. Rank 0, which may serve the store, leaves last.
 
         Launchers end the others as soon as one has failed, so these wait for rank 0 to tell why, once it has noticed.
         """
+        first, deadline = self.rank == 0, time.monotonic() + GRACE_SECONDS
         with suppress(RuntimeError):
-            if self.rank == 0:
+            if first:
                 self.store.set("left/0", "")
-                deadline = time.monotonic() + GRACE_SECONDS
-                while time.monotonic() < deadline and not all(
-                    rank in self.dead or self.store.check([f"left/{rank}"]) for rank in range(1, self.size)
-                ):
+                while time.monotonic() < deadline and not all(map(self._has_left, range(self.size))):
                     time.sleep(POLL_SECONDS)
-            else:
-                while (
-                    (not failed or self.store.check(["noticed"]))
-                    and not self.store.check(["left/0"])
-                    and not self._is_silent(0)
-                ):
+            elif not failed or self.store.check(["noticed"]):
+                while not self._has_left(0) and self._silence(0) < DEAD_SECONDS:
                     time.sleep(POLL_SECONDS)
-                self.store.set(f"left/{self.rank}", "")
+            self.store.set(f"left/{self.rank}", "")
         self.stop()
 
-    def _no_answer(self, ranks: list[int]) -> str:
-        named = f"rank{'s' * (len(ranks) > 1)} {', '.join(map(str, ranks))}"
-        return (
-            f"{named} of {self.size} {'do' if len(ranks) > 1 else 'does'} not answer: killed, or out of reach"
+    def _has_left(self, rank: int) -> bool:
+        return rank in self.dead or self.store.check([f"left/{rank}"])
+
+    def _no_answer(self, ranks: list[int]) -> RankLost:
+        self.dead = ranks
+        several = len(ranks) > 1
+        return RankLost(
+            f"rank{'s' * several} {', '.join(map(str, ranks))} of {self.size} {'do' if several else 'does'} not "
+            "answer: killed, or out of reach"
         )
 
     def _store_is_gone(self, error: RuntimeError) -> RankLost:
