@@ -41,18 +41,7 @@ class OwnProcesses:
 
     def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replace every tensor by its mean over all processes."""
-        by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-        for tensor in tensors:
-            by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-        with torch.no_grad():
-            for alike in by_kind.values():
-                flat = torch.cat([tensor.detach().flatten() for tensor in alike])
-                dist.all_reduce(flat, group=self._group)
-                flat /= self.size
-                for tensor, part in zip(
-                    alike, torch.split(flat, [tensor.numel() for tensor in alike]), strict=True
-                ):
-                    tensor.copy_(part.view_as(tensor))
+        all_reduce_flat(tensors, lambda total: total.div_(self.size), group=self._group)
 
     def gather(self, tensor: Tensor, *, dim: int) -> Tensor:
         """The parts of all processes, of equal shapes, joined along `dim` in the order of ranks."""
@@ -87,6 +76,23 @@ class OwnProcesses:
         raise ValueError(
             f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {printable(first)}"
         )
+
+
+def all_reduce_flat(
+    tensors: Iterable[Tensor], finish: Callable[[Tensor], object], *, group: ProcessGroup | None = None
+) -> None:
+    """Replace every tensor by its sum over all processes, as `finish` changes it in place: of one type at once."""
+    by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    with torch.no_grad():
+        for alike in by_kind.values():
+            flat = torch.cat([tensor.detach().flatten() for tensor in alike])
+            dist.all_reduce(flat, group=group)
+            finish(flat)
+            parts = torch.split(flat, [tensor.numel() for tensor in alike])
+            for tensor, part in zip(alike, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))
 
 
 def _words(error: Exception) -> bytes:

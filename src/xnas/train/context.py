@@ -24,7 +24,7 @@ from xnas.report.page import write_report
 from xnas.report.terminal import open_display, quiet
 from xnas.runs.callbacks import Callback
 from xnas.runs.environment import environment
-from xnas.runs.folder import RETRAIN, SEARCH, Job, RunFolder
+from xnas.runs.folder import GENOTYPE, RETRAIN, SEARCH, Job, RunFolder
 from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
 from xnas.runs.signals import StopRequest, stop_on_signals
@@ -83,46 +83,50 @@ class RunRequest:
                 )
         folder.check_same(self.config, sections=self.fixed)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it in JSON's types, as the other ranks need it: without `above`."""
-        place = {**asdict(self.place), "runs": str(self.place.runs)}
-        return {
-            "job": asdict(self.job),
-            "config": self.config.to_toml(),
-            "place": place,
-            "fixed": self.fixed,
-            "whole": None if self.whole is None else str(self.whole),
-            "genotype": None if self.genotype is None else self.genotype.to_json(),
-            "retrain_again": self.retrain_again,
-        }
+    def searched(self, *files: str) -> Architecture | None:
+        """Return on every rank what the run that is continued has found, if it has that and `files`."""
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> "RunRequest":
-        """Return that of `to_json`."""
-        place, whole, genotype = values["place"], values["whole"], values["genotype"]
-        return cls(
-            job=Job(**values["job"]),
-            config=parse_config(values["config"], where="the settings of rank 0"),
-            place=RunLocation(**{**place, "runs": Path(place["runs"])}),
-            fixed=tuple(values["fixed"]),
-            whole=None if whole is None else Path(whole),
-            genotype=None if genotype is None else parse_architecture(genotype),
-            retrain_again=values["retrain_again"],
-        )
+        def read() -> str | None:
+            folder = self.existing()
+            if folder is None or not all(map(folder.has, (GENOTYPE, *files))):
+                return None
+            return folder.genotype().to_json()
+
+        text = process_group().from_main(read)
+        return None if text is None else parse_architecture(text)
 
 
 def request_from_main(read: Callable[[], RunRequest | None]) -> RunRequest | None:
-    """Return on every rank the request that `read` returns on rank 0; what it raises there, every rank raises."""
+    """Return on every rank the request that `read` returns on rank 0; what it raises there, every rank raises.
+
+    Where the run folder is, rank 0 alone knows.
+    """
     request: RunRequest | None = None
 
     def read_json() -> dict[str, Any] | None:
         nonlocal request
-        request = read()
-        return None if request is None else request.to_json()
+        if (request := read()) is None:
+            return None
+        return {
+            "job": asdict(request.job),
+            "config": request.config.to_toml(),
+            "whole": request.whole and str(request.whole),
+            "genotype": request.genotype and request.genotype.to_json(),
+            "retrain_again": request.retrain_again,
+        }
 
-    group = process_group()
-    values = group.from_main(read_json)
-    return request if group.is_main or values is None else RunRequest.from_json(values)
+    values = process_group().from_main(read_json)
+    if process_group().is_main or values is None:
+        return request
+    return RunRequest(
+        job=Job(**values["job"]),
+        config=parse_config(values["config"], where="the settings of rank 0"),
+        place=RunLocation(runs=Path(), name=None),
+        fixed=(),
+        whole=values["whole"] and Path(values["whole"]),
+        genotype=values["genotype"] and parse_architecture(values["genotype"]),
+        retrain_again=values["retrain_again"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

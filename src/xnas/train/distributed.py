@@ -35,6 +35,7 @@ from xnas.io.errors import (
     RanksDiffer,
     exit_code,
 )
+from xnas.optimizers.processes import all_reduce_flat
 from xnas.train.heartbeat import Heartbeat
 from xnas.train.launch import Launch
 from xnas.train.rendezvous import find_store, wait_for
@@ -236,22 +237,15 @@ class ProcessGroup(SingleProcess):
         self._reduce(tensors, "sums", share=1)
 
     def _reduce(self, tensors: Iterable[Tensor], purpose: str, *, share: float) -> None:
-        by_kind: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
-        for tensor in tensors:
-            by_kind.setdefault((tensor.dtype, tensor.device), []).append(tensor)
-        for (dtype, _), alike in by_kind.items():
-            flat = torch.cat([tensor.detach().flatten() for tensor in alike])
-            self._count(purpose, flat)
-            dist.all_reduce(flat)
-            if dtype.is_floating_point:
-                flat *= share
-            parts = torch.split(flat, [tensor.numel() for tensor in alike])
-            with torch.no_grad():
-                for tensor, part in zip(alike, parts, strict=True):
-                    tensor.copy_(part.view_as(tensor))
+        def finish(total: Tensor) -> None:
+            self._count(purpose, total)
+            if total.is_floating_point():
+                total.mul_(share)
+
+        all_reduce_flat(tensors, finish)
 
     def all_gather(self, tensor: Tensor, *, dim: int = 0) -> Tensor:
-        """The parts that all processes have, of equal shapes, joined along `dim` in the order of ranks."""
+        """Return the tensors of all ranks, of equal shapes, joined along `dim` in the order of ranks."""
         own = tensor.detach().contiguous()
         self._count("gathered", own)
         parts = [torch.empty_like(own) for _ in range(self.size)]
@@ -259,7 +253,7 @@ class ProcessGroup(SingleProcess):
         return torch.cat(parts, dim=dim)
 
     def all_reduce_max(self, *values: int) -> list[int]:
-        """The largest that any process gives, for each."""
+        """Return the largest that any rank gives, for each value."""
         together = torch.tensor(values)
         self._count("agreement", together)
         dist.all_reduce(together, op=dist.ReduceOp.MAX)
@@ -267,16 +261,16 @@ class ProcessGroup(SingleProcess):
         return agreed
 
     def all_true(self, flag: Tensor) -> bool:
-        """Whether a flag is set on every process."""
+        """Return whether a flag is set on every rank."""
         return self.all_reduce_max(int(not flag)) == [0]
 
     def wrap_ddp(
         self, modules: Sequence[nn.Module], *, has_unused_parameters: bool
     ) -> Callable[[Callable[[], Result]], Result]:
-        """Runs a function, a pass through `modules`, so that the backward pass averages gradients over all processes.
+        """Return what runs a function, a pass through `modules`, whose backward averages gradients over all ranks.
 
-        `has_unused_parameters`: not every weight takes part in every pass. Norms keep the statistics of each
-        process's own images,        unless they are synchronised.
+        `has_unused_parameters`: not every weight takes part in every pass. Norms keep the statistics of each rank's own
+        images, unless they are synchronised.
         """
         with warnings.catch_warnings():
             # Torch from 2.14 on has another word for broadcast_buffers, which earlier ones do not know.
@@ -290,7 +284,7 @@ class ProcessGroup(SingleProcess):
         return lambda compute: wrapper(compute)
 
     def assert_equal_across_ranks(self, facts: bytes, *, what: str) -> None:
-        """Raises RanksDiffer, naming those who differ from most others, unless all give the same."""
+        """Raise RanksDiffer, naming those that differ from most others, unless all give the same."""
         own = torch.frombuffer(bytearray(hashlib.sha256(facts).digest()), dtype=torch.uint8)
         digests = [bytes(row.tolist()) for row in self.all_gather(own[None])]
         (common, _), *others = Counter(digests).most_common()

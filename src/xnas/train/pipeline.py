@@ -142,24 +142,18 @@ def run_job(
 ) -> Path:
     """Search, retrain and test, and do the same with controls; returns the run folder's path."""
     from xnas.report.results_table import format_table, result_table
-    from xnas.runs.folder import GENOTYPE, RunFolder
-    from xnas.space.architecture import parse_architecture
+    from xnas.runs.folder import RunFolder
     from xnas.train.build import control_genotypes
     from xnas.train.context import RunContext
     from xnas.train.distributed import process_group
     from xnas.train.retrain import fit_retrain, validate_retrain
     from xnas.train.search import SearchTrainer, fit_search
 
-    def found() -> str | None:
-        earlier = request.existing()
-        return earlier.genotype().to_json() if earlier is not None and earlier.has(GENOTYPE) else None
-
     group = process_group()
-    text = group.from_main(found)
+    genotype = request.searched()
     context = RunContext.open(request, data=data, callback=callback)
     config, data, device = context.request.config, context.data, context.device
     validate_retrain(config, data)
-    genotype = None if text is None else parse_architecture(text)
     trainer = SearchTrainer(config, data, device=device) if genotype is None else None
     with context.open_run() as (folder, interrupt):
         if trainer is not None:
@@ -194,28 +188,19 @@ def run_search(
 ) -> "Architecture":
     """Search an architecture; returns it."""
     from xnas.report.page import PAGE
-    from xnas.runs.folder import GENOTYPE
-    from xnas.space.architecture import architecture_text, parse_architecture
+    from xnas.space.architecture import architecture_text
     from xnas.train.context import RunContext
-    from xnas.train.distributed import process_group
     from xnas.train.search import SearchTrainer, fit_search
 
-    def found() -> list[str] | None:
-        earlier = request.existing()
-        if earlier is None or not (earlier.has(GENOTYPE) and earlier.has(PAGE)):
-            return None
-        return [str(earlier.path), earlier.genotype().to_json()]
-
-    if (ended := process_group().from_main(found)) is not None:
-        path, text = ended
+    if (genotype := request.searched(PAGE)) is not None:
+        path = request.place.runs / str(request.place.name)
         log.info(f"the search in {path} has ended; it is not done again without --overwrite")
-        genotype = parse_architecture(text)
     else:
         context = RunContext.open(request, data=data, callback=callback)
         trainer = SearchTrainer(context.request.config, context.data, device=context.device)
         with context.open_run() as (folder, interrupt):
             genotype = fit_search(trainer, folder=folder, progress=context.callback, interrupt=interrupt)
-        path = str(folder.path)
+        path = folder.path
     log.info(architecture_text(genotype))
     if request.whole is None:
         log.info(f"train its network with: xnas retrain {path}")
