@@ -11,6 +11,7 @@ import tyro
 from xnas.cli.arguments import OnCluster, parse, without_download
 from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.runs.folder import read_run_config
+from xnas.train.launch import launched
 
 if TYPE_CHECKING:
     from xnas.train.context import RunRequest
@@ -40,13 +41,14 @@ def main(argv: Sequence[str]) -> int:
     description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
     arguments = parse(Arguments, argv, verb="resume", description=description)
     cluster = arguments.ray_options()
+    read = _request(arguments) if launched() is None else None  # a mistake is told before torch is imported
     from xnas.runs.folder import STUDY
     from xnas.study.runner import join_tasks, resume_study
     from xnas.train.context import request_from_main
     from xnas.train.distributed import process_group
     from xnas.train.pipeline import run_request
 
-    request = request_from_main(lambda: _request(arguments))
+    request = request_from_main(lambda: read or _request(arguments))
     assert request is not None
     if request.job.verb == STUDY:
         return resume_study(request, cluster=cluster).exit_code if process_group().is_main else join_tasks()
