@@ -54,7 +54,7 @@ def test_a_signal_ends_all_at_the_same_step_with_a_checkpoint(
     done = ranks.finish(seconds=60)
     assert [process.returncode for process in done] == [143, 143], done
     assert done[0].stderr == "xnas: stopped by SIGTERM\n"
-    assert "go on with: xnas resume" in done[0].stdout
+    assert "resume with: xnas resume" in done[0].stdout
     assert (done[1].stdout, done[1].stderr) == ("", "")
     assert RunFolder(tmp_path / "mine").checkpoints("search").found()[0].name >= "search-0000000004"
 

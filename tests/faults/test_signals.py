@@ -108,7 +108,7 @@ def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
         assert fork.wait() == 128 + case.number, f"{about}: {fork.said()[before:]}"
         said = fork.said()[before:]
         assert said.count(f"xnas: stopped by {case.number.name}\n") == 1, f"{about}: {said}"
-        assert "go on with: xnas resume" in said
+        assert "resume with: xnas resume" in said
         assert "Traceback" not in said, f"{about}: {said}"
         assert nobody_is_left(fork.pid), about
         if case.place in ("a round", "the reward pass", "a retraining"):

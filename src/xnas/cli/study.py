@@ -18,7 +18,6 @@ from xnas.io.toml import parse_toml, read_settings_text
 from xnas.optimizers.registry import METHODS
 from xnas.study.nasbench201.table import SOURCES
 from xnas.study.ray import RayOptions
-from xnas.study.runner import join_tasks, run_study
 from xnas.study.spec import NASBENCH201, SearchImages, StudySpec, briefly, spec_from
 
 BENCHMARKS = (NASBENCH201,)
@@ -175,6 +174,7 @@ def _run(
     arguments: CompareArguments | FileArguments, spec: StudySpec, config: Config, *, stem: str, name: str = ""
 ) -> int:
     from xnas.runs.location import RunLocation, slugify
+    from xnas.study.runner import join_tasks, run_study
     from xnas.train.distributed import process_group
 
     if not process_group().is_main:

@@ -357,7 +357,7 @@ class RunFolder:
                 if exists(self.path / GENOTYPE)
                 else ""
             )
-            remedy = f": its search has not ended{strange}; go on with: xnas resume {self.path}"
+            remedy = f": its search has not ended{strange}; resume with: xnas resume {self.path}"
             raise lacking(self.path, GENOTYPE, what=GENOTYPE, remedy=remedy)
         return genotype
 

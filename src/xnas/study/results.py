@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +175,18 @@ class StudyResults:
     """What has failed, and why; and what is not done yet."""
     table: Nasbench201Table | None = field(default=None, repr=False)
 
-    @property
+    @cached_property
     def summaries(self) -> tuple[Summary, ...]:
         """The rows of the table."""
         return tuple(summarise(self))
+
+    @cached_property
+    def by_cell(self) -> Mapping[str, list[Record]]:
+        """The records by the names of their cells."""
+        found: dict[str, list[Record]] = {cell.name: [] for cell in self.cells}
+        for record in self.records:
+            found[record.cell.name].append(record)
+        return found
 
     @property
     def exit_code(self) -> int:
@@ -212,8 +221,7 @@ class StudyResults:
                             "test_accuracy": each.accuracy,
                             **each.numbers,
                         }
-                        for each in self.records
-                        if each.cell.name == cell.name
+                        for each in self.by_cell[cell.name]
                     ],
                 }
                 for cell in self.cells
@@ -314,8 +322,7 @@ def summarise(results: StudyResults) -> Iterator[Summary]:
 
 
 def _summary(results: StudyResults, title: str, cells: Sequence[StudyCell], *, part: bool = False) -> Summary:
-    by_cell = [[each for each in results.records if each.cell.name == cell.name] for cell in cells]
-    by_cell = [records for records in by_cell if records]
+    by_cell = [found for cell in cells if (found := results.by_cell[cell.name])]
     records = [record for records in by_cell for record in records]
     sources = {(cell.variant, cell.search_seed) for cell in cells if cell.source == "found"}
     variants = {cell.variant for cell in cells if cell.source == "selected"}

@@ -4,24 +4,35 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xnas.config.schema import CONFIG, LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS, Config, images_are_gone
-from xnas.io.errors import Interrupted
+from xnas.io.errors import Interrupted, OutOfMemory, RankLost, exit_code
+from xnas.io.safe_read import is_folder
+from xnas.report.page import PAGE
+from xnas.report.terminal import open_display, quiet
+from xnas.runs.environment import environment
+from xnas.runs.folder import CHECKPOINTS, GENOTYPE, RESULT, STUDY, Job, RunFolder
+from xnas.runs.location import RunLocation
+from xnas.runs.lock import locked
+from xnas.runs.signals import stop_on_signals
+from xnas.space.architecture import Architecture
 from xnas.study.nasbench201.table import Nasbench201Table, must_be_trusted
+from xnas.study.page import write_study
+from xnas.study.progress import StudyProgress
+from xnas.study.ray import RayExecutor, RayOptions, RemoteTask, connected, shared_folder_token
+from xnas.study.results import StudyResults, read_study
+from xnas.study.scheduler import Executor, Failure, LocalExecutor, Task, run_tasks
 from xnas.study.spec import FILE, NASBENCH201, StudySpec, read_spec
-
-if TYPE_CHECKING:
-    from xnas.runs.folder import RunFolder
-    from xnas.runs.location import RunLocation
-    from xnas.space.architecture import Architecture
-    from xnas.study.ray import RayOptions
-    from xnas.study.results import StudyResults
-    from xnas.study.scheduler import Executor, Failure, Task
-    from xnas.train.context import RunRequest
+from xnas.study.summary import format_study
+from xnas.study.tasks import SEARCH, check_data, genotype_of, tasks
+from xnas.train import pipeline
+from xnas.train.context import RunRequest, check_images, open_data
+from xnas.train.device import pick_device
+from xnas.train.distributed import process_group
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +44,11 @@ SHARE_OF_TIME = 50
 def run_study(
     spec: StudySpec,
     config: Config,
-    folder: "str | Path | RunLocation | None" = None,
+    folder: str | Path | RunLocation | None = None,
     *,
     overwrite: bool = False,
-    cluster: "RayOptions | None" = None,
-) -> "StudyResults":
+    cluster: RayOptions | None = None,
+) -> StudyResults:
     """Run a study under the settings of `config`, or resume it, and return its results.
 
     `folder` is the study's own; without one it is runs/study- and the next free number. What has ended is not done
@@ -48,10 +59,6 @@ def run_study(
     Raises ValueError, before anything is written, for settings with which a task could not start; CannotWrite; and
     Interrupted after a signal.
     """
-    from xnas.runs.folder import STUDY, Job
-    from xnas.runs.location import RunLocation
-    from xnas.train.context import RunRequest
-
     if not isinstance(folder, RunLocation):
         path = Path("runs", "") if folder is None else Path(folder)
         runs, name = (path, None) if folder is None else (path.parent, path.name)
@@ -61,7 +68,7 @@ def run_study(
     return _run(request, spec, cluster, _table(spec))
 
 
-def resume_study(request: "RunRequest", *, cluster: "RayOptions | None" = None) -> "StudyResults":
+def resume_study(request: RunRequest, *, cluster: RayOptions | None = None) -> StudyResults:
     """Resume the study in the folder of `request`. Raises ValueError if its table cannot or must not be read."""
     folder = request.place.runs / str(request.place.name)
     spec = read_spec(folder)
@@ -86,13 +93,9 @@ def _table(spec: StudySpec) -> Nasbench201Table | None:
 
 
 def task_request(
-    name: str, config: Config, study: Path, *, trains: bool, progress: "Callable[[], str] | None" = None
-) -> "RunRequest":
+    name: str, config: Config, study: Path, *, trains: bool, progress: Callable[[], str] | None = None
+) -> RunRequest:
     """Return the run of a task: a training or a search. `progress` returns that of the study."""
-    from xnas.runs.folder import Job
-    from xnas.runs.location import RunLocation
-    from xnas.train.context import RunRequest
-
     return RunRequest(
         job=Job(verb="retrain" if trains else "search"),
         config=config,
@@ -104,12 +107,8 @@ def task_request(
     )
 
 
-def run_task(request: "RunRequest", genotype: "Architecture | None") -> None:
+def run_task(request: RunRequest, genotype: Architecture | None) -> None:
     """Start or resume a task, on every rank. Raises NonFinite and OutOfMemory where it fails by itself."""
-    from xnas.io.errors import OutOfMemory, RankLost, exit_code
-    from xnas.train import pipeline
-    from xnas.train.distributed import process_group
-
     try:
         pipeline.run_request(lambda: replace(request, genotype=genotype))
     except (ValueError, OutOfMemory) as error:
@@ -120,10 +119,6 @@ def run_task(request: "RunRequest", genotype: "Architecture | None") -> None:
 
 def join_tasks() -> int:
     """Do with rank 0, on another rank, each task of a study, until there are no more; returns the exit code."""
-    from xnas.io.errors import OutOfMemory
-    from xnas.train import pipeline
-    from xnas.train.distributed import process_group
-
     while True:
         try:
             if pipeline.run_request(lambda: None) is None:
@@ -134,12 +129,10 @@ def join_tasks() -> int:
 
 
 def _run(
-    request: "RunRequest", spec: StudySpec, cluster: "RayOptions | None", table: Nasbench201Table | None
-) -> "StudyResults":
-    from xnas.train import pipeline
-
+    request: RunRequest, spec: StudySpec, cluster: RayOptions | None, table: Nasbench201Table | None
+) -> StudyResults:
     spec.check(request.config)
-    with _connected(cluster) as ray:
+    with nullcontext() if cluster is None else connected(cluster) as ray:
         if (earlier := request.existing()) is not None:
             spec.extends(read_spec(earlier.path), path=earlier.path)
         else:
@@ -154,9 +147,9 @@ class _StudyRun:
 
     def __init__(
         self,
-        request: "RunRequest",
+        request: RunRequest,
         spec: StudySpec,
-        cluster: "RayOptions | None",
+        cluster: RayOptions | None,
         table: Nasbench201Table | None,
         ray: Any,
     ) -> None:
@@ -165,15 +158,7 @@ class _StudyRun:
         self.failures: dict[str, Failure] = {}
         self.wrote, self.took = float("-inf"), 0.0
 
-    def run(self) -> "StudyResults":
-        from xnas.runs.folder import RunFolder
-        from xnas.runs.lock import locked
-        from xnas.study.progress import StudyProgress
-        from xnas.study.scheduler import run_tasks
-        from xnas.study.summary import format_study
-        from xnas.study.tasks import tasks
-        from xnas.train.context import check_images
-
+    def run(self) -> StudyResults:
         self.path = self.request.place.create()
         with locked(self.path):
             self._describe(RunFolder(self.path))
@@ -195,21 +180,17 @@ class _StudyRun:
                     )
             except (KeyboardInterrupt, Interrupted) as stop:
                 self.write()
-                if self.cluster is not None or isinstance(
-                    stop, KeyboardInterrupt
-                ):  # else the run has said it
+                # Else the run has said it.
+                if self.cluster is not None or isinstance(stop, KeyboardInterrupt):
                     again = "" if self.cluster is None else f" --address {self.cluster.address}"
-                    log.info(f"go on with: xnas resume {shlex.quote(str(self.path))}{again}")
+                    log.info(f"resume with: xnas resume {shlex.quote(str(self.path))}{again}")
                 raise
             results = self.write()
             log.info(format_study(results))
             log.info(f"report: {self.path / 'report.html'}")
         return results
 
-    def _describe(self, folder: "RunFolder") -> None:
-        from xnas.runs.environment import environment
-        from xnas.train.device import pick_device
-
+    def _describe(self, folder: RunFolder) -> None:
         started = folder.has(CONFIG)
         if started:
             self.request.check(folder)
@@ -219,28 +200,15 @@ class _StudyRun:
             device = self.config.device if self.cluster is None else "cpu"  # a cluster's devices are not here
             folder.describe(self.config, environment(pick_device(device)))
 
-    def request_of(self, task: "Task") -> "RunRequest":
-        from xnas.study.tasks import SEARCH
+    def request_of(self, task: Task) -> RunRequest:
+        trains, progress = task.kind != SEARCH, self.progress.table
+        return task_request(task.name, task.config, self.path, trains=trains, progress=progress)
 
-        return task_request(
-            task.name,
-            task.config,
-            self.path,
-            trains=task.kind != SEARCH,
-            progress=self.progress.table,
-        )
-
-    def genotype_of(self, task: "Task") -> "Architecture | None":
-        from xnas.study.tasks import SEARCH, genotype_of
-
+    def genotype_of(self, task: Task) -> Architecture | None:
         return None if task.kind == SEARCH else genotype_of(task, self.spec, self.config, folder=self.path)
 
-    def is_done(self, task: "Task") -> bool:
+    def is_done(self, task: Task) -> bool:
         """Return whether a task has ended. Raises ValueError if its folder holds another run."""
-        from xnas.report.page import PAGE
-        from xnas.runs.folder import GENOTYPE, RESULT
-        from xnas.study.tasks import SEARCH
-
         request = self.request_of(task)
         folder = request.place.existing()
         if folder is None:
@@ -248,23 +216,19 @@ class _StudyRun:
         request.check(folder)
         if not all(map(folder.has, (GENOTYPE, PAGE) if task.kind == SEARCH else (RESULT,))):
             return False
-        if (
-            task.kind != SEARCH
-            and self.progress.done >= set(task.after)
-            and folder.genotype() != self.genotype_of(task)
-        ):
-            raise ValueError(
-                f"{folder.path} holds the training of another architecture; put it back where it was"
-            )
+        trained = task.kind != SEARCH and self.progress.done >= set(task.after)
+        if trained and folder.genotype() != self.genotype_of(task):
+            said = "holds the training of another architecture; put it back where it was"
+            raise ValueError(f"{folder.path} {said}")
         self.progress.has_ended(task)
         return True
 
-    def _on_start(self, task: "Task") -> None:
+    def _on_start(self, task: Task) -> None:
         self.progress.starts(task)
         if self.cluster is None:
             log.info(self.progress.line())
 
-    def _on_end(self, task: "Task", failure: "Failure | None") -> None:
+    def _on_end(self, task: Task, failure: Failure | None) -> None:
         self.progress.ends(task, failure)
         if failure is not None:
             self.failures[task.name] = failure
@@ -274,11 +238,8 @@ class _StudyRun:
         if time.monotonic() - self.wrote >= SHARE_OF_TIME * self.took:
             self.write()
 
-    def write(self) -> "StudyResults":
+    def write(self) -> StudyResults:
         """Write the report."""
-        from xnas.study.page import write_study
-        from xnas.study.results import read_study
-
         started = time.monotonic()
         results = read_study(self.path, self.spec, self.config, failures=self.failures, table=self.table)
         write_study(self.path, results)
@@ -287,15 +248,10 @@ class _StudyRun:
         return results
 
     @contextmanager
-    def _executor(self) -> "Iterator[Executor]":
-        from xnas.study.scheduler import LocalExecutor
-
+    def _executor(self) -> Iterator[Executor]:
         if self.cluster is None:
             yield LocalExecutor(lambda task: run_task(self.request_of(task), self.genotype_of(task)))
             return
-        from xnas.report.terminal import open_display
-        from xnas.runs.signals import stop_on_signals
-        from xnas.study.ray import RayExecutor, RemoteTask, shared_folder_token
 
         display = open_display()
         with stop_on_signals() as interrupt, shared_folder_token(self.path) as token:
@@ -320,35 +276,18 @@ class _StudyRun:
 
 def files_of(folder: Path) -> list[str]:
     """Return the names of a task's files and checkpoints, which change whenever it comes further."""
-    from xnas.io.safe_read import is_folder
-    from xnas.runs.folder import CHECKPOINTS
-
     folders = [path for path in (folder, folder / CHECKPOINTS) if is_folder(path, inside=folder.parent)]
     names = [path.name for place in folders for path in place.iterdir()]
     return sorted(name for name in names if not name.startswith("."))
 
 
-def _with_threads(task: "Task", threads: int) -> "Task":
+def _with_threads(task: Task, threads: int) -> Task:
     """Return the task with so many CPU threads, unless its settings say how many."""
     return replace(task, config=replace(task.config, threads=task.config.threads or threads))
 
 
-def _connected(cluster: "RayOptions | None") -> AbstractContextManager[Any]:
-    """Connect to the cluster, if there is to be one, before anything is written."""
-    if cluster is None:
-        return nullcontext()
-    from xnas.study.ray import connected
-
-    return connected(cluster)
-
-
 def _check(spec: StudySpec, config: Config, *, device: bool) -> None:
     """Raise ValueError for a device, images or sizes with which no task could start, before anything is written."""
-    from xnas.report.terminal import quiet
-    from xnas.study.tasks import check_data
-    from xnas.train.context import open_data
-    from xnas.train.device import pick_device
-
     if device:
         pick_device(config.device)
     configs = [spec.config_of(variant, config) for variant in spec.variants(config)]

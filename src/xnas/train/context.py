@@ -220,7 +220,7 @@ class RunContext:
             log.warning(f"no report: {error or 'out of memory'}")
         if not isinstance(stop, NonFinite):
             whole = self.request.whole or folder.path
-            log.info(f"go on with: xnas resume {shlex.quote(str(whole))}")
+            log.info(f"resume with: xnas resume {shlex.quote(str(whole))}")
 
     def _report(self, folder: RunFolder) -> None:
         log.info(f"report: {write_report(folder.path)}")

@@ -253,7 +253,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
     assert "stopped by SIGTERM" in said.err
     assert "report: " in said.out
     assert names(run) == FILES - {"genotype.json"} | {"genotype-so-far.json"}
-    with pytest.raises(ValueError, match="its search has not ended; go on with: xnas resume"):
+    with pytest.raises(ValueError, match="its search has not ended; resume with: xnas resume"):
         RunFolder(run).genotype()
     assert main(["show", str(run)]) == 0
     assert "the search has not ended; what it would choose now" in capsys.readouterr().out

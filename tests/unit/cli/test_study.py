@@ -20,13 +20,13 @@ import pytest
 
 import xnas
 from xnas import Config, RunFolder, StudySpec
-from xnas.cli import main, study
+from xnas.cli import main
 from xnas.data.images import Images
 from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.runs.folder import read_run_config
 from xnas.runs.lock import locked
 from xnas.space.architecture import Architecture, architecture_text, read_genotype
-from xnas.study import page
+from xnas.study import page, runner
 from xnas.study.results import read_study
 from xnas.study.spec import read_spec
 from xnas.train import pipeline, trained_network
@@ -574,7 +574,7 @@ def test_a_rate_of_its_own_is_taken_by_the_only_method(home: Home, monkeypatch: 
         made.append((spec, config))
         raise Interrupted(15)
 
-    monkeypatch.setattr(study, "run_study", kept)
+    monkeypatch.setattr(runner, "run_study", kept)
     assert main([*home.words("bench"), "--methods", "gd", "--search.step-size", "0.5"]) == 128 + 15
     ((spec, config),) = made
     assert (spec.methods, config.search.step_size) == (("gd",), 0.5)
