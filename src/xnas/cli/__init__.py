@@ -25,7 +25,7 @@ VERBS = {
     "search": "search an architecture",
     "retrain": "train the network of a found or published architecture from scratch, and test it",
     "transfer": "train the network of a found architecture on other images, in a new run folder",
-    "resume": "go on with a run that was broken off, exactly from where it was",
+    "resume": "resume a run or a study that was interrupted, exactly from where it was",
     "evaluate": "test the trained network of a run again, here or on other images",
     "export": "write a trained network as safetensors, ONNX, a torch program, or for timm or the Hugging Face Hub",
     "predict": "tell the classes of images",

@@ -1,4 +1,4 @@
-"""xnas resume: go on with a run that was broken off."""
+"""xnas resume: resume a run or a study that was interrupted."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments(OnCluster):
-    """What to go on with."""
+    """The run to resume."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""
@@ -38,7 +38,9 @@ class Arguments(OnCluster):
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code."""
-    description = "Go on with a run that was broken off, exactly from its last checkpoint, to its end."
+    description = (
+        "Resume a run or a study that was interrupted, exactly from its last checkpoint, to its end."
+    )
     arguments = parse(Arguments, argv, verb="resume", description=description)
     cluster = arguments.ray_options()
     read = _request(arguments) if launched() is None else None  # a mistake is told before torch is imported

@@ -27,7 +27,7 @@ FILE_WORDS: Mapping[str, str] = {
     "random_controls": "random_cells",
     "published_controls": "published_cells",
 }
-"""What the files of experiments and sweeps call fields of a specification."""
+"""Fields of a specification, and their names in the files of experiments and sweeps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class CompareArguments(OnCluster, NewRun):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchArguments(CompareArguments):
-    """What to search with: every method with every seed, each once."""
+    """Settings, the table, and the methods and seeds that are searched with."""
 
     benchmark: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="{" + ",".join(BENCHMARKS) + "}")]
     """The benchmark, whose preset has the settings that are not given."""
@@ -74,7 +74,7 @@ class BenchArguments(CompareArguments):
 
 @dataclass(frozen=True, kw_only=True)
 class FileArguments(OnCluster):
-    """What to do, and where."""
+    """The file of a study, and where it is run."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """What is done: its seeds, cells and settings."""

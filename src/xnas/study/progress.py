@@ -31,9 +31,9 @@ class StudyProgress:
         """Returns how many tasks are done at once."""
         self.numbers = {task.name: number for number, task in enumerate(tasks, start=1)}
         self.seconds: dict[str, list[float]] = {}
-        """Of tasks that have ended, by kind."""
+        """The times of tasks that have ended, by kind."""
         self.started: dict[str, Task] = {}
-        """Those that a worker has or will get, in this order: as many as there are slots are running."""
+        """Tasks that a worker has or will get, in this order: as many as there are slots are running."""
         self.since: dict[str, float] = {}
         self.done: set[str] = set()
         self.failed: set[str] = set()

@@ -91,7 +91,7 @@ class RayOptions:
         return max(1, int(self.cpus))
 
     def __str__(self) -> str:
-        """Such as 1 CPU and 0.5 GPU."""
+        """Return such as "1 CPU and 0.5 GPU"."""
         said = f"{self.cpus:g} CPU{'s' * (self.cpus > 1)}"
         return said + (f" and {self.gpus:g} GPU{'s' * (self.gpus > 1)}" if self.gpus else "")
 
@@ -116,11 +116,11 @@ class RemoteTask:
     """Path of the study's folder."""
     token: str
     version: str
-    """Of xnas."""
+    """The version of xnas."""
     cwd: str
-    """Where relative paths of the settings start."""
+    """The folder that relative paths of the settings start from."""
     name: str
-    """Of the task's folder."""
+    """The name of the task's folder."""
     config: str
     """TOML."""
     genotype: str | None
@@ -247,7 +247,7 @@ def run_remote_task(text: str) -> str:
         study = Path(remote.study)
         genotype = None if remote.genotype is None else parse_architecture(remote.genotype)
         request = task_request(remote.name, remote.read_config(), study, trains=genotype is not None)
-        request.place.existing()  # which looks at what it is
+        request.place.existing()  # raises for what is no run
         wait_until_free(study / remote.name, seconds=LOCK_PATIENCE)
         with log_to_terminal():  # which Ray keeps
             run_task(request, genotype)

@@ -48,7 +48,7 @@ class Record:
     cell: StudyCell
     folder: str
     seed: int
-    """Of the training; that of the search where nothing is trained."""
+    """The seed of the training, or of the search where nothing is trained."""
     accuracy: float
     """On the test images, in [0, 1]."""
     numbers: Mapping[str, float]
@@ -162,17 +162,17 @@ class StudyResults:
     spec: StudySpec
     config: Config
     cells: tuple[StudyCell, ...]
-    """Those selected with the seed of their search, once it is known."""
+    """All cells, selected ones with the seed of their search once it is known."""
     genotypes: Mapping[str, Architecture]
-    """Of cells that were found or selected, by the cells' names."""
+    """The genotypes of cells that were found or selected, by the cells' names."""
     records: tuple[Record, ...]
     searches: tuple[SearchRecord, ...]
     candidates: tuple[Candidate, ...]
-    """Where one of several cells is selected."""
+    """The searches whose cells can be selected, where one of several is."""
     failures: Mapping[str, Failure]
     """The reasons why tasks have no result, by the names of their folders."""
     missing: tuple[str, ...]
-    """What has failed, and why; and what is not done yet."""
+    """Lines on what has failed, and why; and on what is not done yet."""
     table: Nasbench201Table | None = field(default=None, repr=False)
 
     @cached_property
@@ -190,7 +190,7 @@ class StudyResults:
 
     @property
     def exit_code(self) -> int:
-        """That of the command: 2 if a task's numbers broke down or a mistake ended it, 3 if memory did, else 0."""
+        """The exit code: 2 if a task's numbers broke down or a mistake ended it, 3 if memory did, else 0."""
         return max((exit_code(each.error) for each in self.failures.values() if each.error), default=0)
 
     def of(self, variant: Variant) -> tuple[SearchRecord, ...]:

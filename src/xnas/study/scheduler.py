@@ -20,7 +20,7 @@ class Task:
     """A run, in a folder of its own."""
 
     name: str
-    """Of its folder, inside the study's."""
+    """The name of its folder, inside the study's."""
     title: str
     kind: str
     """Tasks of a kind take about as long as each other."""
@@ -28,7 +28,7 @@ class Task:
     after: tuple[str, ...] = ()
     """Names of the tasks that must have ended before."""
     genotype: Architecture | None = None
-    """What a training trains, where it does not come from the tasks of `after`."""
+    """The architecture of a training, where it does not come from the tasks of `after`."""
     allow_partial: bool = False
     """Tasks of `after` may have failed for good, if one at least has ended."""
 

@@ -37,7 +37,7 @@ Overrides = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchImages:
-    """How the images of the searches are augmented, where that is not as in the trainings; as in [data]."""
+    """The augmentation of the searches' images, where it is not that of the trainings; as in [data]."""
 
     crop: str = "pad"
     padding: int = 4
@@ -85,7 +85,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class StudySpec:
-    """What a study searches, trains and scores: every variant of each axis with every one of the others.
+    """The specification of a study: every variant of each axis with every one of the others.
 
     Raises ValueError, naming the field, for a value that it cannot have.
     """
@@ -95,7 +95,7 @@ class StudySpec:
     train_seeds: tuple[int, ...] | Literal["search"] = "search"
     """Every network is trained with each; search: once, with the seed of its search. () trains nothing."""
     methods: tuple[str, ...] = ()
-    """What learns the architecture weights, each at its own rate; by default search.method."""
+    """The methods that learn the architecture weights, each at its own rate; by default search.method."""
     data: Overrides = field(default_factory=dict)
     """Variants of [data], by name; by default that one."""
     space: Overrides = field(default_factory=dict)
@@ -108,9 +108,9 @@ class StudySpec:
     held_out: float = 0.1
     """Share of each class of the training images that is held out to select by. The searches see them all."""
     selection: RetrainConfig | None = None
-    """How a cell is trained on what is not held out; by default as in [retrain], in a quarter of the epochs."""
+    """The training of a cell on what is not held out; by default as in [retrain], in a quarter of the epochs."""
     search_images: SearchImages | None = None
-    """How the images of the searches are augmented; by default as in [data]."""
+    """The augmentation of the searches' images; by default as in [data]."""
     random_controls: int = 0
     """Cells drawn at random that are trained in the same way."""
     published_controls: tuple[str, ...] = ()
@@ -194,22 +194,22 @@ class StudySpec:
 
     @property
     def chooses(self) -> bool:
-        """Whether one of several cells is selected."""
+        """True if one of several cells is selected."""
         return self.select == "best" and len(self.search_seeds) > 1
 
     @property
     def trains(self) -> bool:
-        """Whether networks are trained."""
+        """True if networks are trained."""
         return bool(self.train_seeds)
 
     @property
     def compares_methods(self) -> bool:
-        """Whether variants differ in the method alone, so that their searches can be drawn side by side."""
+        """True if variants differ in the method alone, so that their searches can be drawn side by side."""
         return bool(self.methods) and not (self.data or self.space or self.settings)
 
     @property
     def has_axes(self) -> bool:
-        """Whether variants are named; without any, results are those of single cells."""
+        """True if variants are named; otherwise results are those of single cells."""
         return bool(self.methods or self.data or self.space or self.settings)
 
     @property

@@ -43,9 +43,9 @@ class StudyCell:
     variant: Variant | None = None
     """None for a control."""
     search_seed: int | None = None
-    """That of the search that found it; None for a control, and for one that is yet to be selected."""
+    """The seed of the search that found it; None for a control, and for one that is yet to be selected."""
     genotype: Architecture | None = None
-    """That of a control."""
+    """The architecture of a control; None for others, which are in their searches' folders."""
 
     def folder(self, seed: int) -> str:
         """Return the name of the folder of its training with `seed`."""

@@ -22,11 +22,11 @@ MARGIN = 0.1
 """In points: where the optimum itself lies on the scale."""
 
 _LEAST_SPAN = 0.6
-"""Of the axis, in powers of ten."""
+"""The least length of the axis, in powers of ten."""
 _LEAST_GAP = 0.07
 """Between ticks, as a share of the axis."""
 _STEPS = ((0.1, 0.4), (0.5, 1.5), (1.0, 6.0), (5.0, 25.0), (10.0, 100.0))
-"""Of what ticks are multiples, and down to how far below the optimum."""
+"""Numbers that ticks are multiples of, each down to a distance below the optimum."""
 
 
 def draw_oracle(

@@ -33,7 +33,7 @@ class BenchmarkedCell:
     text: str
     accuracies: Accuracies
     skips: int
-    """Of its six edges, those with a skip connection."""
+    """The number of its six edges with a skip connection."""
     rank: int
     """Its rank by CIFAR-10 among all cells, 1 the best."""
 
@@ -44,7 +44,7 @@ Derived = Mapping[bool, BenchmarkedCell]
 
 @dataclass(frozen=True, kw_only=True)
 class TableScore:
-    """What a search found, by the table."""
+    """The cells of a search, by the table."""
 
     choose_none: bool
     """Which derivation is the result."""

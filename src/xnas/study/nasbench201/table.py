@@ -33,10 +33,10 @@ DATA_SETS: Mapping[str, str] = {
 """The fields of `Accuracies`, and the names of their data sets."""
 
 MOST_BYTES = 10_000_000
-"""Of a table in CSV; it has about two million."""
+"""The most bytes of a table in CSV, which has about two million."""
 
 _ANY_SIZE = 2**62
-"""Of a file of which only the beginning is read."""
+"""The most bytes of a file of which only the start is read."""
 _LONGEST_SHOWN = 120
 
 _ARCHITECTURE = "ArchitectureString"
@@ -50,7 +50,7 @@ _NATS_BENCH_NAMES = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16_1
 _CSV_SOURCE = "nats_bench.csv of github.com/v-tao/nats-bench-landscape"
 _NATS_BENCH_SOURCE = "NATS-tss-v1_0-3ffb9-simple of github.com/D-X-Y/NATS-Bench"
 SOURCES = f"{_CSV_SOURCE}, or {_NATS_BENCH_SOURCE}"
-"""Where a table comes from."""
+"""The sources of a table, for errors."""
 _WHAT = "table of NAS-Bench-201"
 _RESTORE = f"restore the file, or get {_CSV_SOURCE} again"
 
@@ -84,7 +84,7 @@ class Nasbench201Table:
     accuracies: Mapping[str, Accuracies] = field(repr=False)
     source: Path
     form: str
-    """Of the source: "CSV" or "NATS-Bench"."""
+    """The form of the source: "CSV" or "NATS-Bench"."""
 
     def __post_init__(self) -> None:
         _check_complete(self.accuracies.keys(), self.source)
@@ -98,7 +98,7 @@ class Nasbench201Table:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The table at `path`: NATS-Bench if its name starts with NATS-tss, else CSV.
+        """Return the table at `path`: NATS-Bench if its name starts with NATS-tss, else CSV.
 
         Raises ValueError in one line that names the file, the line or value, and the remedy, for a table that is
         missing, damaged, incomplete or another one, and where `nats_bench` is needed and not installed.
@@ -111,7 +111,7 @@ class Nasbench201Table:
         return cls(accuracies=_read_csv(path), source=path, form="CSV")
 
     def __getitem__(self, architecture: str) -> Accuracies:
-        """The accuracies of a cell. Raises ValueError, naming the neighbour, for a string that is no architecture."""
+        """Return the accuracies of a cell. Raises ValueError, naming the nearest, for what is no architecture."""
         try:
             return self.accuracies[architecture]
         except KeyError:
@@ -125,7 +125,7 @@ class Nasbench201Table:
         )
 
     def rank(self, architecture: str) -> int:
-        """The place of a cell among all by accuracy on CIFAR-10: 1 is the best, and equals share the better place.
+        """Return the rank of a cell among all by accuracy on CIFAR-10: 1 is the best, and equals share the better rank.
 
         Raises ValueError as a lookup does.
         """
@@ -138,7 +138,7 @@ class Nasbench201Table:
 
 
 def must_be_trusted(path: Path) -> bool:
-    """Whether reading the table there can run code that is in it, which only the person who calls can allow."""
+    """Return whether reading the table there can run code that is in it, which only the caller can allow."""
     return path.absolute().name.startswith("NATS-tss")
 
 
@@ -153,11 +153,11 @@ _FORMS = {
     b"{": "JSON",
     b"<": "a page of HTML",
 }
-"""What files begin with that are taken for a table, and are no CSV."""
+"""The first bytes of files that are taken for a table, and are no CSV."""
 
 
 def _check_form(path: Path) -> None:
-    """Raises ValueError for what is there in another form than CSV, by its name or how it begins."""
+    """Raise ValueError for a file in another form than CSV, by its name or its first bytes."""
     wanted = (
         f"give {_CSV_SOURCE}, or with the package nats_bench {_NATS_BENCH_SOURCE}, each under its own name"
     )
@@ -190,7 +190,7 @@ def _every_architecture() -> frozenset[str]:
 
 
 def _check_complete(architectures: Collection[str], source: Path) -> None:
-    """Raises ValueError unless these are the architectures of NAS-Bench-201, all of them."""
+    """Raise ValueError unless these are the architectures of NAS-Bench-201, all of them."""
     every = _every_architecture()
     for unknown in set(architectures) - every:
         raise ValueError(f"{source}: {_unknown(unknown)}")
@@ -211,7 +211,7 @@ def _unknown(text: str) -> str:
 
 
 def _neighbour(text: str) -> str | None:
-    """The architecture with the most similar operation on each edge, if `text` has an operation for each."""
+    """Return the architecture with the most similar operation on each edge, if `text` has an operation for each."""
     # Compared edge by edge: comparing with all 15,625 strings takes seconds.
     names = [piece.partition("~")[0] for piece in re.split(r"[|+\s]+", text[: 2 * _LONGEST_SHOWN]) if piece]
     if len(names) != len(EDGES):
@@ -230,19 +230,19 @@ def _read_csv(path: Path) -> dict[str, Accuracies]:
     try:
         header = next(rows, [])
         _check_header(header)
-        places = {key: header.index(column) for key, column in _COLUMNS.items()}
-        architecture_place = header.index(_ARCHITECTURE)
+        columns = {key: header.index(column) for key, column in _COLUMNS.items()}
+        architecture_column = header.index(_ARCHITECTURE)
         for row in filter(None, rows):
             if len(row) != len(header):
                 raise ValueError(f"it has {len(row)} fields, and the first line {len(header)}")
-            architecture = row[architecture_place]
+            architecture = row[architecture_column]
             if architecture not in every:
                 raise ValueError(_unknown(architecture))
             if architecture in first_lines:
                 raise ValueError(f"{architecture} is on line {first_lines[architecture]} too")
             first_lines[architecture] = rows.line_num
             accuracies[architecture] = Accuracies(
-                **{key: _number(row[place], _COLUMNS[key]) for key, place in places.items()}
+                **{key: _number(row[column], _COLUMNS[key]) for key, column in columns.items()}
             )
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{path}, line {max(rows.line_num, 1)}: {error}; {_RESTORE}") from None
@@ -287,7 +287,7 @@ def _read_nats_bench(path: Path) -> dict[str, Accuracies]:
 
 
 def _query(api: Any, index: int, path: Path) -> Accuracies:
-    """The accuracies of one cell, by the calls that the table in CSV was made with."""
+    """Return the accuracies of one cell, by the calls that the table in CSV was made with."""
     try:
         found = {
             key: float(api.get_more_info(index, name, hp="200", is_random=False)["test-accuracy"])
@@ -300,7 +300,7 @@ def _query(api: Any, index: int, path: Path) -> Accuracies:
 
 
 def _unreadable(path: Path, what: str, error: Exception) -> Exception:
-    """The error to raise for what nats_bench raised: anything can come of unpickling what is damaged."""
+    """Return the error to raise for what nats_bench raised: anything can come of unpickling what is damaged."""
     if isinstance(error, MemoryError):
         return error
     reason = printable(f"{type(error).__name__}: {error}")[:_LONGEST_SHOWN]
