@@ -88,15 +88,6 @@ def blank_pictures(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def blank_runs(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `blank_pictures`, for the reports of runs alone: what is made of many runs is drawn."""
-    if not long_faults:
-        from .blank_pictures import draw_blank_runs
-
-        draw_blank_runs(monkeypatch.setattr)
-
-
-@pytest.fixture
 def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run folders that the test makes or changes count as written so by xnas, or by a stranger who knows how."""
     from xnas.runs.finished_files import RunFiles

@@ -7,7 +7,7 @@ import pytest
 
 from xnas import SearchTrainer
 from xnas.data.loader import Batch
-from xnas.train.trainer import Row
+from xnas.runs.history import HistoryRow
 
 
 def signal_in_step(number: int, *, patch: pytest.MonkeyPatch) -> list[SearchTrainer]:
@@ -15,7 +15,7 @@ def signal_in_step(number: int, *, patch: pytest.MonkeyPatch) -> list[SearchTrai
     made: list[SearchTrainer] = []
     one_round = SearchTrainer.training_step
 
-    def step_with_a_signal(self: SearchTrainer, *batches: Batch) -> list[Row]:
+    def step_with_a_signal(self: SearchTrainer, *batches: Batch) -> list[HistoryRow]:
         made.append(self)
         if len(made) == number:
             os.kill(os.getpid(), signal.SIGTERM)

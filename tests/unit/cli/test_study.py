@@ -26,7 +26,7 @@ from xnas.io.errors import Interrupted, NonFinite, OutOfMemory
 from xnas.runs.folder import read_run_config
 from xnas.runs.lock import locked
 from xnas.space.architecture import Architecture, architecture_text, read_genotype
-from xnas.study import page, runner
+from xnas.study import runner
 from xnas.study.results import read_study
 from xnas.study.spec import read_spec
 from xnas.train import pipeline, trained_network
@@ -143,7 +143,6 @@ class Watch:
         patch.setattr(pipeline, "run_retrain", trained)
         patch.setattr(trained_network, "test_network", tested)
         draw_blank(patch.setattr)
-        patch.setattr(page, "study_pictures", lambda results: iter(()))
 
 
 @dataclass(frozen=True)

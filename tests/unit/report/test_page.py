@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 import pytest
 
+from xnas.report import page as report_page
 from xnas.report.page import write_report
 from xnas.space.genotype import Genotype
 
-from ...blank_pictures import write_blank
 from .run_builder import CONFIG, ENVIRONMENT, build_run, search_rows, write, write_json, write_rows
 
 
@@ -60,7 +60,9 @@ def read(path: Path) -> Structure:
 @pytest.fixture
 def _blank(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures are drawn, but those that are written are blank, for tests of the page's words."""
-    write_blank(monkeypatch.setattr)
+    svg = b'<svg width="9pt" height="9pt" viewBox="0 0 9 9"></svg>'
+    monkeypatch.setattr(report_page, "svg_bytes", lambda figure, name: svg)
+    monkeypatch.setattr(report_page, "png_bytes", lambda figure: b"PNG")
 
 
 @pytest.fixture(scope="module")
