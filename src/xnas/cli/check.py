@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.args import parse
 from xnas.config.limits import check_decode_memory, check_text
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ LONG = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class CheckArguments:
     """What to check."""
 
     data: Annotated[str, tyro.conf.Positional]
@@ -60,7 +60,7 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Run the verb; returns the exit code: 0 clean or warnings only, 2 with errors."""
     description = "Go through labelled images and list everything that is wrong with them."
-    arguments = parse(Arguments, argv, verb="check", description=description)
+    arguments = parse(CheckArguments, argv, verb="check", description=description)
     from xnas.data.check import check_data
     from xnas.report.terminal import console
 

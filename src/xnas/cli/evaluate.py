@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse, without_download
+from xnas.cli.args import parse, without_download
 from xnas.config.loading import parse_config
 from xnas.config.schema import Config, DataConfig
 from xnas.runs.folder import read_run_config
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class EvaluateArguments:
     """What to test, and on what."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -38,11 +38,11 @@ def main(argv: Sequence[str]) -> int:
     description = (
         "Test the trained network of a run, on the run's own test images or on others of the same classes."
     )
-    arguments = parse(Arguments, argv, verb="evaluate", description=description)
+    arguments = parse(EvaluateArguments, argv, verb="evaluate", description=description)
     run = arguments.run
     config = _config_of(run) if launched() is None else _config_from_main(run)
     start = {"run": arguments.run, "device": config.device, "data": config.data}
-    arguments = parse(Arguments, argv, verb="evaluate", description=description, start=start)
+    arguments = parse(EvaluateArguments, argv, verb="evaluate", description=description, start=start)
     from xnas.runs.folder import RunFolder
     from xnas.train.context import check_images, open_data_on_all_ranks
     from xnas.train.device import pick_device

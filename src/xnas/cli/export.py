@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from xnas.cli.arguments import parse, without_download
+from xnas.cli.args import parse, without_download
 from xnas.config.schema import DataConfig
 from xnas.runs.folder import read_run_config
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class ExportArguments:
     """What to export, as what, and where to."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -53,10 +53,10 @@ def main(argv: Sequence[str]) -> int:
         "Write the trained network of a run in another form. It is read back, and takes its place only if its outputs "
         "on real images are those of the network, to 1e-4."
     )
-    arguments = parse(Arguments, argv, verb="export", description=description)
+    arguments = parse(ExportArguments, argv, verb="export", description=description)
     config = without_download(read_run_config(arguments.run))
     start = {"run": arguments.run, "format": arguments.format, "to": arguments.to, "data": config.data}
-    arguments = parse(Arguments, argv, verb="export", description=description, start=start)
+    arguments = parse(ExportArguments, argv, verb="export", description=description, start=start)
     from xnas.export.export import about_network, check_packages, check_place, export
     from xnas.runs.folder import RunFolder, read_result
     from xnas.train.device import pick_device
@@ -91,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _versions(arguments: Arguments) -> "OnnxVersions | None":
+def _versions(arguments: ExportArguments) -> "OnnxVersions | None":
     if arguments.onnx_opset is None and arguments.onnx_ir is None:
         return None
     if arguments.format != "onnx":
@@ -101,7 +101,7 @@ def _versions(arguments: Arguments) -> "OnnxVersions | None":
     return OnnxVersions(opset=arguments.onnx_opset, ir=arguments.onnx_ir)
 
 
-def _images(arguments: Arguments, trained: "TrainedNetwork", *, seed: int) -> "Tensor":
+def _images(arguments: ExportArguments, trained: "TrainedNetwork", *, seed: int) -> "Tensor":
     """A few real images, uint8 NCHW: those that are named, or the run's."""
     import torch
 

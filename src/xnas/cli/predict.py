@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.args import parse
 from xnas.config.limits import MOST_PIXELS, check_decode_memory
 from xnas.io.text import printable
 
@@ -24,7 +24,7 @@ _NOT_FINITE = "the network's output for it is not finite; train it again, or exp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class PredictArguments:
     """Which network, and which images."""
 
     model: Annotated[Path, tyro.conf.Positional]
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         "network was trained on. An image that cannot be read is named, the others go on, and the exit code is 1. "
         "It is 2 where what the network says of one is no number."
     )
-    arguments = parse(Arguments, argv, verb="predict", description=description)
+    arguments = parse(PredictArguments, argv, verb="predict", description=description)
     if not arguments.images:
         raise ValueError("predict: give images or folders of images behind the model")
     from xnas.export.predict import form_of, image_files, open_classifier, predict_files

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import OnCluster, parse, without_download
+from xnas.cli.args import OnCluster, parse, without_download
 from xnas.config.schema import RETRAIN_SECTIONS, SEARCH_SECTIONS
 from xnas.runs.folder import read_run_config
 from xnas.train.launch import launched
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(OnCluster):
+class ResumeArguments(OnCluster):
     """The run to resume."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     description = (
         "Resume a run or a study that was interrupted, exactly from its last checkpoint, to its end."
     )
-    arguments = parse(Arguments, argv, verb="resume", description=description)
+    arguments = parse(ResumeArguments, argv, verb="resume", description=description)
     cluster = arguments.ray_options()
     read = _request(arguments) if launched() is None else None  # a mistake is told before torch is imported
     from xnas.runs.folder import STUDY
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     return run_request(lambda: request) or 0
 
 
-def _request(arguments: Arguments) -> "RunRequest":
+def _request(arguments: ResumeArguments) -> "RunRequest":
     config = without_download(read_run_config(arguments.run))
     for name in ("device", "threads"):
         if (value := getattr(arguments, name)) is not None:

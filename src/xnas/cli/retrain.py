@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
+from xnas.cli.args import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.config.diff import differences
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, Config
 from xnas.io.text import printable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(NewRun):
+class RetrainArguments(NewRun):
     """What to train, and how."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
@@ -41,7 +41,7 @@ def request(argv: Sequence[str]) -> "RunRequest":
         arguments = _parse(argv, searched)
         _refuse_what_run_decides(arguments, searched)
         return _retrain_run(run, settings_of(arguments), overwrite=arguments.overwrite)
-    from xnas.cli.arguments import location_from_args
+    from xnas.cli.args import location_from_args
     from xnas.space.architecture import read_genotype
 
     source = str(arguments.genotype)
@@ -99,15 +99,15 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> "RunRequest":
     )
 
 
-def _parse(argv: Sequence[str], start: Config) -> Arguments:
+def _parse(argv: Sequence[str], start: Config) -> RetrainArguments:
     description = (
         "Train the network of an architecture from scratch on the whole training set, and test it once. The same "
         "command again goes on with it after an interruption."
     )
-    return parse(Arguments, argv, verb="retrain", description=description, start=fields_of(start))
+    return parse(RetrainArguments, argv, verb="retrain", description=description, start=fields_of(start))
 
 
-def _refuse_what_run_decides(arguments: Arguments, searched: Config) -> None:
+def _refuse_what_run_decides(arguments: RetrainArguments, searched: Config) -> None:
     """The folder must go on describing the search that is in it."""
     for name in ("preset", "config", "name"):
         if getattr(arguments, name) is not None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
+from xnas.cli.args import NewRun, fields_of, parse, settings_of, start_from
 from xnas.config.schema import LAST_BITS, RETRAIN_SECTIONS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(NewRun):
+class RunArguments(NewRun):
     """The whole job."""
 
     controls: int = 0
@@ -30,9 +30,11 @@ def request(argv: Sequence[str]) -> "RunRequest":
         "Search an architecture, train its network from scratch, test it once, and write the report. The same command "
         "with the same --name goes on with it after an interruption."
     )
-    arguments = parse(Arguments, argv, verb="run", description=description, start=fields_of(start_from(argv)))
+    arguments = parse(
+        RunArguments, argv, verb="run", description=description, start=fields_of(start_from(argv))
+    )
     # Imported once the arguments are known to be right: help and mistakes do not wait for torch.
-    from xnas.cli.arguments import location_from_args
+    from xnas.cli.args import location_from_args
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from
+from xnas.cli.args import NewRun, fields_of, parse, settings_of, start_from
 from xnas.config.schema import LAST_BITS, SEARCH_SECTIONS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def request(argv: Sequence[str]) -> "RunRequest":
         "`xnas retrain RUN` trains what it found."
     )
     arguments = parse(NewRun, argv, verb="search", description=description, start=fields_of(start_from(argv)))
-    from xnas.cli.arguments import location_from_args
+    from xnas.cli.args import location_from_args
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 

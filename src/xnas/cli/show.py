@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.args import parse
 from xnas.config.limits import MOST_PIXELS
 from xnas.config.schema import RetrainConfig
 from xnas.io.text import printable
@@ -31,7 +31,7 @@ MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class ShowArguments:
     """What to look at."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
@@ -104,8 +104,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parse(argv: Sequence[str], start: dict[str, object] | None = None) -> Arguments:
-    return parse(Arguments, argv, verb="show", description="Look at an architecture.", start=start)
+def _parse(argv: Sequence[str], start: dict[str, object] | None = None) -> ShowArguments:
+    return parse(ShowArguments, argv, verb="show", description="Look at an architecture.", start=start)
 
 
 def _genotype_of(run: Path) -> Architecture:
@@ -134,7 +134,7 @@ def _cell_lines(title: str, cell: CellGenotype) -> str:
     return "\n".join(lines)
 
 
-def _cost(genotype: Architecture, arguments: Arguments) -> str:
+def _cost(genotype: Architecture, arguments: ShowArguments) -> str:
     import torch
 
     from xnas.space.cost import count_multiply_adds, count_parameters

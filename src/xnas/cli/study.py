@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from xnas.cli.arguments import NewRun, OnCluster, fields_of, parse, settings_of, start_from
+from xnas.cli.args import NewRun, OnCluster, fields_of, parse, settings_of, start_from
 from xnas.config.loading import read_preset, settings_from
 from xnas.config.schema import Config
 from xnas.io.paths import absolute

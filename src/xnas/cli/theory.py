@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import parse
+from xnas.cli.args import parse
 from xnas.config.limits import check_scale
 from xnas.io.errors import CannotWrite
 from xnas.io.text import choose
@@ -34,7 +34,7 @@ _LARGEST = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class TheoryArguments:
     """What to show."""
 
     name: Annotated[str, tyro.conf.Positional]
@@ -90,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
     if list(argv[:1]) == [STEP_SIZE]:
         return _step_size(argv[1:])
     description = "Play out what the paper claims about behaviour, as pictures and numbers."
-    arguments = parse(Arguments, argv, verb="theory", description=description)
+    arguments = parse(TheoryArguments, argv, verb="theory", description=description)
     if arguments.name == STEP_SIZE:
         raise ValueError("theory: give step-size first, then its flags: xnas theory step-size --help")
     _have_folder(arguments.out)
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _show(demonstration: "Demonstration", arguments: Arguments) -> "Numbers":
+def _show(demonstration: "Demonstration", arguments: TheoryArguments) -> "Numbers":
     """Play a demonstration, write its files, and say what it found."""
     from xnas.theory.demonstration import table_lines
     from xnas.theory.page import write_demonstration

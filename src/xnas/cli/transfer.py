@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from xnas.cli.arguments import NewRun, fields_of, parse, settings_of, start_from, without_download
+from xnas.cli.args import NewRun, fields_of, parse, settings_of, start_from, without_download
 from xnas.cli.retrain import retrain_request
 from xnas.config.schema import AUGMENTATION, Config, DataConfig
 from xnas.runs.folder import read_run_config
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments(NewRun):
+class TransferArguments(NewRun):
     """What to train, and on which images."""
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -74,9 +74,9 @@ def on_other_images(config: Config) -> Config:
     )
 
 
-def _parse(argv: Sequence[str], start: Config) -> Arguments:
+def _parse(argv: Sequence[str], start: Config) -> TransferArguments:
     description = (
         "Train the network of the architecture that a search has found from scratch on other images, and test it once, "
         "in a run folder of its own. The same command with the same --name goes on with it after an interruption."
     )
-    return parse(Arguments, argv, verb="transfer", description=description, start=fields_of(start))
+    return parse(TransferArguments, argv, verb="transfer", description=description, start=fields_of(start))

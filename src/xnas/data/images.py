@@ -237,6 +237,17 @@ def check_same_classes(train: tuple[str, ...], test: tuple[str, ...], *, where: 
     )
 
 
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Return `values` on the device; themselves, if they are there.
+
+    A copy from pinned memory to CUDA is queued behind the work before it and returns at once, where one from other
+    memory would wait until all that work is done. torch keeps the pinned memory until the copy is.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalisation:
     """Brings every channel of the training images to mean 0 and standard deviation 1."""

@@ -10,8 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xnas.data.device_copy import to_device
-from xnas.data.images import Images, Normalisation
+from xnas.data.images import Images, Normalisation, to_device
 from xnas.data.rng import RESIZED, mix_address
 from xnas.data.sampling import epoch_order, mix_addresses
 from xnas.data.transforms.autoaugment import augment_by_policy

@@ -1,12 +1,15 @@
 """Randomness by address: what is drawn depends on where it is used, never on what was drawn before."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xnas.data.files.streaming import FileImageSet
+from xnas.data.images import DataSet
 from xnas.data.rng import FIRST, GOLDEN, MASK, ORDER, SECOND, SPLIT, mix_address
 
 
@@ -60,6 +63,25 @@ def split(
         firsts.append(shuffled_M[:count])
         seconds.append(shuffled_M[count:])
     return torch.cat(firsts).sort().values, torch.cat(seconds).sort().values
+
+
+def hold_out(data: DataSet, *, share: float, seed: int) -> DataSet:
+    """`data` with `share` of each class of its training images set aside in place of the test images, by the seed.
+
+    The test images are in neither part. Images that stay in files are cut as those of the test are; those in memory
+    have no more than training has of them. Raises ValueError for a share outside (0, 1), or a class of one image.
+    """
+    aside_N, rest_N = split(data.train.labels_N, fraction=share, seed=seed, classes=data.train.classes)
+    aside, border = data.train.subset(aside_N), 0.0
+    if isinstance(aside, FileImageSet) and isinstance(data.test, FileImageSet):
+        aside = replace(aside, files=replace(aside.files, form=data.test.files.form))
+        border = data.border
+    return DataSet(
+        name=f"{data.name}, {share:.3g} of its training images held out",
+        train=data.train.subset(rest_N),
+        test=aside,
+        border=border,
+    )
 
 
 def _generator(*address: int) -> torch.Generator:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from xnas.config.schema import Config
-from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
+from xnas.data.sampling import hold_out
 from xnas.io.safe_read import check_folder
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import Result, RunFolder, read_result

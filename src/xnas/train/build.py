@@ -14,10 +14,10 @@ from xnas.config.schema import (
     RetrainConfig,
     SpaceConfig,
 )
-from xnas.data.hold_out import hold_out
 from xnas.data.images import DataSet
 from xnas.data.loader import Augmentation
 from xnas.data.rng import ARCHITECTURE, mix_address
+from xnas.data.sampling import hold_out
 from xnas.data.sets.registry import load_data
 from xnas.optimizers.base import ArchitectureOptimizer
 from xnas.optimizers.registry import baseline

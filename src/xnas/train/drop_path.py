@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnas.data.device_copy import to_device
+from xnas.data.images import to_device
 from xnas.data.rng import DROP_PATH, mix_address
 from xnas.data.sampling import mix_addresses
 

@@ -19,7 +19,7 @@ from xnas.cli import show as show_verb
 from xnas.cli import study as study_verbs
 from xnas.cli import theory as theory_verb
 from xnas.cli import transfer as transfer_verb
-from xnas.cli.arguments import NewRun
+from xnas.cli.args import NewRun
 
 SETTINGS = [
     "checkpoint.keep",
@@ -116,11 +116,11 @@ def flags(kind: type, prefix: str = "") -> list[str]:
     ("kind", "expected"),
     [
         (NewRun, SETTINGS + PLACE),
-        (run_verb.Arguments, [*SETTINGS, *PLACE, "controls"]),
-        (retrain_verb.Arguments, [*SETTINGS, *PLACE, "genotype", "run"]),
-        (transfer_verb.Arguments, [*SETTINGS, *PLACE, "run"]),
+        (run_verb.RunArguments, [*SETTINGS, *PLACE, "controls"]),
+        (retrain_verb.RetrainArguments, [*SETTINGS, *PLACE, "genotype", "run"]),
+        (transfer_verb.TransferArguments, [*SETTINGS, *PLACE, "run"]),
         (
-            resume_verb.Arguments,
+            resume_verb.ResumeArguments,
             [*CLUSTER, "data", "device", "root", "run", "activation-checkpointing", "threads"],
         ),
         (study_verbs.CompareArguments, [*SETTINGS, *PLACE, *CLUSTER, "methods", "seeds"]),
@@ -129,21 +129,24 @@ def flags(kind: type, prefix: str = "") -> list[str]:
             study_verbs.FileArguments,
             [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"],
         ),
-        (evaluate_verb.Arguments, [*DATA, "device", "run"]),
+        (evaluate_verb.EvaluateArguments, [*DATA, "device", "run"]),
         (
-            export_verb.Arguments,
+            export_verb.ExportArguments,
             [*DATA, "format", "images", "normalisation", "onnx-ir", "onnx-opset", "overwrite", "run", "to"],
         ),
         (
-            predict_verb.Arguments,
+            predict_verb.PredictArguments,
             ["decode-memory", "device", "image-size", "images", "json", "model", "top", "unchecked"],
         ),
-        (check_verb.Arguments, ["data", "decode-memory", "download", "fold", "image-size", "json", "root"]),
         (
-            show_verb.Arguments,
+            check_verb.CheckArguments,
+            ["data", "decode-memory", "download", "fold", "image-size", "json", "root"],
+        ),
+        (
+            show_verb.ShowArguments,
             [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],
         ),
-        (theory_verb.Arguments, ["name", "out", "seeds"]),
+        (theory_verb.TheoryArguments, ["name", "out", "seeds"]),
         (
             theory_verb.StepSizeArguments,
             ["epochs", "experts", "replicas", "reward-bound", "step-size", "validation-samples", "zeta"],

@@ -1,12 +1,13 @@
-"""Order and split by address."""
+"""Order, split and held-out images, by address."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xnas import DataSet
 from xnas.data.rng import mix_address
-from xnas.data.sampling import epoch_order, mix_addresses, split
+from xnas.data.sampling import epoch_order, hold_out, mix_addresses, split
 
 
 def test_an_address_is_a_63_bit_number_and_depends_on_every_word_and_their_order():
@@ -111,3 +112,22 @@ def test_a_class_of_one_image_cannot_be_split():
 def test_an_empty_set_cannot_be_split():
     with pytest.raises(ValueError, match=r"N > 0; got shape \(0,\)"):
         split(torch.tensor([], dtype=torch.int64), fraction=0.5, seed=0)
+
+
+def test_held_out_images_are_training_images_and_the_rest_is_trained_on(data: DataSet) -> None:
+    part = hold_out(data, share=0.2, seed=3)
+    aside, rest = part.test.ids_N, part.train.ids_N
+    assert aside is not None
+    assert rest is not None
+    assert torch.equal(torch.cat([aside, rest]).sort().values, torch.arange(len(data.train)))
+    assert torch.bincount(part.test.labels_N).tolist() == [4, 4, 4]
+    assert torch.equal(part.test.pixels(torch.arange(12)), data.train.pixels(aside))
+    again = hold_out(data, share=0.2, seed=3)
+    other = hold_out(data, share=0.2, seed=4)
+    assert again.fingerprint() == part.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_of_nothing_or_of_all_is_refused(data: DataSet, share: float) -> None:
+    with pytest.raises(ValueError, match=r"must lie in \(0, 1\)"):
+        hold_out(data, share=share, seed=0)

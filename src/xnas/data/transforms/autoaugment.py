@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xnas.data.device_copy import to_device
+from xnas.data.images import to_device
 from xnas.data.rng import POLICY, mix_address
 from xnas.data.sampling import mix_addresses
 from xnas.data.transforms.crop_flip_cutout import BITS, below

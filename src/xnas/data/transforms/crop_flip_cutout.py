@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from xnas.data.device_copy import to_device
+from xnas.data.images import to_device
 from xnas.data.rng import CROP, CUTOUT, mix_address
 from xnas.data.sampling import mix_addresses
 

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from xnas.data.files.folder import read_folder
-from xnas.data.hold_out import hold_out
 from xnas.data.images import Images, Normalisation
 from xnas.data.loader import Augmentation, batches
 from xnas.data.rng import RESIZED, mix_address
-from xnas.data.sampling import mix_addresses
+from xnas.data.sampling import hold_out, mix_addresses
 from xnas.data.transforms.resized_crop import crop_box, resized_crops
 
 RESIZED_CROPS = Augmentation(crop="resized", padding=0)

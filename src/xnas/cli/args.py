@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xnas.runs.location import RunLocation
 
 QUICK = "quick"
-Arguments = TypeVar("Arguments")
+ArgumentsT = TypeVar("ArgumentsT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,18 +104,18 @@ def start_from(argv: Sequence[str], *, preset: str = QUICK, base: Config | None 
 
 
 def parse(
-    kind: type[Arguments],
+    kind: type[ArgumentsT],
     argv: Sequence[str],
     *,
     verb: str,
     description: str,
     start: Mapping[str, Any] | None = None,
-) -> Arguments:
+) -> ArgumentsT:
     """The arguments of a verb; those not given are as in `start`, or `kind`'s own.
 
     Raises ValueError, in one line, for an unknown flag or a wrong value. Prints the help and exits if asked to.
     """
-    default: Arguments | None = None
+    default: ArgumentsT | None = None
     if start is not None:
         required = {
             item.name: tyro.MISSING
@@ -126,7 +126,7 @@ def parse(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            arguments: Arguments = tyro.cli(  # type: ignore[assignment]
+            arguments: ArgumentsT = tyro.cli(  # type: ignore[assignment]
                 kind,
                 args=list(argv),
                 prog=f"xnas {verb}",
@@ -141,7 +141,7 @@ def parse(
         raise ValueError(f"{verb}: {_in_one_line(complaint.getvalue())}") from None
 
 
-def _with_homes(arguments: Arguments) -> Arguments:
+def _with_homes(arguments: ArgumentsT) -> ArgumentsT:
     """The arguments with ~ and ~user in paths written out: a shell leaves that of --runs=~/runs as it is.
 
     Raises ValueError for a home that is not there.

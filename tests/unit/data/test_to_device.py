@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xnas.data import loader as batches
-from xnas.data.device_copy import to_device
-from xnas.data.images import ImageSet, Normalisation
+from xnas.data.images import ImageSet, Normalisation, to_device
 from xnas.data.transforms import crop_flip_cutout as augment
 
 IMAGES = ImageSet(
