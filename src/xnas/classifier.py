@@ -46,7 +46,7 @@ from xnas.train.search import SearchTrainer, fit_search, validate_search
 from xnas.train.trained_network import TrainedNetwork
 
 IMAGES = "images.json"
-"""The file of a run folder that tells which images its run was begun with."""
+"""The file of a run folder that tells which images its run was started with."""
 
 
 class ImageClassifier:
@@ -298,10 +298,10 @@ class ImageClassifier:
 _FLAG = re.compile(r"--([a-z][a-z-]*)(?:\.([a-z][a-z-]*))?")
 _IN_PYTHON = (
     (
-        r"give it the same, choose another --name, or start anew with --overwrite",
+        r"give it the same, choose another --name, or start over with --overwrite",
         "give the same, or another folder=",
     ),
-    (r"start anew with --overwrite|choose another (?:place with --runs|--name)", "give another folder="),
+    (r"start over with --overwrite|choose another (?:place with --runs|--name)", "give another folder="),
     (r" \(--data\.image-size\)", ""),  # they come as they are
     (r"--activation-checkpointing", 'settings={"activation_checkpointing": True}'),
     (r"--(preset) (\w+)", r'\1="\2"'),
@@ -338,14 +338,14 @@ def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.de
         folder.describe(config, environment(device))
     elif changed := differences(folder.config(), config, sections=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS)):
         raise ValueError(
-            f"{path} was begun with other settings: {'; '.join(changed)}; give the same, or another folder="
+            f"{path} was started with different settings: {'; '.join(changed)}; give the same, or another folder="
         )
     fingerprint = data.fingerprint()
     known = RunFiles(path).json_object(IMAGES)
     if known is None:
         folder.write_text(IMAGES, json.dumps({"sha256": fingerprint}) + "\n")
     elif known.text("sha256") != fingerprint:
-        raise ValueError(f"{path} was begun with other images or labels; give the same, or another folder=")
+        raise ValueError(f"{path} was started with other images or labels; give the same, or another folder=")
 
 
 def _parameters() -> tuple[str, ...]:

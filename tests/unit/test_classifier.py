@@ -118,11 +118,11 @@ def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
 def test_a_folder_of_other_images_or_settings_is_refused(images: np.ndarray, labels: np.ndarray) -> None:
     ImageClassifier(settings=SETTINGS, folder="mine").fit(images, labels)
     with pytest.raises(
-        ValueError, match="mine was begun with other images or labels; give the same, or anoth"
+        ValueError, match="mine was started with other images or labels; give the same, or anoth"
     ):
         ImageClassifier(settings=SETTINGS, folder="mine").fit(images[::-1], labels)
     with pytest.raises(
-        ValueError, match="mine was begun with other settings: seed was 0, is 1; give the same"
+        ValueError, match="mine was started with different settings: seed was 0, is 1; give the same"
     ):
         ImageClassifier(settings=SETTINGS, folder="mine", seed=1).fit(images, labels)
     Path("full").mkdir()

@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code.
 
     0: done. 1: some images could not be read (predict). 2: a mistake in the input, or numbers that are not finite.
-    3: out of memory. 4: the disk takes nothing. 5: another process of the same run was lost. 128 + n: stopped by
+    3: out of memory. 4: cannot write to disk. 5: another process of the same run was lost. 128 + n: stopped by
     signal n. Under a launcher of several processes this is one of them, and all end with the same code. A reader of the
     output that leaves, or a full log, changes neither a run nor its code; what only prints then ends with 0, or 4.
     """

@@ -72,7 +72,8 @@ def retrain_request(
     earlier = asked.existing()
     if earlier is not None and earlier.genotype() != genotype:
         raise ValueError(
-            f"{earlier.path} was begun with another architecture; choose another --name, or start anew with --overwrite"
+            f"{earlier.path} was started with another architecture; choose another --name, or start over with "
+            "--overwrite"
         )
     return asked
 

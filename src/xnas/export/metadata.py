@@ -143,7 +143,7 @@ class About:
                 result=parse_result(result) if result else None,
             )
         except RecursionError:  # writing goes less deep than reading
-            raise ValueError(f"{fields.where} is damaged: nested too deeply; export the run anew") from None
+            raise ValueError(f"{fields.where} is damaged: nested too deeply; export the run again") from None
         except ValueError as error:
             said = str(error)
             raise ValueError(said if said.startswith(fields.where) else f"{fields.where}: {said}") from None

@@ -23,10 +23,10 @@ def read_tensors(path: Path, *, inside: Path) -> tuple[dict[str, Tensor], dict[s
     if length > MOST_HEADER_BYTES:
         raise ValueError(
             f"{path} cannot be read as safetensors: its header claims {length:,} bytes, more than "
-            f"{MOST_HEADER_BYTES:,}; bring the file anew"
+            f"{MOST_HEADER_BYTES:,}; fetch the file again"
         )
     try:
         with safe_open(path, framework="pt") as tensors:
             return {name: tensors.get_tensor(name) for name in tensors.keys()}, tensors.metadata() or {}  # noqa: SIM118
     except Exception as error:  # the reader's own error type says nothing to the user
-        raise ValueError(f"{path} cannot be read as safetensors: {error}; bring the file anew") from error
+        raise ValueError(f"{path} cannot be read as safetensors: {error}; fetch the file again") from error

@@ -141,4 +141,4 @@ def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, alive
         if not given_EK.any(dim=-1).all():
             raise ValueError("in the state a forecaster has no expert alive")
         if (given_EK & ~alive_EK).any():
-            raise ValueError("an expert was wiped out here but is alive in the state; build the model anew")
+            raise ValueError("an expert was wiped out here but is alive in the state; build the model again")

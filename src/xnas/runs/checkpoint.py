@@ -116,7 +116,7 @@ class CheckpointStore:
             reasons = "; ".join(str(reason) for _, reason in unfit)
             raise Damaged(
                 f"no checkpoint of the {self.phase} in {self.home} can be used: {reasons}; restore one from a copy, or "
-                "start anew with --overwrite"
+                "start over with --overwrite"
             )
         return None
 

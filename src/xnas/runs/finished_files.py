@@ -66,7 +66,7 @@ class RunFiles:
             if found := [name for name in LATER if exists(self.folder / name)]:
                 raise ValueError(
                     f"{self.folder} has {found[0]} but no {MANIFEST}, without which nothing in it can be checked; "
-                    f"restore it from a copy, or start anew with --overwrite"
+                    f"restore it from a copy, or start over with --overwrite"
                 )
             return {}
         seen = path.lstat()
@@ -76,7 +76,7 @@ class RunFiles:
             try:
                 digests = unpack_manifest(content, form=FORMAT, version=VERSION, where=str(path))
             except ValueError as error:
-                raise ValueError(f"{error}; restore it from a copy, or start anew with --overwrite") from None
+                raise ValueError(f"{error}; restore it from a copy, or start over with --overwrite") from None
             self._read = state, digests
         return dict(self._read[1])
 
@@ -231,7 +231,7 @@ class RunFiles:
         elif is_drawn(name):
             what_to_do = f"xnas resume {self.folder} writes it again"
         else:
-            what_to_do = "restore it from a copy, or start anew with --overwrite"
+            what_to_do = "restore it from a copy, or start over with --overwrite"
         said = "has changed since it was written" if exists(path) else f"is missing, but {MANIFEST} names it"
         return f"{path} {said}; {what_to_do}"
 

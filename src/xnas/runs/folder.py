@@ -283,7 +283,7 @@ class RunFolder:
         """What was asked for. Raises ValueError if the folder does not say."""
         if not self.has(JOB):
             raise ValueError(
-                f"{self.path} has no {JOB}, so it cannot be continued; start anew under another name"
+                f"{self.path} has no {JOB}, so it cannot be continued; start over under another name"
             )
         fields = self._read_json(JOB)
         job = Job(
@@ -321,11 +321,11 @@ class RunFolder:
         return read_run_config(self.path)
 
     def check_same(self, config: Config, *, sections: Collection[str]) -> None:
-        """Raises ValueError, naming every difference, if the run was begun with other settings."""
+        """Raises ValueError, naming every difference, if the run was started with different settings."""
         if changed := differences(self.config(), config, sections=sections):
             raise ValueError(
-                f"{self.path} was begun with other settings: {'; '.join(changed)}; give it the same, choose another "
-                "--name, or start anew with --overwrite"
+                f"{self.path} was started with different settings: {'; '.join(changed)}; give it the same, choose "
+                "another --name, or start over with --overwrite"
             )
 
     def checkpoints(self, phase: str, *, keep: int = 2) -> "CheckpointStore":

@@ -44,7 +44,7 @@ class RunLocation:
             raise ValueError(f"a run's name is letters, digits, '-', '_' and '.'; got {name!r}")
         if restarts and (name is None or overwrite):
             what = (
-                "--overwrite would begin anew" if overwrite else "without --name nobody finds the run again"
+                "--overwrite would start over" if overwrite else "without --name nobody finds the run again"
             )
             raise ValueError(
                 f"when torchrun --max-restarts begins again, {what}; give --name, and no --overwrite"

@@ -86,12 +86,12 @@ class MetricsLog:
         if there < length:
             raise ValueError(
                 f"{self.path} has {there:,} bytes where the checkpoint knows of {length:,}; restore it from a copy, or "
-                "start anew with --overwrite"
+                "start over with --overwrite"
             )
         self._look(length)
         if self.sha256 != sha256:
             raise ValueError(
-                f"{self.path} has changed since the checkpoint was written; restore it from a copy, or start anew with "
+                f"{self.path} has changed since the checkpoint was written; restore it from a copy, or start over with "
                 "--overwrite"
             )
         self._waiting = b""

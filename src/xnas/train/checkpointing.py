@@ -55,8 +55,8 @@ class ResumeKey:
         changed += [f"{name} changed" for name, value in self.facts.items() if facts.text(name) != value]
         if changed:
             raise ValueError(
-                f"{values.where} was begun otherwise: {'; '.join(changed)}; give it the same, choose another --name, "
-                "or start anew with --overwrite"
+                f"{values.where} was started otherwise: {'; '.join(changed)}; give it the same, choose another --name, "
+                "or start over with --overwrite"
             )
 
 
@@ -103,7 +103,7 @@ class CheckpointManager:
             if lost := [kind for kind in self.folder.metrics.kinds() if kind in self.trainer.row_kinds]:
                 raise ValueError(
                     f"{self.folder.metrics.path} has rows of kind {lost[0]!r}, but {self.store.home} has no checkpoint "
-                    f"of the {self.trainer.phase}; restore it from a copy, or start anew with --overwrite"
+                    f"of the {self.trainer.phase}; restore it from a copy, or start over with --overwrite"
                 )
             self._check_room()
             self._save()

@@ -78,8 +78,8 @@ class RunRequest:
             before, now = getattr(begun, name), getattr(self.job, name)
             if before != now and not more.get(name, False):  # those can be added to
                 raise ValueError(
-                    f"{folder.path} was begun with other settings: its {name} was {before!r}, is {now!r}; choose "
-                    "another --name, or start anew with --overwrite"
+                    f"{folder.path} was started with different settings: its {name} was {before!r}, is {now!r}; choose "
+                    "another --name, or start over with --overwrite"
                 )
         folder.check_same(self.config, sections=self.fixed)
 
@@ -279,7 +279,7 @@ def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config
                 facts = JsonObject.of(found[1].values, where=str(found[0])).nested("facts")
                 if facts.text("the images") != fingerprint:
                     raise ValueError(
-                        f"{source} has other images than {found[0]} was begun with; give the same"
+                        f"{source} has other images than {found[0]} was started with; give the same"
                     )
         for part in parts:
             if part.has(CONFIG):

@@ -69,7 +69,7 @@ def test_search_retrain_and_evaluate_go_on_from_one_folder(
 
     assert main(["retrain", str(run)]) == 0  # has ended, and is not done again
     assert main(["retrain", str(run), "--retrain.epochs", "1"]) == 2
-    assert "mine was begun with other settings: retrain.epochs was 2, is 1" in capsys.readouterr().err
+    assert "mine was started with different settings: retrain.epochs was 2, is 1" in capsys.readouterr().err
     assert json.loads((run / "result.json").read_text()) == result
     assert main(["retrain", str(run), "--retrain.epochs", "1", "--overwrite"]) == 0
     assert json.loads((run / "result.json").read_text())["epochs"] == 1
@@ -121,7 +121,7 @@ def test_a_run_that_has_ended_is_kept_and_not_done_again(
     assert main(["search", *words]) == 0
     assert "has ended; it is not done again without --overwrite" in capsys.readouterr().out
     for change, said in {
-        "--search.epochs 3": "mine was begun with other settings: search.epochs was 2, is 3",
+        "--search.epochs 3": "mine was started with different settings: search.epochs was 2, is 3",
         "--seed 3 --search.zeta 0.5": "search.zeta was 1.0, is 0.5; seed was 0, is 3; give it the same",
         "--overwrite --search.batch-size 4000": "search.batch_size 4000 is larger than the training part of 30",
         "--overwrite --data.padding 16": "data.padding 16 can push images of 16 x 16 pixels out of sight",
@@ -389,7 +389,7 @@ def test_images_that_have_changed_are_noticed(
     seal(tmp_path / "runs" / "mine")
     Image.new("RGB", (16, 16), (200, 30, 40)).save(image_folder / "train" / "red" / "000.png")
     assert main(["search", *words]) == 2
-    assert "was begun otherwise: the images changed; give it the same" in capsys.readouterr().err
+    assert "was started otherwise: the images changed; give it the same" in capsys.readouterr().err
 
 
 @pytest.fixture

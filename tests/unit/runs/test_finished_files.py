@@ -52,7 +52,7 @@ def test_what_was_written_is_read_and_what_was_not_named_counts_as_not_there(fil
             "genotype.json",
             "restore it from a copy; what is in it now is trained by: xnas retrain --genotype FILE",
         ),
-        ("timing.json", "restore it from a copy, or start anew with --overwrite"),
+        ("timing.json", "restore it from a copy, or start over with --overwrite"),
         ("report.html", "xnas resume .* writes it again"),
     ],
 )

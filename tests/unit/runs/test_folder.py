@@ -117,7 +117,8 @@ def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:
         "seed = 3\n[data]\nroot = 'elsewhere'\n[space]\nnodes = 2\n[checkpoint]\nminutes = 9", where="x"
     )
     with pytest.raises(
-        ValueError, match=r"mine was begun with other settings: seed was 0, is 3; space.nodes was 4, is 2; "
+        ValueError,
+        match=r"mine was started with different settings: seed was 0, is 3; space.nodes was 4, is 2; ",
     ):
         folder.check_same(other, sections=SEARCH_SECTIONS)
     folder.check_same(dataclasses.replace(other, seed=0), sections=RETRAIN_SECTIONS)

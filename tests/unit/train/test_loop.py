@@ -210,7 +210,7 @@ def test_a_checkpoint_of_other_settings_or_images_is_refused_by_name(
     other = dataclasses.replace(tiny, seed=5, search=dataclasses.replace(tiny.search, zeta=0.5))
     with pytest.raises(
         ValueError,
-        match=r"search-0000000002 was begun otherwise: search.zeta was 1.0, is 0.5; seed was 0, is 5; give",
+        match=r"search-0000000002 was started otherwise: search.zeta was 1.0, is 0.5; seed was 0, is 5; give",
     ):
         run(other, data, RunFolder(folder.path))
     (folder.path / "config.toml").unlink()
@@ -218,7 +218,7 @@ def test_a_checkpoint_of_other_settings_or_images_is_refused_by_name(
     turned = dataclasses.replace(
         data.train, images_NCHW=data.train.images_NCHW.flip(0), labels_N=data.train.labels_N
     )
-    with pytest.raises(ValueError, match="was begun otherwise: the images changed"):
+    with pytest.raises(ValueError, match="was started otherwise: the images changed"):
         run(tiny, dataclasses.replace(data, train=turned), RunFolder(folder.path))
 
 

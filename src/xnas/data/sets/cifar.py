@@ -165,7 +165,7 @@ def read_records(path: Path, kind: Cifar) -> tuple[Tensor, Tensor]:
     if len(content) == 0 or len(content) % kind.record:
         raise ValueError(
             f"{path} has {len(content):,} bytes, which is no whole number of records of {kind.record:,} bytes; "
-            "bring the file anew"
+            "fetch the file again"
         )
     records_NR = torch.from_numpy(content).reshape(-1, kind.record)
     labels_N = records_NR[:, kind.labels - 1].to(torch.int64)

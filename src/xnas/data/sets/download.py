@@ -53,7 +53,7 @@ def unpack(archive: Path, folder: Path, *, members: Collection[str]) -> None:
     except (OSError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"cannot unpack {archive} into {folder}: {reason}; bring the archive anew"
+            f"cannot unpack {archive} into {folder}: {reason}; fetch the archive again"
         ) from error
 
 
@@ -78,7 +78,7 @@ def unpack_whole(archive: Path, folder: Path, *, top: str) -> None:
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
-            f"cannot unpack {archive} into {folder}: {reason}; bring the archive anew"
+            f"cannot unpack {archive} into {folder}: {reason}; fetch the archive again"
         ) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)

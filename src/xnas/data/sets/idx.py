@@ -39,11 +39,11 @@ def read_idx(path: Path) -> Tensor:
                 )
             numbers = file.read(size + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"cannot read {path}: {_reason(error)}; bring the file anew") from error
+        raise ValueError(f"cannot read {path}: {_reason(error)}; fetch the file again") from error
     if len(sides) < 4 * head[3] or len(numbers) != size:
         relation = "longer" if len(numbers) > size else "shorter"
         raise ValueError(
-            f"{path} is {relation} than its header says, {' x '.join(map(str, shape))} bytes; bring the file anew"
+            f"{path} is {relation} than its header says, {' x '.join(map(str, shape))} bytes; fetch the file again"
         )
     return torch.from_numpy(np.frombuffer(numbers, dtype=np.uint8).reshape(shape).copy())
 

@@ -57,7 +57,7 @@ def _read_set(path: Path) -> ImageSet:
         found = _loadmat()(content, variable_names=("X", "y"))
     except Exception as error:  # scipy raises errors of many kinds for damaged files
         raise ValueError(
-            f"cannot read {path}: {' '.join(str(error).split()) or type(error).__name__}; bring the file anew"
+            f"cannot read {path}: {' '.join(str(error).split()) or type(error).__name__}; fetch the file again"
         ) from error
     pixels, digits = found.get("X"), found.get("y")
     fits = (

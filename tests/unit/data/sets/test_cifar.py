@@ -53,7 +53,7 @@ def damage(name, change):
     [
         (
             damage(TRAIN[1], lambda b: b[:-1]),
-            r"data_batch_2.bin has 30,729 bytes.* 3,073 bytes; bring the file anew",
+            r"data_batch_2.bin has 30,729 bytes.* 3,073 bytes; fetch the file again",
         ),
         (damage(TEST[0], lambda b: b""), r"test_batch.bin has 0 bytes"),
         (
@@ -185,7 +185,7 @@ def test_a_link_or_a_missing_member_is_an_error(tmp_path, member, message):
 
 def test_a_broken_archive_is_named(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"cannot unpack .*a.tar.gz into .*bring the archive anew"):
+    with pytest.raises(ValueError, match=r"cannot unpack .*a.tar.gz into .*fetch the archive again"):
         unpack(tmp_path / "a.tar.gz", tmp_path / "root", members=["file"])
 
 

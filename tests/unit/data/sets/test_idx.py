@@ -31,7 +31,7 @@ def test_the_header_is_that_of_the_format():
         (b"PK\x03\x04rest", r"is not an IDX file of unsigned bytes: it starts with b'PK"),
         (b"\0\0\x0d\x01\0\0\0\0", r"is not an IDX file of unsigned bytes"),
         (idx_bytes(ARRAY)[:9], r"is shorter than its header says"),
-        (idx_bytes(ARRAY)[:-1], r"is shorter than its header says, 2 x 3 x 4 bytes; bring the file anew"),
+        (idx_bytes(ARRAY)[:-1], r"is shorter than its header says, 2 x 3 x 4 bytes; fetch the file again"),
         (idx_bytes(ARRAY) + b"x", r"is longer than its header says, 2 x 3 x 4 bytes"),
     ],
 )
@@ -48,10 +48,10 @@ def test_a_wrong_idx_file_is_named(tmp_path, suffix, content, message):
 def test_a_damaged_archive_is_named(tmp_path, suffix, damage):
     path = tmp_path / f"images{suffix}"
     path.write_bytes(damage(PACK[suffix](idx_bytes(ARRAY))))
-    with pytest.raises(ValueError, match=r"cannot read .*images.*; bring the file anew"):
+    with pytest.raises(ValueError, match=r"cannot read .*images.*; fetch the file again"):
         read_idx(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot read .*nowhere: No such file.*bring the file anew"):
+    with pytest.raises(ValueError, match=r"cannot read .*nowhere: No such file.*fetch the file again"):
         read_idx(tmp_path / "nowhere")

@@ -52,7 +52,7 @@ def test_other_content_is_refused(tmp_path, changes, message):
 def test_damaged_files_are_named(tmp_path, content):
     write_set(tmp_path)
     (tmp_path / "test_32x32.mat").write_bytes(content)
-    with pytest.raises(ValueError, match=r"test_32x32.mat.*bring the file anew"):
+    with pytest.raises(ValueError, match=r"test_32x32.mat.*fetch the file again"):
         read_svhn(tmp_path, download=False)
 
 
