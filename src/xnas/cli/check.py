@@ -36,7 +36,7 @@ class CheckArguments:
     """What to check."""
 
     data: Annotated[str, tyro.conf.Positional]
-    """A folder of images, a data set by name, or an archive (.zip, .tar, .tar.gz), which is not unpacked."""
+    """A folder of images, or a data set by name."""
     root: Annotated[Path | None, tyro.conf.arg(aliases=("--data.root",))] = None
     """Where the files of a named data set are, or are downloaded to."""
     image_size: Annotated[int | None, tyro.conf.arg(aliases=("--data.image-size",))] = None

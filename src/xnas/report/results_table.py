@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
-from xnas.report.stats import mean, standard_deviation, wilson_interval
+from xnas.report.stats import standard_deviation, wilson_interval
 from xnas.runs.folder import Result, read_controls, read_result
 from xnas.space.published import PUBLISHED
 
@@ -169,12 +170,12 @@ def _mean_row(results: list[Result]) -> ResultRow:
     return ResultRow(
         kind="random mean",
         name="random cells, mean" if spread is None else "random cells, mean ± sd",
-        test_accuracy=mean(accuracies),
+        test_accuracy=fmean(accuracies),
         interval=None,
         spread=spread,
         count=len(results),
-        parameters=mean([result.parameters for result in results]),
-        multiply_adds=mean([result.multiply_adds for result in results]),
+        parameters=fmean([result.parameters for result in results]),
+        multiply_adds=fmean([result.multiply_adds for result in results]),
         epochs=results[0].epochs,
         seed=results[0].seed,
         notes=f"n = {len(results)}",

@@ -1,6 +1,7 @@
-"""How sure a number is: Wilson's interval of a share, mean and spread of a few values."""
+"""How sure a number is: Wilson's interval of a share, and the spread of a few values."""
 
 import math
+import statistics
 from collections.abc import Sequence
 
 Z95 = 1.959963984540054
@@ -23,16 +24,6 @@ def wilson_interval(share: float, *, samples: int, z: float = Z95) -> tuple[floa
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
-def mean(values: Sequence[float]) -> float:
-    """Their mean. Raises ValueError if there are none."""
-    if not values:
-        raise ValueError("the mean of 0 values does not exist; give at least 1")
-    return math.fsum(values) / len(values)
-
-
 def standard_deviation(values: Sequence[float]) -> float | None:
-    """Their sample standard deviation, with n - 1; None for fewer than two values, which have no spread."""
-    if len(values) < 2:
-        return None
-    centre = mean(values)
-    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
+    """Return the sample standard deviation, with n - 1; None for fewer than two values, which have no spread."""
+    return statistics.stdev(values) if len(values) > 1 else None

@@ -1,6 +1,7 @@
 """The pictures of a study: every network's accuracy, what was selected by, the searches side by side, and the cells."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
@@ -11,7 +12,6 @@ from xnas.report.figures.dots import PointRow, draw_points
 from xnas.report.figures.run import Picture
 from xnas.report.figures.style import MUTED, OTHERS, house_style
 from xnas.report.health import Health, health_of
-from xnas.report.stats import mean
 from xnas.runs.history import GroupWeights, SearchEpoch
 from xnas.study.nasbench201.oracle_curves import Lines, draw_bands, draw_oracle
 from xnas.study.nasbench201.table import DATA_SETS
@@ -175,7 +175,9 @@ def draw_curves(
         axes = figure.add_axes((0.11, 0.45 / height, 0.69, 1 - 0.84 / height))
         draw_bands(axes, lines, colours)
         style_axes(axes, title=title, percent=percent)
-        ends = {name: ((points[-1][0], mean(points[-1][1])), colours[name]) for name, points in lines.items()}
+        ends = {
+            name: ((points[-1][0], fmean(points[-1][1])), colours[name]) for name, points in lines.items()
+        }
         name_ends(axes, ends, percent=percent)
         axes.spines["bottom"].set_color(MUTED)
         return figure
@@ -199,7 +201,7 @@ def _of_groups(value: Callable[[GroupInfo, GroupWeights], float | None]) -> Valu
         for row in search.run.history.search:
             found = [value(groups[name], weights) for name, weights in row.groups.items()]
             known = [each for each in found if each is not None]
-            yield row.epoch, mean(known) if known else None
+            yield row.epoch, fmean(known) if known else None
 
     return values
 
@@ -213,7 +215,7 @@ def _of_health(value: Callable[[Health], float]) -> Values:
 
 def _alive(group: GroupInfo, weights: GroupWeights) -> float | None:
     del group
-    return mean([lives for alive_K in weights.alive_EK for lives in alive_K])
+    return fmean([lives for alive_K in weights.alive_EK for lives in alive_K])
 
 
 CURVES: tuple[tuple[str, str, Values, bool], ...] = (

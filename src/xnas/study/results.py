@@ -11,13 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from xnas.config.schema import Config
 from xnas.io.errors import exit_code
 from xnas.io.safe_read import check_folder, is_folder
 from xnas.io.text import short_repr
-from xnas.report.stats import mean, standard_deviation
+from xnas.report.stats import standard_deviation
 from xnas.runs.finished_files import RunFiles
 from xnas.runs.folder import (
     GENOTYPE,
@@ -95,7 +96,7 @@ class Statistics:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Statistics":
         """Return those of at least one value."""
-        return cls(n=len(values), mean=mean(values), spread=standard_deviation(values), lowest=min(values))
+        return cls(n=len(values), mean=fmean(values), spread=standard_deviation(values), lowest=min(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +345,7 @@ def _summary(results: StudyResults, title: str, cells: Sequence[StudyCell], *, p
         variant=cells[0].variant,
         cells=len(by_cell),
         accuracies=tuple(record.accuracy for record in records),
-        cell_means=tuple(mean([record.accuracy for record in records]) for records in by_cell),
+        cell_means=tuple(fmean([record.accuracy for record in records]) for records in by_cell),
         numbers={name: Statistics.of(found) for name, found in values.items()},
         part=part,
     )

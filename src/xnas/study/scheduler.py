@@ -7,11 +7,11 @@ executor does them, here one after another or on a cluster many at once.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Protocol
 
 from xnas.config.schema import Config
 from xnas.io.errors import CannotWrite, NonFinite, OutOfMemory
-from xnas.report.stats import mean
 from xnas.space.architecture import Architecture
 
 
@@ -153,7 +153,7 @@ def time_left(
     unknown, total = False, 0.0
     for kind, spent in (*((kind, 0.0) for kind in waiting), *running):
         if known := seconds.get(kind):
-            total += max(mean(known) - spent, 0.0)
+            total += max(fmean(known) - spent, 0.0)
         else:
             unknown = True
     return total / max(workers, 1), not unknown

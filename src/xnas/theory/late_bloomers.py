@@ -10,6 +10,7 @@ A learner has found the bloomer if its weight is the largest at the end. D: dela
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from matplotlib.axes import Axes
@@ -20,7 +21,6 @@ from torch import Tensor
 from xnas.experts.step_size import optimal_step_size
 from xnas.optimizers.learner import Learner
 from xnas.report.figures.style import GRID, INK, MUTED, house_style
-from xnas.report.stats import mean
 from xnas.theory.contenders import (
     CONTENDERS,
     DARTS_RATE,
@@ -198,7 +198,7 @@ def _play(learner: Learner, games: Blooming, delays_D: Tensor, pays_D: Tensor, *
                 "longest_delay_found": max(found, default=None),
             }
         )
-    found_of_due = mean([item["found_of_due"] for item in by_pay])
+    found_of_due = fmean([item["found_of_due"] for item in by_pay])
     return {
         "mean_regret": float(regret_D.mean()),
         "found_of_due": found_of_due,

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,16 @@ def test_ctrl_c_ends_the_check_in_the_middle(image_folder: Path) -> None:
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["images.zip", "images.tar.gz", "list.txt"])
+def test_a_file_is_refused_in_one_line_and_an_archive_is_not_unpacked(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("train/cat/0.png", b"an image")
+    assert main(["check", str(tmp_path / name)]) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / name} is a file; give a folder of train/CLASS/* or of CLASS/*" in said
+    assert said.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]

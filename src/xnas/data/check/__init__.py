@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from xnas.data.check.archive import SUFFIXES, check_archive, is_archive
 from xnas.data.check.class_balance import unequal_classes
 from xnas.data.check.duplicates import hash_images, seen_in_training
 from xnas.data.check.folder import check_folder
@@ -37,11 +36,10 @@ def check_data(
     decode_memory: float = DEFAULT,
     progress: Progress = lambda done, total: None,
 ) -> Report:
-    """All that is wrong with the data set of a name, a folder of images, or an archive of one.
+    """All that is wrong with the data set of a name, or a folder of images.
 
     root, image_size, download, fold, decode_memory: as in `load_data`; an image size is only looked at for a folder.
-    progress: takes how many images of a folder have been looked at, and of
-    how many.
+    progress: takes how many images of a folder have been looked at, and of how many.
 
     Raises ValueError if there is no such data.
     """
@@ -52,7 +50,7 @@ def check_data(
         try:
             name = choose("data set", source, DATA_SETS)
         except ValueError as error:
-            raise ValueError(f"{error}; or give the path of a folder of images or an archive") from error
+            raise ValueError(f"{error}; or give the path of a folder of images") from error
         folder = find_folder_set(name, root) if name in FOLDER_SETS else None
         if folder is not None:
             kind = FOLDER_SETS[name]
@@ -64,12 +62,9 @@ def check_data(
     path = expanded(source)
     if path.is_dir():
         return check_folder(path, image_size=image_size, memory=memory, progress=progress)
-    if path.is_file() and is_archive(path):
-        return check_archive(path)
-    what = "is a file, but no archive" if path.exists() else "does not exist"
+    what = "is a file" if path.exists() else "does not exist"
     raise ValueError(
-        f"{path} {what}; give a folder of train/CLASS/* or of CLASS/*, an archive ({', '.join(SUFFIXES)}), or one of "
-        f"{', '.join(DATA_SETS)}"
+        f"{path} {what}; give a folder of train/CLASS/* or of CLASS/*, or one of {', '.join(DATA_SETS)}"
     )
 
 

@@ -85,7 +85,7 @@ class Report:
     holds: str
     """What was looked at, as `a folder of 60 images`."""
     classes: tuple[ClassCount, ...]
-    """Empty for an archive, and where the classes cannot be told."""
+    """Empty where the classes cannot be told."""
     split: bool
     """Whether there are no test images, so that a run sets aside some of those counted as training images."""
     findings: tuple[Issue, ...]

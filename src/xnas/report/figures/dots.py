@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from xnas.report.figures.style import INK, house_style
-from xnas.report.stats import mean, standard_deviation
+from xnas.report.stats import standard_deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ def draw_points(rows: Sequence[PointRow], *, title: str, spread: bool) -> Figure
                 row.values, [place] * len(row.values), "o", color=row.colour, markersize=6, alpha=0.65, mew=0
             )
             if len(row.values) > 1:
-                centre = mean(row.values)
+                centre = fmean(row.values)
                 axes.plot([centre] * 2, [place - 0.3, place + 0.3], color=INK, lw=1.6)
                 deviation = standard_deviation(row.values)
                 if spread and deviation is not None:

@@ -6,6 +6,7 @@ On a linear scale one collapse to 54 % leaves a hundredth of the height for what
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,6 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from xnas.report.figures.curves import name_ends, style_axes
 from xnas.report.figures.style import INK, MUTED, house_style
-from xnas.report.stats import mean
 
 Lines = dict[str, list[tuple[float, list[float]]]]
 """For each method the epochs, and at each the values of its searches."""
@@ -53,7 +53,7 @@ def draw_oracle(
             axes.plot(
                 [last] * 2, [scale(min(values)), scale(max(values))], color=colours[name], lw=3, alpha=0.35
             )
-            axes.plot([last], [scale(mean(values))], color=colours[name], marker="D", markersize=4.5)
+            axes.plot([last], [scale(fmean(values))], color=colours[name], marker="D", markersize=4.5)
         axes.axhline(scale(optimum), color=MUTED, lw=1.1, linestyle=(0, (1.5, 2.0)))
         style_axes(axes, title=title, percent=False, title_x=-0.45 / (width - 1.7))
         shown = [value for points in lines.values() for _, values in points for value in values]
@@ -67,8 +67,8 @@ def draw_oracle(
             FixedFormatter([f"{tick:.2f}" if tick == optimum else f"{tick:g}" for tick in ticks])
         )
         axes.yaxis.get_major_ticks()[0].label1.set_color(INK)
-        ends = {name: mean(points[-1][1]) for name, points in lines.items()}
-        ends |= {name: mean(values) for name, values in drawn.items()}
+        ends = {name: fmean(points[-1][1]) for name, points in lines.items()}
+        ends |= {name: fmean(values) for name, values in drawn.items()}
         name_ends(
             axes,
             {name: ((last, scale(value)), colours[name]) for name, value in ends.items()},
@@ -88,7 +88,7 @@ def draw_bands(
     """Draw a line along the means and a band from the lowest to the highest, brought to the axis by `scale`."""
     for name, points in lines.items():
         epochs = [epoch for epoch, _ in points]
-        lows, middles, highs = ([scale(of(values)) for _, values in points] for of in (min, mean, max))
+        lows, middles, highs = ([scale(of(values)) for _, values in points] for of in (min, fmean, max))
         if len(epochs) > 1:
             axes.fill_between(epochs, lows, highs, color=colours[name], alpha=0.14, lw=0)
         else:  # a band along one epoch has no width
