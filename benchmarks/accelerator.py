@@ -94,13 +94,13 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def grouped() -> Iterator[None]:
     """Within it every cell computes its nodes as on an accelerator, wherever it is."""
 
-    def node_path(inputs: Tensor, *, training: bool, plans: Plans) -> BatchedGpuNodes:
+    def node_kernel(inputs: Tensor, *, training: bool, plans: Plans) -> BatchedGpuNodes:
         del inputs, training
         return BatchedGpuNodes(plans)
 
     with (
-        mock.patch("xnas.space.darts.supernet.node_path", node_path),
-        mock.patch("xnas.space.fast.dispatch.usable", return_value=False),
+        mock.patch("xnas.space.darts.supernet.node_kernel", node_kernel),
+        mock.patch("xnas.space.fast.dispatch.supported", return_value=False),
     ):
         yield
 

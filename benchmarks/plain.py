@@ -66,7 +66,8 @@ def plain_gradients(
 
     return {
         name: torch.stack(
-            [torch.stack([padded(member) for member in members_R]) for members_R in group.members_ER], dim=2
+            [torch.stack([padded(member) for member in replicas_R]) for replicas_R in group.replicas_ER],
+            dim=2,
         )
         for name, group in forecaster_groups(supernet).items()
     }
@@ -108,7 +109,7 @@ def plain_forecast(forecaster: Forecaster, inputs: Tensor, weights: Tensor) -> T
     terms = [
         plain(expert, passing) * weights[..., k].reshape(-1, *[1] * (inputs.dim() - 1))
         for k, expert in enumerate(forecaster.experts)
-        if forecaster._chosen in (None, k)
+        if forecaster._active_expert in (None, k)
     ]
     mixed = reduce(torch.add, terms)
     if forecaster.partial == 1:

@@ -92,13 +92,13 @@ def expert_costs(supernet: nn.Module, setting: Setting) -> dict[str, list[list[i
             [
                 sum(
                     found[layer].multiply_adds
-                    for member in members_R
+                    for member in replicas_R
                     for layer in member.experts[k].modules()
                     if layer in found
                 )
                 for k in range(group.num_experts)
             ]
-            for members_R in group.members_ER
+            for replicas_R in group.replicas_ER
         ]
         for name, group in forecaster_groups(supernet).items()
     }

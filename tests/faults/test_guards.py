@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from xnas import DataSet, RunFolder, SearchTrainer
 from xnas.cli import main
 from xnas.io.errors import NonFinite, OutOfMemory
-from xnas.optimizers.base import leaf_gradients
+from xnas.optimizers.base import mixture_gradients
 from xnas.runs.checkpoint import read_checkpoint
 from xnas.train.build import resolve_stems
 from xnas.train.retrain import RetrainTrainer, fit_retrain
@@ -41,7 +41,7 @@ def spoil(trainer: Trainer, kind: str, value: float, *, after: int, patch: pytes
         return losses_B if reduction == "none" else losses_B.mean()
 
     def gradients(*given: Any, **named: Any) -> Tensor:
-        gradients_RBEK = leaf_gradients(*given, **named)
+        gradients_RBEK = mixture_gradients(*given, **named)
         if trainer.step == after:
             gradients_RBEK[0, BAD, -1, 0] = -value
         return gradients_RBEK
@@ -53,7 +53,7 @@ def spoil(trainer: Trainer, kind: str, value: float, *, after: int, patch: pytes
         case "validation loss":
             patch.setattr("xnas.train.search.F", SimpleNamespace(cross_entropy=cross_entropy))
         case "reward":
-            patch.setattr("xnas.methods.base.leaf_gradients", gradients)
+            patch.setattr("xnas.optimizers.base.mixture_gradients", gradients)
         case "gradient":
             next(trainer.network.parameters()).register_hook(
                 lambda gradient: torch.full_like(gradient, value) if trainer.step == after else gradient
@@ -112,10 +112,10 @@ def test_where_a_feedback_is_a_batch_all_its_samples_are_named(data: DataSet, tm
     trainer = SearchTrainer(config, data, device=CPU)
 
     def gradients(*given: Any, **named: Any) -> Tensor:
-        return leaf_gradients(*given, **named).fill_(math.inf)
+        return mixture_gradients(*given, **named).fill_(math.inf)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xnas.methods.base.leaf_gradients", gradients)
+        patch.setattr("xnas.optimizers.base.mixture_gradients", gradients)
         with pytest.raises(
             NonFinite, match=r"the reward in group 'normal' is -inf .*, with .* and 4 more, the first "
         ):

@@ -81,9 +81,9 @@ class Played:
         return self.totals_EK.argmax(dim=-1)
 
     @property
-    def standing(self) -> RegretSummary:
+    def regret(self) -> RegretSummary:
         """What the ledger says, in units of reward."""
-        return self.ledger.standing(self.state.alive_EK, rule=self.rule)
+        return self.ledger.regret(self.state.alive_EK, rule=self.rule)
 
     @property
     def rounding(self) -> float:

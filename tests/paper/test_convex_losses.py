@@ -43,7 +43,7 @@ def test_the_regret_of_convex_losses_is_within_equation_3(
         table = Table(games=GAMES, experts=setting.experts, horizon=setting.horizon, generator=generator)
         game, rule = LossGame(table, LOSSES[name]), setting.rule(zeta=zeta)
         played = play(game, games=GAMES, experts=setting.experts, rule=rule)
-        assert (played.standing.clip_rate_E == 0).all()
+        assert (played.regret.clip_rate_E == 0).all()
         assert (game.expert_losses_EK >= 0).all()
         error = error_of_rounded_rewards(setting.horizon)
         assert (game.regret_E <= played.regret_E + error).all()
@@ -104,6 +104,6 @@ def test_where_rewards_are_clipped_the_regret_of_losses_may_exceed_the_bound() -
 
     played = play(rewards, games=1, experts=2, rule=rule)
     bound = rule.reward_bound * theorem_1(rule, 2, 100, torch.zeros(1)).item()
-    assert played.standing.clip_rate_E.item() == 1
-    assert played.standing.regret_E.item() <= bound
+    assert played.regret.clip_rate_E.item() == 1
+    assert played.regret.regret_E.item() <= bound
     assert paid > 100 * bound

@@ -75,8 +75,8 @@ def test_the_wipeouts_term_is_tight(experts: int) -> None:
     without = theorem_1(rule, experts, horizon, torch.zeros(1)).item()
     assert with_wipeout == pytest.approx(without / 2, rel=1e-4)
     assert 0.98 * with_wipeout < played.regret_E.item() <= with_wipeout
-    assert with_wipeout == pytest.approx(played.standing.bound_E.item())
-    assert without == pytest.approx(played.standing.bound_without_wipeout_E.item())
+    assert with_wipeout == pytest.approx(played.regret.bound_E.item())
+    assert without == pytest.approx(played.regret.bound_without_wipeout_E.item())
 
 
 @pytest.mark.parametrize("experts", [2, 8])
@@ -90,9 +90,9 @@ def test_many_feedbacks_at_the_same_weights_violate_equation_3_counted_in_feedba
     rule = ExpertRule(step_size=optimal_step_size(experts, horizon=horizon), horizon=horizon)
     opponent = nearly_tight(experts, rule=rule, feedbacks=feedbacks)
     played = play(opponent, games=1, experts=experts, rule=rule, feedbacks=feedbacks)
-    standing = played.standing
-    assert standing.regret_E.item() > 0.45 * feedbacks * standing.theorem_E.item()
+    regret = played.regret
+    assert regret.regret_E.item() > 0.45 * feedbacks * regret.theorem_E.item()
     assert played.least_room_E.item() >= 0
-    assert 0.85 * standing.bound_E.item() < standing.regret_E.item() <= standing.bound_E.item()
+    assert 0.85 * regret.bound_E.item() < regret.regret_E.item() <= regret.bound_E.item()
     one_by_one = play(opponent, games=1, experts=experts, rule=rule)
     assert one_by_one.regret_E.item() <= math.sqrt(2 * horizon * math.log(experts))

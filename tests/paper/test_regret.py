@@ -56,13 +56,13 @@ def test_the_best_is_never_wiped_gamma_is_below_n_and_the_regret_within_its_boun
         assert not played.best_was_lost_E.any()  # lemma 1
         check_lemma_2(played)
         assert (played.least_room_E >= -played.rounding).all()  # theorem 1
-        standing = played.standing
-        assert standing.holds_E.all()
+        regret = played.regret
+        assert regret.holds_E.all()
         bound_E = theorem_1(played.rule, setting.experts, setting.horizon, played.ledger.log_gamma_E)
-        torch.testing.assert_close(standing.bound_E, bound_E * setting.bound)
-        torch.testing.assert_close(standing.theorem_E, standing.bound_E)
+        torch.testing.assert_close(regret.bound_E, bound_E * setting.bound)
+        torch.testing.assert_close(regret.theorem_E, regret.bound_E)
         torch.testing.assert_close(
-            standing.regret_E, played.regret_E * setting.bound, rtol=0, atol=played.rounding * setting.bound
+            regret.regret_E, played.regret_E * setting.bound, rtol=0, atol=played.rounding * setting.bound
         )
         tally.add(played)
 
@@ -109,8 +109,8 @@ def test_with_many_feedbacks_at_the_same_weights_the_bound_with_their_squares_ho
         assert not played.best_was_lost_E.any()
         check_lemma_2(played)
         assert (played.least_room_E >= -played.rounding).all()
-        assert played.standing.holds_E.all()
-        assert (played.standing.theorem_E <= played.standing.bound_E).all()
+        assert played.regret.holds_E.all()
+        assert (played.regret.theorem_E <= played.regret.bound_E).all()
         tally.add(played)
 
     holds()
@@ -129,7 +129,7 @@ def test_with_zeta_below_one_the_bound_holds_against_the_survivors(
         nonlocal lost
         played = play_all(setting, zeta=zeta)
         check_lemma_2(played)
-        assert played.standing.holds_E.all()
+        assert played.regret.holds_E.all()
         lost += int((~played.state.alive_EK.gather(1, played.best_E.unsqueeze(1))).sum())
         tally.add(played)
 
@@ -178,8 +178,8 @@ def test_a_lone_expert_has_gamma_1_which_is_not_below_n_and_no_regret() -> None:
     rule = ExpertRule(step_size=0.3, horizon=10)
     played = play(lambda now: torch.full_like(now.totals_EK, (-1.0) ** now.t), games=3, experts=1, rule=rule)
     assert played.ledger.log_gamma_E.tolist() == [0.0] * 3
-    assert played.regret_E.tolist() == played.standing.bound_E.tolist() == [0.0] * 3
-    assert played.standing.holds_E.all()
+    assert played.regret_E.tolist() == played.regret.bound_E.tolist() == [0.0] * 3
+    assert played.regret.holds_E.all()
 
 
 def test_equation_4_is_equation_3_at_its_minimum() -> None:

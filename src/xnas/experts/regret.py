@@ -93,7 +93,7 @@ class RegretLedger:
     """Sum of |R| before clipping: float64."""
     clipped_EK: Tensor
     """Rewards that were clipped: int64."""
-    heard_EK: Tensor
+    num_rewards_EK: Tensor
     """Rewards received: int64."""
     num_feedbacks: int = 0
     """t"""
@@ -110,7 +110,7 @@ class RegretLedger:
             log_gamma_E=torch.zeros(num_forecasters, dtype=torch.float64),
             reward_sizes_EK=torch.zeros(shape, dtype=torch.float64),
             clipped_EK=torch.zeros(shape, dtype=torch.int64),
-            heard_EK=torch.zeros(shape, dtype=torch.int64),
+            num_rewards_EK=torch.zeros(shape, dtype=torch.int64),
         )
 
     def record(
@@ -128,12 +128,12 @@ class RegretLedger:
             log_gamma_E=self.log_gamma_E + log_wipeout_factor(before, after),
             reward_sizes_EK=self.reward_sizes_EK + sizes_FEK.sum(dim=0),
             clipped_EK=self.clipped_EK + (sizes_FEK > reward_bound).sum(dim=0),
-            heard_EK=self.heard_EK + num_feedbacks * alive_EK,
+            num_rewards_EK=self.num_rewards_EK + num_feedbacks * alive_EK,
             num_feedbacks=self.num_feedbacks + num_feedbacks,
             squared_feedbacks=self.squared_feedbacks + num_feedbacks**2,
         )
 
-    def standing(
+    def regret(
         self, alive_EK: Tensor, *, rule: ExpertRule, scale: RewardScale | None = None
     ) -> RegretSummary:
         """Regret and bounds so far, of the experts that `alive_EK` says are left and the rule that they learn by.
@@ -142,10 +142,10 @@ class RegretLedger:
         """
         if scale is not None:
             bound_E = scale.bound(alive_EK.shape[-1], step_size=rule.step_size)
-            plain = self._in_units(scale.unit_E).standing(alive_EK, rule=rule)
+            plain = self._in_units(scale.unit_E).regret(alive_EK, rule=rule)
             return replace(plain, bound_E=bound_E, theorem_E=bound_E, bound_without_wipeout_E=bound_E)
         best_E = self.rewards_EK.masked_fill(~alive_EK, -torch.inf).amax(dim=-1)
-        heard_E = self.heard_EK.sum(dim=-1).clamp_min(1)
+        num_rewards_E = self.num_rewards_EK.sum(dim=-1).clamp_min(1)
 
         def bounds_E(squared_feedbacks: int, log_gamma_E: Tensor) -> Tensor:
             return torch.tensor(
@@ -168,8 +168,8 @@ class RegretLedger:
             bound_E=bounds_E(self.squared_feedbacks, self.log_gamma_E),
             bound_without_wipeout_E=bounds_E(self.squared_feedbacks, torch.zeros_like(self.log_gamma_E)),
             log_gamma_E=self.log_gamma_E,
-            clip_rate_E=self.clipped_EK.sum(dim=-1) / heard_E,
-            reward_size_E=self.reward_sizes_EK.sum(dim=-1) / heard_E,
+            clip_rate_E=self.clipped_EK.sum(dim=-1) / num_rewards_E,
+            reward_size_E=self.reward_sizes_EK.sum(dim=-1) / num_rewards_E,
         )
 
     def _in_units(self, unit_E: Tensor) -> "RegretLedger":

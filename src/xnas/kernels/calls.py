@@ -28,13 +28,13 @@ class _Shape(ctypes.Structure):
     )  # fmt: skip
 
 
-def usable(images: Tensor) -> bool:
+def supported(images: Tensor) -> bool:
     """Whether there are kernels for such images, and autocast asks for no other type."""
     is_image = images.device.type == "cpu" and images.dim() == 4 and images.numel() > 0
     return is_image and not torch.is_autocast_enabled("cpu") and library(images.dtype) is not None
 
 
-def pays(weight: Tensor) -> bool:
+def is_faster(weight: Tensor) -> bool:
     """Whether kernels are faster than torch's with so many weights: gradients of more leave the caches."""
     return weight.numel() <= LARGEST
 

@@ -55,7 +55,7 @@ class AsapLearner(SoftmaxLearner):
         return self._alive_EK
 
     @property
-    def uneven(self) -> bool:
+    def leaves_experts_out(self) -> bool:
         """Experts are pruned."""
         return True
 
@@ -93,16 +93,16 @@ class Asap(BaselineOptimizer):
     """ASAP (Noy et al. 2020): a softmax that is annealed, and experts that are pruned by a threshold."""
 
     name = "asap"
-    words = "ASAP, temperature from 1.6 to 0.123, pruned below 0.4 / N, Adam with betas 0.5 and 0.999"
+    description = "ASAP, temperature from 1.6 to 0.123, pruned below 0.4 / N, Adam with betas 0.5 and 0.999"
     step_size = 3e-4
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: LearnerSpec) -> AsapLearner:
+    def build_learner(spec: LearnerSpec) -> AsapLearner:
         """Starts uniform."""
         return AsapLearner(
-            recipe.num_forecasters,
-            recipe.num_experts,
-            descent=lambda parameters: adam(recipe, parameters),
-            rounds=recipe.rounds,
+            spec.num_forecasters,
+            spec.num_experts,
+            descent=lambda parameters: adam(spec, parameters),
+            rounds=spec.rounds,
         )

@@ -24,21 +24,21 @@ from xnas.optimizers.checks import (
     check_finite_rewards,
     check_losses,
     check_wrapper,
-    frozen,
-    noticed,
-    statistics_kept,
+    counting_passes,
+    no_grad_for,
+    restore_norms_on_error,
 )
 from xnas.optimizers.group_info import GroupInfo
 from xnas.optimizers.learner import Learner, SamplingLearner, check_state
-from xnas.optimizers.processes import OwnProcesses, ProcessGroup
-from xnas.optimizers.released import forget, released
+from xnas.optimizers.processes import BatchRanks, ProcessGroup
+from xnas.optimizers.unused_parameters import drop_parameters, unused_parameters
 from xnas.space.forecaster import (
     Forecaster,
     ForecasterGroup,
     forecaster_groups,
-    leaf_gradients,
-    listening,
-    share_mixtures,
+    mixture_gradients,
+    recording_mixture_grads,
+    set_group_mixtures,
 )
 
 Result = TypeVar("Result")
@@ -108,21 +108,23 @@ class ArchitectureOptimizer:
         if process_group is None and isinstance(model, DistributedDataParallel):
             process_group = model.process_group
         self._process_group = process_group
-        self._present: set[Forecaster] = {member for group in self.groups.values() for member in group}
+        self._present: set[Forecaster] = {
+            forecaster for group in self.groups.values() for forecaster in group
+        }
         self._ever_reached = False
-        self._samples: list[int] = []
+        self._num_samples: list[int] = []
         self._parameters: list[nn.Parameter] | None = None
         self._weight_optimizer = weight_optimizer
         self._names = {name: group.experts for name, group in self.groups.items()}
-        self._members = dict(self.groups)
+        self._all_groups = dict(self.groups)
         self._gradients: dict[str, list[Tensor]] = {name: [] for name in self.groups}
-        self._shares: dict[str, list[int]] = {name: [] for name in self.groups}
+        self._part_sizes: dict[str, list[int]] = {name: [] for name in self.groups}
         built = {name: build(group) for name, group in self.groups.items()}
         self.settings: dict[str, GroupInfo] = {name: settings for name, (settings, _) in built.items()}
         self.learners: dict[str, Learner] = {name: learner for name, (_, learner) in built.items()}
-        if any(learner.uneven for learner in self.learners.values()):
+        if any(learner.leaves_experts_out for learner in self.learners.values()):
             check_wrapper(model)
-        self._publish()
+        self._apply_to_model()
 
     def names(self, group: str) -> tuple[str, ...]:
         """All experts of a group, wiped ones included, in the order of K."""
@@ -156,10 +158,10 @@ class ArchitectureOptimizer:
             if len(gradients_FEK):
                 self.learners[name].update(gradients_FEK)
         self.zero_grad()
-        self._redraw()
+        self._resample()
         return [
             Wipeout(group=group, index=index, expert=expert, num_feedbacks=self.learners[group].num_feedbacks)
-            for group, index, expert in self._publish()
+            for group, index, expert in self._apply_to_model()
         ]
 
     def _check_step(self) -> None:
@@ -196,7 +198,7 @@ class ArchitectureOptimizer:
         for group, learner in self.learners.items():
             learner.load_state_dict(by_group[group])
         self.zero_grad()
-        self._publish()
+        self._apply_to_model()
 
     def measure(
         self, closure: Closure, *, training: Closure | None = None, with_weight_grads: bool = False
@@ -217,27 +219,29 @@ class ArchitectureOptimizer:
         finite (it names the first sample), or if they do not depend on the forecasters. What the closure raises in or
         after the model's pass is raised, on every process.
         """
-        first = not self._samples and not any(self._gradients.values())
-        drawn = self._drawn() if first else {}
+        first = not self._num_samples and not any(self._gradients.values())
+        sampling_states = self._sampling_states() if first else {}
         try:
             if first:
-                self._redraw()  # once for all that a step uses
+                self._resample()  # once for all that a step uses
             losses_B, measured = (
-                self._learn_both(closure) if with_weight_grads else self._measure(closure, training)
+                self._measure_with_weight_grads(closure)
+                if with_weight_grads
+                else self._measure(closure, training)
             )
         except BaseException:
-            for name, state in drawn.items():
+            for name, state in sampling_states.items():
                 self.learners[name].load_state_dict(state)
-                self._hand_over(name)
+                self._set_mixtures(name)
             raise
         for name, gradients_RBEK in measured.items():
             self._gradients[name].append(gradients_RBEK)
-            self._shares[name].append(len(losses_B))
-        own = self._own_processes()
-        self._samples.append(len(losses_B) * (1 if own is None else own.size))
+            self._part_sizes[name].append(len(losses_B))
+        batch_ranks = self._batch_ranks()
+        self._num_samples.append(len(losses_B) * (1 if batch_ranks is None else batch_ranks.size))
         return losses_B
 
-    def _drawn(self) -> dict[str, dict[str, Tensor]]:
+    def _sampling_states(self) -> dict[str, dict[str, Tensor]]:
         """What drawing changes."""
         return {
             name: learner.state_dict()
@@ -248,10 +252,10 @@ class ArchitectureOptimizer:
     def _measure(self, closure: Closure, training: Closure | None) -> tuple[Tensor, Measured]:
         """The losses, and what every group learns from; rules of second order put their own in its place."""
         del training  # first order: the network weights are taken as given
-        with frozen(self._network_weights()):
-            return self._listen(closure)
+        with no_grad_for(self._network_weights()):
+            return self._reward_pass(closure)
 
-    def _learn_both(self, closure: Closure) -> tuple[Tensor, Measured]:
+    def _measure_with_weight_grads(self, closure: Closure) -> tuple[Tensor, Measured]:
         """The same, and the network weights' gradients of the mean loss: one pass for both."""
         kept = [
             (weight, weight.grad, weight.grad.clone())
@@ -261,7 +265,7 @@ class ArchitectureOptimizer:
         for weight in self._network_weights():
             weight.grad = None
         try:
-            losses_B, measured = self._listen(closure)
+            losses_B, measured = self._reward_pass(closure)
         except BaseException:
             for weight in self._network_weights():
                 weight.grad = None
@@ -282,38 +286,39 @@ class ArchitectureOptimizer:
             self._parameters = list(self._model.parameters())
         return self._parameters
 
-    def _listen(self, closure: Closure) -> tuple[Tensor, Measured]:
+    def _reward_pass(self, closure: Closure) -> tuple[Tensor, Measured]:
         """The losses of a pass, detached, and their gradients by the mixture weights.
 
         Network weights that need gradients get them too. What is refused leaves the norms' statistics as they were.
         """
         with (
-            statistics_kept(self._model if self.ranks is None else None),
-            listening(self._members, per_sample=self.feedback == "sample"),
+            restore_norms_on_error(self._model if self.ranks is None else None),
+            recording_mixture_grads(self._all_groups, per_sample=self.feedback == "sample"),
             torch.enable_grad(),
         ):
-            losses_B = self._losses(closure)
-            own = self._own_processes()
-            samples = self._of_all_processes(len(losses_B), own)
+            losses_B = self._checked_losses(closure)
+            batch_ranks = self._batch_ranks()
+            samples = self._check_ranks_agree(len(losses_B), batch_ranks)
             if self.ranks is None:
                 self._check_samples(samples)
-            measured = self._agreed(lambda: self._backward(losses_B))
+            measured = self._on_all_or_none(lambda: self._backward(losses_B))
             if self.ranks is not None:
-                measured = self._of_all(measured, self.ranks)
-            elif own is not None:
-                measured = self._of_own(measured, own, samples=len(losses_B))
+                measured = self._gather_by_reducer(measured, self.ranks)
+            elif batch_ranks is not None:
+                measured = self._gather_by_ranks(measured, batch_ranks, samples=len(losses_B))
         self._ever_reached |= bool(measured)
         return losses_B.detach(), measured
 
-    def _losses(self, closure: Closure) -> Tensor:
+    def _checked_losses(self, closure: Closure) -> Tensor:
         """What a closure gives, if every process can learn from it."""
 
         def checked() -> Tensor:
-            with noticed(self._model) as passes:
+            with counting_passes(self._model) as passes:
                 losses_B = closure()
             check_losses(losses_B)
-            listens = any(member._per_sample is not None for member in self._present)
-            needed = self._called() or not listens  # a pass that trains needs gradients in any case
+            records = any(forecaster._per_sample is not None for forecaster in self._present)
+            # A pass that trains needs gradients in any case.
+            needed = self._forecasters_called() or not records
             reaching = losses_B.requires_grad if needed else passes or self._ever_reached
             if not reaching:
                 raise ValueError(
@@ -323,17 +328,19 @@ class ArchitectureOptimizer:
                 check_finite_losses(losses_B)
             return losses_B
 
-        return self._agreed(checked)
+        return self._on_all_or_none(checked)
 
     def _backward(self, losses_B: Tensor) -> Measured:
         """The backward pass of the losses, and what it leaves in the forecasters that it reached."""
         per_sample = self.feedback == "sample"
-        learning = self._called() or any(weight.requires_grad for weight in self._network_weights())
+        learning = self._forecasters_called() or any(
+            weight.requires_grad for weight in self._network_weights()
+        )
         if losses_B.requires_grad and learning:
             (losses_B.sum() if per_sample else losses_B.mean()).backward()  # type: ignore[no-untyped-call]
         measured = {}
         for name, group in self.groups.items():
-            gradients_RBEK = leaf_gradients(group, alive_EK=self.alive(name))
+            gradients_RBEK = mixture_gradients(group, alive_EK=self.alive(name))
             if gradients_RBEK is None:
                 continue
             if self.ranks is None:
@@ -346,58 +353,60 @@ class ArchitectureOptimizer:
                     gradients_RBEK, group=group, names=self.names(name), per_sample=per_sample
                 )
             measured[name] = gradients_RBEK
-        if not measured and self._called():
+        if not measured and self._forecasters_called():
             raise ValueError(
                 "the losses do not depend on the forecasters that the model went through; no gradient reaches them"
             )
         return measured
 
-    def _called(self) -> bool:
+    def _forecasters_called(self) -> bool:
         """Whether the pass has gone through a forecaster."""
-        return any(member._leaf is not None for member in self._present)
+        return any(forecaster._leaf is not None for forecaster in self._present)
 
-    def _own_processes(self) -> OwnProcesses | None:
+    def _batch_ranks(self) -> BatchRanks | None:
         """Those that share batches, where no trainer has said which."""
-        return OwnProcesses.found(self._process_group) if self.ranks is None else None
+        return BatchRanks.found(self._process_group) if self.ranks is None else None
 
-    def _agreed(self, compute: Callable[[], Result]) -> Result:
+    def _on_all_or_none(self, compute: Callable[[], Result]) -> Result:
         """What `compute` gives; it fails on all processes that share batches, or on none."""
-        own = self._own_processes()
-        return compute() if own is None else own.agreed(compute)
+        batch_ranks = self._batch_ranks()
+        return compute() if batch_ranks is None else batch_ranks.all_or_none(compute)
 
-    def _of_all_processes(self, samples: int, own: OwnProcesses | None) -> int:
+    def _check_ranks_agree(self, samples: int, batch_ranks: BatchRanks | None) -> int:
         """Samples of all processes. Raises ValueError, on all, if parts or experts are not the same everywhere."""
-        if own is None:
+        if batch_ranks is None:
             return samples
         digest = hashlib.sha256(repr(list(self.settings.values())).encode())
         for name, value in self.state_dict().items():
             digest.update(name.encode() + value.numpy().tobytes())
-        told = own.numbers(samples, int.from_bytes(digest.digest()[:7]))
-        if len({digest for _, digest in told}) > 1:
-            odd = [rank for rank, (_, digest) in enumerate(told) if digest != told[0][1]]
+        by_rank = batch_ranks.all_gather_ints(samples, int.from_bytes(digest.digest()[:7]))
+        if len({digest for _, digest in by_rank}) > 1:
+            differing = [rank for rank, (_, digest) in enumerate(by_rank) if digest != by_rank[0][1]]
             raise ValueError(
-                f"rank {odd[0]} has other experts, weights or settings than rank 0; build the optimizer alike on all "
-                "processes, with one seed, and load the same state"
+                f"rank {differing[0]} has other experts, weights or settings than rank 0; build the optimizer alike on "
+                "all processes, with one seed, and load the same state"
             )
-        if len({samples for samples, _ in told}) > 1:
+        if len({samples for samples, _ in by_rank}) > 1:
             raise ValueError(
-                f"the processes measured {', '.join(str(samples) for samples, _ in told)} samples, by rank; give all "
-                "the same number"
+                f"the processes measured {', '.join(str(samples) for samples, _ in by_rank)} samples, by rank; "
+                "give all the same number"
             )
-        return samples * own.size
+        return samples * batch_ranks.size
 
-    def _of_all(self, measured: Measured, ranks: Reducer) -> Measured:
+    def _gather_by_reducer(self, measured: Measured, ranks: Reducer) -> Measured:
         """What the parts of a batch give together: its samples' gradients, or those of its mean loss."""
         if self.feedback == "sample":
             return {name: ranks.all_gather(part_RBEK, dim=1) for name, part_RBEK in measured.items()}
         ranks.all_reduce_mean_(measured.values())
         return measured
 
-    def _of_own(self, measured: Measured, own: OwnProcesses, *, samples: int) -> Measured:
+    def _gather_by_ranks(self, measured: Measured, batch_ranks: BatchRanks, *, samples: int) -> Measured:
         """The same where processes may have reached different groups: what is not reached has gradients of zero."""
         reached = [
             any(flags)
-            for flags in zip(*own.numbers(*(name in measured for name in self.groups)), strict=True)
+            for flags in zip(
+                *batch_ranks.all_gather_ints(*(name in measured for name in self.groups)), strict=True
+            )
         ]
         together = {}
         for (name, group), found in zip(self.groups.items(), reached, strict=True):
@@ -407,9 +416,9 @@ class ArchitectureOptimizer:
             shape = (group.num_replicas, rows, *self.alive(name).shape)
             part_RBEK = measured.get(name, torch.zeros(shape, dtype=torch.float64))
             if self.feedback == "sample":
-                together[name] = own.gather(part_RBEK, dim=1)
+                together[name] = batch_ranks.all_gather(part_RBEK, dim=1)
             else:
-                together[name] = own.gather(part_RBEK[None], dim=0).mean(dim=0)
+                together[name] = batch_ranks.all_gather(part_RBEK[None], dim=0).mean(dim=0)
         return together
 
     def gradients(self, group: str) -> Tensor:
@@ -417,23 +426,23 @@ class ArchitectureOptimizer:
 
         F is 0 for a group that no measurement reached. Raises ValueError if nothing was measured.
         """
-        if not self._samples and not any(self._gradients.values()):
+        if not self._num_samples and not any(self._gradients.values()):
             raise ValueError("no gradients gathered since the last step; call measure(closure) first")
         if not self._gradients[group]:
             return torch.zeros((0, *self.alive(group).shape), dtype=torch.float64)
-        self._bring()
+        self._gradients_to_cpu()
         (gradients_RBEK,) = self._gradients[group]
         if self.feedback == "batch":
             return gradients_RBEK.sum(dim=0)
         return gradients_RBEK.flatten(end_dim=1)
 
-    def _bring(self) -> None:
+    def _gradients_to_cpu(self) -> None:
         """Take the gathered gradients to where the learners are, all groups' in one piece.
 
         It is the only time in a round that the host waits for an accelerator.
         """
         parts = {
-            name: gathered[0] if len(gathered) == 1 else self._as_one(gathered, self._shares[name])
+            name: gathered[0] if len(gathered) == 1 else self._join_parts(gathered, self._part_sizes[name])
             for name, gathered in self._gradients.items()
             if gathered
         }
@@ -443,72 +452,74 @@ class ArchitectureOptimizer:
             parts = {name: flat.view_as(part) for (name, part), flat in zip(parts.items(), here, strict=True)}
         for name, part in parts.items():
             self._gradients[name][:] = [part.double().contiguous()]
-            self._shares[name][:] = [sum(self._shares[name])]
+            self._part_sizes[name][:] = [sum(self._part_sizes[name])]
 
-    def _as_one(self, parts: list[Tensor], shares: list[int]) -> Tensor:
+    def _join_parts(self, parts: list[Tensor], part_sizes: list[int]) -> Tensor:
         """What several measurements of a step are together, as if their samples had been measured at once."""
         if self.feedback == "sample":
             return torch.cat(parts, dim=1)
         total = torch.zeros_like(parts[0])
-        for part, share in zip(parts, shares, strict=True):
-            total += part * (share / sum(shares))
+        for part, part_size in zip(parts, part_sizes, strict=True):
+            total += part * (part_size / sum(part_sizes))
         return total
 
     def zero_grad(self) -> None:
         """Drop the gradients gathered since the last step."""
         for gathered in self._gradients.values():
             gathered.clear()
-        for shares in self._shares.values():
-            shares.clear()
-        self._samples.clear()
+        for part_sizes in self._part_sizes.values():
+            part_sizes.clear()
+        self._num_samples.clear()
 
-    def _redraw(self) -> None:
+    def _resample(self) -> None:
         """Rules that sample take new weights for the next pass."""
         for name, learner in self.learners.items():
             if isinstance(learner, SamplingLearner):
-                learner.redraw()
-                self._hand_over(name)
+                learner.resample()
+                self._set_mixtures(name)
 
-    def _publish(self) -> list[tuple[str, int, str]]:
+    def _apply_to_model(self) -> list[tuple[str, int, str]]:
         """Take the experts out that are no longer alive, and hand the weights to the forecasters."""
         removed = []
         gone: list[nn.Module] = []
-        for name, group in self._members.items():
+        for name, group in self._all_groups.items():
             alive_EK = self.alive(name)
-            for index, members_R in enumerate(group.members_ER):
-                if self._present.isdisjoint(members_R):
+            for index, replicas_R in enumerate(group.replicas_ER):
+                if self._present.isdisjoint(replicas_R):
                     continue  # they have left with an expert that they were in
                 kept = [
                     expert
                     for expert, stays in zip(self.names(name), alive_EK[index].tolist(), strict=True)
                     if stays
                 ]
-                for expert in [expert for expert in members_R[0].names if expert not in kept]:
+                for expert in [expert for expert in replicas_R[0].names if expert not in kept]:
                     removed.append((name, index, expert))
-                    modules = [member.remove(expert) for member in members_R]
+                    modules = [forecaster.remove(expert) for forecaster in replicas_R]
                     if any(isinstance(part, Forecaster) for module in modules for part in module.modules()):
-                        self._drop_absent()
+                        self._drop_absent_forecasters()
                     gone += modules
-            self._hand_over(name)
+            self._set_mixtures(name)
         if gone:
             self._parameters = None
             # A trainer's supernet registers all that it uses.
-            forget(self._weight_optimizer, released(self._model, gone, unregistered=self.ranks is None))
+            drop_parameters(
+                self._weight_optimizer, unused_parameters(self._model, gone, unregistered=self.ranks is None)
+            )
         return removed
 
-    def _drop_absent(self) -> None:
+    def _drop_absent_forecasters(self) -> None:
         """Forecasters that have left the model inside an expert are asked no more, and a group of none is dropped."""
         here = set(self._model.modules())
-        self._present = {member for member in self._present if member in here}
+        self._present = {forecaster for forecaster in self._present if forecaster in here}
         for name, group in list(self.groups.items()):
             if self._present.isdisjoint(group):
                 del self.groups[name]
                 self._gradients[name].clear()
-                self._shares[name].clear()
+                self._part_sizes[name].clear()
 
-    def _hand_over(self, name: str) -> None:
+    def _set_mixtures(self, name: str) -> None:
         """Give the forecasters of a group the weights with which the next pass goes through them."""
         learner = self.learners[name]
-        share_mixtures(
-            self._members[name], learner.weights_EK, alive_EK=learner.alive_EK, alone=learner.one_hot
+        set_group_mixtures(
+            self._all_groups[name], learner.weights_EK, alive_EK=learner.alive_EK, one_hot=learner.one_hot
         )

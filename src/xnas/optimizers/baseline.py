@@ -46,7 +46,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
 
     name: ClassVar[str]
     """As `search.method` has it."""
-    words: ClassVar[str]
+    description: ClassVar[str]
     """The rule in a few words."""
     step_size: ClassVar[float]
     """The learning rate, if none is given."""
@@ -74,7 +74,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
 
         def build(group: ForecasterGroup) -> tuple[GroupInfo, Learner]:
             own = int(torch.randint(2**62, (), generator=seeds))
-            recipe = LearnerSpec(
+            spec = LearnerSpec(
                 num_forecasters=group.num_forecasters,
                 num_experts=group.num_experts,
                 rounds=rounds,
@@ -91,9 +91,11 @@ class BaselineOptimizer(ArchitectureOptimizer):
                 feedback="batch",
                 horizon=rounds if self.learns else 0,
                 step_size=rate,
-                words=self.words if self.weight_decay is None else f"{self.words}, weight decay {decay:g}",
+                description=self.description
+                if self.weight_decay is None
+                else f"{self.description}, weight decay {decay:g}",
             )
-            return settings, self.build_learner(recipe)
+            return settings, self.build_learner(spec)
 
         super().__init__(
             model,
@@ -105,7 +107,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
 
     @staticmethod
     @abstractmethod
-    def build_learner(recipe: LearnerSpec) -> Learner:
+    def build_learner(spec: LearnerSpec) -> Learner:
         """The learner of a group."""
 
     def _decay(self, given: float | None) -> float:

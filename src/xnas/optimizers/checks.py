@@ -66,7 +66,7 @@ def check_wrapper(model: nn.Module) -> None:
 
 
 @contextmanager
-def noticed(model: nn.Module) -> Iterator[list[None]]:
+def counting_passes(model: nn.Module) -> Iterator[list[None]]:
     """What it gives is filled by passes through all of `model`, whichever of its parts they reach."""
     passes: list[None] = []
 
@@ -88,7 +88,7 @@ def noticed(model: nn.Module) -> Iterator[list[None]]:
 
 
 @contextmanager
-def statistics_kept(model: nn.Module | None) -> Iterator[None]:
+def restore_norms_on_error(model: nn.Module | None) -> Iterator[None]:
     """After an error within it the running statistics of the model's norms are as before. None: nothing is done."""
     norms = (
         [module for module in model.modules() if isinstance(module, _NormBase)] if model is not None else []
@@ -109,7 +109,7 @@ def statistics_kept(model: nn.Module | None) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def no_grad_for(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     """Within it the parameters need no gradients: a reward pass does not pay for them.
 
     Those of lazy modules, which this pass may be the first to make, get gradients, and lose them.

@@ -17,10 +17,10 @@ BETAS = (0.5, 0.999)
 NOISE = 1e-3
 
 
-def adam(recipe: LearnerSpec, parameters: list[torch.Tensor]) -> torch.optim.Adam:
+def adam(spec: LearnerSpec, parameters: list[torch.Tensor]) -> torch.optim.Adam:
     """The Adam of DARTS, which SNAS, GDAS and others have taken over."""
     return torch.optim.Adam(
-        parameters, lr=recipe.step_size, betas=BETAS, weight_decay=recipe.weight_decay, foreach=False
+        parameters, lr=spec.step_size, betas=BETAS, weight_decay=spec.weight_decay, foreach=False
     )
 
 
@@ -28,17 +28,17 @@ class Darts(BaselineOptimizer):
     """First-order DARTS (Liu et al. 2019): softmax weights, learned by Adam from the validation loss."""
 
     name = "darts"
-    words = "DARTS, first order, Adam with betas 0.5 and 0.999"
+    description = "DARTS, first order, Adam with betas 0.5 and 0.999"
     step_size = 3e-4
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: LearnerSpec) -> SoftmaxLearner:
+    def build_learner(spec: LearnerSpec) -> SoftmaxLearner:
         """Starts near uniform."""
         return SoftmaxLearner(
-            recipe.num_forecasters,
-            recipe.num_experts,
-            descent=lambda parameters: adam(recipe, parameters),
+            spec.num_forecasters,
+            spec.num_experts,
+            descent=lambda parameters: adam(spec, parameters),
             noise=NOISE,
-            generator=recipe.generator,
+            generator=spec.generator,
         )

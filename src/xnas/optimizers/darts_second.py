@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.optimizers.base import Closure, Measured
-from xnas.optimizers.checks import frozen
+from xnas.optimizers.checks import no_grad_for
 from xnas.optimizers.darts import Darts
 from xnas.optimizers.processes import ProcessGroup
 
@@ -44,7 +44,7 @@ class DartsSecondOrder(Darts):
     """
 
     name = "darts-2nd"
-    words = "DARTS, second order, Adam with betas 0.5 and 0.999"
+    description = "DARTS, second order, Adam with betas 0.5 and 0.999"
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class DartsSecondOrder(Darts):
                 "darts-2nd looks one training step ahead; call measure(closure, training=...) with a closure that "
                 "returns the losses of a training batch"
             )
-        with untouched(self._model, self._sgd):
+        with restore_after(self._model, self._sgd):
             weights, rates = self._weights()
             here = [weight.detach().clone() for weight in weights]
             self._step_ahead(training)
-            losses_B, ahead = self._listen(closure)
+            losses_B, ahead = self._reward_pass(closure)
             self._average_gradients(weights)
             # xi v: every parameter group may have its own xi, and only the direction matters for the differences.
             direction = [rate * _gradient(weight) for weight, rate in zip(weights, rates, strict=True)]
@@ -93,12 +93,12 @@ class DartsSecondOrder(Darts):
             if length == 0:  # no rate, or a validation loss that no weight changes
                 return losses_B, ahead
             eps = EPSILON / length
-            with frozen(self._network_weights()), _same_randomness(weights):
-                _place(weights, here, direction, eps)
-                _, above = self._listen(training)
-            with frozen(self._network_weights()):
-                _place(weights, here, direction, -eps)
-                _, below = self._listen(training)
+            with no_grad_for(self._network_weights()), _same_randomness(weights):
+                _step_along(weights, here, direction, eps)
+                _, above = self._reward_pass(training)
+            with no_grad_for(self._network_weights()):
+                _step_along(weights, here, direction, -eps)
+                _, below = self._reward_pass(training)
         return losses_B, {
             name: _at(name, ahead) - (_at(name, above) - _at(name, below)) / (2 * eps)
             for name in self.groups
@@ -119,15 +119,15 @@ class DartsSecondOrder(Darts):
         """Where processes have parts of a batch, give the weights the gradients of its mean loss."""
         if self.ranks is not None:
             self.ranks.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
-        elif (own := self._own_processes()) is not None:
+        elif (batch_ranks := self._batch_ranks()) is not None:
             for weight in weights:  # a weight that this process did not reach another may have
                 weight.grad = _gradient(weight)
-            own.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
+            batch_ranks.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
 
     def _step_ahead(self, training: Closure) -> None:
         """Bring the weights to w', without gradients."""
         with torch.enable_grad():
-            losses_B = self._losses(training)
+            losses_B = self._checked_losses(training)
             losses_B.mean().backward()  # type: ignore[no-untyped-call]
         self._average_gradients(self._weights()[0])
         with torch.no_grad():
@@ -156,7 +156,7 @@ def plain_sgd(optimizer: torch.optim.Optimizer | None) -> torch.optim.SGD:
 
 
 @contextmanager
-def untouched(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+def restore_after(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """After it parameters, their gradients and all buffers are bit for bit as before, whatever happened."""
     moved = dict.fromkeys(
         [*model.parameters(), *(weight for group in optimizer.param_groups for weight in group["params"])]
@@ -189,7 +189,7 @@ def _at(name: str, measured: Measured) -> Tensor:
     return measured.get(name, torch.zeros((), dtype=torch.float64))
 
 
-def _place(weights: list[Tensor], here: list[Tensor], direction: list[Tensor], eps: float) -> None:
+def _step_along(weights: list[Tensor], here: list[Tensor], direction: list[Tensor], eps: float) -> None:
     with torch.no_grad():
         for weight, start, part in zip(weights, here, direction, strict=True):
             weight.copy_(start + eps * part)

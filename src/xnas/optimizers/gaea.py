@@ -39,15 +39,15 @@ class Gaea(BaselineOptimizer):
     """GAEA (Li et al. 2021): exponentiated gradient, without clipping and without wipeout."""
 
     name = "gaea"
-    words = "GAEA, exponentiated gradient"
+    description = "GAEA, exponentiated gradient"
     step_size = 0.1
 
     @staticmethod
-    def build_learner(recipe: LearnerSpec) -> GaeaLearner:
+    def build_learner(spec: LearnerSpec) -> GaeaLearner:
         """Starts uniform."""
         return GaeaLearner(
-            recipe.num_forecasters,
-            recipe.num_experts,
-            step_size=recipe.step_size,
-            weight_decay=recipe.weight_decay,
+            spec.num_forecasters,
+            spec.num_experts,
+            step_size=spec.step_size,
+            weight_decay=spec.weight_decay,
         )

@@ -37,11 +37,11 @@ class Gdas(BaselineOptimizer):
     """GDAS (Dong and Yang 2019): one expert of every forecaster is drawn, and it alone is computed."""
 
     name = "gdas"
-    words = "GDAS, one expert drawn at a temperature from 10 to 0.1, Adam with betas 0.5 and 0.999"
+    description = "GDAS, one expert drawn at a temperature from 10 to 0.1, Adam with betas 0.5 and 0.999"
     step_size = 3e-4
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: LearnerSpec) -> GumbelLearner:
+    def build_learner(spec: LearnerSpec) -> GumbelLearner:
         """Starts near uniform."""
-        return adam_learner(GdasLearner, recipe, hot=HOT, cold=COLD)
+        return adam_learner(GdasLearner, spec, hot=HOT, cold=COLD)

@@ -28,7 +28,7 @@ class GroupInfo:
     """Whether rewards, eta and L are in units of the size that each forecaster's rewards have had."""
     zeta: float | None = None
     """Relaxation of the wipeout; None: nobody is wiped out by it."""
-    words: str = ""
+    description: str = ""
     """What else the rule is fixed by, in words."""
 
     def __str__(self) -> str:
@@ -47,5 +47,5 @@ class GroupInfo:
         if self.method == "xnas":
             said.append("no wipeout" if self.zeta is None else f"zeta = {self.zeta:g}")
         else:
-            said.append(self.words)
+            said.append(self.description)
         return ", ".join(said)

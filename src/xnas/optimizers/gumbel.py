@@ -54,7 +54,7 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         super().__init__(num_forecasters, num_experts, descent=descent, noise=noise, generator=generator)
         self.annealing, self.generator = annealing, generator
         self.sample_EK = torch.empty_like(self.alpha_EK)
-        self.redraw()
+        self.resample()
 
     @property
     def temperature(self) -> float:
@@ -66,7 +66,7 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         """Z"""
         return self.sample_EK
 
-    def redraw(self) -> None:
+    def resample(self) -> None:
         """Draw Z anew."""
         uniform_EK = torch.rand(self.alpha_EK.shape, dtype=torch.float64, generator=self.generator)
         # A uniform number is a multiple of 2^-53: zero would be infinitely far down, and comes once in 9e15.
@@ -92,13 +92,13 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         self.generator.set_state(state[GENERATOR].cpu())
 
 
-def adam_learner(kind: type[GumbelLearner], recipe: LearnerSpec, *, hot: float, cold: float) -> GumbelLearner:
+def adam_learner(kind: type[GumbelLearner], spec: LearnerSpec, *, hot: float, cold: float) -> GumbelLearner:
     """A learner that starts near uniform and cools from `hot` to `cold`; Adam as in DARTS descends alpha."""
     return kind(
-        recipe.num_forecasters,
-        recipe.num_experts,
-        descent=lambda parameters: adam(recipe, parameters),
-        annealing=Annealing(start=hot, end=cold, rounds=recipe.rounds),
+        spec.num_forecasters,
+        spec.num_experts,
+        descent=lambda parameters: adam(spec, parameters),
+        annealing=Annealing(start=hot, end=cold, rounds=spec.rounds),
         noise=NOISE,
-        generator=recipe.generator,
+        generator=spec.generator,
     )

@@ -39,7 +39,7 @@ class Learner(ABC):
     """Whether `weights_EK` choose one expert of every forecaster: only that one is computed."""
 
     @property
-    def uneven(self) -> bool:
+    def leaves_experts_out(self) -> bool:
         """Whether there will be passes that experts take no part in."""
         return self.one_hot
 
@@ -106,7 +106,7 @@ class SamplingLearner(Learner):
     """A rule whose weights are drawn anew for every pass through the network."""
 
     @abstractmethod
-    def redraw(self) -> None:
+    def resample(self) -> None:
         """Draw the `weights_EK` of the next pass."""
 
 

@@ -21,7 +21,7 @@ WORDS = 400
 """Bytes of a message that the others are told."""
 
 
-class OwnProcesses:
+class BatchRanks:
     """The processes of a group; None is the default one."""
 
     def __init__(self, group: ProcessGroup | None) -> None:
@@ -33,7 +33,7 @@ class OwnProcesses:
         self._device = torch.device("cpu" if on_cpu else "cuda")
 
     @classmethod
-    def found(cls, group: ProcessGroup | None) -> "OwnProcesses | None":
+    def found(cls, group: ProcessGroup | None) -> "BatchRanks | None":
         """Those that share batches now; None if this process is alone, or not in the group."""
         if not (dist.is_available() and dist.is_initialized()):
             return None
@@ -43,19 +43,19 @@ class OwnProcesses:
         """Replace every tensor by its mean over all processes."""
         all_reduce_flat(tensors, lambda total: total.div_(self.size), group=self._group)
 
-    def gather(self, tensor: Tensor, *, dim: int) -> Tensor:
+    def all_gather(self, tensor: Tensor, *, dim: int) -> Tensor:
         """The parts of all processes, of equal shapes, joined along `dim` in the order of ranks."""
         own = tensor.detach().to(self._device).contiguous()
         parts = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(parts, own, group=self._group)
         return torch.cat(parts, dim=dim)
 
-    def numbers(self, *values: int) -> list[list[int]]:
+    def all_gather_ints(self, *values: int) -> list[list[int]]:
         """What every process gives, by rank."""
-        told: list[list[int]] = self.gather(torch.tensor([values], dtype=torch.int64), dim=0).tolist()
-        return told
+        gathered: list[list[int]] = self.all_gather(torch.tensor([values], dtype=torch.int64), dim=0).tolist()
+        return gathered
 
-    def agreed(self, compute: Callable[[], Result]) -> Result:
+    def all_or_none(self, compute: Callable[[], Result]) -> Result:
         """What `compute` gives, if it gives something on all processes.
 
         Where one fails, it raises its error and the others ValueError with its message, so that nobody waits.
@@ -65,14 +65,14 @@ class OwnProcesses:
             result = compute()
         except Exception as failure:
             error = failure
-        failed = [rank for rank, (bad,) in enumerate(self.numbers(error is not None)) if bad]
+        failed = [rank for rank, (bad,) in enumerate(self.all_gather_ints(error is not None)) if bad]
         if not failed:
             return result
         words = b"" if error is None else _words(error)
-        told = self.gather(torch.tensor([list(words.ljust(WORDS))], dtype=torch.uint8), dim=0)
+        gathered = self.all_gather(torch.tensor([list(words.ljust(WORDS))], dtype=torch.uint8), dim=0)
         if error is not None:
             raise error
-        first = bytes(told[failed[0]].tolist()).decode(errors="ignore").strip()
+        first = bytes(gathered[failed[0]].tolist()).decode(errors="ignore").strip()
         raise ValueError(
             f"nothing was learned from this measurement, because rank {failed[0]} could not make it: {printable(first)}"
         )

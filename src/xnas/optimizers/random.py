@@ -35,12 +35,12 @@ class RandomChoice(BaselineOptimizer):
     """Uniform random architectures; the same seed gives the same one."""
 
     name = "random"
-    words = "drawn uniformly at random"
+    description = "drawn uniformly at random"
     learns = False
     step_size = 0.0
     weight_decay = None
 
     @staticmethod
-    def build_learner(recipe: LearnerSpec) -> RandomLearner:
+    def build_learner(spec: LearnerSpec) -> RandomLearner:
         """Draws at once."""
-        return RandomLearner(recipe.num_forecasters, recipe.num_experts, generator=recipe.generator)
+        return RandomLearner(spec.num_forecasters, spec.num_experts, generator=spec.generator)

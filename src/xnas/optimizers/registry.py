@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BASELINES = {
     "gd": "softmax.SoftmaxDescent",
-    "momentum": "momentum.SoftmaxMomentum",
+    "momentum": "softmax.SoftmaxMomentum",
     "darts": "darts.Darts",
     "darts-2nd": "darts_second.DartsSecondOrder",
     "gaea": "gaea.Gaea",

@@ -22,11 +22,11 @@ class Snas(BaselineOptimizer):
     """SNAS (Xie et al. 2019): mixture weights are relaxed samples, at a temperature that falls."""
 
     name = "snas"
-    words = "SNAS, relaxed samples at a temperature from 1 to 0.03, Adam with betas 0.5 and 0.999"
+    description = "SNAS, relaxed samples at a temperature from 1 to 0.03, Adam with betas 0.5 and 0.999"
     step_size = 3e-4
     weight_decay = 1e-3
 
     @staticmethod
-    def build_learner(recipe: LearnerSpec) -> GumbelLearner:
+    def build_learner(spec: LearnerSpec) -> GumbelLearner:
         """Starts near uniform."""
-        return adam_learner(GumbelLearner, recipe, hot=HOT, cold=COLD)
+        return adam_learner(GumbelLearner, spec, hot=HOT, cold=COLD)

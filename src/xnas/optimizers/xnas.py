@@ -51,7 +51,7 @@ class XNASLearner(Learner):
         return self.state.alive_EK
 
     @property
-    def uneven(self) -> bool:
+    def leaves_experts_out(self) -> bool:
         """Whether experts are wiped out."""
         return self.rule.zeta is not None
 
@@ -61,11 +61,11 @@ class XNASLearner(Learner):
         return self.state.num_feedbacks
 
     @property
-    def standing(self) -> RegretSummary | None:
+    def regret(self) -> RegretSummary | None:
         """Regret and its bounds so far, if there is a ledger."""
         if self.ledger is None:
             return None
-        return self.ledger.standing(self.alive_EK, rule=self.rule, scale=self.scale)
+        return self.ledger.regret(self.alive_EK, rule=self.rule, scale=self.scale)
 
     def update(self, gradients_FEK: Tensor) -> None:
         """Reward the experts, R = -dloss/du; wipe out those that cannot win any more (lines 7-14)."""
@@ -186,7 +186,7 @@ class XNAS(ArchitectureOptimizer):
         )
 
     def _check_samples(self, samples: int) -> None:
-        total = sum(self._samples) + samples
+        total = sum(self._num_samples) + samples
         if total > self.batch_size:
             raise ValueError(
                 f"{total} samples were measured since the last step, and batch_size is {self.batch_size}; call step() "
@@ -194,10 +194,10 @@ class XNAS(ArchitectureOptimizer):
             )
 
     def _check_step(self) -> None:
-        total = sum(self._samples)
+        total = sum(self._num_samples)
         begins = not any(learner.num_feedbacks for learner in self.learners.values())
         if (
-            self._samples
+            self._num_samples
             and self.ranks is None
             and total < self.batch_size
             and (self.feedback == "sample" or begins)
@@ -212,9 +212,9 @@ class XNAS(ArchitectureOptimizer):
         """Weights and survivors of every group."""
         return {name: learner.state for name, learner in self._xnas_learners().items()}
 
-    def standing(self, group: str) -> RegretSummary | None:
+    def regret(self, group: str) -> RegretSummary | None:
         """Regret of a group's forecasters and its bounds so far (theorem 1)."""
-        return self._xnas_learners()[group].standing
+        return self._xnas_learners()[group].regret
 
     def _xnas_learners(self) -> dict[str, XNASLearner]:
         return {name: learner for name, learner in self.learners.items() if isinstance(learner, XNASLearner)}

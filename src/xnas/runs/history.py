@@ -231,7 +231,7 @@ def _group(row: JsonObject) -> GroupInfo:
         reward_bound=row.optional_number("reward_bound"),
         scaled=row.flag("scaled"),
         zeta=row.optional_number("zeta"),
-        words=row.name("words"),
+        description=row.name("words"),
     )
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from xnas.io.plain_value import take_plain
 from xnas.io.text import choose
 from xnas.space.activation_checkpointing import checkpointed
-from xnas.space.fast.dispatch import added
+from xnas.space.fast.dispatch import sum_outputs
 from xnas.space.names import Stem
 from xnas.space.operations import FactorizedReduce, Norm, NormStyle, ReluConvNorm
 
@@ -107,8 +107,8 @@ class CellInputs(nn.Module):
         """Nodes 0 and 1 of the cell."""
         training = self.training
         return [
-            added([self.before_last], [before_last], training=training),
-            added([self.last], [last], training=training),
+            sum_outputs([self.before_last], [before_last], training=training),
+            sum_outputs([self.last], [last], training=training),
         ]
 
 

@@ -111,7 +111,7 @@ class Forecaster(nn.Module):
         self.register_buffer("mixture_K", torch.full((len(experts),), 1 / len(experts)), persistent=False)
         self._per_sample: bool | None = None
         self._leaf: Tensor | None = None
-        self._chosen: int | None = None
+        self._active_expert: int | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,9 +128,9 @@ class Forecaster(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The mixture of the experts' outputs, u_1 f_1(x) + ... + u_K f_K(x), and what went around them."""
-        return self.around(inputs, self.mixed)
+        return self.with_bypass(inputs, self.mixed)
 
-    def around(self, inputs: Tensor, mixture: Callable[[Tensor], Tensor]) -> Tensor:
+    def with_bypass(self, inputs: Tensor, mixture: Callable[[Tensor], Tensor]) -> Tensor:
         """`mixture` of the channels that pass the experts, joined with those that do not."""
         if self.partial == 1:
             return mixture(inputs)
@@ -139,17 +139,17 @@ class Forecaster(nn.Module):
             rest = self.bypass(rest)
         return join_channels(mixture(inputs), rest, parts=self.partial)
 
-    def computed(self) -> list[tuple[int, nn.Module]]:
+    def active_experts(self) -> list[tuple[int, nn.Module]]:
         """The experts that a pass goes through, each with its place among the weights."""
         experts = list(enumerate(self.experts))
-        return experts if self._chosen is None else [experts[self._chosen]]
+        return experts if self._active_expert is None else [experts[self._active_expert]]
 
     def mixed(self, inputs: Tensor) -> Tensor:
         """The mixture of the experts' outputs for the channels that pass them."""
         weights = self.weights(inputs)
-        if self._chosen is not None:
-            weights = weights[..., self._chosen : self._chosen + 1]
-        computed = self.computed()
+        if self._active_expert is not None:
+            weights = weights[..., self._active_expert : self._active_expert + 1]
+        computed = self.active_experts()
         outputs = [self._asked(expert, inputs) for _, expert in computed]
         if (len(outputs) > 1 or weights.requires_grad) and (
             wrong := misfit(outputs, samples=len(weights) if weights.dim() == 2 else None)
@@ -194,10 +194,10 @@ class Forecaster(nn.Module):
             "model read too; build it without in-place operations, such as inplace=True"
         )
 
-    def set_mixture(self, mixture_K: Tensor, *, alone: bool = False) -> None:
+    def set_mixture(self, mixture_K: Tensor, *, one_hot: bool = False) -> None:
         """Take over new mixture weights, one for each expert alive.
 
-        With `alone` the expert with the largest weight, which must be one, is computed and the others are not: their
+        With `one_hot` the expert with the largest weight, which must be one, is computed and the others are not: their
         gradients are zero.
         """
         if mixture_K.shape != self.mixture_K.shape:
@@ -206,7 +206,7 @@ class Forecaster(nn.Module):
             )
         # A tensor of its own: what it had may be shared with replicas.
         self.mixture_K = mixture_K.detach().to(self.mixture_K, copy=True)
-        self._chosen = int(mixture_K.argmax()) if alone else None
+        self._active_expert = int(mixture_K.argmax()) if one_hot else None
 
     def remove(self, name: str) -> nn.Module:
         """Remove an expert and its network weights for good; returns its module. The others share its weight.
@@ -221,7 +221,7 @@ class Forecaster(nn.Module):
         module = self.experts[name]
         del self.experts[name]
         self._names = self._names[:gone] + self._names[gone + 1 :]
-        self._chosen = None
+        self._active_expert = None
         left_K = torch.cat([self.mixture_K[:gone], self.mixture_K[gone + 1 :]])
         total = left_K.sum()
         self.mixture_K = torch.where(total > 0, left_K / total, torch.full_like(left_K, 1 / len(left_K)))
@@ -308,22 +308,22 @@ class ForecasterGroup:
     """Forecasters that learn with one rule: E indices with R replicas each, over the same experts."""
 
     name: str
-    members_ER: tuple[tuple[Forecaster, ...], ...]
+    replicas_ER: tuple[tuple[Forecaster, ...], ...]
 
     @property
     def num_replicas(self) -> int:
         """R"""
-        return len(self.members_ER[0])
+        return len(self.replicas_ER[0])
 
     @property
     def num_forecasters(self) -> int:
         """E"""
-        return len(self.members_ER)
+        return len(self.replicas_ER)
 
     @property
     def experts(self) -> tuple[str, ...]:
         """The names of the experts alive at index 0."""
-        return self.members_ER[0][0].names
+        return self.replicas_ER[0][0].names
 
     @property
     def num_experts(self) -> int:
@@ -331,8 +331,8 @@ class ForecasterGroup:
         return len(self.experts)
 
     def __iter__(self) -> Iterator[Forecaster]:
-        for members_R in self.members_ER:
-            yield from members_R
+        for replicas_R in self.replicas_ER:
+            yield from replicas_R
 
 
 def forecaster_groups(model: nn.Module) -> dict[str, ForecasterGroup]:
@@ -398,7 +398,7 @@ def _grid(name: str, by_index: dict[int, list[Forecaster]]) -> ForecasterGroup:
 
 
 @contextmanager
-def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Iterator[None]:
+def recording_mixture_grads(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Iterator[None]:
     """Within it, a pass through the model takes its mixture weights as free leaves and keeps their gradients.
 
     The gradient of the loss by a leaf is minus the experts' reward: no gradient passes through the
@@ -415,7 +415,7 @@ def listening(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Ite
             member._per_sample, member._leaf = None, None
 
 
-def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor | None:
+def mixture_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor | None:
     """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), on their device.
 
     They are float64 wherever the device has it. B is 1 for batch feedback. K counts all experts of the group; where
@@ -426,8 +426,8 @@ def leaf_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor | None
     alive: list[list[int]] = [row_K.nonzero().flatten().tolist() for row_K in alive_EK]
     reached, places = [], []
     for r in range(group.num_replicas):
-        for e, members_R in enumerate(group.members_ER):
-            if (gradient := members_R[r]._gradient()) is not None:
+        for e, replicas_R in enumerate(group.replicas_ER):
+            if (gradient := replicas_R[r]._gradient()) is not None:
                 reached.append(gradient if gradient.dim() == 2 else gradient[None])
                 places += [(r * num_edges + e) * num_experts + k for k in alive[e]]
     if not reached:
@@ -453,17 +453,17 @@ def _on_device(places: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(places, device=device)
 
 
-def share_mixtures(
-    group: ForecasterGroup, weights_EK: Tensor, *, alive_EK: Tensor, alone: bool = False
+def set_group_mixtures(
+    group: ForecasterGroup, weights_EK: Tensor, *, alive_EK: Tensor, one_hot: bool = False
 ) -> None:
     """Hand mixture weights to all forecasters of a group: one copy to their device, of which each has its part.
 
-    Both tensors are on the CPU. `alone` as in `Forecaster.set_mixture`.
+    Both tensors are on the CPU. `one_hot` as in `Forecaster.set_mixture`.
     """
-    like = group.members_ER[0][0].mixture_K
+    like = group.replicas_ER[0][0].mixture_K
     weights = weights_EK[alive_EK].to(like, non_blocking=True)
     parts = torch.split(weights, alive_EK.sum(dim=1).tolist())
-    for e, (members_R, part_K) in enumerate(zip(group.members_ER, parts, strict=True)):
-        chosen = int(weights_EK[e, alive_EK[e]].argmax()) if alone else None
-        for member in members_R:
-            member.mixture_K, member._chosen = part_K.to(member.mixture_K), chosen
+    for e, (replicas_R, part_K) in enumerate(zip(group.replicas_ER, parts, strict=True)):
+        chosen = int(weights_EK[e, alive_EK[e]].argmax()) if one_hot else None
+        for member in replicas_R:
+            member.mixture_K, member._active_expert = part_K.to(member.mixture_K), chosen

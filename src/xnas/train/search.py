@@ -417,10 +417,10 @@ def _state(trainer: SearchTrainer) -> SearchEpoch:
 
 
 def _ledger(learner: Learner) -> Ledger | None:
-    standing = learner.standing if isinstance(learner, XNASLearner) else None
-    if standing is None:
+    regret = learner.regret if isinstance(learner, XNASLearner) else None
+    if regret is None:
         return None
-    values = {item.name: getattr(standing, item.name) for item in fields(Ledger)}
+    values = {item.name: getattr(regret, item.name) for item in fields(Ledger)}
     if not all((value_E.abs() <= LARGEST).all() for value_E in values.values()):
         return None  # under settings that only a stranger's file has; no reader would take them
     return Ledger(**{name: value_E.tolist() for name, value_E in values.items()})

@@ -35,32 +35,32 @@ def test_a_game_worked_by_hand() -> None:
     assert ledger.rewards_EK.tolist() == [[2.0, -3.0]]
     assert ledger.mixture_rewards_E.item() == pytest.approx(0 + 7 / 5 - 2)
     assert ledger.clipped_EK.tolist() == [[1, 1]]
-    assert ledger.heard_EK.tolist() == [[3, 2]]
+    assert ledger.num_rewards_EK.tolist() == [[3, 2]]
     assert ledger.reward_sizes_EK.tolist() == [[8.0, 4.0]]
     assert (ledger.num_feedbacks, ledger.squared_feedbacks) == (3, 3)
     log_gamma = math.log(1 + 2**-1.5 / 4)
     assert ledger.log_gamma_E.item() == pytest.approx(log_gamma)
 
-    standing = ledger.standing(state.alive_EK, rule=rule)
-    assert standing.regret_E.item() == pytest.approx(2 + 3 / 5)
+    regret = ledger.regret(state.alive_EK, rule=rule)
+    assert regret.regret_E.item() == pytest.approx(2 + 3 / 5)
     without = eta * 4 * 3 / 2 + math.log(2) / eta
-    assert standing.bound_without_wipeout_E.item() == pytest.approx(without)
-    assert standing.bound_E.item() == standing.theorem_E.item() == pytest.approx(without - log_gamma / eta)
-    assert standing.gap_E.item() == pytest.approx(without - log_gamma / eta - 2.6)
-    assert standing.holds_E.tolist() == [True]
-    assert standing.clip_rate_E.item() == pytest.approx(2 / 5)
-    assert standing.reward_size_E.item() == pytest.approx(12 / 5)
+    assert regret.bound_without_wipeout_E.item() == pytest.approx(without)
+    assert regret.bound_E.item() == regret.theorem_E.item() == pytest.approx(without - log_gamma / eta)
+    assert regret.gap_E.item() == pytest.approx(without - log_gamma / eta - 2.6)
+    assert regret.holds_E.tolist() == [True]
+    assert regret.clip_rate_E.item() == pytest.approx(2 / 5)
+    assert regret.reward_size_E.item() == pytest.approx(12 / 5)
 
 
 def test_feedbacks_at_the_same_weights_count_with_their_square() -> None:
     rule = ExpertRule(step_size=0.1, horizon=9, zeta=None)
     state, ledger = played([[[1.0, -1.0]] * 3, [[1.0, 0.0]] * 2, [[0.5, 0.5]]], rule=rule)
     assert (ledger.num_feedbacks, ledger.squared_feedbacks) == (6, 9 + 4 + 1)
-    standing = ledger.standing(state.alive_EK, rule=rule)
-    assert standing.theorem_E.item() == pytest.approx(0.1 * 6 / 2 + math.log(2) / 0.1)
-    assert standing.bound_E.item() == pytest.approx(0.1 * 14 / 2 + math.log(2) / 0.1)
+    regret = ledger.regret(state.alive_EK, rule=rule)
+    assert regret.theorem_E.item() == pytest.approx(0.1 * 6 / 2 + math.log(2) / 0.1)
+    assert regret.bound_E.item() == pytest.approx(0.1 * 14 / 2 + math.log(2) / 0.1)
     second = 1 / (1 + math.exp(-0.6))
-    assert standing.regret_E.item() == pytest.approx(5.5 - 3 * 0.0 - 2 * second - 0.5)
+    assert regret.regret_E.item() == pytest.approx(5.5 - 3 * 0.0 - 2 * second - 0.5)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -78,7 +78,7 @@ def test_the_sums_are_those_of_a_plain_recomputation_from_all_rewards(seed: int)
         before, state = state, update_experts(state, rewards_FEK, rule=rule)
         ledger = ledger.record(rewards_FEK, before=before, after=state, reward_bound=bound)
         history.append((rewards_FEK, before, state))
-    standing = ledger.standing(state.alive_EK, rule=rule)
+    regret = ledger.regret(state.alive_EK, rule=rule)
     for e in range(games):
         totals, mixture_total, gamma = [0.0] * experts, 0.0, 1.0
         heard = clipped = size_sum = 0.0
@@ -98,13 +98,13 @@ def test_the_sums_are_those_of_a_plain_recomputation_from_all_rewards(seed: int)
             gamma *= sum(v[i] for i in alive) / sum(v[i] for i in left)
         best = max(totals[i] for i in range(experts) if state.alive_EK[e, i])
         assert ledger.rewards_EK[e].tolist() == pytest.approx(totals)
-        assert standing.regret_E[e].item() == pytest.approx(best - mixture_total)
-        assert standing.log_gamma_E[e].item() == pytest.approx(math.log(gamma), abs=1e-12)
-        assert standing.clip_rate_E[e].item() == pytest.approx(clipped / heard)
-        assert standing.reward_size_E[e].item() == pytest.approx(size_sum / heard)
+        assert regret.regret_E[e].item() == pytest.approx(best - mixture_total)
+        assert regret.log_gamma_E[e].item() == pytest.approx(math.log(gamma), abs=1e-12)
+        assert regret.clip_rate_E[e].item() == pytest.approx(clipped / heard)
+        assert regret.reward_size_E[e].item() == pytest.approx(size_sum / heard)
         squared = sum(len(rewards_FEK) ** 2 for rewards_FEK, _, _ in history)
         bound_now = 0.1 * bound**2 * squared / 2 + (math.log(experts) - math.log(gamma)) / 0.1
-        assert standing.bound_E[e].item() == pytest.approx(bound_now)
+        assert regret.bound_E[e].item() == pytest.approx(bound_now)
 
 
 def test_a_ledger_is_as_large_after_many_feedbacks_as_before_any() -> None:
@@ -122,20 +122,15 @@ def test_a_ledger_is_as_large_after_many_feedbacks_as_before_any() -> None:
 
 def test_a_new_ledger_has_no_regret_and_says_so_before_anything_was_heard() -> None:
     rule = ExpertRule(step_size=0.5, horizon=10)
-    standing = RegretLedger.initial(2, 4).standing(torch.ones(2, 4, dtype=torch.bool), rule=rule)
-    assert (
-        standing.regret_E.tolist()
-        == standing.clip_rate_E.tolist()
-        == standing.reward_size_E.tolist()
-        == [0, 0]
-    )
-    assert standing.bound_E.tolist() == pytest.approx([math.log(4) / 0.5] * 2)
-    assert standing.holds_E.all()
+    regret = RegretLedger.initial(2, 4).regret(torch.ones(2, 4, dtype=torch.bool), rule=rule)
+    assert regret.regret_E.tolist() == regret.clip_rate_E.tolist() == regret.reward_size_E.tolist() == [0, 0]
+    assert regret.bound_E.tolist() == pytest.approx([math.log(4) / 0.5] * 2)
+    assert regret.holds_E.all()
 
 
 def test_a_standing_says_where_the_bound_is_broken() -> None:
     numbers_E = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    standing = RegretSummary(
+    regret = RegretSummary(
         regret_E=torch.tensor([1.0 + 1e-12, 2.1], dtype=torch.float64),
         theorem_E=numbers_E,
         bound_E=numbers_E,
@@ -144,8 +139,8 @@ def test_a_standing_says_where_the_bound_is_broken() -> None:
         clip_rate_E=numbers_E,
         reward_size_E=numbers_E,
     )
-    assert standing.holds_E.tolist() == [True, False]
-    assert standing.gap_E[1].item() == pytest.approx(-0.1)
+    assert regret.holds_E.tolist() == [True, False]
+    assert regret.gap_E[1].item() == pytest.approx(-0.1)
 
 
 def test_the_wipeout_factor_is_exact_where_log_weights_are_thousands() -> None:

@@ -70,8 +70,8 @@ def test_the_unit_of_the_loss_and_what_all_experts_share_change_nothing(seed: in
 @pytest.mark.parametrize("seed", range(60))
 def test_the_regret_is_within_its_bound_whatever_the_rewards_do(seed: int, zeta: float | None) -> None:
     learner = play(draw(seed), rule=rule_for(60, zeta=zeta))
-    assert learner.standing is not None
-    assert learner.standing.holds_E.all()
+    assert learner.regret is not None
+    assert learner.regret.holds_E.all()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -84,8 +84,8 @@ def test_an_adversary_who_raises_the_stakes_whenever_somebody_leads_stays_within
         if u_EK.max() > 0.5 or torch.rand((), generator=generator) < 0.03:
             stake = min(2 * stake, 1e12)
         learner.update(-rewards_EK[None])
-        assert learner.standing is not None
-        assert learner.standing.holds_E.all()
+        assert learner.regret is not None
+        assert learner.regret.holds_E.all()
 
 
 def test_steps_that_are_too_large_break_the_bound_of_those_that_are_not() -> None:
@@ -96,8 +96,8 @@ def test_steps_that_are_too_large_break_the_bound_of_those_that_are_not() -> Non
         for _ in range(200):
             leader_E = learner.mixture_EK.argmax(dim=-1)
             learner.update(torch.nn.functional.one_hot(leader_E, N).double()[None])
-        assert learner.standing is not None
-        assert (float(learner.standing.regret_E) > 2 * math.sqrt(math.log(N))) == astray
+        assert learner.regret is not None
+        assert (float(learner.regret.regret_E) > 2 * math.sqrt(math.log(N))) == astray
 
 
 @pytest.mark.parametrize("rounds", [10, 100, 1000])
@@ -166,10 +166,10 @@ def test_a_lone_expert_has_neither_step_nor_regret_nor_bound() -> None:
     for reward in (1.0, -3.0):
         learner.update(torch.full((1, 2, 1), reward))
     assert rule.step_size == 0
-    assert learner.standing is not None
-    assert learner.standing.holds_E.all()
-    assert not learner.standing.regret_E.any()
-    assert not learner.standing.bound_E.any()
+    assert learner.regret is not None
+    assert learner.regret.holds_E.all()
+    assert not learner.regret.regret_E.any()
+    assert not learner.regret.bound_E.any()
 
 
 def test_a_learner_goes_on_from_its_state_with_its_scale() -> None:

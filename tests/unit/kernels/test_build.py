@@ -451,7 +451,7 @@ def test_without_a_compiler_a_supernet_trains_module_by_module(
     plan = NetworkSpec(image_channels=1, num_classes=2, channels=4, cells=2, reductions=1)
     supernet = DartsSpace(num_nodes=2).supernet(plan).double()
     images = torch.randn(3, 1, 6, 6, dtype=torch.float64)
-    assert not calls.usable(images)
+    assert not calls.supported(images)
     seen = []
     for module in supernet.modules():
         if type(module) is torch.nn.ReLU:

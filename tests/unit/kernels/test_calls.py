@@ -378,11 +378,11 @@ def test_what_is_not_finite_is_not_hidden(channels: int, bad: float, dtype: torc
 
 
 def test_what_the_kernels_cannot_read_is_not_for_them() -> None:
-    assert calls.usable(images(1, 1, 1, 1))
+    assert calls.supported(images(1, 1, 1, 1))
     for given in (torch.zeros(1, 1), images(1, 1, 1, 1).half(), images(1, 1, 1, 1).to("meta")):
-        assert not calls.usable(given)
-    assert not calls.usable(torch.zeros(0, 1, 1, 1))
-    assert not calls.usable(torch.zeros(1, 1, 0, 1))
+        assert not calls.supported(given)
+    assert not calls.supported(torch.zeros(0, 1, 1, 1))
+    assert not calls.supported(torch.zeros(1, 1, 0, 1))
 
 
 def test_where_there_is_no_memory_to_work_in_a_call_says_so_and_the_next_one_works() -> None:

@@ -72,7 +72,7 @@ def prepared() -> tuple[Twins, torch.optim.SGD, DartsSecondOrder]:
     for learner in optimizer.learners.values():
         alpha_EK = learner.alpha_EK  # type: ignore[attr-defined]
         alpha_EK.copy_(torch.randn(alpha_EK.shape, generator=generator, dtype=torch.float64))
-    optimizer._publish()
+    optimizer._apply_to_model()
     for seed in range(3):
         sgd.zero_grad()
         losses(model, seed=seed).mean().backward()
@@ -191,7 +191,7 @@ def test_parameter_groups_have_learning_rates_of_their_own() -> None:
     other = DartsSecondOrder(model, rounds=10, weight_optimizer=sgd)
     for name, learner in other.learners.items():
         learner.alpha_EK.copy_(optimizer.log_weights(name))  # type: ignore[attr-defined]
-    other._publish()
+    other._apply_to_model()
     found = flat(measured(other, model))
     weights = {name: w.detach().clone().requires_grad_() for name, w in model.named_parameters()}
     leaves = {name: alpha.clone().requires_grad_() for name, alpha in alphas_of(other).items()}

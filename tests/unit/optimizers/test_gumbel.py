@@ -23,7 +23,7 @@ def learner(kind: type[GumbelLearner], alpha: list[float], *, tau: float, seed: 
         generator=torch.Generator().manual_seed(seed),
     )
     made.alpha_EK.copy_(torch.tensor([alpha]))
-    made.redraw()
+    made.resample()
     return made
 
 
@@ -32,7 +32,7 @@ def test_the_largest_entry_is_a_sample_of_the_softmax_whatever_the_temperature(t
     drawn = learner(GdasLearner, [0.0, 1.0, -1.0, 0.5], tau=tau)
     counts_K = torch.zeros(4, dtype=torch.float64)
     for _ in range(20_000):
-        drawn.redraw()
+        drawn.resample()
         counts_K += drawn.weights_EK[0]
     shares_K = counts_K / counts_K.sum()
     expected_K = drawn.alpha_EK[0].softmax(dim=0)

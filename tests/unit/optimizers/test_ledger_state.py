@@ -45,10 +45,10 @@ def test_a_ledger_goes_on_where_it_was_and_ends_as_if_nothing_had_happened() -> 
     for seed in range(12, 20):
         later.update(gradients(seed))
     assert same(later.state_dict(), whole.state_dict())
-    assert later.standing is not None
-    assert whole.standing is not None
-    assert torch.equal(later.standing.regret_E, whole.standing.regret_E)
-    assert later.standing.holds_E.all()
+    assert later.regret is not None
+    assert whole.regret is not None
+    assert torch.equal(later.regret.regret_E, whole.regret.regret_E)
+    assert later.regret.holds_E.all()
 
 
 def test_an_old_state_without_a_ledger_loads_and_goes_on_without_one() -> None:
@@ -58,7 +58,7 @@ def test_an_old_state_without_a_ledger_loads_and_goes_on_without_one() -> None:
     check_state(later.state_dict(), old, alive_EK=later.alive_EK)
     later.load_state_dict(old)
     assert later.ledger is None
-    assert later.standing is None
+    assert later.regret is None
     for seed in range(12, 20):
         later.update(gradients(seed))
     assert torch.equal(later.log_v_EK, whole.log_v_EK)

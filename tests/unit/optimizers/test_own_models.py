@@ -72,7 +72,7 @@ def wipe(optimizer: ArchitectureOptimizer, group: str, expert: str) -> None:
     alive_EK[:, optimizer.names(group).index(expert)] = False
     state = learner.state_dict() | {"alive_EK": alive_EK}
     learner.load_state_dict(state)
-    optimizer._publish()
+    optimizer._apply_to_model()
 
 
 # What an expert shares stays.

@@ -46,7 +46,7 @@ def prefers(optimizer: XNAS, group: str, rewards_K: list[float], feedbacks: int)
     """Put feedbacks into the optimizer as if they had been measured."""
     size = optimizer.states[group].log_v_EK.shape
     for name, members in optimizer.groups.items():
-        shape = (members.num_replicas, feedbacks, len(members.members_ER), len(optimizer.names(name)))
+        shape = (members.num_replicas, feedbacks, len(members.replicas_ER), len(optimizer.names(name)))
         gradients = torch.zeros(shape, dtype=torch.float64)
         if name == group:
             gradients -= torch.tensor(rewards_K).expand(size).double()

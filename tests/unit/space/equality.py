@@ -14,7 +14,7 @@ from benchmarks.plain import plain_logits
 from xnas import DartsSpace, NetworkSpec
 from xnas.experts.step_size import Feedback
 from xnas.space.darts.supernet import Supernet
-from xnas.space.forecaster import Forecaster, ForecasterGroup, listening
+from xnas.space.forecaster import Forecaster, ForecasterGroup, recording_mixture_grads
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 PLAN = NetworkSpec(image_channels=2, num_classes=3, channels=4, cells=2, reductions=1)
@@ -79,7 +79,7 @@ def rewards(model: Supernet, inputs: Tensor, feedback: Feedback) -> tuple[list[T
 
 def heard(members: Sequence[Forecaster], *, per_sample: bool = True) -> AbstractContextManager[None]:
     group = ForecasterGroup("all", tuple((member,) for member in members))
-    return listening({"all": group}, per_sample=per_sample)
+    return recording_mixture_grads({"all": group}, per_sample=per_sample)
 
 
 def leaf(member: Forecaster) -> Tensor:

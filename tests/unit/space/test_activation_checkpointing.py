@@ -5,12 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.optimizers.checks import frozen
+from xnas.optimizers.checks import no_grad_for
 from xnas.space.architecture import Architecture
 from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import build_network
 from xnas.space.darts.space import DartsSpace
-from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
+from xnas.space.forecaster import Forecaster, forecaster_groups, mixture_gradients, recording_mixture_grads
 from xnas.space.names import EXPERTS
 from xnas.space.nasbench201.space import Nasbench201Space
 from xnas.space.nasbench201.stack import Nasbench201Stack
@@ -69,7 +69,7 @@ def weight_gradients(network: nn.Module) -> tuple[Tensor, list[Tensor | None]]:
 
 def rewards(network: nn.Module, *, per_sample: bool) -> tuple[Tensor, list[Tensor]]:
     groups = forecaster_groups(network)
-    with frozen(network.parameters()), listening(groups, per_sample=per_sample):
+    with no_grad_for(network.parameters()), recording_mixture_grads(groups, per_sample=per_sample):
         losses_B = losses_of(network)
         losses_B.sum().backward()
         alive = {
@@ -77,7 +77,7 @@ def rewards(network: nn.Module, *, per_sample: bool) -> tuple[Tensor, list[Tenso
             for group in groups.values()
         }
         return losses_B.detach(), [
-            leaf_gradients(group, alive_EK=alive[group.name]) for group in groups.values()
+            mixture_gradients(group, alive_EK=alive[group.name]) for group in groups.values()
         ]
 
 
@@ -90,17 +90,17 @@ def assert_same(found: list[Tensor | None], expected: list[Tensor | None]) -> No
 
 @each_space
 @pytest.mark.parametrize("alone", [False, True], ids=["all experts", "one drawn"])
-def test_losses_weight_gradients_and_rewards_are_the_same(space: str, alone: bool) -> None:
+def test_losses_weight_gradients_and_rewards_are_the_same(space: str, one_hot: bool) -> None:
     networks = [
         supernet(space, activation_checkpointing=activation_checkpointing)
         for activation_checkpointing in (False, True)
     ]
-    if alone:
+    if one_hot:
         for network in networks:
             for number, forecaster in enumerate(m for m in network.modules() if isinstance(m, Forecaster)):
                 experts = len(forecaster.names)
                 drawn = torch.tensor(1 + number % (experts - 1))
-                forecaster.set_mixture(F.one_hot(drawn, experts).float(), alone=True)
+                forecaster.set_mixture(F.one_hot(drawn, experts).float(), one_hot=True)
     (losses_B, gradients), (again_B, others) = map(weight_gradients, networks)
     assert torch.equal(losses_B, again_B)
     assert any(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.plain import plain
-from xnas.kernels.calls import usable
+from xnas.kernels.calls import supported
 from xnas.space.backbone import CellInputs, NetworkSpec
 from xnas.space.darts.network import Network, NetworkCell
-from xnas.space.fast.dispatch import added, added_by_path
+from xnas.space.fast.dispatch import sum_outputs, sum_outputs_with_drop_path
 from xnas.space.genotype import CellGenotype, Edge, Genotype
 from xnas.space.names import OPERATIONS
 from xnas.space.operations import NETWORK_STYLE, build_operation
@@ -108,7 +108,7 @@ def test_a_network_with_dropped_paths_is_the_plain_one(name: str, how: str) -> N
         with module_by_module():
             found = logits_of(model, paths)
     else:
-        assert usable(images())
+        assert supported(images())
         found = logits_of(model, paths)
     torch.testing.assert_close(found, expected, **CLOSE)
     torch.testing.assert_close(gradients(model, found), expected_gradients, **CLOSE)
@@ -128,7 +128,7 @@ def test_an_image_without_any_path_of_a_node_still_has_its_identities() -> None:
         for name in ("skip_connect", "max_pool_3x3")
     ]
     dropped = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
-    found = added_by_path(modules, sources, dropped, training=True)
+    found = sum_outputs_with_drop_path(modules, sources, dropped, training=True)
     torch.testing.assert_close(found[:2], sources[0][:2])
     torch.testing.assert_close(found[2], sources[0][2] + 2 * modules[1](sources[1])[2])
 
@@ -136,8 +136,8 @@ def test_an_image_without_any_path_of_a_node_still_has_its_identities() -> None:
 def test_a_strided_skip_can_be_dropped() -> None:
     skip = build_operation("skip_connect", 4, stride=2, style=NETWORK_STYLE).double().train()
     source = torch.randn(3, 4, 6, 6, dtype=torch.float64)
-    whole = added([skip], [source], training=True)
-    found = added_by_path([skip], [source], torch.tensor([[0.0, 1.0, 2.0]]), training=True)
+    whole = sum_outputs([skip], [source], training=True)
+    found = sum_outputs_with_drop_path([skip], [source], torch.tensor([[0.0, 1.0, 2.0]]), training=True)
     torch.testing.assert_close(found, torch.stack([0 * whole[0], whole[1], 2 * whole[2]]))
 
 

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.kernels.calls import usable
+from xnas.kernels.calls import supported
 from xnas.space.fast.cpu.nodes import CpuNodes
-from xnas.space.fast.dispatch import NodePath
+from xnas.space.fast.dispatch import NodeKernel
 from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
 from xnas.space.forecaster import (
     Forecaster,
     forecaster_groups,
-    leaf_gradients,
-    listening,
-    share_mixtures,
+    mixture_gradients,
+    recording_mixture_grads,
+    set_group_mixtures,
 )
 
 NAMES = ("plain", "wide", "bent")
@@ -66,9 +66,9 @@ def model() -> Model:
     torch.manual_seed(0)
     model = Model().double()
     for group in forecaster_groups(model).values():
-        for members_R in group.members_ER:
-            mixture_K = torch.rand(len(members_R[0].names), dtype=torch.float64)
-            for member in members_R:
+        for replicas_R in group.replicas_ER:
+            mixture_K = torch.rand(len(replicas_R[0].names), dtype=torch.float64)
+            for member in replicas_R:
                 member.set_mixture(mixture_K / mixture_K.sum())
     return model
 
@@ -88,7 +88,7 @@ def test_groups_are_found_wherever_the_model_holds_them(model: Model) -> None:
     groups = forecaster_groups(model)
     assert list(groups) == ["stage", "head"]
     assert groups["stage"].num_replicas == 2
-    assert [[member.index for member in members] for members in groups["stage"].members_ER] == [
+    assert [[member.index for member in members] for members in groups["stage"].replicas_ER] == [
         [0, 0],
         [1, 1],
     ]
@@ -97,8 +97,8 @@ def test_groups_are_found_wherever_the_model_holds_them(model: Model) -> None:
 
 
 def test_replicas_have_network_weights_of_their_own(model: Model) -> None:
-    for members_R in forecaster_groups(model)["stage"].members_ER:
-        first, second = (list(member.parameters()) for member in members_R)
+    for replicas_R in forecaster_groups(model)["stage"].replicas_ER:
+        first, second = (list(member.parameters()) for member in replicas_R)
         assert not {id(parameter) for parameter in first} & {id(parameter) for parameter in second}
 
 
@@ -110,21 +110,21 @@ def test_one_backward_pass_leaves_the_gradient_of_every_sample(model: Model) -> 
     inputs, labels = torch.randn(5, 3, dtype=torch.float64), torch.tensor([0, 1, 1, 0, 1])
     groups = forecaster_groups(model)
     alive = {
-        name: torch.ones(len(group.members_ER), len(group.members_ER[0][0].names), dtype=torch.bool)
+        name: torch.ones(len(group.replicas_ER), len(group.replicas_ER[0][0].names), dtype=torch.bool)
         for name, group in groups.items()
     }
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         loss_of(model(inputs), labels).sum().backward()
-        found = {name: leaf_gradients(group, alive_EK=alive[name]) for name, group in groups.items()}
+        found = {name: mixture_gradients(group, alive_EK=alive[name]) for name, group in groups.items()}
     assert {name: tuple(gradients.shape) for name, gradients in found.items()} == {
         "stage": (2, 5, 2, 3),
         "head": (1, 5, 1, 2),
     }
     for sample in range(5):
-        with listening(groups, per_sample=False):
+        with recording_mixture_grads(groups, per_sample=False):
             loss_of(model(inputs[sample : sample + 1]), labels[sample : sample + 1]).sum().backward()
             for name, group in groups.items():
-                alone_RBEK = leaf_gradients(group, alive_EK=alive[name])
+                alone_RBEK = mixture_gradients(group, alive_EK=alive[name])
                 torch.testing.assert_close(alone_RBEK[:, 0], found[name][:, sample], rtol=1e-9, atol=1e-9)
 
 
@@ -132,11 +132,11 @@ def test_a_reward_is_the_loss_gradient_projected_on_an_expert() -> None:
     forecaster = Forecaster(experts()).double()
     groups = forecaster_groups(forecaster)
     inputs = torch.randn(4, 3, dtype=torch.float64)
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         prediction = forecaster(inputs)
         prediction.retain_grad()
         prediction.square().sum().backward()
-        found_BK = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 3, dtype=torch.bool))[0, :, 0]
+        found_BK = mixture_gradients(groups["default"], alive_EK=torch.ones(1, 3, dtype=torch.bool))[0, :, 0]
     expected_BK = torch.stack(
         [(prediction.grad * expert(inputs)).sum(dim=1) for expert in forecaster.experts], dim=1
     )
@@ -147,27 +147,27 @@ def test_no_gradient_passes_through_the_normalisation() -> None:
     # With equal experts the gradient of a softmax would be zero; that of a free leaf is not.
     forecaster = Forecaster({"a": nn.Identity(), "b": nn.Identity()})
     groups = forecaster_groups(forecaster)
-    with listening(groups, per_sample=False):
+    with recording_mixture_grads(groups, per_sample=False):
         forecaster(torch.ones(2, 3)).sum().backward()
-        found = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+        found = mixture_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
     assert found.tolist() == [[[[6.0, 6.0]]]]
 
 
 def test_a_forecaster_that_is_used_twice_in_a_pass_adds_its_gradients() -> None:
     forecaster = Forecaster({"a": nn.Identity(), "b": nn.Tanh()})
     groups = forecaster_groups(forecaster)
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         (forecaster(torch.ones(2, 3)) + forecaster(torch.ones(2, 3))).sum().backward()
-        found = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+        found = mixture_gradients(groups["default"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
     torch.testing.assert_close(found[0, :, 0, 0], torch.full((2,), 6.0, dtype=torch.float64))
 
 
 def test_a_replica_that_the_pass_did_not_reach_has_zero_gradients() -> None:
     reached, idle = (Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="both") for _ in range(2))
     groups = forecaster_groups(nn.ModuleList([reached, idle]))
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         reached(torch.ones(2, 3)).sum().backward()
-        found_RBEK = leaf_gradients(groups["both"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
+        found_RBEK = mixture_gradients(groups["both"], alive_EK=torch.ones(1, 2, dtype=torch.bool))
     assert found_RBEK is not None
     assert found_RBEK.shape == (2, 2, 1, 2)
     assert found_RBEK[0].all()
@@ -176,15 +176,15 @@ def test_a_replica_that_the_pass_did_not_reach_has_zero_gradients() -> None:
 
 def test_a_group_that_no_pass_reached_has_no_gradients(model: Model) -> None:
     groups = forecaster_groups(model)
-    with listening(groups, per_sample=True):
-        assert leaf_gradients(groups["stage"], alive_EK=torch.ones(2, 3, dtype=torch.bool)) is None
+    with recording_mixture_grads(groups, per_sample=True):
+        assert mixture_gradients(groups["stage"], alive_EK=torch.ones(2, 3, dtype=torch.bool)) is None
 
 
 def test_listening_ends_with_its_block_even_after_an_error(model: Model) -> None:
     groups = forecaster_groups(model)
     inputs = torch.randn(2, 3, dtype=torch.float64)
     before = model(inputs)
-    with pytest.raises(RuntimeError, match="mat1 and mat2"), listening(groups, per_sample=True):
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), recording_mixture_grads(groups, per_sample=True):
         model(torch.zeros(2, 4, dtype=torch.float64))
     assert all(member._leaf is None and member._per_sample is None for member in groups["stage"])
     assert torch.equal(model(inputs), before)
@@ -194,7 +194,7 @@ def test_listening_does_not_change_the_prediction(model: Model) -> None:
     inputs = torch.randn(2, 3, dtype=torch.float64)
     outside = model(inputs)
     for per_sample in (True, False):
-        with listening(forecaster_groups(model), per_sample=per_sample):
+        with recording_mixture_grads(forecaster_groups(model), per_sample=per_sample):
             torch.testing.assert_close(model(inputs), outside)
 
 
@@ -231,9 +231,9 @@ def test_a_removed_expert_has_zero_gradient_in_its_old_place() -> None:
     forecaster.remove("wide")
     groups = forecaster_groups(forecaster)
     alive_EK = torch.tensor([[True, False, True]])
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         forecaster(torch.ones(2, 3)).sum().backward()
-        found_BK = leaf_gradients(groups["default"], alive_EK=alive_EK)[0, :, 0]
+        found_BK = mixture_gradients(groups["default"], alive_EK=alive_EK)[0, :, 0]
     assert not found_BK[:, 1].any()
     assert found_BK[:, [0, 2]].all()
 
@@ -250,10 +250,10 @@ def test_a_forecaster_inside_an_expert_of_another_is_found_and_leaves_with_it() 
     inner = Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="inner")
     outer = Forecaster({"nest": nn.Sequential(nn.Linear(2, 2), inner), "rest": nn.Identity()}, group="outer")
     assert list(forecaster_groups(outer)) == ["outer", "inner"]
-    with listening(groups := forecaster_groups(outer), per_sample=True):
+    with recording_mixture_grads(groups := forecaster_groups(outer), per_sample=True):
         outer(torch.ones(3, 2)).sum().backward()
         for group in groups.values():
-            assert leaf_gradients(group, alive_EK=torch.ones(1, 2, dtype=torch.bool)).shape == (1, 3, 1, 2)
+            assert mixture_gradients(group, alive_EK=torch.ones(1, 2, dtype=torch.bool)).shape == (1, 3, 1, 2)
     outer.remove("nest")
     assert list(forecaster_groups(outer)) == ["outer"]
 
@@ -352,7 +352,9 @@ def test_outputs_that_do_not_fit_are_refused_naming_forecaster_expert_and_shapes
     model = nn.Sequential(Forecaster(pair if first else dict(reversed(pair.items()))))
     groups = forecaster_groups(model)
     with (
-        listening(groups, per_sample=bool(per_sample)) if per_sample is not None else nullcontext(),
+        recording_mixture_grads(groups, per_sample=bool(per_sample))
+        if per_sample is not None
+        else nullcontext(),
         pytest.raises(ValueError, match=r"^forecaster '0'\[0\]: the output of expert '(odd|id)' is ") as told,
     ):
         model(torch.rand(4, 3))
@@ -364,7 +366,7 @@ def test_an_expert_that_gives_no_samples_first_is_refused_where_they_are_told_ap
     model = nn.Sequential(Forecaster({"a": Gives(lambda x: x.T), "b": Gives(lambda x: 2 * x.T)}))
     assert model(torch.rand(4, 3)).shape == (3, 4)
     with (
-        listening(forecaster_groups(model), per_sample=True),
+        recording_mixture_grads(forecaster_groups(model), per_sample=True),
         pytest.raises(ValueError, match=r"is \(3, 4\) of float32; its first dimension must be the 4 samples"),
     ):
         model(torch.rand(4, 3))
@@ -397,7 +399,10 @@ def test_an_expert_that_changes_its_input_is_refused_by_name(kind: str, place: i
         pytest.raises(ValueError, match=f"expert {named} changes its input in pl"),
     ):
         model(torch.rand(4, 3))
-    with listening(forecaster_groups(model), per_sample=True), pytest.raises(ValueError, match="in place"):
+    with (
+        recording_mixture_grads(forecaster_groups(model), per_sample=True),
+        pytest.raises(ValueError, match="in place"),
+    ):
         model(torch.rand(4, 3))
     if kind != "behind autograd":  # torch itself keeps a leaf from being written into
         with pytest.raises(ValueError, match=f"expert {named} changes its input in place"):
@@ -415,8 +420,8 @@ def test_an_expert_may_write_into_what_is_its_own() -> None:
 
 @pytest.mark.parametrize("path", [BatchedGpuNodes(Plans()), CpuNodes()], ids=["grouped", "native"])
 @pytest.mark.parametrize("last", [nn.Tanh, partial(nn.BatchNorm2d, 3)], ids=["plain", "norm"])
-def test_the_fast_ways_refuse_it_too(path: NodePath, last: Callable[[], nn.Module]) -> None:
-    if isinstance(path, CpuNodes) and not usable(torch.rand(2, 3, 4, 4)):
+def test_the_fast_ways_refuse_it_too(path: NodeKernel, last: Callable[[], nn.Module]) -> None:
+    if isinstance(path, CpuNodes) and not supported(torch.rand(2, 3, 4, 4)):
         pytest.skip("no kernels here")
     writer = nn.Sequential(nn.Hardswish(inplace=True), last())
     member = Forecaster({"writer": writer, "id": nn.Identity()}, group="g")
@@ -472,10 +477,10 @@ def test_forecasters_of_a_group_that_see_different_numbers_of_samples_are_refuse
         Forecaster({"a": nn.Identity(), "b": nn.Tanh()}, group="g", index=1),
     )
     groups = forecaster_groups(model)
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         model(torch.rand(4, 3)).sum().backward()
         with pytest.raises(ValueError, match=r"^forecasters of group 'g' were called with 2 and 4 samples"):
-            leaf_gradients(groups["g"], alive_EK=torch.ones(2, 2, dtype=torch.bool))
+            mixture_gradients(groups["g"], alive_EK=torch.ones(2, 2, dtype=torch.bool))
 
 
 def test_what_a_forecaster_does_not_have_cannot_be_removed() -> None:
@@ -521,25 +526,25 @@ def test_forecasters_that_make_no_group_are_refused(
 def test_a_forecaster_that_sees_other_samples_in_the_same_pass_is_refused_for_sample_feedback() -> None:
     forecaster = Forecaster({"a": nn.Linear(2, 2), "b": nn.Identity()})
     groups = forecaster_groups(forecaster)
-    with listening(groups, per_sample=True):
+    with recording_mixture_grads(groups, per_sample=True):
         forecaster(torch.ones(3, 2))
         forecaster(torch.ones(3, 2))
         with pytest.raises(
             ValueError, match=r"called with 3 and then with 4 samples in one pass.*feedback='batch'"
         ):
             forecaster(torch.ones(4, 2))
-    with listening(groups, per_sample=False):
+    with recording_mixture_grads(groups, per_sample=False):
         forecaster(torch.ones(3, 2))
         forecaster(torch.ones(4, 2))
 
 
 def test_replicas_share_their_mixture_weights_until_one_is_given_its_own(model: Model) -> None:
     group = forecaster_groups(model)["stage"]
-    (first, second), (other, _) = group.members_ER
-    for member in group.members_ER[1]:
+    (first, second), (other, _) = group.replicas_ER
+    for member in group.replicas_ER[1]:
         member.remove("wide")
     u_EK = torch.tensor([[0.2, 0.5, 0.3], [0.9, 0.0, 0.1]], dtype=torch.float64)
-    share_mixtures(group, u_EK, alive_EK=torch.tensor([[True, True, True], [True, False, True]]))
+    set_group_mixtures(group, u_EK, alive_EK=torch.tensor([[True, True, True], [True, False, True]]))
     assert first.mixture_K.data_ptr() == second.mixture_K.data_ptr()
     assert first.mixture_K.tolist() == [0.2, 0.5, 0.3]
     assert other.mixture_K.tolist() == [0.9, 0.1]
@@ -553,10 +558,10 @@ def test_of_weights_that_choose_one_expert_only_that_is_computed(model: Model) -
     group = forecaster_groups(model)["stage"]
     chosen_EK = torch.tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
     alive_EK = torch.tensor([[True, False, True], [True, True, True]])
-    for member in group.members_ER[0]:
+    for member in group.replicas_ER[0]:
         member.remove("wide")
-    share_mixtures(group, chosen_EK, alive_EK=alive_EK, alone=True)
+    set_group_mixtures(group, chosen_EK, alive_EK=alive_EK, one_hot=True)
     inputs = torch.randn(2, 3, dtype=torch.float64)
-    for members_R, place in zip(group.members_ER, (1, 1), strict=True):
-        for member in members_R:
+    for replicas_R, place in zip(group.replicas_ER, (1, 1), strict=True):
+        for member in replicas_R:
             torch.testing.assert_close(member(inputs), member.experts[place](inputs))

@@ -10,7 +10,7 @@ from xnas.space.architecture import read_genotype
 from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_multiply_adds, count_parameters
 from xnas.space.darts.network import build_network
-from xnas.space.fast.dispatch import one_by_one
+from xnas.space.fast.dispatch import reference_node
 from xnas.space.forecaster import forecaster_groups
 from xnas.space.nasbench201.genotype import EDGES, OPERATIONS, Nasbench201Genotype, every_genotype
 from xnas.space.nasbench201.space import Nasbench201Space
@@ -232,7 +232,7 @@ def test_the_kernels_compute_the_supernet_as_its_modules_do(monkeypatch: pytest.
         return [logits.detach(), *(p.grad.clone() for p in supernet.parameters() if p.grad is not None)]
 
     fast = results()
-    monkeypatch.setattr("xnas.space.nasbench201.stack.node_path", lambda inputs, **options: one_by_one)
+    monkeypatch.setattr("xnas.space.nasbench201.stack.node_kernel", lambda inputs, **options: reference_node)
     for ours, plain in zip(fast, results(), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
 

@@ -11,7 +11,7 @@ from xnas.optimizers.registry import baseline
 from xnas.space.backbone import NetworkSpec
 from xnas.space.darts.network import build_network
 from xnas.space.darts.space import DartsSpace
-from xnas.space.forecaster import Forecaster, forecaster_groups, leaf_gradients, listening
+from xnas.space.forecaster import Forecaster, forecaster_groups, mixture_gradients, recording_mixture_grads
 from xnas.space.names import SEARCHABLE
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass, join_channels, shuffle_channels, split_channels
@@ -81,9 +81,9 @@ def test_rewards_are_those_of_the_part_that_passed_the_experts(per_sample: bool)
     groups = forecaster_groups(forecaster)
     inputs = torch.randn(4, 6, 5, 5, dtype=torch.float64)
     target = torch.randn(4, 6, 5, 5, dtype=torch.float64)
-    with listening(groups, per_sample=per_sample):
+    with recording_mixture_grads(groups, per_sample=per_sample):
         (forecaster(inputs) - target).square().sum().backward()
-        found_BK = leaf_gradients(groups["default"], alive_EK=torch.ones(1, 3, dtype=torch.bool))[0, :, 0]
+        found_BK = mixture_gradients(groups["default"], alive_EK=torch.ones(1, 3, dtype=torch.bool))[0, :, 0]
     expected_BK = []
     for sample in range(4):
         u_K = forecaster.mixture_K.clone().requires_grad_()

@@ -21,9 +21,9 @@ def supernet_and_batch(*, partial: int = 1, size: int = 9) -> tuple[Supernet, Te
     space = DartsSpace(num_nodes=2, experts=SEARCHABLE, partial_channels=partial)
     supernet = space.supernet(PLAN).double()
     for group in forecaster_groups(supernet).values():
-        for members_R in group.members_ER:
+        for replicas_R in group.replicas_ER:
             mixture_K = torch.rand(len(SEARCHABLE), dtype=torch.float64)
-            for member in members_R:
+            for member in replicas_R:
                 member.set_mixture(mixture_K / mixture_K.sum())
     images = torch.randn(3, 3, size, size, dtype=torch.float64)
     return supernet, images, torch.tensor([0, 4, 2])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from xnas.io.text import short_repr
 from xnas.space.architecture import Architecture
 from xnas.space.backbone import CellInputs, CellPosition, NetworkSpec, Stack
-from xnas.space.fast.dispatch import added, added_by_path
+from xnas.space.fast.dispatch import sum_outputs, sum_outputs_with_drop_path
 from xnas.space.genotype import CellGenotype, Genotype
 from xnas.space.nasbench201.genotype import Nasbench201Genotype
 from xnas.space.nasbench201.stack import Nasbench201Network
@@ -79,8 +79,10 @@ class NetworkCell(nn.Module):
             sources = [nodes[edge.source] for edge in self.cell.edges[start : start + 2]]
             operations: list[nn.Module] = list(self.operations[start : start + 2])
             if paths_EB is None:
-                nodes.append(added(operations, sources, training=self.training))
+                nodes.append(sum_outputs(operations, sources, training=self.training))
             else:
                 factors_EB = paths_EB[start : start + 2]
-                nodes.append(added_by_path(operations, sources, factors_EB, training=self.training))
+                nodes.append(
+                    sum_outputs_with_drop_path(operations, sources, factors_EB, training=self.training)
+                )
         return torch.cat([nodes[node] for node in self.cell.concat], dim=1)

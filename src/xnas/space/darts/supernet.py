@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xnas.space.backbone import CellInputs, CellPosition, NetworkSpec, Stack
-from xnas.space.fast.dispatch import node_path
+from xnas.space.fast.dispatch import node_kernel
 from xnas.space.fast.gpu.nodes import Plans
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import SUPERNET_STYLE, build_operation
@@ -67,7 +67,7 @@ class SearchCell(nn.Module):
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """The concatenation of the intermediate nodes, shape (B, out_channels, H, W)."""
         nodes = self.inputs(before_last, last)
-        compute = node_path(nodes[0], training=self.training, plans=self._plans)
+        compute = node_kernel(nodes[0], training=self.training, plans=self._plans)
         forecasters: list[Forecaster] = list(self.forecasters)  # type: ignore[arg-type]
         for _ in range(self.num_nodes):
             incoming, forecasters = forecasters[: len(nodes)], forecasters[len(nodes) :]

@@ -10,37 +10,37 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from xnas.kernels.calls import usable
+from xnas.kernels.calls import supported
 from xnas.space.fast.cpu.nodes import CpuNodes
 from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import Zero
 
-NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
+NodeKernel = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
 """The node that forecasters make, each of its own source. It serves one pass through one cell."""
 
 
-def node_path(inputs: Tensor, *, training: bool, plans: Plans | None = None) -> NodePath:
+def node_kernel(inputs: Tensor, *, training: bool, plans: Plans | None = None) -> NodeKernel:
     """The fastest way for a cell with such inputs; `plans` are the cell's, kept for its next pass."""
     if not training:
-        return one_by_one
-    if usable(inputs):
+        return reference_node
+    if supported(inputs):
         return CpuNodes()
     if inputs.device.type not in ("cpu", "meta"):
         return BatchedGpuNodes(Plans() if plans is None else plans)
-    return one_by_one
+    return reference_node
 
 
-def added(modules: Sequence[nn.Module], sources: Sequence[Tensor], *, training: bool) -> Tensor:
+def sum_outputs(modules: Sequence[nn.Module], sources: Sequence[Tensor], *, training: bool) -> Tensor:
     """The sum of modules' outputs, each of its own source, in the fastest way."""
-    if training and usable(sources[0]) and not all(isinstance(module, Zero) for module in modules):
-        return CpuNodes().added(modules, sources)
+    if training and supported(sources[0]) and not all(isinstance(module, Zero) for module in modules):
+        return CpuNodes().sum_outputs(modules, sources)
     outputs = [module(source) for module, source in zip(modules, sources, strict=True)]
     total: Tensor = reduce(torch.add, outputs)
     return total
 
 
-def added_by_path(
+def sum_outputs_with_drop_path(
     modules: Sequence[nn.Module], sources: Sequence[Tensor], factors_EB: Tensor, *, training: bool
 ) -> Tensor:
     """The same with each output multiplied image by image by its factors, but those of identities.
@@ -53,13 +53,13 @@ def added_by_path(
         if isinstance(module, nn.Identity):
             outputs.append(source)
             continue
-        output = added([module], [source], training=training)
+        output = sum_outputs([module], [source], training=training)
         outputs.append(output * factors_B.to(output.dtype)[:, None, None, None])
     total: Tensor = reduce(torch.add, outputs)
     return total
 
 
-def one_by_one(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
+def reference_node(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
     """Module by module."""
     node: Tensor = forecasters[0](sources[0])
     for forecaster, source in zip(forecasters[1:], sources[1:], strict=True):

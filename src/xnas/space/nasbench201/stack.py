@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from xnas.space.activation_checkpointing import checkpointed
 from xnas.space.backbone import NetworkSpec
-from xnas.space.fast.dispatch import added, node_path
+from xnas.space.fast.dispatch import node_kernel, sum_outputs
 from xnas.space.fast.gpu.nodes import Plans
 from xnas.space.forecaster import Forecaster
 from xnas.space.nasbench201.genotype import EDGES, NUM_NODES, Nasbench201Genotype
@@ -156,7 +156,7 @@ class Nasbench201SearchCell(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        compute = node_path(inputs, training=self.training, plans=self._plans)
+        compute = node_kernel(inputs, training=self.training, plans=self._plans)
         nodes = [inputs]
         for forecasters in self.incoming():
             nodes.append(compute(forecasters, nodes))
@@ -193,5 +193,5 @@ class Nasbench201Cell(nn.Module):
         operations = iter(self.operations)
         nodes = [inputs]
         for node in range(1, 1 + NUM_NODES):
-            nodes.append(added(list(islice(operations, node)), nodes, training=self.training))
+            nodes.append(sum_outputs(list(islice(operations, node)), nodes, training=self.training))
         return nodes[-1]

@@ -31,7 +31,7 @@ def test_the_edges_of_a_cell_are_numbered_node_by_node() -> None:
 def test_cells_of_one_type_are_the_replicas_of_a_group() -> None:
     groups = forecaster_groups(SPACE.supernet(PLAN))
     assert set(groups) == set(GROUPS)
-    assert {name: (len(group.members_ER), group.num_replicas) for name, group in groups.items()} == {
+    assert {name: (len(group.replicas_ER), group.num_replicas) for name, group in groups.items()} == {
         "normal": (5, 2),
         "reduction": (5, 2),
     }
@@ -43,7 +43,7 @@ def test_the_paper_has_six_normal_and_two_reduction_cells() -> None:
         supernet = DartsSpace().supernet(NetworkSpec(image_channels=3, num_classes=10, channels=16, cells=8))
     groups = forecaster_groups(supernet)
     assert (groups["normal"].num_replicas, groups["reduction"].num_replicas) == (6, 2)
-    assert len(groups["normal"].members_ER) == 14
+    assert len(groups["normal"].replicas_ER) == 14
 
 
 @settings(max_examples=12, derandomize=True, deadline=None)

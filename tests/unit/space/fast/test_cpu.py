@@ -25,7 +25,7 @@ from xnas.space.darts.network import Network
 from xnas.space.darts.supernet import Supernet
 from xnas.space.fast.cpu.nodes import CpuNodes
 from xnas.space.fast.depthwise import DepthwiseConv2d
-from xnas.space.fast.dispatch import added, node_path, one_by_one
+from xnas.space.fast.dispatch import node_kernel, reference_node, sum_outputs
 from xnas.space.forecaster import Forecaster
 from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
@@ -48,7 +48,7 @@ from ..equality import (
 
 def module_by_module() -> "mock._patch[mock.MagicMock]":
     """Within it there are no kernels."""
-    return mock.patch("xnas.space.fast.dispatch.usable", return_value=False)
+    return mock.patch("xnas.space.fast.dispatch.supported", return_value=False)
 
 
 @pytest.mark.parametrize("partial", [2, 4])
@@ -59,7 +59,7 @@ def test_partial_channels(partial: int) -> None:
 def test_one_expert_chosen_on_every_edge() -> None:
     model = supernet(SEARCHABLE, nodes=3)
     for number, forecaster in enumerate(forecasters_of(model)):
-        forecaster.set_mixture(torch.eye(len(SEARCHABLE))[number % len(SEARCHABLE)], alone=True)
+        forecaster.set_mixture(torch.eye(len(SEARCHABLE))[number % len(SEARCHABLE)], one_hot=True)
     check_equal(model, images())
 
 
@@ -154,7 +154,7 @@ def test_a_pass_that_breaks_off_leaves_nothing_for_the_next() -> None:
     torch.testing.assert_close(list(found), expected, **CLOSE)
 
 
-NodePath = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
+NodeKernel = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
 NODES = 4
 
 
@@ -188,7 +188,7 @@ def test_what_follows_may_read_any_of_the_nodes_and_more_than_once(read: tuple[i
     sources = [torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
     weights = [weight for member in members for weight in member.parameters()]
 
-    def results(path: NodePath) -> list[Tensor]:
+    def results(path: NodeKernel) -> list[Tensor]:
         with heard(members):
             nodes = nodes_of(path, members, sources)
             total = torch.stack(
@@ -197,7 +197,7 @@ def test_what_follows_may_read_any_of_the_nodes_and_more_than_once(read: tuple[i
             inputs = [*sources, *weights, *map(leaf, members)]
             return [*nodes, *(gradients(total.sum(), inputs) if total.requires_grad else [])]
 
-    torch.testing.assert_close(results(CpuNodes()), results(one_by_one), **CLOSE)
+    torch.testing.assert_close(results(CpuNodes()), results(reference_node), **CLOSE)
 
 
 @pytest.mark.parametrize("hooked", ["sources", "nodes"])
@@ -213,7 +213,7 @@ def test_hooks_on_nodes_see_their_whole_gradients(hooked: str) -> None:
     ]
     given = [torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)]
 
-    def seen(path: NodePath) -> list[Tensor]:
+    def seen(path: NodeKernel) -> list[Tensor]:
         found: dict[int, Tensor] = {}
         sources = [source.tanh() for source in given]
         nodes = nodes_of(path, members, sources)
@@ -227,7 +227,7 @@ def test_hooks_on_nodes_see_their_whole_gradients(hooked: str) -> None:
         by_given = torch.autograd.grad(torch.cat(nodes, dim=1).square().sum(), given)
         return [*(found[number] for number in sorted(found)), *by_given]
 
-    expected = seen(one_by_one)
+    expected = seen(reference_node)
     assert len(expected) == 2 + (2 if hooked == "sources" else NODES)
     torch.testing.assert_close(seen(CpuNodes()), expected, **CLOSE)
 
@@ -309,7 +309,7 @@ def assert_as_without_kernels(members: Sequence[Forecaster]) -> None:
     shape = 3, 4 * members[0].partial, 6, 6
     sources = [torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_() for _ in members]
 
-    def results(path: NodePath) -> list[Tensor]:
+    def results(path: NodeKernel) -> list[Tensor]:
         copies = copy.deepcopy(members)  # some remember what they have seen
         weights = [weight for member in copies for weight in member.parameters()]
         with heard(copies):
@@ -317,7 +317,7 @@ def assert_as_without_kernels(members: Sequence[Forecaster]) -> None:
             found = gradients(node.square().sum(), [*sources, *weights, *map(leaf, copies)])
         return [node, *found, *(state for member in copies for state in member.buffers())]
 
-    torch.testing.assert_close(results(CpuNodes()), results(one_by_one), **CLOSE)
+    torch.testing.assert_close(results(CpuNodes()), results(reference_node), **CLOSE)
 
 
 @pytest.mark.parametrize("name", USERS)
@@ -345,7 +345,7 @@ def test_experts_without_padding_make_images_smaller() -> None:
     torch.manual_seed(0)
     cut = {
         "known but for its padding": nn.Sequential(nn.ReLU(), conv(padding=0), norm()),
-        "alone": conv(padding=0),
+        "one_hot": conv(padding=0),
         "even": nn.Sequential(nn.ReLU(), conv(2, padding=0), norm(), nn.AvgPool2d(2, stride=1)),
         "a pooling with holes": nn.MaxPool2d(3, stride=1, padding=1, dilation=2),
         "halved": nn.Sequential(nn.ReLU(), conv(stride=(2, 2)), norm(), nn.Upsample(size=4)),
@@ -359,7 +359,7 @@ def test_experts_of_many_channels_are_for_torchs_own_operations() -> None:
     separable = build_operation("dil_conv_3x3", 300, stride=1, style=SUPERNET_STYLE)
     inputs = [torch.randn(2, 300, 2, 2), torch.randn(2, 300, 2, 2)]
     with mock.patch.object(calls, "dense_forward"), mock.patch.object(calls, "separable_forward"):
-        found = added([wide, separable], inputs, training=True)
+        found = sum_outputs([wide, separable], inputs, training=True)
     torch.testing.assert_close(found, wide(inputs[0]) + separable(inputs[1]))
 
 
@@ -396,11 +396,11 @@ def test_in_training_no_expert_is_called_and_in_evaluation_hooks_see_all_layers(
 
 def test_other_types_and_autocast_go_module_by_module() -> None:
     features = torch.zeros(1, 1, 1, 1)
-    assert isinstance(node_path(features, training=True), CpuNodes)
-    assert node_path(features, training=False) is one_by_one
-    assert node_path(features.bfloat16(), training=True) is one_by_one
+    assert isinstance(node_kernel(features, training=True), CpuNodes)
+    assert node_kernel(features, training=False) is reference_node
+    assert node_kernel(features.bfloat16(), training=True) is reference_node
     with torch.autocast("cpu", torch.bfloat16):
-        assert node_path(features, training=True) is one_by_one
+        assert node_kernel(features, training=True) is reference_node
 
 
 def test_a_norm_refuses_a_single_value() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_forecast
-from xnas.space.fast.dispatch import NodePath, node_path, one_by_one
+from xnas.space.fast.dispatch import NodeKernel, node_kernel, reference_node
 from xnas.space.fast.gpu.nodes import BatchedGpuNodes, grouped_node
 from xnas.space.forecaster import Forecaster
 from xnas.space.names import EXPERTS, SEARCHABLE
@@ -48,7 +48,7 @@ def test_partial_channels(partial: int) -> None:
 def test_one_expert_chosen_on_every_edge() -> None:
     model = supernet(SEARCHABLE, nodes=3)
     for number, forecaster in enumerate(forecasters_of(model)):
-        forecaster.set_mixture(torch.eye(len(SEARCHABLE))[number % len(SEARCHABLE)], alone=True)
+        forecaster.set_mixture(torch.eye(len(SEARCHABLE))[number % len(SEARCHABLE)], one_hot=True)
     check_equal(model, images())
 
 
@@ -125,10 +125,10 @@ def test_under_autocast_moments_mixtures_and_rewards_are_in_full_precision() -> 
 
 
 def test_it_is_picked_on_accelerators_while_training() -> None:
-    def picked(device: str, *, training: bool) -> NodePath:
+    def picked(device: str, *, training: bool) -> NodeKernel:
         features = cast(Tensor, SimpleNamespace(device=torch.device(device), dim=lambda: 4))
-        return node_path(features, training=training)
+        return node_kernel(features, training=training)
 
     assert isinstance(picked("cuda", training=True), BatchedGpuNodes)
     assert isinstance(picked("mps", training=True), BatchedGpuNodes)
-    assert picked("cuda", training=False) is picked("meta", training=True) is one_by_one
+    assert picked("cuda", training=False) is picked("meta", training=True) is reference_node

@@ -36,7 +36,7 @@ class CpuNodes:
             return self._mixed(forecasters, sources)
         node: Tensor | None = None
         for forecaster, source in zip(forecasters, sources, strict=True):
-            edge = forecaster.around(source, lambda part, f=forecaster: CpuNodes()._mixed([f], [part]))  # type: ignore[misc]
+            edge = forecaster.with_bypass(source, lambda part, f=forecaster: CpuNodes()._mixed([f], [part]))  # type: ignore[misc]
             node = edge if node is None else node + edge
         assert node is not None
         return node
@@ -46,7 +46,7 @@ class CpuNodes:
         for source, forecaster in enumerate(forecasters):
             experts += [
                 _NodeExpert(edge_start + place, source, module, forecaster)
-                for place, module in forecaster.computed()
+                for place, module in forecaster.active_experts()
             ]
             edge_start += len(forecaster.names)
         if all(isinstance(expert.module, Zero) for expert in experts):
@@ -54,7 +54,7 @@ class CpuNodes:
         weights = torch.cat([f.weights(x) for f, x in zip(forecasters, sources, strict=True)], dim=-1)
         return self._node(experts, weights, sources)
 
-    def added(self, modules: Sequence[nn.Module], sources: Sequence[Tensor]) -> Tensor:
+    def sum_outputs(self, modules: Sequence[nn.Module], sources: Sequence[Tensor]) -> Tensor:
         """The sum of modules' outputs, each of its own source."""
         experts = [_NodeExpert(place, place, module) for place, module in enumerate(modules)]
         return self._node(experts, sources[0].new_ones(len(modules)), sources)
@@ -168,7 +168,7 @@ def _by_batch(norm: nn.Module) -> bool:
 def _is_separable(expert: nn.Module) -> TypeGuard[Separable]:
     """Whether it is a separable convolution, in a size that is for the kernels."""
     return isinstance(expert, Separable) and all(
-        calls.pays(pointwise.weight) and _by_batch(norm) for _, pointwise, norm in expert.rounds
+        calls.is_faster(pointwise.weight) and _by_batch(norm) for _, pointwise, norm in expert.rounds
     )
 
 
@@ -212,6 +212,6 @@ def _is_relu_conv_norm(expert: nn.Module) -> bool:
         and conv.dilation == (1, 1)
         and conv.stride[0] == conv.stride[1]
         and conv.padding_mode == "zeros"
-        and calls.pays(conv.weight)
+        and calls.is_faster(conv.weight)
     )
     return simple and conv.padding == half and all(size % 2 for size in conv.kernel_size)

@@ -146,7 +146,7 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
         _GroupedExpert(ExpertIndex(edge, place), bundle, row, module)
         for bundle, edges in enumerate(bundles)
         for row, edge in enumerate(edges)
-        for place, module in forecasters[edge].computed()
+        for place, module in forecasters[edge].active_experts()
         if not isinstance(module, Zero)
     ]
     draft = _Draft()

@@ -55,7 +55,7 @@ class Plans:
 
 
 def _at_work(forecasters: Sequence[Forecaster]) -> object:
-    return [(forecaster.names, forecaster._chosen) for forecaster in forecasters]
+    return [(forecaster.names, forecaster._active_expert) for forecaster in forecasters]
 
 
 @dataclass(frozen=True)

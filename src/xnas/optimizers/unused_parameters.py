@@ -15,7 +15,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def released(model: nn.Module, gone: Iterable[nn.Module], *, unregistered: bool = True) -> list[nn.Parameter]:
+def unused_parameters(
+    model: nn.Module, gone: Iterable[nn.Module], *, unregistered: bool = True
+) -> list[nn.Parameter]:
     """The parameters of modules that have left `model` which nothing in it uses.
 
     `unregistered`: look at what modules keep beside their parameters and modules, too, which takes a while.
@@ -30,7 +32,7 @@ def released(model: nn.Module, gone: Iterable[nn.Module], *, unregistered: bool 
     return leaving
 
 
-def forget(optimizer: torch.optim.Optimizer | None, parameters: Iterable[nn.Parameter]) -> None:
+def drop_parameters(optimizer: torch.optim.Optimizer | None, parameters: Iterable[nn.Parameter]) -> None:
     """Drop parameters, and what `optimizer` has stored about them; the others keep their order and their state."""
     gone = {id(parameter): parameter for parameter in parameters}
     if optimizer is None or not gone:
