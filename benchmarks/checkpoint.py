@@ -21,8 +21,8 @@ class Saved:
         data = load_data(config.data.source)
         self.trainer = SearchTrainer(config, data, device=torch.device("cpu"))
         self.stream = self.trainer.remaining_batches()
-        origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts={})
-        self.keeper = CheckpointManager(self.trainer, origin=origin, folder=folder)
+        key = ResumeKey(config=config, sections=SEARCH_SECTIONS, fingerprints={})
+        self.keeper = CheckpointManager(self.trainer, key=key, folder=folder)
         self.keeper.begin()
 
     def training_step(self) -> None:

@@ -29,6 +29,19 @@ def other_rewards() -> None:
     xnas.update_experts = otherwise
 
 
+def dies_once() -> None:
+    """This rank is killed in a step, unless torchrun has started it again."""
+    step = SearchTrainer.training_step
+
+    def training_step(trainer: SearchTrainer, *batches: Any) -> Any:
+        if trainer.step == 3:
+            os.kill(os.getpid(), 9)
+        return step(trainer, *batches)
+
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        SearchTrainer.training_step = training_step  # type: ignore[method-assign]
+
+
 def other_images() -> None:
     """This rank has other images on its disk."""
     DataSet.fingerprint = lambda data: "other"  # type: ignore[method-assign]

@@ -1,8 +1,11 @@
 """How several ranks end together: signals, kills, ranks that go astray, and mistakes in the input."""
 
+import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.distributed.launcher import Ranks, spawn, start, wait_until
+from tests.distributed.launcher import ROOT, Ranks, spawn, start, wait_until
 from xnas.cli import main
 from xnas.runs.folder import GENOTYPE, RunFolder
 
@@ -151,6 +154,24 @@ def test_a_mistake_ends_all_in_one_line_of_rank_0(photographs: Path, tmp_path: P
     assert done[0].stderr == f"xnas: {said}\n"
     assert done[1].stderr == ""
     assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.long
+def test_under_torchrun_a_run_of_which_a_rank_is_killed_goes_on_by_itself(
+    photographs: Path, tmp_path: Path
+) -> None:
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", *torchrun, "-m", RANK, "search", *settings(photographs, tmp_path)],
+        env={**os.environ, "ODD": "dies_once", "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done
+    assert re.search(r"search: (going on|resuming) from .*search-0000000002", done.stdout)
+    assert RunFolder(tmp_path / "mine").has(GENOTYPE)
 
 
 @pytest.mark.long

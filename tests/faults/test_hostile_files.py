@@ -72,8 +72,8 @@ def go_on(run: Path) -> None:
     """A search goes on from the checkpoint, or begins to."""
     trainer = SearchTrainer(small.config(), small.images(), device=CPU)
     facts = {"the images": trainer.images}
-    origin = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, facts=facts)
-    CheckpointManager(trainer, origin=origin, folder=RunFolder(run / "begun")).begin()
+    key = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, fingerprints=facts)
+    CheckpointManager(trainer, key=key, folder=RunFolder(run / "begun")).begin()
 
 
 def go_on_resealed(run: Path) -> None:

@@ -24,35 +24,39 @@ from xnas.train.trainer import Trainer
 log = logging.getLogger(__name__)
 
 MOST_FAILURES = 3
-"""Times in a row that a run goes on without a checkpoint."""
+"""Failures in a row after which a run ends, as it cannot be saved."""
 
 
 ROOM = 3
-"""Checkpoints that must have room before a phase begins: two that are kept, and one being written."""
+"""Checkpoints that must have room before a phase starts: two that are kept, and one being written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeKey:
-    """What a course must have been begun with, to be continued."""
+    """What a checkpoint must have been written with, to be resumed from."""
 
     config: Config
     sections: tuple[str, ...]
-    """The settings that decide its result."""
-    facts: Mapping[str, str]
-    """What else decides it, by name: the images, the architecture."""
+    """The settings that decide the result."""
+    fingerprints: Mapping[str, str]
+    """What else decides the result, by name: the images, the architecture."""
 
     def as_values(self) -> dict[str, Any]:
-        """As a checkpoint keeps it."""
-        return {"config": self.config.to_toml(), "facts": dict(self.facts)}
+        """Return it as a checkpoint keeps it."""
+        return {"config": self.config.to_toml(), "fingerprints": dict(self.fingerprints)}
 
-    def check(self, values: JsonObject) -> None:
-        """Raises ValueError, naming every difference, if a checkpoint has another origin."""
+    def check_matches(self, values: JsonObject) -> None:
+        """Raise ValueError, naming every difference, if a checkpoint was written with something else."""
         before = parse_config(values.text("config"), where=f"{values.where}: config")
-        # A folder of images may have moved since; whether they are the same is among the facts.
+        # A folder of images may have moved since; their fingerprint tells whether they are the same.
         before = replace(before, data=replace(before.data, source=self.config.data.source))
         changed = differences(before, self.config, sections=self.sections)
-        facts = values.nested("facts")
-        changed += [f"{name} changed" for name, value in self.facts.items() if facts.text(name) != value]
+        before_by_name = values.nested("fingerprints")
+        changed += [
+            f"{name} changed"
+            for name, value in self.fingerprints.items()
+            if before_by_name.text(name) != value
+        ]
         if changed:
             raise ValueError(
                 f"{values.where} was started otherwise: {'; '.join(changed)}; give it the same, choose another --name, "
@@ -61,18 +65,18 @@ class ResumeKey:
 
 
 class CheckpointManager:
-    """Decides when a course is saved, and what happens where the disk does not take it."""
+    """Saves a trainer from time to time, and decides what happens where the disk does not take it."""
 
     def __init__(
         self,
         trainer: Trainer,
         *,
-        origin: ResumeKey,
+        key: ResumeKey,
         folder: RunFolder,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.trainer, self.origin, self.folder, self.clock = trainer, origin, folder, clock
-        self.settings: CheckpointConfig = origin.config.checkpoint
+        self.trainer, self.key, self.folder, self.clock = trainer, key, folder, clock
+        self.settings: CheckpointConfig = key.config.checkpoint
         self.store: CheckpointStore = folder.checkpoints(trainer.phase, keep=self.settings.keep)
         self.last: Path | None = None
         """The newest good checkpoint."""
@@ -82,9 +86,9 @@ class CheckpointManager:
         self._seconds_before = 0.0
 
     def begin(self) -> None:
-        """Bring the course to its newest checkpoint; without one, write the first.
+        """Bring the trainer to its newest checkpoint; without one, write the first.
 
-        Raises ValueError for checkpoints of another origin or damaged ones, or a disk without room.
+        Raises ValueError for checkpoints of other settings or damaged ones, or a disk without room.
         """
         try:
             self._begin()
@@ -92,7 +96,7 @@ class CheckpointManager:
             raise CannotWrite(
                 f"cannot work in {self.folder.path}: {error.strerror or error}; nothing was computed"
             ) from error
-        # A course without steps may have ended here before.
+        # A trainer without steps may have ended here before.
         if self.trainer.step == 0 and not set(self.trainer.row_kinds) & set(self.folder.metrics.kinds()):
             self.log(self.trainer.opening_rows())
 
@@ -110,7 +114,7 @@ class CheckpointManager:
         else:
             path, snapshot = found
             values = JsonObject.of(snapshot.values, where=str(path))
-            self.origin.check(values)
+            self.key.check_matches(values)
             self.trainer.load_state_dict(snapshot.tensors, step=values.integer("step"))
             self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
             self._seconds_before = values.number("seconds")
@@ -170,7 +174,7 @@ class CheckpointManager:
                     "seconds": self.seconds(),
                     "metrics_bytes": self.folder.metrics.flush(),
                     "metrics_sha256": self.folder.metrics.sha256,
-                    **self.origin.as_values(),
+                    **self.key.as_values(),
                 },
             )
             self.last = self.store.save(snapshot, step=steps)
@@ -182,7 +186,7 @@ class CheckpointManager:
         self.failures = 0
 
     def _check_room(self) -> None:
-        # At its start a course has no momentum yet: as much again as the network's parameters.
+        # At its start a trainer has no momentum yet: as much again as the network's parameters.
         need = ROOM * 2 * _num_bytes(self.trainer.state_dict())
         free = shutil.disk_usage(self.folder.path).free
         if free < need:

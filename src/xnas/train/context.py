@@ -276,8 +276,8 @@ def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config
         parts = [folder, *(folder.child("controls", name) for name in controls)]
         for part, phase in product(parts, (SEARCH, RETRAIN)):
             if (found := part.checkpoints(phase).newest()) is not None:
-                facts = JsonObject.of(found[1].values, where=str(found[0])).nested("facts")
-                if facts.text("the images") != fingerprint:
+                fingerprints = JsonObject.of(found[1].values, where=str(found[0])).nested("fingerprints")
+                if fingerprints.text("the images") != fingerprint:
                     raise ValueError(
                         f"{source} has other images than {found[0]} was started with; give the same"
                     )

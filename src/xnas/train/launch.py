@@ -1,7 +1,4 @@
-"""What a launcher of many processes says in the environment: torchrun, accelerate, or SLURM's srun.
-
-This file imports nothing heavy: one process alone, which is the usual case, learns here that it is.
-"""
+"""The environment variables of launchers: torchrun, accelerate, or SLURM's srun. Imports nothing heavy."""
 
 import os
 import re
@@ -9,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 PORTS = 15_000
-"""SLURM names no port, so it is drawn from so many by the number of the job."""
+"""SLURM names no port; the number of the job chooses one of so many."""
 INTERACTIVE_STEP = str(2**32 - 6)
 """The step in which salloc opens a shell (SLURM_INTERACTIVE_STEP of slurm.h)."""
 
@@ -18,31 +15,31 @@ _JOB_IDS = {"the launcher": ("TORCHELASTIC_RUN_ID",), "srun": ("SLURM_JOB_ID", "
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """Which of how many processes this is."""
+    """The rank of this process, and how many there are."""
 
     rank: int
     size: int
-    """Processes in all, on all machines."""
+    """Ranks on all machines."""
     local_rank: int
-    """Among those on this machine: which of its devices is taken."""
+    """Rank among those on this machine: the number of its device."""
     local_world_size: int = 1
-    """Processes on this machine among which its cores are divided; 1 where each was given cores of its own."""
+    """Ranks on this machine among which its cores are divided; 1 where each was given cores of its own."""
     restarts: bool = False
-    """Whether the launcher begins anew when a process has died."""
+    """Whether the launcher starts all ranks again when one has died."""
     attempt: int = 0
-    """How often it has begun anew: what was said in earlier attempts counts no more."""
+    """How often it has started them again: what earlier attempts left in the store does not count."""
     job: str = field(default="", compare=False)
-    """What the launcher calls this start of all processes, so that those of two starts do not meet at one port."""
+    """The launcher's name of this start, so that the ranks of two starts do not meet at one port."""
     alone: str = field(default="", compare=False)
-    """How the same is done by one process, in words."""
+    """The remedy of who wants one process, in words."""
 
 
 def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | None:
-    """How this process was launched among others; None if it is alone.
+    """Return how this process was launched among others; None if it is the only one.
 
-    A shell that srun has opened (srun --pty bash, salloc) hands srun's variables to all that is started in it, which is
-    alone. It adds where the first process is under SLURM, for the rendezvous, and that torch's C++ parts say errors
-    alone. Raises ValueError for words of a launcher that are incomplete or contradict each other.
+    What is started in a shell that srun has opened (srun --pty bash, salloc) has srun's variables and is the only one.
+    Adds the address of rank 0 under SLURM, and that torch's C++ parts print errors alone. Raises ValueError for
+    variables that are missing or contradict each other.
     """
     if "RANK" in environment and "WORLD_SIZE" in environment:
         source, names = "the launcher", ("RANK", "WORLD_SIZE", "LOCAL_RANK")
@@ -86,13 +83,13 @@ def launched(environment: MutableMapping[str, str] = os.environ) -> Launch | Non
     )
 
 
-def meeting_place(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
-    """Host and port at which the processes meet, once `launched` has seen that they are given."""
+def rendezvous_address(environment: Mapping[str, str] = os.environ) -> tuple[str, int]:
+    """Return host and port at which the ranks meet, once `launched` has seen that they are given."""
     return environment["MASTER_ADDR"], _port(environment)
 
 
 def agent_has_the_store(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun's agent serves the store where the processes meet, so that rank 0 does not."""
+    """Return whether torchrun's agent serves the store where the ranks meet, so that rank 0 does not."""
     return environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
@@ -104,8 +101,8 @@ def _port(environment: Mapping[str, str]) -> int:
 
 
 def _in_a_shell_of_srun(environment: Mapping[str, str]) -> bool:
-    """Whether srun has started a shell on a terminal, and not this process."""
-    if environment.get("SLURM_STEP_ID") == INTERACTIVE_STEP:  # salloc's own; srun in it begins another step
+    """Return whether srun has started a shell on a terminal, and not this process."""
+    if environment.get("SLURM_STEP_ID") == INTERACTIVE_STEP:  # salloc's own; srun in it starts another step
         return True
     own_task = environment.get("SLURM_TASK_PID", str(os.getpid())) == str(os.getpid())
     return "SLURM_PTY_PORT" in environment and not own_task
@@ -127,7 +124,7 @@ def _meet_at_first_host(environment: MutableMapping[str, str]) -> None:
 
 
 def first_host(hosts: str) -> str:
-    """The first of SLURM's list of hosts: node007 of node[007-010,12],other."""
+    """Return the first of SLURM's list of hosts: node007 of node[007-010,12],other."""
     name, _, rest = hosts.partition("[")
     if "," in name or not rest:
         return name.partition(",")[0]

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    trainer: Trainer, *, origin: ResumeKey, folder: RunFolder, progress: Callback, interrupt: StopRequest
+    trainer: Trainer, *, key: ResumeKey, folder: RunFolder, progress: Callback, interrupt: StopRequest
 ) -> None:
     """Train from the newest checkpoint in `folder`, or the start, to the end.
 
@@ -34,7 +34,7 @@ def fit(
     """
     group = process_group()
     reset_peak_memory(trainer.device)
-    manager = CheckpointManager(trainer, origin=origin, folder=folder)
+    manager = CheckpointManager(trainer, key=key, folder=folder)
 
     def begin() -> int:
         manager.begin()

@@ -1,7 +1,7 @@
-"""Where processes of one run first meet: the store of rank 0, or of torchrun's agent, at MASTER_ADDR and MASTER_PORT.
+"""The rendezvous: the ranks meet at the store of rank 0, or of torchrun's agent, at MASTER_ADDR and MASTER_PORT.
 
-Who waits says at once for whom, where and how long. What waits in torch's C++ parts neither hears Ctrl-C nor ends where
-another service answers, so that a child process tries them first.
+A rank that waits tells at once for whom, where and how long. torch's C++ parts wait without regard for Ctrl-C and for
+ever where another service answers, so a child process tries them first.
 """
 
 import os
@@ -15,25 +15,24 @@ from datetime import timedelta
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xnas.io.errors import RankLost
-from xnas.train.launch import Launch, agent_has_the_store, meeting_place
+from xnas.train.launch import Launch, agent_has_the_store, rendezvous_address
 
 MEETING_SECONDS = 600
-"""So long processes wait for each other where they first meet."""
+"""So long the ranks wait for each other."""
 NAME_SECONDS = 60
 """So long a host may have no address: the names of new machines take a while to be known."""
 FOREIGN_SECONDS = 20
 """So long what answers there may be something else than the store: it may be going down, and the store come up."""
-GRACE = 1.0
-"""Seconds in which processes that start together have met; who waits longer says so."""
-TRY = 5.0
-"""Seconds for one attempt to reach the store."""
-PAUSE = 0.1
-"""Seconds between looks."""
+QUIET_SECONDS = 1.0
+"""Ranks that start together have met within so long; one that waits longer tells."""
+TRY_SECONDS = 5.0
+"""For one attempt to reach the store."""
+PAUSE_SECONDS = 0.1
 
 
 def find_store(launch: Launch) -> TCPStore:
-    """The store of all, which answers. Raises ValueError where there can be none, RankLost where none comes."""
-    host, port = meeting_place()
+    """Return the store of all ranks. Raises ValueError where there can be none, RankLost where none comes."""
+    host, port = rendezvous_address()
     waiting = Waiting(launch)
     if launch.rank == 0 and not agent_has_the_store():
         _wait_for_address(host, waiting)
@@ -63,7 +62,7 @@ def find_store(launch: Launch) -> TCPStore:
 
 
 def wait_for(launch: Launch, ranks: Collection[int], *, is_here: Callable[[int], bool]) -> None:
-    """Wait until these ranks are here. Raises RankLost, naming those who are not, after MEETING_SECONDS."""
+    """Wait until these ranks have come. Raises RankLost, naming those that have not, after MEETING_SECONDS."""
     waiting, left = Waiting(launch), list(ranks)
     while left := [rank for rank in left if not is_here(rank)]:
         named = ", ".join(map(str, left[:8])) + (f" and {len(left) - 8} more" if len(left) > 8 else "")
@@ -71,32 +70,32 @@ def wait_for(launch: Launch, ranks: Collection[int], *, is_here: Callable[[int],
 
 
 class Waiting:
-    """Says once that a process waits, and ends it."""
+    """The waiting of a rank: it tells once for what, and ends after MEETING_SECONDS."""
 
     def __init__(self, launch: Launch, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.launch, self.clock, self.since, self.said = launch, clock, clock(), False
 
     @property
     def seconds(self) -> float:
-        """That it has waited."""
+        """Seconds since the start."""
         return self.clock() - self.since
 
     def go_on(self, whom: str, why: str) -> None:
         """Wait a moment longer. Raises RankLost after MEETING_SECONDS."""
-        launch, (host, port) = self.launch, meeting_place()
+        launch, (host, port) = self.launch, rendezvous_address()
         if self.seconds > MEETING_SECONDS:
             raise RankLost(
                 f"rank {launch.rank} of {launch.size} has waited {MEETING_SECONDS} s for {whom} at {host}:{port}: "
                 f"{why}; {launch.alone}"
             )
-        if self.seconds > GRACE and not self.said:
+        if self.seconds > QUIET_SECONDS and not self.said:
             self.said = True
             sys.stderr.write(
                 f"xnas: rank {launch.rank} of {launch.size} waits for {whom} at {host}:{port}, {MEETING_SECONDS} s at "
                 f"most: {why}; {launch.alone}\n"
             )
             sys.stderr.flush()
-        time.sleep(PAUSE)
+        time.sleep(PAUSE_SECONDS)
 
 
 def _wait_for_address(host: str, waiting: Waiting) -> None:
@@ -118,7 +117,7 @@ def _wait_for_address(host: str, waiting: Waiting) -> None:
 
 def _answers(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=TRY).close()
+        socket.create_connection((host, port), timeout=TRY_SECONDS).close()
     except OSError:
         return False
     return True
@@ -145,11 +144,11 @@ def _is_store(host: str, port: int) -> bool:
         try:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what C++ says of it takes forty lines
-            _store(host, port, serves=False, seconds=TRY)
+            _store(host, port, serves=False, seconds=TRY_SECONDS)
         except BaseException:
             os._exit(1)
         os._exit(0)
-    ended, status, until = 0, 1, time.monotonic() + TRY
+    ended, status, until = 0, 1, time.monotonic() + TRY_SECONDS
     try:
         while not ended and time.monotonic() < until:
             ended, status = os.waitpid(child, os.WNOHANG)

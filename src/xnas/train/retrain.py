@@ -233,8 +233,8 @@ def fit_network(
     progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
     config = _open_folder(folder, config, data, device=device)
     trainer = RetrainTrainer(genotype, config, data, device=device)
-    origin = ResumeKey(config=config, sections=RETRAIN_SECTIONS, facts=trainer.fingerprints())
-    fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+    key = ResumeKey(config=config, sections=RETRAIN_SECTIONS, fingerprints=trainer.fingerprints())
+    fit(trainer, key=key, folder=folder, progress=progress, interrupt=interrupt)
     trained = TrainedNetwork(
         network=trainer.network.eval(),  # asking it must not move the averages of its norms
         genotype=genotype,

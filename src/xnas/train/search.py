@@ -378,11 +378,11 @@ def fit_search(
 
     if (text := ranks.from_main(found)) is not None:
         return parse_architecture(text)
-    origin = ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.fingerprints())
+    key = ResumeKey(config=config, sections=SEARCH_SECTIONS, fingerprints=trainer.fingerprints())
     for group in trainer.experts.settings.values():
         log.info(str(group))
     try:
-        fit(trainer, origin=origin, folder=folder, progress=progress, interrupt=interrupt)
+        fit(trainer, key=key, folder=folder, progress=progress, interrupt=interrupt)
     except BaseException:
         if (
             ranks.is_main and trainer.step > 0

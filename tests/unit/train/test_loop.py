@@ -111,7 +111,7 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
         run(config, data, folder, after=4)
     trainer = SearchTrainer(config, data, device=CPU)
     names = set(dict(trainer.network.named_parameters()))
-    keeper = CheckpointManager(trainer, origin=origin(config, trainer), folder=folder)
+    keeper = CheckpointManager(trainer, key=resume_key(config, trainer), folder=folder)
     keeper.begin()
     wiped = sum(int((~state.alive_EK).sum()) for state in trainer.experts.states.values())
     assert wiped > 0
@@ -232,8 +232,8 @@ def test_a_damaged_note_of_times_hides_no_reason_for_a_stop(
         run(tiny, data, folder, after=2)
 
 
-def origin(config: Config, trainer: SearchTrainer) -> ResumeKey:
-    return ResumeKey(config=config, sections=SEARCH_SECTIONS, facts=trainer.fingerprints())
+def resume_key(config: Config, trainer: SearchTrainer) -> ResumeKey:
+    return ResumeKey(config=config, sections=SEARCH_SECTIONS, fingerprints=trainer.fingerprints())
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_a_course_is_saved_every_so_many_minutes_or_rounds(
     now = 0.0
     keeper = CheckpointManager(
         trainer,
-        origin=origin(config, trainer),
+        key=resume_key(config, trainer),
         folder=RunFolder.at(tmp_path / "mine"),
         clock=lambda: now,
     )

@@ -21,7 +21,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
     number = free_port()
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(number))
-    for name in ("GRACE", "PAUSE"):
+    for name in ("QUIET_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(meeting, name, 0.0)
     return number
 
@@ -48,7 +48,7 @@ def a_service(port: int, answer: bytes | None) -> Iterator[None]:
 def test_another_service_at_the_port_is_told(
     answer: bytes | None, port: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for name, seconds in (("TRY", 0.3), ("FOREIGN_SECONDS", 0.0)):
+    for name, seconds in (("TRY_SECONDS", 0.3), ("FOREIGN_SECONDS", 0.0)):
         monkeypatch.setattr(meeting, name, seconds)
     with a_service(port, answer):
         with pytest.raises(
