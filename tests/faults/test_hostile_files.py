@@ -71,8 +71,7 @@ def read_record(run: Path) -> object:
 def go_on(run: Path) -> None:
     """A search goes on from the checkpoint, or begins to."""
     trainer = SearchTrainer(small.config(), small.images(), device=CPU)
-    facts = {"the images": trainer.images}
-    key = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, fingerprints=facts)
+    key = ResumeKey(config=small.config(), sections=SEARCH_SECTIONS, fingerprints=trainer.fingerprints())
     CheckpointManager(trainer, key=key, folder=RunFolder(run / "begun")).begin()
 
 
