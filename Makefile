@@ -2,39 +2,47 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/installed
+BASE := $(VENV)/installed
+DEV := $(VENV)/installed-dev
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 WORKERS ?= 2
 
 .PHONY: search test test-faults test-paper test-distributed lint bench clean
 .DELETE_ON_ERROR:
 
-$(STAMP): pyproject.toml
+$(BASE): pyproject.toml  # what a run needs, and no more
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) .
 	@touch $@
 
-search: $(STAMP)  ## search on the shipped images, retrain the found network, test it, write the report
+$(DEV): pyproject.toml  # what the tests and checks need; a run's needs are among it
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) '.[dev]'
+	@touch $(BASE) $@
+
+search: $(BASE)  ## search on the shipped images, retrain the found network, test it, write the report
 	$(BIN)/xnas run --preset quick $(ARGS)
 
-test: $(STAMP)  ## every test that is not marked long, in WORKERS processes
+test: $(DEV)  ## every test that is not marked long, in WORKERS processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-test-faults: $(STAMP)  ## kills, crashes, damage, full disks and hostile files, many times over; half an hour
+test-faults: $(DEV)  ## kills, crashes, damage, full disks and hostile files, many times over; half an hour
 	$(BIN)/python -m pytest tests/faults tests/golden --faults=long $(ARGS)
 
-test-paper: $(STAMP)  ## the paper's theorems over tens of thousands of games, and all of docs/theory played again; five minutes
+test-paper: $(DEV)  ## the paper's theorems over tens of thousands of games, and all of docs/theory played again; five minutes
 	$(BIN)/python -m pytest tests/paper tests/unit/theory --paper=full -m "long or not long" $(ARGS)
 
-test-distributed: $(STAMP)  ## many processes and many runs, stopped and killed at random; the extra ray; half an hour
+test-distributed: $(DEV)  ## many processes and many runs, stopped and killed at random; the extra ray; half an hour
 	$(BIN)/python -m pytest tests/distributed -m "long or not long" $(ARGS)
 
-lint: $(STAMP)  ## format, style, types, direction of imports
+lint: $(DEV)  ## format, style, types, direction of imports, words
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_words.py
 
-bench: $(STAMP)  ## speed and memory, as ratios measured in one run; nothing else should run beside it
+bench: $(DEV)  ## speed and memory, as ratios measured in one run; nothing else should run beside it
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:

@@ -29,7 +29,7 @@ from xnas.data.images import DataSet, ImageSet
 from xnas.io.errors import Interrupted, OutOfMemory
 from xnas.io.paths import expanded
 from xnas.io.plain_value import plain_tree, plain_value
-from xnas.io.text import choose, short_repr
+from xnas.io.text import choose, one_form, short_repr
 from xnas.report.page import write_report
 from xnas.report.terminal import log_to_terminal
 from xnas.runs.callbacks import LogCallback
@@ -96,7 +96,7 @@ class ImageClassifier:
         the network is then trained on all of them. Nothing is held out for a test, so none of the accuracies that the
         run folder tells is one of images it has not seen: keep some, for `score`.
 
-        With a `folder` in which a fit of the same images and settings was broken off, it goes on from its newest
+        With a `folder` in which a fit of the same images and settings was interrupted, it resumes from its newest
         checkpoint, and one that has ended is not done again. Ctrl-C ends it between two steps, with a checkpoint.
         Raises ValueError, in one line, for images, labels or settings that do not fit, and for a folder of others, one
         that another fold was fitted in among them; NonFinite where the training breaks down; OutOfMemory; CannotWrite;
@@ -190,7 +190,7 @@ class ImageClassifier:
         for labels that are not one an image, and for labels of another kind than those of `fit`, which would all
         count as misses: numbers where those were text, or the other way round.
         """
-        given_N = label_array(labels)
+        given_N = self._as_fitted(label_array(labels))
         if given_N.ndim == 1:
             self._check_kind(given_N)  # before minutes of prediction
         predicted_N = self.predict(images)
@@ -199,6 +199,15 @@ class ImageClassifier:
                 f"there must be one label for each of the {len(predicted_N):,} images; got the shape {given_N.shape}"
             )
         return float((predicted_N == given_N).mean())
+
+    def _as_fitted(self, labels_N: NDArray[Any]) -> NDArray[Any]:
+        """Return labels of text with the accents of the classes of `fit` written as these are."""
+        if not labels_N.dtype.kind == self.classes_.dtype.kind == "U":
+            return labels_N
+        by_form = {one_form(name): name for name in self.classes_.tolist()}
+        names, ids = np.unique(labels_N, return_inverse=True)
+        known = np.array([by_form.get(one_form(name), name) for name in names.tolist()], dtype=str)
+        return known[ids].reshape(labels_N.shape)
 
     def _check_kind(self, labels_N: NDArray[Any]) -> None:
         """Raises ValueError for text where numbers were fitted, or the other way round; warns of unknown labels."""

@@ -19,7 +19,7 @@ try:
 except ImportError as error:
     raise ImportError("xnas.hub needs huggingface_hub: pip install 'xnas[hub]'") from error
 
-from xnas.export.load import ABOUT, WEIGHTS, exported_files, read_exported
+from xnas.export.load import ABOUT, WEIGHTS, exported_files, read_exported, tensors_to_export
 from xnas.export.metadata import About
 from xnas.export.model_card import CARD, model_card
 from xnas.io.atomic import alone_in, atomic_write
@@ -45,7 +45,7 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
         Weights of 16 bits stay so in the file, and come back in float32, with the same values. Raises ValueError for
         other types, values that are not finite, and tensors that are not those of the description.
         """
-        exported_files(self.about, self.network)
+        tensors_to_export(self.about, self.network)
         said: str | None = super().save_pretrained(save_directory, **words)
         return said
 

@@ -237,6 +237,10 @@ def test_labels_of_another_kind_than_those_of_fit_are_no_misses_but_a_mistake(
         UserWarning, match="60 of 60 labels, such as 10, are not among the classes of fit .0, 1, 2."
     ):
         assert of_numbers.score(images, numbers + 10) == 0
+    # An accent may be written as one character or as two, and the label is the same.
+    of_text.classes_ = np.array(["bl\u00e9", "green", "red"])
+    predicted = of_text.predict(images)
+    assert of_text.score(images, [name.replace("\u00e9", "e\u0301") for name in predicted.tolist()]) == 1
 
 
 def process_state() -> dict[str, Any]:

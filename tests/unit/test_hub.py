@@ -7,6 +7,7 @@ from typing import Any
 import huggingface_hub.hub_mixin
 import pytest
 import torch
+from safetensors.torch import save
 
 from xnas import load
 from xnas.hub import HubNetwork
@@ -178,3 +179,18 @@ def test_what_could_not_come_back_is_not_saved_and_what_was_there_stays(
     with pytest.raises(ValueError, match=said):
         network.save_pretrained(tmp_path / "saved")
     assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before
+
+
+def test_the_weights_are_serialised_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = HubNetwork.from_pretrained(folder)
+    saved: list[int] = []
+
+    def counted(*words: Any, **more: Any) -> bytes:
+        saved.append(1)
+        return save(*words, **more)
+
+    monkeypatch.setattr("xnas.export.load.save", counted)
+    network.save_pretrained(tmp_path / "saved")
+    assert saved == [1]

@@ -110,12 +110,8 @@ def _images(arguments: ExportArguments, trained: "TrainedNetwork", *, seed: int)
     from xnas.train.context import check_images, open_data
 
     if arguments.images is not None:
-        if trained.image_shape is None:
-            raise ValueError(
-                f"{arguments.run}, of an older xnas, does not say the size of its images; leave --images out, and its "
-                "test images are taken"
-            )
-        return some_images([arguments.images], form_of(trained, None), most=IMAGES)
+        form = form_of(trained, None, remedy="leave --images out, and its test images are taken")
+        return some_images([arguments.images], form, most=IMAGES)
     try:
         if arguments.data.source == read_run_config(arguments.run).data.source:  # else it is the user's own
             remedy = "say where it is now with --data FOLDER"

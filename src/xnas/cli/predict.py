@@ -106,14 +106,19 @@ def _print_json(predictions: "Iterable[Prediction]", paths: Sequence[str]) -> in
         if prediction.not_finite:
             code = NOT_FINITE
             print(f"xnas: {printable(prediction.path)}: {_NOT_FINITE}", file=sys.stderr)
-            rows.append({"image": prediction.path, "error": _NOT_FINITE})
+            rows.append({"image": _unicode(prediction.path), "error": _NOT_FINITE})
             continue
         if prediction.broken is not None:
             code = max(code, SOME_BROKEN)
-            rows.append({"image": prediction.path, "error": prediction.broken})
+            rows.append({"image": _unicode(prediction.path), "error": _unicode(prediction.broken)})
             continue
         pairs = zip(prediction.classes, prediction.probabilities, strict=True)
         found = [{"class": label, "probability": probability} for label, probability in pairs]
-        rows.append({"image": prediction.path, "predictions": found})
+        rows.append({"image": _unicode(prediction.path), "predictions": found})
     print(json.dumps({"format": FORMAT, "version": VERSION, "images": rows}, indent=2, allow_nan=False))
     return code
+
+
+def _unicode(text: str) -> str:
+    """Return text with the bytes of a file name that are no UTF-8 as \\xff: readers of JSON refuse lone surrogates."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -28,7 +28,7 @@ class ResumeArguments(OnCluster):
     threads: int | None = None
     """Another number of CPU threads, with the same reservation."""
     activation_checkpointing: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Go on with less memory, in more time: each cell is computed again in the backward pass. The result is the same,
+    """Resume with less memory, in more time: each cell is computed again in the backward pass. The result is the same,
     bit for bit."""
     root: Path | None = None
     """Where the files of a named data set are, if they have moved."""

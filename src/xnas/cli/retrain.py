@@ -86,9 +86,9 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> "RunRequest":
 
     folder = RunFolder(run)
     genotype = folder.genotype()
-    # Before its first round, the settings of retraining are still open.
-    begun = folder.has_begun(RETRAIN) and not overwrite
-    fixed = (*RETRAIN_SECTIONS, *LAST_BITS) if begun else ()
+    # Before its first step, the settings of retraining are still open.
+    started = folder.has_begun(RETRAIN) and not overwrite
+    fixed = (*RETRAIN_SECTIONS, *LAST_BITS) if started else ()
     folder.check_same(config, sections=fixed)
     return RunRequest(
         job=folder.job(),

@@ -106,7 +106,7 @@ class DataConfig:
     """Random crops. pad: of the image's own size, out of it padded on every side. resized: 8 to 100 % of the image's
     area, at 3:4 to 4:3, scaled to its size, and test images lose an eighth at the borders, as on ImageNet."""
     padding: int = 4
-    """Pixels of padding on every side; of no account with resized crops."""
+    """Pixels of padding on every side; ignored with resized crops."""
     flip: bool = True
     """Random horizontal flips."""
     policy: Literal["none", "cifar10", "svhn", "imagenet"] = "none"
@@ -287,7 +287,7 @@ class RetrainConfig:
     cells: int = 20
     reductions: int = 2
     stem: StemSetting = "auto"
-    """As in the search, but for auto chosen anew for the images of the retraining."""
+    """As in the search; auto chooses for the images of the retraining."""
     stem_channels: int | None = None
     """Channels of the stem; by default three times `channels`, or `channels` for imagenet and in nasbench201."""
     squeeze_excite: bool = False
@@ -387,7 +387,7 @@ class Config:
     """CPU threads; by default one for each core. Give 1 where other work keeps the cores busy."""
     activation_checkpointing: bool = False
     """Train with less memory, in more time: the backward pass computes each cell again and does not keep what is in it.
-    No result changes, so a run may go on with it."""
+    No result changes, so a run may be resumed with it."""
     data: DataConfig = field(default_factory=DataConfig)
     space: SpaceConfig = field(default_factory=SpaceConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

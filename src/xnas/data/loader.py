@@ -39,7 +39,7 @@ class Augmentation:
     crop: Literal["pad", "resized"] = "pad"
     """Crops of an image's own size out of it padded, or of parts of it, scaled."""
     padding: int = 4
-    """Pixels on every side out of which crops are taken; of no account with resized ones."""
+    """Pixels on every side out of which crops are taken; ignored with resized ones."""
     flip: bool = True
     """Mirror half of the images."""
     policy: Literal["none", "cifar10", "svhn", "imagenet"] = "none"

@@ -81,7 +81,7 @@ def about_network(
         data="images in memory"
         if config.data.source == IN_MEMORY
         else os.path.basename(os.path.abspath(config.data.source)),
-        # Images that were held out are no test images, and whoever reads the figure would take them for that.
+        # Images that were held out are no test images, and a reader of the figure would take them for that.
         result=None if config.data.held_out > 0 else result,
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from xnas.config.limits import MOST_CHANNELS, check_range, check_stack
 from xnas.config.schema import CONFIG
@@ -134,10 +134,15 @@ def check_plan(plan: NetworkSpec) -> None:
         check_range("plan.stem_channels", plan.stem_channels, 1, MOST_CHANNELS)
 
 
-def exported_files(about: About, network: nn.Module) -> dict[str, bytes]:
-    """The files that `load` reads, by name. Raises ValueError for a network that it would refuse."""
+def tensors_to_export(about: About, network: nn.Module) -> dict[str, Tensor]:
+    """Return the network's tensors by name, on the CPU. Raises ValueError for a network that `load` would refuse."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     check_weights(about.genotype, about.plan, tensors, where="the network that is to be written")
-    weights = save(tensors, metadata={"format": "pt"})
+    return tensors
+
+
+def exported_files(about: About, network: nn.Module) -> dict[str, bytes]:
+    """Return the files that `load` reads, by name. Raises ValueError for a network that it would refuse."""
+    weights = save(tensors_to_export(about, network), metadata={"format": "pt"})
     sums = {WEIGHTS: FileDigest.of(weights).sha256, ABOUT: BLANK}
     return {ABOUT: sealed(about.to_json(sums=sums).encode(), IN_JSON), WEIGHTS: weights}

@@ -109,12 +109,17 @@ def _is_hidden(path: Path, folder: Path) -> bool:
     return any(map(is_hidden, path.relative_to(folder).parts))
 
 
-def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> DecodeSpec:
+def form_of(
+    classifier: Classifier,
+    image_size: tuple[int, int] | None,
+    *,
+    remedy: str = "give the size that you want with --image-size H W",
+) -> DecodeSpec:
     """What every image is brought to: the channels, the cut and, unless `image_size` (H, W) is given, the size of the
     test.
 
-    Raises ValueError where the network does not say, or says more pixels than networks are trained on, or no image file
-    has such channels.
+    Raises ValueError, with the `remedy`, where the network does not say, or says more pixels than networks are trained
+    on; and where no image file has such channels.
     """
     shape = classifier.image_shape
     if (
@@ -127,10 +132,10 @@ def form_of(classifier: Classifier, image_size: tuple[int, int] | None) -> Decod
     ):
         raise ValueError(
             f"the network says that it was trained on images of {shape[1]:,} x {shape[2]:,} pixels, which take much "
-            "memory and time; give the size that you want with --image-size H W"
+            f"memory and time; {remedy}"
         )
     if shape is None and image_size is None:
-        raise ValueError("the network does not say the size of its images; give it with --image-size H W")
+        raise ValueError(f"the network does not say the size of its images; {remedy}")
     channels = classifier.image_channels
     if channels not in (1, 3):
         raise ValueError(f"the network takes images of {channels} channels; files have 1 or 3")

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
-class Failure:
+class RankFailure:
     """Why a rank has ended by itself."""
 
     rank: int
@@ -63,9 +63,9 @@ class Heartbeat:
         with suppress(RuntimeError):
             self.store.compare_set("failure", "", json.dumps([self.rank, exit_code, reason]))
 
-    def failure(self) -> Failure | None:
+    def failure(self) -> RankFailure | None:
         """The first failure of all ranks. Raises RuntimeError if the store is gone."""
-        return Failure(*json.loads(self.store.get("failure"))) if self.store.check(["failure"]) else None
+        return RankFailure(*json.loads(self.store.get("failure"))) if self.store.check(["failure"]) else None
 
     def set(self, key: str, value: str = "") -> None:
         """Set a key, for the others to wait for."""

@@ -1,6 +1,7 @@
 """xnas export and xnas predict, from a run folder to classes of images."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def test_predictions_are_a_line_an_image_and_broken_ones_are_named(
 ) -> None:
     good = run.parent / "images" / "test" / "a" / "0.png"
     (tmp_path / "bad\x1b.png").write_text("no image")
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    Path(odd).write_text("no image")
     words = ["predict", str(run), str(tmp_path / "bad\x1b.png"), str(good), "--top", "2"]
     assert main(words) == 1
     printed = capsys.readouterr()
@@ -94,8 +97,9 @@ def test_predictions_are_a_line_an_image_and_broken_ones_are_named(
     assert line.startswith(str(good)[:20])
     assert line.count("%") == 2
     assert "bad\\x1b.png cannot be read as an image: it is no image" in printed.err
-    assert main([*words, "--json"]) == 1
+    assert main([*words[:4], odd, *words[4:], "--json"]) == 1
     rows = json.loads(capsys.readouterr().out)["images"]
+    assert rows[2]["image"] == f"{tmp_path}/\\xff.png"  # a byte that is no UTF-8
     assert rows[0]["error"] == "it is no image"
     assert len(rows[1]["predictions"]) == 2
 

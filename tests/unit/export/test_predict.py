@@ -111,7 +111,7 @@ def test_folders_stand_for_the_images_in_and_below_them(tmp_path: Path) -> None:
 
 def test_what_files_cannot_give_is_named() -> None:
     trained = trained_network(RGB)
-    with pytest.raises(ValueError, match="does not say the size of its images; give it with --image-size"):
+    with pytest.raises(ValueError, match="does not say the size of its images; give the size that you want"):
         form_of(dataclasses.replace(trained, image_shape=None), None)
     assert form_of(dataclasses.replace(trained, image_shape=None), (8, 9)).shape == (3, 8, 9)
     two = dataclasses.replace(
@@ -167,6 +167,8 @@ def test_a_size_that_asks_for_more_memory_than_a_training_does_must_be_given() -
     large = dataclasses.replace(trained, image_shape=(3, 2 * side, side))
     with pytest.raises(ValueError, match=r"much memory and time; give the size that you want with"):
         form_of(large, None)
+    with pytest.raises(ValueError, match=r"much memory and time; leave --images out$"):
+        form_of(large, None, remedy="leave --images out")
     assert form_of(large, (2 * side, side)).height == 2 * side
 
 

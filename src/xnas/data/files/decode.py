@@ -142,7 +142,7 @@ def opened(
     with image:
         check_speed(image)
         beside = bytes_beside(image, num_bytes)
-        # By the whole of it: what is refused must not depend on what a run makes of it.
+        # By the full image: what is refused must not depend on what a run makes of it.
         memory.check(image, bytes_needed(image, beside=beside))
         _mend_transparency(image)
         if draft is not None:

@@ -1,7 +1,7 @@
 """How much memory it takes to decode an image, by its header, and one budget of it for all that decode at once.
 
 One image may take half of the budget, however many read: which images can be read depends on nothing else. Threads
-take turns at the whole. Of processes each has a share of one half; what needs more they leave to the training process,
+take turns at all of it. Of processes each has a share of one half; what needs more they leave to the training process,
 whose threads take turns at the other half. This file does without torch, as its readers do.
 """
 

@@ -33,9 +33,9 @@ def fetch(url: str, folder: Path, *, md5: str, num_bytes: int | None = None) -> 
 
 
 def unpack(archive: Path, folder: Path, *, members: Collection[str]) -> None:
-    """Write these members of a tar archive, plain files all, into `folder` under their last names, and nothing else.
+    """Write only these plain files of a tar archive into `folder`, under their last names.
 
-    Raises ValueError if the archive cannot be read or a member is missing or no plain file.
+    Raises ValueError if the archive cannot be read or one of `members` is missing or no plain file.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xnas.space.fast.gpu.grouping import EPS, Conv, FeatureLine, FusedSchedule, Reduce, Single, plan_node
-from xnas.space.fast.gpu.normed_mix import Shares, Table, mix_normed, shares_of
+from xnas.space.fast.gpu.normed_mix import EdgeLayout, Shares, mix_normed, shares_of
 from xnas.space.fast.gpu.precision import as_they_are, full_type, low_type
 from xnas.space.fast.gpu.rows import Read, spread, stack_weights
 from xnas.space.forecaster import Forecaster, versions
@@ -65,7 +65,7 @@ class _Ready:
     plan: FusedSchedule
     stacks: Sequence[Tensor]
     leaves: Sequence[Tensor]
-    table: Table
+    table: EdgeLayout
     shares: Shares
 
 
@@ -133,7 +133,7 @@ class BatchedGpuNodes:
             stacked = iter(stack_weights(stacks, low=low))
             leaves = [[member.weights(like) for member in members] for members, _ in nodes]
             tables = [
-                Table(tuple(len(member.names) for member in members), other.normed, other.raw)
+                EdgeLayout(tuple(len(member.names) for member in members), other.normed, other.raw)
                 for members, other in nodes
             ]
             shares = shares_of(

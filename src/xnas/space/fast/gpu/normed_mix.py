@@ -33,8 +33,8 @@ class Shares(NamedTuple):
     """u_k where both channels are the same, else zero."""
 
 
-class Table(NamedTuple):
-    """Whose weights those are."""
+class EdgeLayout(NamedTuple):
+    """Which experts of a node's edges the mixture weights belong to."""
 
     sizes: tuple[int, ...]
     """Mixture weights of every edge."""
@@ -43,7 +43,7 @@ class Table(NamedTuple):
 
 
 def shares_of(
-    nodes: Sequence[tuple[Table, Sequence[Tensor]]], *, channels: int, dtype: torch.dtype
+    nodes: Sequence[tuple[EdgeLayout, Sequence[Tensor]]], *, channels: int, dtype: torch.dtype
 ) -> list[Shares]:
     """The shares of several nodes at once, of the mixture weights of all their edges, (B, experts) or (experts,)."""
     leaves = [leaf for _, leaves in nodes for leaf in leaves]
@@ -64,7 +64,7 @@ def shares_of(
 
 
 def mix_normed(
-    normed: Tensor | None, raw: Tensor | None, leaves: Sequence[Tensor], *, table: Table, shares: Shares
+    normed: Tensor | None, raw: Tensor | None, leaves: Sequence[Tensor], *, table: EdgeLayout, shares: Shares
 ) -> Tensor:
     """The node, (B, C, H, W), computed in at least float32, of the type of what it is mixed from.
 
@@ -78,7 +78,12 @@ def mix_normed(
 class _NormedMix(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, table: Table, shares: Shares, normed: Tensor | None, raw: Tensor | None, *leaves: Tensor
+        ctx: Any,
+        table: EdgeLayout,
+        shares: Shares,
+        normed: Tensor | None,
+        raw: Tensor | None,
+        *leaves: Tensor,
     ) -> Tensor:
         some = normed if normed is not None else raw
         assert some is not None
@@ -154,7 +159,7 @@ def _projections(gradient: Tensor, normed: Tensor, mean: Tensor, rstd: Tensor) -
     return torch.bmm(centred_BKC.transpose(0, 1), rstd.view(-1, channels, 1)).squeeze(2)
 
 
-def _handed_out(table: Table, by_expert: list[Tensor], *, per_sample: bool) -> list[Tensor]:
+def _handed_out(table: EdgeLayout, by_expert: list[Tensor], *, per_sample: bool) -> list[Tensor]:
     """The gradients of every edge's weights, (B, experts) or (experts,), of parts (experts, B) in the table's order."""
     num_samples = by_expert[0].shape[1]
     if not per_sample:
@@ -169,7 +174,7 @@ def _handed_out(table: Table, by_expert: list[Tensor], *, per_sample: bool) -> l
 
 
 @lru_cache(maxsize=256)
-def _order(tables: tuple[Table, ...], device: torch.device) -> Tensor:
+def _order(tables: tuple[EdgeLayout, ...], device: torch.device) -> Tensor:
     """Where the weights of all nodes' normed experts stand among those of all edges, then those of the others."""
     normed, raw, start = [], [], 0
     for table in tables:
@@ -181,7 +186,7 @@ def _order(tables: tuple[Table, ...], device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _back(table: Table, num_samples: int, device: torch.device) -> Tensor:
+def _back(table: EdgeLayout, num_samples: int, device: torch.device) -> Tensor:
     """For every edge, sample and expert its place among (experts, samples); the row after the last is that of zeros."""
     rows = {place: row for row, place in enumerate((*table.normed, *table.raw))}
     blocks = []
