@@ -19,7 +19,7 @@ from xnas.config.limits import check_decode_memory, check_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from xnas.data.check.issues import ClassCount, Issue, Report
+    from xnas.data.issues import ClassCount, Issue, Report
 
 log = logging.getLogger(__name__)
 

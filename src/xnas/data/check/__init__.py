@@ -12,10 +12,10 @@ import numpy as np
 from xnas.data.check.class_balance import unequal_classes
 from xnas.data.check.duplicates import hash_images, seen_in_training
 from xnas.data.check.folder import check_folder
-from xnas.data.check.issues import Progress, Report
 from xnas.data.check.named import check_named
 from xnas.data.files.decode_memory import DEFAULT, DecodeMemory
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.issues import Progress, Report
 from xnas.data.names import DATA_SETS
 from xnas.data.sets.known_folders import FOLDER_SETS, find_folder_set
 from xnas.data.sets.registry import check_fold

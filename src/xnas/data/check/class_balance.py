@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from xnas.data.check.issues import Issues, IssueType
+from xnas.data.issues import Issues, IssueType
 from xnas.io.text import printable
 
 UNEQUAL = 10

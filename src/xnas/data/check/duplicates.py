@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xnas.data.check.issues import Issues, IssueType
+from xnas.data.issues import Issues, IssueType
 
 SEEN_SHARE = 0.01
 """Share of test images seen in training from which on the test is worthless.

@@ -15,12 +15,13 @@ import numpy as np
 from xnas.data.check.class_balance import check_counts
 from xnas.data.check.duplicates import check_copies
 from xnas.data.check.image import ImageReport, inspect_image
-from xnas.data.check.issues import ClassCount, Issues, IssueType, Progress, Report
-from xnas.data.check.layout import OTHER_FILES, FolderPart, FolderWalk, holds_folders
+from xnas.data.check.layout import OTHER_FILES, FolderPart, FolderWalk
 from xnas.data.files.decode import Broken, each
 from xnas.data.files.decode_memory import DecodeMemory
 from xnas.data.files.folder import LEAST_SIZE, MOST_AREA, MOST_BYTES, middle_side
+from xnas.data.files.listing import holds_folders
 from xnas.data.images import check_same_classes
+from xnas.data.issues import ClassCount, Issues, IssueType, Progress, Report
 from xnas.data.sets.known_folders import FolderSet
 
 TOO_LARGE = IssueType(

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from xnas.data.check.duplicates import image_hash
-from xnas.data.check.issues import IssueType
 from xnas.data.files.decode import FORMATS, GREY, HIGH_BIT_DEPTH, opened, to_8_bits, turn_upright
 from xnas.data.files.decode_memory import SHARED, DecodeMemory, TooLarge
 from xnas.data.files.folder import LEAST_SIZE
+from xnas.data.issues import IssueType
 
 DAMAGED = IssueType("truncated or damaged images", "replace them or take them out")
 EMPTY = IssueType("empty files", "0 bytes: bring them anew or take them out")

@@ -13,9 +13,9 @@ from torch import Tensor
 from xnas.data.check.class_balance import check_counts
 from xnas.data.check.duplicates import check_copies, hash_images
 from xnas.data.check.image import PLAIN
-from xnas.data.check.issues import ClassCount, Issues, IssueType, Report
-from xnas.data.check.layout import EMPTY_CLASS
+from xnas.data.files.listing import EMPTY_CLASS
 from xnas.data.images import CHUNK
+from xnas.data.issues import ClassCount, Issues, IssueType, Report
 from xnas.data.sets import cifar, fashion_mnist
 from xnas.data.sets.cifar import Cifar
 from xnas.data.sets.idx import read_idx

@@ -12,9 +12,9 @@ from PIL import Image
 
 from xnas.data.check import check_data
 from xnas.data.check.image import inspect_image
-from xnas.data.check.issues import EXAMPLES, Issues, IssueType, Report
 from xnas.data.files.decode import DecodeSpec, read_header, read_image
 from xnas.data.files.folder import read_folder
+from xnas.data.issues import EXAMPLES, Issues, IssueType, Report
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:

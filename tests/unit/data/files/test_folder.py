@@ -395,17 +395,18 @@ def test_more_pixels_than_memory_should_hold_stay_in_their_files(said: list[str]
     assert isinstance(read(tmp_path).train, ImageSet)
 
 
-@pytest.mark.usefixtures("silent")
 def test_processes_that_hold_the_same_images_divide_the_memory_among_them_where_it_does_not_show(
-    tmp_path, monkeypatch
+    said: list[str], tmp_path, monkeypatch
 ):
     monkeypatch.setattr(folder, "MOST_BYTES", 2 * 8 * 3 * 10 * 12)
     write_pets(tmp_path)
     assert isinstance(read(tmp_path, local_world_size=2).train, ImageSet)
     assert isinstance(read(tmp_path, local_world_size=3).train, FileImageSet)
+    said.clear()
     how = {"image_size": None, "test_fraction": 0.5, "seed": 0, "local_world_size": 3}
     assert isinstance(read_folder(tmp_path, resized_crops=True, **how).train, ImageSet)
     assert isinstance(read_folder(tmp_path, max_broken=1, **how).train, ImageSet)
+    assert not any("read while training" in line for line in said)
 
 
 def test_processes_that_read_the_same_images_divide_the_cores_among_them(

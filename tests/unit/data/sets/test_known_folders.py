@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from xnas.data.check import check_data
-from xnas.data.check.issues import Report
 from xnas.data.files.streaming import FileImageSet
 from xnas.data.images import DataSet, ImageSet
+from xnas.data.issues import Report
 from xnas.data.names import DATA_SETS
 from xnas.data.sets import known_folders as folder_sets
 from xnas.data.sets.known_folders import FOLDER_SETS, SOLUTION
