@@ -165,7 +165,8 @@ class ImageClassifier:
             ) from None
 
     def predict_proba(self, images: Any) -> NDArray[np.float32]:
-        """The probability of every class, in the order of `classes_`, for every image: (N, D), rows that sum to 1.
+        """Return the probability of every class, in the order of `classes_`, for every image: (N, D), rows that sum
+        to 1.
 
         Raises ValueError for images of another size or number of channels than those of `fit`, or before it.
         """
@@ -175,7 +176,7 @@ class ImageClassifier:
         return probabilities_ND
 
     def predict(self, images: Any) -> NDArray[Any]:
-        """The most probable class of every image, as its label was given to `fit`: (N,).
+        """Return the most probable class of every image, as its label was given to `fit`: (N,).
 
         Raises ValueError as `predict_proba` does.
         """
@@ -184,7 +185,7 @@ class ImageClassifier:
         return chosen_N
 
     def score(self, images: Any, labels: Any) -> float:
-        """The share of images whose label is predicted, in [0, 1].
+        """Return the share of images whose label is predicted, in [0, 1].
 
         A label that is no class of `fit` counts as a miss, with a warning. Raises ValueError as `predict_proba` does,
         for labels that are not one an image, and for labels of another kind than those of `fit`, which would all
@@ -210,7 +211,7 @@ class ImageClassifier:
         return known[ids].reshape(labels_N.shape)
 
     def _check_kind(self, labels_N: NDArray[Any]) -> None:
-        """Raises ValueError for text where numbers were fitted, or the other way round; warns of unknown labels."""
+        """Raise ValueError for text where numbers were fitted, or the other way round; warns of unknown labels."""
         kinds = ["text" if labels.dtype.kind == "U" else "numbers" for labels in (self.classes_, labels_N)]
         first = ", ".join(map(short_repr, self.classes_[:3].tolist()))
         classes = f"the classes of fit ({first}{', ...' if len(self.classes_) > 3 else ''})"
@@ -229,7 +230,7 @@ class ImageClassifier:
             )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """What it was built with, by name."""
+        """Return the constructor's arguments, by name."""
         del deep  # none of them has parameters of its own
         return {name: getattr(self, name) for name in _parameters()}
 
@@ -263,7 +264,7 @@ class ImageClassifier:
         )
 
     def _config(self) -> Config:
-        """Raises ValueError for a preset or settings that are none."""
+        """Raise ValueError for a preset or settings that are none."""
         where = "settings of ImageClassifier"
         if not isinstance(self.settings, Mapping | None):
             raise ValueError(
@@ -319,7 +320,8 @@ _IN_PYTHON = (
 
 
 def in_words_of_python(line: str) -> str:
-    """A line of the engine that names flags of the command line, naming what ImageClassifier has instead of them."""
+    """Return a line of the engine that names flags of the command line, naming what ImageClassifier has instead of
+    them."""
     for flags, words in _IN_PYTHON:
         line = re.sub(flags, words, line)
     return _FLAG.sub(_setting, line)
@@ -341,7 +343,7 @@ def _in_words_of_python() -> Iterator[None]:
 
 
 def _begin(folder: RunFolder, config: Config, data: DataSet, *, device: torch.device) -> None:
-    """Raises ValueError if the folder is that of a fit of other images or settings."""
+    """Raise ValueError if the folder is that of a fit of other images or settings."""
     path = folder.path
     if not folder.has(CONFIG):
         folder.describe(config, environment(device))

@@ -40,7 +40,7 @@ class HubNetwork(nn.Module, PyTorchModelHubMixin):
         return logits
 
     def save_pretrained(self, save_directory: str | Path, **words: Any) -> str | None:
-        """As the mixin does, but a network that `from_pretrained` would refuse is refused before anything changes.
+        """Save as the mixin does; a network that `from_pretrained` would refuse is refused before anything changes.
 
         Weights of 16 bits stay so in the file, and come back in float32, with the same values. Raises ValueError for
         other types, values that are not finite, and tensors that are not those of the description.

@@ -113,7 +113,7 @@ class TimmNetwork(nn.Module):
         self.reset_classifier(self.num_classes, global_pool)
 
     def outputs(self, images: Tensor) -> Iterator[Tensor]:
-        """What the stem gives, then every cell, in their order: (B, F, H, W) each."""
+        """Yield the output of the stem, then of every cell, in their order: (B, F, H, W) each."""
         twice = self.grad_checkpointing and self.training and torch.is_grad_enabled()
         if self.of_darts:
             before_last, last = self.stem(images)
@@ -134,7 +134,7 @@ class TimmNetwork(nn.Module):
             yield self.last(last)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """What is averaged for the classifier: (B, F, H, W)."""
+        """Return the features that are averaged for the classifier: (B, F, H, W)."""
         features = x
         for features in self.outputs(x):  # noqa: B007
             pass
@@ -195,7 +195,7 @@ class TimmNetwork(nn.Module):
         return taken
 
     def get_classifier(self) -> nn.Module:
-        """The linear layer at the end; an identity without classes."""
+        """Return the linear layer at the end; an identity without classes."""
         return self.get_submodule("classifier")
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
@@ -210,11 +210,11 @@ class TimmNetwork(nn.Module):
         self.classifier = classifier.to(weight.device, weight.dtype)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Whether the backward pass computes every cell again instead of keeping what is inside it."""
+        """Have the backward pass compute every cell again instead of keeping what is inside it."""
         self.grad_checkpointing = enable
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Which weights belong together where learning rates differ by depth."""
+        """Return patterns of the weights of each depth, for learning rates that differ by depth."""
         del coarse
         return {"stem": r"^stem", "blocks": rf"^(?:{self.blocks}|excitations)\.(\d+)"}
 
@@ -225,7 +225,7 @@ def _excited(cell: nn.Module, excitation: nn.Module, before_last: Tensor, last: 
 
 
 def _taken(count: int, indices: int | Sequence[int] | None) -> list[int]:
-    """Of `count` things those that are meant, from 0: the last so many, or these, where negative from the end."""
+    """Return indices below `count`, from 0: the last so many, or these, negative ones from the end."""
     if indices is None or isinstance(indices, int):
         indices = range(-(indices or count), 0)
     if not indices or not all(-count <= i < count for i in indices):
@@ -281,7 +281,7 @@ def _build(
 
 
 def _settings(genotype: Architecture, plan: NetworkSpec) -> dict[str, Any]:
-    """What timm knows of a network that nobody has trained."""
+    """Return timm's settings of an untrained network."""
     size = 224 if plan.stem == "imagenet" else 32
     mean, std = _STATISTICS[plan.stem]
     return {

@@ -112,7 +112,8 @@ def _print_error(error: BaseException, code: int, line: str) -> None:
 
 
 def _guarded(work: Callable[[], int], fail: Callable[[BaseException, int, str], None] = _print_error) -> int:
-    """The exit code of some work; `fail` is told of an error that ends it, the code and the line that says why."""
+    """Return the exit code of some work; `fail` is told of an error that ends it, the code and the line that says
+    why."""
 
     def told(error: BaseException, code: int, line: str = "") -> int:
         fail(error, code, line or _in_one_line(error))
@@ -160,13 +161,13 @@ def _more_room() -> str:
 
 
 def _in_one_line(error: BaseException) -> str:
-    """What an error says, in one line that does nothing to a terminal: a stranger's file may be quoted in it."""
+    """Return an error's message in one line, safe for a terminal: it may quote a file of unknown origin."""
     line = printable(" ".join(str(error).split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def usage() -> str:
-    """What `xnas --help` prints."""
+    """Return the text of `xnas --help`."""
     verbs = "\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())
     return (
         "usage: xnas VERB [OPTIONS]\n\n"

@@ -1,4 +1,4 @@
-"""From the words of the command line to settings: preset, then file, then single flags."""
+"""Command-line arguments shared by the verbs, and their settings: preset, then file, then single flags."""
 
 import argparse
 import contextlib
@@ -44,7 +44,7 @@ class NewRun(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class OnCluster:
-    """Where the tasks of a study are done, if that is not here, one after another."""
+    """A Ray cluster for the tasks of a study, which otherwise run here, one after another."""
 
     address: str | None = None
     """Do the tasks on a Ray cluster: HOST:PORT of its head, auto (the one that this machine belongs to) or local (the
@@ -60,7 +60,7 @@ class OnCluster:
 
 
 def location_from_args(arguments: NewRun) -> "RunLocation":
-    """The run folder that the arguments name."""
+    """Return the run folder that the arguments name."""
     from xnas.runs.location import RunLocation
     from xnas.train.distributed import process_group
 
@@ -75,17 +75,18 @@ def location_from_args(arguments: NewRun) -> "RunLocation":
 
 
 def settings_of(arguments: Config) -> Config:
-    """The settings alone, without what says where they came from and where the run goes."""
+    """Return the settings alone, without what says where they came from and where the run goes."""
     return Config(**fields_of(arguments))
 
 
 def without_download(config: Config) -> Config:
-    """A run's settings, less its leave to bring files to where they say: that only the person who calls can give."""
+    """Return a run's settings, less its leave to bring files to where they say: that only the person who calls can
+    give."""
     return dataclasses.replace(config, data=dataclasses.replace(config.data, download=False))
 
 
 def start_from(argv: Sequence[str], *, preset: str = QUICK, base: Config | None = None) -> Config:
-    """The settings of the --preset and --config in `argv`, which single flags are then laid over.
+    """Return the settings of the --preset and --config in `argv`, which single flags are then laid over.
 
     Without either they are those of `preset`; what a preset or file leaves out is as in `base`, by default Config().
     Raises ValueError if they cannot be read.
@@ -142,7 +143,7 @@ def parse(
 
 
 def _with_homes(arguments: ArgumentsT) -> ArgumentsT:
-    """The arguments with ~ and ~user in paths written out: a shell leaves that of --runs=~/runs as it is.
+    """Return the arguments with ~ and ~user in paths written out: a shell leaves that of --runs=~/runs as it is.
 
     Raises ValueError for a home that is not there.
     """
@@ -157,7 +158,7 @@ def _with_homes(arguments: ArgumentsT) -> ArgumentsT:
 
 
 def _in_one_line(box: str) -> str:
-    """What tyro says below its title, up to the first rule, and the flags that it thinks were meant."""
+    """Return tyro's message below its title, up to the first rule, and the flags that it suggests."""
     lines = [line.strip("│╰╯ ") for line in box.splitlines()[1:]]
 
     def is_rule(line: str) -> bool:

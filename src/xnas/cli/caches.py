@@ -1,4 +1,4 @@
-"""Where other packages keep their caches when there is no home to keep them in.
+"""Temporary cache folders for other packages, where there is no home to keep them in.
 
 A user of a container may have a number alone: no HOME, no entry among the users, no name. Some packages then make a
 folder called ~ where they are, warn on several lines, or end with an error.
@@ -19,14 +19,14 @@ _FOLDERS = {
 }
 """The variables by which packages are told where, and a folder for each."""
 _BASES = {"MPLCONFIGDIR": "XDG_CONFIG_HOME", "HF_HOME": "XDG_CACHE_HOME", "TORCH_HOME": "XDG_CACHE_HOME"}
-"""Where packages look otherwise, if that is set."""
+"""Variables that packages read instead, if they are set."""
 _USERS = ("LOGNAME", "USER", "LNAME", "USERNAME")
-"""Where Python's getpass looks for a name."""
+"""Variables in which Python's getpass looks for a name."""
 
 
 @contextmanager
 def private_caches() -> Iterator[None]:
-    """Within it packages have a private temporary folder, if there is no home that takes files; removed at the end.
+    """Give packages a private temporary folder, removed at the end, if there is no writable home.
 
     What the user has set stays as it is.
     """

@@ -33,7 +33,7 @@ LONG = 200
 
 @dataclass(frozen=True, kw_only=True)
 class CheckArguments:
-    """What to check."""
+    """The data to check."""
 
     data: Annotated[str, tyro.conf.Positional]
     """A folder of images, or a data set by name."""
@@ -163,6 +163,6 @@ def _plural(count: int, what: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without what a name could do to a terminal, and not longer than is good to read."""
+    """Return a name that is safe for a terminal, and shortened."""
     plain = text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return plain if len(plain) <= LONG else f"{plain[: LONG // 2]}...{plain[-LONG // 2 :]}"

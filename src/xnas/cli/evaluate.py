@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateArguments:
-    """What to test, and on what."""
+    """The network to test, and the images."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run with a trained network, also one of RUN/controls."""
@@ -92,7 +92,7 @@ def _as_in_training(data: DataConfig, *, own: DataConfig, trained: "TrainedNetwo
 
 
 def _other_size(images: "Images", trained: "TrainedNetwork") -> str:
-    """A warning if images have another size than those of the training."""
+    """Return a warning if images have another size than those of the training."""
     if trained.image_shape is None or trained.image_shape[1:] == images.image_shape[1:]:
         return ""
     (_, height, width), (_, others_height, others_width) = trained.image_shape, images.image_shape

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportArguments:
-    """What to export, as what, and where to."""
+    """The network to export, its form and its location."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run with a trained network, also one of RUN/controls."""
@@ -102,7 +102,7 @@ def _versions(arguments: ExportArguments) -> "OnnxVersions | None":
 
 
 def _images(arguments: ExportArguments, trained: "TrainedNetwork", *, seed: int) -> "Tensor":
-    """A few real images, uint8 NCHW: those that are named, or the run's."""
+    """Return a few real images, uint8 NCHW: those that are named, or the run's."""
     import torch
 
     from xnas.export.export import IMAGES

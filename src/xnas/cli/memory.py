@@ -15,9 +15,9 @@ from types import ModuleType
 from xnas.io.errors import OutOfMemory
 
 _SIGNS = ("failed to map segment", "cannot allocate memory", "std::bad_alloc", "can't start new thread")
-"""What the system's loader, C++ and Python say where there is no memory for code, numbers or a thread."""
+"""Messages of the system's loader, C++ and Python where memory for code, numbers or a thread is missing."""
 _KILLED = (signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGKILL, signal.SIGILL, signal.SIGTRAP)
-"""How a process ends in which a library found no memory while it was loaded."""
+"""Signals that end a process in which a library found no memory while it was loaded."""
 _NO_MEMORY = 3
 """The exit code of a child process that found none, and could say so."""
 _ROOM = 2**28
@@ -25,7 +25,7 @@ _ROOM = 2**28
 
 
 def lacks_memory(error: BaseException | None) -> bool:
-    """Whether an error says that there is too little memory, or another does that led to it."""
+    """Return whether an error says that there is too little memory, or another does that led to it."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
             return True
@@ -49,7 +49,7 @@ def address_limit() -> int | None:
 
 
 def advice() -> str:
-    """What to do about too little memory for torch."""
+    """Return the remedy for too little memory for torch."""
     limit = address_limit()
     if limit is None:
         return "use a machine with more memory, or end other work on it"
@@ -83,7 +83,8 @@ def watch_torch() -> None:
 
 
 def _try_in_child() -> int:
-    """The exit code of a process that loads what trains, with a little less memory; minus the signal that ended it."""
+    """Return the exit code of a process that loads what trains, with a little less memory; minus the signal that
+    ended it."""
     child = os.fork()
     if child == 0:
         try:

@@ -25,14 +25,14 @@ _NOT_FINITE = "the network's output for it is not finite; train it again, or exp
 
 @dataclass(frozen=True, kw_only=True)
 class PredictArguments:
-    """Which network, and which images."""
+    """The network, and the images."""
 
     model: Annotated[Path, tyro.conf.Positional]
     """A run folder, a folder of xnas export, or an .onnx file of it."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Images, and folders in which and below which all images are taken."""
     top: int = 3
-    """How many classes are told of every image, the most probable first."""
+    """Classes to print for every image, the most probable first."""
     image_size: tuple[int, int] | None = None
     """Height and width to which images are scaled and cropped; by default those of the training."""
     decode_memory: Annotated[float, tyro.conf.arg(aliases=("--data.decode-memory",))] = 2.0

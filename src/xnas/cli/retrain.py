@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainArguments(NewRun):
-    """What to train, and how."""
+    """The architecture to train, and the settings."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of a search: its architecture, its settings, and the place for the result."""

@@ -32,7 +32,7 @@ MOST_CLASSES = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class ShowArguments:
-    """What to look at."""
+    """The architecture to show."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of a run: its architecture and its results. All its finished files are compared with manifest.json."""

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from xnas.io.errors import CannotWrite
 
 _LEFT = (errno.EPIPE, errno.ECONNRESET, errno.EIO)
-"""What writing says where the reader has left: of a pipe, of a socket, of a terminal that was closed."""
+"""Errors of writing where the reader has left: a pipe, a socket, a terminal that was closed."""
 
 
 class ReaderLeft(Exception):
@@ -30,7 +30,7 @@ class _SteadyWriter(io.RawIOBase):
         self.failed = False
 
     def write(self, data: Any) -> int:
-        """Returns the number of bytes given. Raises ReaderLeft or CannotWrite, once, where the output `matters`."""
+        """Return the number of bytes given. Raises ReaderLeft or CannotWrite, once, where the output `matters`."""
         content = memoryview(data).cast("B")
         left = content
         while left:
@@ -56,11 +56,11 @@ class _SteadyWriter(io.RawIOBase):
             print(f"xnas: {said}; the work goes on", file=self.complaints, flush=True)
 
     def fileno(self) -> int:
-        """Of the stream below."""
+        """Return the descriptor of the stream below."""
         return self.below.fileno()
 
     def isatty(self) -> bool:
-        """Whether the stream below is a terminal."""
+        """Return whether the stream below is a terminal."""
         return self.below.isatty()
 
     def writable(self) -> bool:
@@ -82,7 +82,7 @@ class Output:
 
 @contextmanager
 def steady_streams() -> Iterator[Output]:
-    """Within it neither standard output nor standard error fails, unless the output matters.
+    """Keep standard output and standard error from failing, unless the output matters.
 
     Streams that are none of the process's own, as where output is captured, stay as they are.
     """
@@ -104,7 +104,7 @@ def steady_streams() -> Iterator[Output]:
 
 
 def _open_closed_streams() -> None:
-    """Have the first three descriptors open: else the next file takes the place of one, and output goes into it."""
+    """Open the first three descriptors: else the next file would take one's number, and output would go into it."""
     for number in range(3):
         try:
             os.fstat(number)

@@ -30,12 +30,12 @@ _ABOUT_STEP_SIZE = (
     "weights, have T = 7,500,000 and eta* = 7.5e-4; its reduction cells, r = 2, have T = 2,500,000 and eta* = 1.3e-3."
 )
 _LARGEST = 10**12
-"""Of any count: a search that long has an eta of nothing."""
+"""Largest count: eta vanishes in a longer search."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TheoryArguments:
-    """What to show."""
+    """The demonstrations to play."""
 
     name: Annotated[str, tyro.conf.Positional]
     """late-bloomers, initialisation, regret-vs-selection, weight-decay, wipeout, all of them, or step-size, which has a

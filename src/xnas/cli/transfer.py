@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TransferArguments(NewRun):
-    """What to train, and on which images."""
+    """The architecture to train, and the images."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a search: its architecture and, without --preset and --config, its settings are taken."""
@@ -61,7 +61,8 @@ UNSAID = Config(data=DataConfig(source=""))
 
 
 def on_other_images(config: Config) -> Config:
-    """A run's settings, less what they say of its own images: where these are, how large, and the stem for that size.
+    """Return a run's settings, less what they say of its own images: where these are, how large, and the stem for
+    that size.
 
     How images are varied stays.
     """

@@ -1,4 +1,4 @@
-"""What differs between two settings, of those that decide a result."""
+"""Differences between two settings, of those that decide a result."""
 
 import dataclasses
 import os
@@ -26,7 +26,8 @@ BY_SIZE = ("space.stem", "retrain.stem")
 
 
 def differences(before: Config, now: Config, *, sections: Collection[str]) -> list[str]:
-    """What changed between two settings, of those `sections` that decide a result: "search.epochs was 50, is 60".
+    """Return the differences between two settings, of those `sections` that decide a result: "search.epochs was 50,
+    is 60".
 
     What is left to the images' size changes with the images alone. Resized crops are cut out of a file's own picture
     where images stay in files, and out of what is held where they are in memory: there data.workers decides, too.
@@ -50,7 +51,8 @@ def differences(before: Config, now: Config, *, sections: Collection[str]) -> li
 
 
 def _is_one_folder(source: str, other: str) -> bool:
-    """Whether both lead to the same folder of images, as pets and ./pets do; the name of a data set leads to none."""
+    """Return whether both lead to the same folder of images, as pets and ./pets do; the name of a data set leads to
+    none."""
     try:
         if source == other or not os.path.samefile(os.path.expanduser(source), os.path.expanduser(other)):
             return False

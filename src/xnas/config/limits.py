@@ -13,17 +13,17 @@ MOST_WIDTH = 65_536
 """Channels of the last cells: each reduction doubles them."""
 
 MOST_OPERATIONS = 20_000
-"""Of a supernet; that of DARTS has 784."""
+"""Operations of a supernet; that of DARTS has 784."""
 
 MOST_BATCH = 2**20
 
 
 MOST_PIXELS = 4096
-"""Of a side of an image."""
+"""Pixels of a side of an image."""
 
 
 MOST_TRAINED = 1024
-"""Of a side to which images are brought to train on them: twice that of the largest that are tried."""
+"""Pixels of a side to train on: twice that of the largest that are tried."""
 
 LEAST_DECODE, MOST_DECODE = 0.001, 1024.0
 """GiB of memory for decoding images."""
@@ -32,14 +32,15 @@ MOST_SEED = 10**15
 """Controls are drawn by seeds a hundred times as large, which torch takes up to 2**63."""
 
 SMALLEST, LARGEST = 1e-12, 1e9
-"""Of rates and of what gradients and rewards are clipped to: their squares must neither overflow nor vanish."""
+"""Bounds of rates and of the norms at which gradients and rewards are clipped: their squares must neither overflow
+nor vanish."""
 
 LONGEST_TEXT = 1000
 """Characters of a setting that is text."""
 
 
 def check_range(name: str, value: int, least: int, most: int) -> None:
-    """Raises ValueError for a number that is smaller or larger."""
+    """Raise ValueError for a number that is smaller or larger."""
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {short_repr(value)}")
     if value > most:
@@ -47,7 +48,7 @@ def check_range(name: str, value: int, least: int, most: int) -> None:
 
 
 def check_scale(name: str, value: float) -> None:
-    """Raises ValueError for what is no positive number between SMALLEST and LARGEST."""
+    """Raise ValueError for what is no positive number between SMALLEST and LARGEST."""
     if not 0 < value < float("inf"):
         raise ValueError(f"{name} must be positive and finite; got {value}")
     if not SMALLEST <= value <= LARGEST:
@@ -55,13 +56,13 @@ def check_scale(name: str, value: float) -> None:
 
 
 def check_decode_memory(name: str, gib: float) -> None:
-    """Raises ValueError for a budget of memory in which no image, or more than a machine has, could be decoded."""
+    """Raise ValueError for a budget of memory in which no image, or more than a machine has, could be decoded."""
     if not LEAST_DECODE <= gib <= MOST_DECODE:
         raise ValueError(f"{name} must lie between {LEAST_DECODE:g} and {MOST_DECODE:g} GiB; got {gib}")
 
 
 def check_text(name: str, value: str) -> None:
-    """Raises ValueError for text that is long or has control characters in it."""
+    """Raise ValueError for text that is long or has control characters in it."""
     if printable(value) != value or len(value) > LONGEST_TEXT:
         raise ValueError(
             f"{name} must be plain text of at most {LONGEST_TEXT} characters; got {short_repr(value)}"
@@ -69,7 +70,7 @@ def check_text(name: str, value: str) -> None:
 
 
 def check_stack(section: str, channels: int, cells: int, reductions: int) -> None:
-    """Raises ValueError for a shape of a network that does not fit together, or that nobody could train."""
+    """Raise ValueError for a shape of a network that does not fit together, or that nobody could train."""
     check_range(f"{section}.channels", channels, 1, MOST_CHANNELS)
     check_range(f"{section}.cells", cells, 1, MOST_CELLS)
     check_range(f"{section}.reductions", reductions, 0, MOST_CELLS)
@@ -86,7 +87,7 @@ def check_stack(section: str, channels: int, cells: int, reductions: int) -> Non
 
 
 def check_nasbench201(section: str, nodes: int, cells: int, reductions: int, stem: str) -> None:
-    """Raises ValueError for what the space of NAS-Bench-201 does not have."""
+    """Raise ValueError for what the space of NAS-Bench-201 does not have."""
     if nodes != 3:
         raise ValueError(
             f"{section}.nodes must be 3 in nasbench201; got {nodes}; --preset nasbench201 has it so"
@@ -101,7 +102,7 @@ def check_nasbench201(section: str, nodes: int, cells: int, reductions: int, ste
 
 
 def check_supernet(*, cells: int, nodes: int, experts: int) -> None:
-    """Raises ValueError for a search space that nobody could search."""
+    """Raise ValueError for a search space that nobody could search."""
     if experts > len(SEARCHABLE):
         raise ValueError(
             f"space.experts names {experts:,} operations, but there are {len(SEARCHABLE)}; name each once at most"
@@ -115,17 +116,17 @@ def check_supernet(*, cells: int, nodes: int, experts: int) -> None:
 
 
 MOST_EPOCHS = 100_000
-"""Of a search or a training."""
+"""Epochs of a search or a training."""
 
 MOST_CONTROLS = 1000
 
 
 MOST_SIDE = 65_536
-"""Of an image, in pixels."""
+"""Pixels of a side of an image that a file may claim."""
 
 
 MOST_BORDER = 0.5
-"""With which nothing is left."""
+"""Share of each side that is cut off, with which nothing is left."""
 
 PRECISIONS = ("float32", "bfloat16")
-"""What a network's features are computed in; weights, statistics of norms, losses and rewards are float32 always."""
+"""Types of a network's features; weights, statistics of norms, losses and rewards are float32 always."""

@@ -15,20 +15,20 @@ from xnas.io.toml import parse_toml, read_settings_text
 
 
 def preset_names() -> tuple[str, ...]:
-    """The presets that ship with xnas."""
+    """Return the presets that ship with xnas."""
     files = resources.files("xnas.config").joinpath("presets").iterdir()
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
 def read_preset(name: str, *, base: Config | None = None) -> Config:
-    """The settings of a preset; what it leaves out is as in `base`. Raises ValueError for an unknown name."""
+    """Return the settings of a preset; what it leaves out is as in `base`. Raises ValueError for an unknown name."""
     known = choose("preset", name, preset_names())
     text = resources.files("xnas.config").joinpath("presets", f"{known}.toml").read_text(encoding="utf-8")
     return parse_config(text, where=f"preset {known}", base=base)
 
 
 def read_config(path: Path, *, base: Config | None = None) -> Config:
-    """The settings of a TOML file; what it leaves out is as in `base`.
+    """Return the settings of a TOML file; what it leaves out is as in `base`.
 
     Raises ValueError for a file that is missing, too long, is not TOML, or has an unknown key or a wrong value.
     """
@@ -36,7 +36,7 @@ def read_config(path: Path, *, base: Config | None = None) -> Config:
 
 
 def parse_config(text: str, *, where: str, base: Config | None = None) -> Config:
-    """The settings in TOML text; errors name `where` it came from."""
+    """Return the settings in TOML text; errors name `where` it came from."""
     return settings_from(parse_toml(text, where=where), where=where, base=base or Config())
 
 
@@ -62,7 +62,7 @@ def settings_from(given: dict[str, Any], *, where: str, base: Settings, section:
 
 
 def check_keys(kind: Any, given: dict[str, Any], *, where: str, prefix: str = "") -> None:
-    """Raises ValueError, naming `where` it came from, for a key that settings of this kind do not have."""
+    """Raise ValueError, naming `where` it came from, for a key that settings of this kind do not have."""
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key, value in given.items():
         try:

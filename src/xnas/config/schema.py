@@ -403,7 +403,7 @@ class Config:
             check_range("threads", self.threads, 1, 1024)
 
     def to_toml(self) -> str:
-        """The settings as a file that `read_config` reads back as an equal value."""
+        """Return the settings as a file that `read_config` reads back as an equal value."""
         return settings_text(self)
 
 
@@ -423,13 +423,13 @@ def located(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _if_plain(path: Path, *, else_: str) -> str:
-    """The path, unless the name of a folder above is long, not UTF-8, or acts on a terminal."""
+    """Return the path, unless the name of a folder above is long, not UTF-8, or acts on a terminal."""
     text = str(path)
     return text if printable(text) == text and len(text) <= LONGEST_TEXT else else_
 
 
 def images_are_gone(data: DataConfig) -> bool:
-    """Whether the settings name a folder of images, and it is not there."""
+    """Return whether the settings name a folder of images, and it is not there."""
     if data.source in ("", IN_MEMORY, *DATA_SETS):
         return False
     with suppress(ValueError):
@@ -443,7 +443,7 @@ def settings_text(settings: Any) -> str:
 
 
 def fields_of(config: Config) -> dict[str, Any]:
-    """The settings by the name of their section."""
+    """Return the settings by the name of their section."""
     return {item.name: getattr(config, item.name) for item in dataclasses.fields(Config)}
 
 

@@ -171,7 +171,8 @@ def _kind_of(labels: NDArray[Any]) -> str:
 
 
 def as_labels(labels: Any, *, count: int) -> tuple[NDArray[Any], Tensor, tuple[str, ...]]:
-    """The classes in order, as they were given, (D,); each image's index among them, int64 (N,); and their names.
+    """Return the classes in order, as they were given, (D,); each image's index among them, int64 (N,); and their
+    names.
 
     Raises ValueError, in one line, for what is neither whole numbers nor text, or not one label an image, for fewer
     than two classes, and for a class of one image: a search takes images of every class for two things.

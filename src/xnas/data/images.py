@@ -29,7 +29,7 @@ CropKeys = Callable[[Tensor], list[int]]
 
 
 class Digest(Protocol):
-    """What hashlib's hashes do."""
+    """The interface of hashlib's hashes."""
 
     def update(self, data: bytes | memoryview, /) -> None:
         """Take in more."""
@@ -49,7 +49,7 @@ class Images(ABC):
     file_bytes_N: Tensor | None = None
     """Their sizes, int64."""
     ids_N: Tensor | None = None
-    """In a part of a set: where in the whole set each image is, int64."""
+    """Indices of a part's images in the full set, int64."""
 
     @property
     @abstractmethod
@@ -58,7 +58,7 @@ class Images(ABC):
 
     @abstractmethod
     def subset(self, ids: Tensor) -> Self:
-        """The images of these indices (int64), in their order. Not every class needs to be among them."""
+        """Return the images of these indices (int64), in their order. Not every class needs to be among them."""
 
     @abstractmethod
     def stream(self, lots: Iterable[Tensor], *, crop_keys: CropKeys | None = None) -> Iterator[Tensor]:
@@ -72,7 +72,7 @@ class Images(ABC):
         return len(self.labels_N)
 
     def pixels(self, ids_B: Tensor) -> Tensor:
-        """The images of these indices: uint8, BCHW."""
+        """Return the images of these indices: uint8, BCHW."""
         return next(self.stream([ids_B]))
 
     def chunks(self) -> Iterator[Tensor]:
@@ -81,11 +81,11 @@ class Images(ABC):
         return self.stream(torch.split(torch.arange(len(self)), size))
 
     def place(self, i: int) -> int:
-        """Where image i is in the whole set that this is a part of."""
+        """Return the index of image i in the full set that this is a part of."""
         return i if self.ids_N is None else int(self.ids_N[i])
 
     def describe(self, i: int) -> str:
-        """What to call image i in messages; its number is that in the whole set."""
+        """Return the name of image i for messages, with its index in the full set."""
         number, label = self.place(i), self.classes[int(self.labels_N[i])]
         if self.names is None:
             return f"image {number} (class {label!r})"
@@ -155,7 +155,7 @@ class ImageSet(Images):
         return channels, height, width
 
     def subset(self, ids: Tensor) -> Self:
-        """The images of these indices (int64), in their order. Not every class needs to be among them."""
+        """Return the images of these indices (int64), in their order. Not every class needs to be among them."""
         return replace(
             self,
             labels_N=self.labels_N[ids],
@@ -175,7 +175,7 @@ class ImageSet(Images):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataSet:
-    """What a network is trained on and what it is tested on. Raises ValueError where the two differ in kind."""
+    """Training and test images. Raises ValueError where the two differ in kind."""
 
     name: str
     train: Images
@@ -213,7 +213,7 @@ class DataSet:
 
 
 def check_every_class(labels_N: Tensor, classes: tuple[str, ...]) -> None:
-    """Raises ValueError, naming it, if a class has no images."""
+    """Raise ValueError, naming it, if a class has no images."""
     counts = torch.bincount(labels_N, minlength=len(classes)).tolist()
     for name, count in zip(classes, counts, strict=True):
         if count == 0:
@@ -221,7 +221,7 @@ def check_every_class(labels_N: Tensor, classes: tuple[str, ...]) -> None:
 
 
 def check_same_classes(train: tuple[str, ...], test: tuple[str, ...], *, where: str) -> None:
-    """Raises ValueError, naming the classes that are on one side only, if training and test classes differ."""
+    """Raise ValueError, naming the classes that are on one side only, if training and test classes differ."""
     if train == test:
         return
     sides = {"test": [name for name in train if name not in test]}
@@ -296,5 +296,5 @@ class Normalisation:
         return torch.addcmul(shift_C11, images_BCHW.float(), scale_C11)
 
     def to(self, device: torch.device) -> Self:
-        """The same on another device."""
+        """Return the normalisation on another device."""
         return type(self)(mean_C=self.mean_C.to(device), std_C=self.std_C.to(device))

@@ -1,4 +1,10 @@
-"""A set of images as a stream of normalised batches; the same stream for the same (seed, epoch), on any device.
+"""The data loader: a set of images as a stream of normalised batches, the same for a (seed, epoch) on any device.
+
+It is not torch.utils.data.DataLoader, for four reasons. Order and augmentation of an image are hashes of (seed, epoch,
+index), not draws of a worker's generator, so that every batch is the same bit for bit with any number of readers and
+processes. An epoch starts at any batch at no cost, since nothing before it needs to be drawn: a run resumes in the
+middle of one. Image files are read by processes that do not import torch, of 30 MB each (`files/readers.py`). And these
+hold back the signals that are for the training process, which still needs its images to end with a checkpoint.
 
 N: images of the set; B: of a batch; C H W: channels, height, width.
 """
@@ -34,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How training images are varied."""
+    """Augmentation of training images."""
 
     crop: Literal["pad", "resized"] = "pad"
     """Crops of an image's own size out of it padded, or of parts of it, scaled."""
@@ -53,7 +59,7 @@ class Augmentation:
                 raise ValueError(f"data.{name} must be at least 0; got {getattr(self, name)}")
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raises ValueError if images of this (C, H, W) could come out empty, or cannot be varied so."""
+        """Raise ValueError if images of this (C, H, W) could come out empty, or cannot be varied so."""
         channels = image_shape[0]
         for name, value, plain in (("crop", self.crop, "pad"), ("policy", self.policy, "none")):
             # Four channels would be scaled as RGB and transparency, which spoils them.
@@ -110,16 +116,13 @@ def batches(
     channels_last: bool = True,
     part: Shard = ALL,
 ) -> Iterator[Batch]:
-    """One epoch over a set: shuffled by (seed, epoch), augmented by (seed, epoch, index of the image).
+    """Yield one epoch over a set: shuffled by (seed, epoch), augmented by (seed, epoch, index of the image).
 
-    The first `start` batches are left out, at no cost.
-
-    A `part` of a batch has its images as the whole batch has them;
+    The first `start` batches are left out, at no cost. A `part` of a batch has its images as the full batch has them;
     where they do not divide evenly the first parts are larger by one, and empty ones are left out.
 
-    Raises ValueError, at once, for a batch size, a start or an
-    augmentation that does not fit the set, or a normalisation of another number of channels; and where an image cannot
-    be had when its batch is due.
+    Raises ValueError, at once, for a batch size, a start or an augmentation that does not fit the set, or a
+    normalisation of another number of channels; and where an image cannot be had when its batch is due.
     """
     count = num_batches(len(images), batch_size, drop_last=drop_last)
     if not 0 <= start <= count:

@@ -16,7 +16,7 @@ ORDER, SPLIT, CROP, CUTOUT, RESIZED, POLICY, DROP_PATH = 1, 2, 3, 4, 5, 6, 7
 
 
 def mix_address(*words: int) -> int:
-    """A hash of whole numbers in [-2^63, 2^64), itself in [0, 2^63). Raises ValueError for a number outside."""
+    """Return a hash of whole numbers in [-2^63, 2^64), itself in [0, 2^63). Raises ValueError for a number outside."""
     state = 0
     for word in map(operator.index, words):  # numpy's numbers overflow where Python's grow
         if not -(2**63) <= word <= MASK:

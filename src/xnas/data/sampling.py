@@ -29,7 +29,8 @@ def mix_addresses(address: int | NDArray[np.uint64], ids_B: Tensor) -> NDArray[n
 
 
 def epoch_order(n: int, *, seed: int, epoch: int) -> Tensor:
-    """The order of n images in an epoch: an int64 permutation of shape (n,), the same wherever it is asked for."""
+    """Return the order of n images in an epoch: an int64 permutation of shape (n,), the same wherever it is asked
+    for."""
     return torch.randperm(n, generator=_generator(ORDER, seed, epoch))
 
 

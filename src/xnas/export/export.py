@@ -34,10 +34,10 @@ from xnas.train.trained_network import TrainedNetwork
 
 Form = Literal["safetensors", "onnx", "torch-export", "timm", "hub"]
 SUFFIXES: dict[Form, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
-"""Of the forms that are one file; the others are folders."""
+"""Suffixes of the forms that are one file; the others are folders."""
 
 TOLERANCE = 1e-4
-"""By how much a logit may differ from the network's."""
+"""Largest difference of a logit from the network's."""
 
 ROUNDINGS = 10
 """How many times the network's own rounding it may differ where that is more: a network that amplifies what float32
@@ -47,7 +47,7 @@ MOST_SUM = 1000
 """Bytes of a file with a sum and a name."""
 
 IMAGES = 16
-"""With which a form is compared with the network."""
+"""Images on which a form is compared with the network."""
 
 Run = Callable[[Tensor], Tensor]
 """uint8 images NCHW to logits ND."""
@@ -55,7 +55,7 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheck:
-    """How far what was written is from the network."""
+    """Distance of the written form from the network."""
 
     difference: float
     """The largest between two logits."""
@@ -87,7 +87,7 @@ def about_network(
 
 
 def check_place(path: Path, form: Form, *, overwrite: bool) -> None:
-    """Raises ValueError, with the remedy, if the form cannot be written to `path`."""
+    """Raise ValueError, with the remedy, if the form cannot be written to `path`."""
     suffix = SUFFIXES.get(form)
     if suffix and path.suffix != suffix:
         raise ValueError(f"{form} is a file that ends in {suffix}; got --to {path}")
@@ -101,12 +101,12 @@ def check_place(path: Path, form: Form, *, overwrite: bool) -> None:
 
 
 def sum_file(path: Path) -> Path:
-    """The file beside a program that has its SHA-256, as `sha256sum --check` reads it."""
+    """Return the file beside a program that has its SHA-256, as `sha256sum --check` reads it."""
     return path.with_name(f"{path.name}.sha256")
 
 
 def check_packages(form: Form) -> None:
-    """Raises ValueError, with the command that installs it, if a package that the form needs is missing."""
+    """Raise ValueError, with the command that installs it, if a package that the form needs is missing."""
     match form:
         case "onnx":
             onnx_file.check_packages()
@@ -117,7 +117,7 @@ def check_packages(form: Form) -> None:
 
 
 def _is_file_of_ours(path: Path) -> bool:
-    """Whether the file at `path` has the word in it that all exported files have, and few others."""
+    """Return whether the file at `path` has the word in it that all exported files have, and few others."""
     return path.is_file() and FORMAT.encode() in path.read_bytes()
 
 
@@ -130,7 +130,7 @@ def _is_sum_file(path: Path) -> bool:
 
 
 def _is_folder_of_ours(path: Path) -> bool:
-    """Whether nothing but what an export has written is in the folder at `path`."""
+    """Return whether nothing but what an export has written is in the folder at `path`."""
     names = {item.name for item in path.iterdir()} if path.is_dir() else {""}
     if not names <= {ABOUT, WEIGHTS, CARD}:
         return False
@@ -212,7 +212,7 @@ def export(
 
 @contextmanager
 def _in_one_line(form: Form) -> Iterator[None]:
-    """Within it what an exporter or a reader raises, of whatever type, is a ValueError of one line.
+    """Turn an error of an exporter or a reader, of any type, into a ValueError of one line.
 
     Want of memory, and what the disk does not take, stay what they are.
     """

@@ -31,7 +31,7 @@ MOST_ABOUT = 20_000_000
 
 
 def load(folder: str | Path, *, device: str = "cpu", unchecked: bool = False) -> TrainedNetwork:
-    """The trained network in a run folder or an exported one.
+    """Return the trained network in a run folder or an exported one.
 
     Its `network` is in evaluation mode, on `device` (cpu, cuda, cuda:1, mps, or auto: the fastest that is there), and
     takes normalised images; `predict` takes uint8 pixels. With `unchecked` an exported folder that was changed on
@@ -70,7 +70,8 @@ def read_exported(folder: Path, *, unchecked: bool = False) -> tuple[About, nn.M
 
 
 def read_fields(folder: Path, *, unchecked: bool = False) -> JsonObject:
-    """The description in an exported folder, whose files are known to be those that were exported, if not `unchecked`.
+    """Return the description in an exported folder, whose files are known to be those that were exported, if not
+    `unchecked`.
 
     Raises ValueError as `load` does, for what can be told without its network.
     """
@@ -120,13 +121,13 @@ def _check_sums(folder: Path, content: bytes, fields: JsonObject) -> None:
 
 
 def _place(folder: Path, name: str) -> tuple[Path, Path]:
-    """The folder that a file's links may lead into, and where they lead."""
+    """Return the folder that a file's links may lead into, and where they lead."""
     inside = folder.absolute().parents[1] if folder.absolute().parent.name == "snapshots" else folder
     return Path(os.path.realpath(inside)), resolved(folder / name, inside=inside)
 
 
 def check_plan(plan: NetworkSpec) -> None:
-    """Raises ValueError for a network larger than there are, before one is built because a file says so."""
+    """Raise ValueError for a network larger than there are, before one is built because a file says so."""
     check_stack("plan", plan.channels, plan.cells, plan.reductions)
     check_range("plan.image_channels", plan.image_channels, 1, MOST_CHANNELS)
     check_range("plan.num_classes", plan.num_classes, 2, MOST_CLASSES)

@@ -1,4 +1,4 @@
-"""What an exported network says of itself: config.json, the metadata of an ONNX file, the model card.
+"""Metadata of an exported network: config.json, the metadata of an ONNX file, the model card.
 
 C H W: channels, height, width of an image.
 """
@@ -24,7 +24,7 @@ TIMM_NAME = "xnas_network"
 """The entry point of timm that builds a network of any genotype."""
 
 INSIDE, BESIDE = "inside", "beside"
-"""Where the normalisation is: a file takes uint8 pixels, or images that are normalised already."""
+"""Location of the normalisation: inside, a file takes uint8 pixels; beside, normalised images."""
 
 
 _SMALLEST = 1e-6
@@ -40,7 +40,7 @@ _PLAN = (
     "stem_channels",
     "squeeze_excite",
 )
-"""What a plan says of the network itself, not of its training."""
+"""Fields of a plan that describe the network, not its training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class About:
     plan: NetworkSpec
     classes: tuple[str, ...]
     mean: tuple[float, ...]
-    """Of each channel of the training images, for pixels from 0 to 1."""
+    """Mean of each channel of the training images, for pixels from 0 to 1."""
     std: tuple[float, ...]
     image_shape: tuple[int, int, int]
     """C, H, W of the training images; the network takes other heights and widths too."""
@@ -61,7 +61,7 @@ class About:
     data: str
     """Name of the data set."""
     result: Result | None
-    """What it reached on the test set, once; None if it was not tested."""
+    """The result on the test set; None if it was not tested."""
 
     def __post_init__(self) -> None:
         channels = self.plan.image_channels
@@ -80,7 +80,7 @@ class About:
 
     @property
     def reduction(self) -> int:
-        """By how much the network divides height and width in all."""
+        """The factor by which the network divides height and width."""
         stem = {"cifar": 1, "strided": 2, "imagenet": 8}[self.plan.stem]
         return int(stem * 2**self.plan.reductions)
 
@@ -119,7 +119,7 @@ class About:
 
     @classmethod
     def from_fields(cls, fields: JsonObject) -> "About":
-        """What `to_json` wrote. Raises ValueError, naming the file, for anything else."""
+        """Return what `to_json` wrote. Raises ValueError, naming the file, for anything else."""
         check_format(fields)
         if fields.integer("version") != VERSION:
             raise ValueError(
@@ -150,13 +150,13 @@ class About:
 
 
 def check_format(fields: JsonObject) -> None:
-    """Raises ValueError for JSON that describes no exported network."""
+    """Raise ValueError for JSON that describes no exported network."""
     if fields.values.get("format") != FORMAT:
         raise ValueError(f'{fields.where} is not of an exported network: it lacks "format": "{FORMAT}"')
 
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Raises ValueError for means or standard deviations that pixels from 0 to 1 cannot have."""
+    """Raise ValueError for means or standard deviations that pixels from 0 to 1 cannot have."""
     if not (mean and std) or min(std) < _SMALLEST or max(*std, *map(abs, mean)) > 1 / _SMALLEST:
         raise ValueError(
             f"the normalisation must lie between {_SMALLEST:g} and {1 / _SMALLEST:g}; got the means "
@@ -165,19 +165,19 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
 
 
 def first_conv(genotype: Architecture, plan: NetworkSpec) -> str:
-    """The name of the convolution that takes the images, which timm adapts to other channels."""
+    """Return the name of the convolution that takes the images, which timm adapts to other channels."""
     if isinstance(genotype, Nasbench201Genotype):
         return "stem.0"
     return "stem.first.0" if plan.stem == "imagenet" else "stem.conv"
 
 
 def plan_fields(plan: NetworkSpec) -> dict[str, Any]:
-    """The plan as JSON has it."""
+    """Return the plan as JSON has it."""
     return {name: getattr(plan, name) for name in _PLAN}
 
 
 def parse_plan(fields: JsonObject) -> NetworkSpec:
-    """What `plan_fields` gave. Raises ValueError for what is no plan."""
+    """Return what `plan_fields` gave. Raises ValueError for what is no plan."""
     return NetworkSpec(
         image_channels=fields.integer("image_channels"),
         num_classes=fields.integer("num_classes"),

@@ -17,11 +17,11 @@ _UNPRINTED = re.compile(
 """Characters that act, or that YAML takes as escapes alone."""
 
 MOST_CLASSES = 30
-"""That are listed."""
+"""Classes that are listed."""
 
 
 def model_card(about: About, *, name: str) -> str:
-    """The card in Markdown, ending in a newline; `name` is what the network is called."""
+    """Return the card in Markdown, ending in a newline; `name` is what the network is called."""
     return "\n".join((*_front_matter(about, name), "", *_text(about, name))) + "\n"
 
 
@@ -109,5 +109,5 @@ def _figures(result: Result | None) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    """A name with nothing in it that Markdown or HTML would act on."""
+    """Return a name with nothing in it that Markdown or HTML would act on."""
     return "".join(f"&#{ord(mark)};" if mark in "<>&`*_[]|\\#" else mark for mark in printable(text))

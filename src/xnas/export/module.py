@@ -38,14 +38,15 @@ class FromPixels(nn.Module):
 
 
 def module_to_export(network: nn.Module, about: About, *, normalise: bool) -> nn.Module:
-    """A copy of the network that nothing trains any more; with `normalise` it takes uint8 pixels."""
+    """Return a copy of the network that nothing trains any more; with `normalise` it takes uint8 pixels."""
     plain = copy.deepcopy(network).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     module = FromPixels(plain, about) if normalise else plain
     return module.eval().requires_grad_(False)
 
 
 def takes_any_size(about: About) -> bool:
-    """Whether torch.export can follow the network for any size from that of its images on down to a few pixels."""
+    """Return whether torch.export can follow the network for any size from that of its images on down to a few
+    pixels."""
     return min(about.image_shape[1:]) > about.reduction
 
 
@@ -87,5 +88,5 @@ def program_bytes(module: nn.Module, about: About, *, normalise: bool) -> bytes:
 
 
 def program_module(content: bytes) -> nn.Module:
-    """What the file computes. Only for a file that this process has made: torch.export reads pickles."""
+    """Return the module of a program. Only for a file that this process has made: torch.export reads pickles."""
     return torch.export.load(io.BytesIO(content)).module()

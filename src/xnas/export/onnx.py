@@ -33,17 +33,17 @@ LEAST_OPSET = 18
 
 
 LEAST_IR = 8
-"""Of the first release with that opset."""
+"""Version of the file format of the first release with that opset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxVersions:
-    """Which versions of ONNX a file is written in; None: those that torch chooses. Raises ValueError for others."""
+    """Versions of ONNX that a file is written in; None: those that torch chooses. Raises ValueError for others."""
 
     opset: int | None = None
-    """Of the operators."""
+    """Version of the operators."""
     ir: int | None = None
-    """Of the format of the file."""
+    """Version of the file format."""
 
     def __post_init__(self) -> None:
         check_packages()
@@ -95,7 +95,7 @@ def onnx_bytes(
 
 
 def metadata_of(about: About, *, normalise: bool) -> dict[str, str]:
-    """What the file says of itself; lists are JSON."""
+    """Return the file's metadata; lists are JSON."""
     words = {
         "format": FORMAT,
         "version": str(VERSION),
@@ -115,7 +115,7 @@ def metadata_of(about: About, *, normalise: bool) -> dict[str, str]:
 
 
 def check_packages() -> None:
-    """Raises ValueError, with the command that installs them, if the packages for ONNX are missing."""
+    """Raise ValueError, with the command that installs them, if the packages for ONNX are missing."""
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -133,7 +133,7 @@ FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 """Types that images and logits may have beside pixels of uint8; conversions to 16 bits change them."""
 
 FATAL = 4
-"""Of onnxruntime's log: nothing less is written."""
+"""Level of onnxruntime's log: nothing less is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +147,11 @@ class OnnxNetwork:
     border: float
     """Share of an image's file that was cut off on every side for the test."""
     normalisation: Normalisation | None
-    """What is to be done before it; None if it takes pixels."""
+    """Normalisation to apply before it; None if it takes pixels."""
 
     @classmethod
     def read(cls, path: Path, *, unchecked: bool = False) -> "OnnxNetwork":
-        """The file that `xnas export` has written. Raises ValueError for another, or one that has changed since.
+        """Return the file that `xnas export` has written. Raises ValueError for another, or one that has changed since.
 
         With `unchecked` one that was changed on purpose, such as by a quantisation, is taken.
         """
@@ -160,7 +160,7 @@ class OnnxNetwork:
 
     @classmethod
     def of(cls, content: bytes, *, where: str, unchecked: bool = False) -> "OnnxNetwork":
-        """The network in such a file's bytes. Raises ValueError as `read` does."""
+        """Return the network in such a file's bytes. Raises ValueError as `read` does."""
         try:
             import onnxruntime
         except ImportError as error:
@@ -236,7 +236,7 @@ class OnnxNetwork:
 
     @property
     def features_a_pixel(self) -> int:
-        """Those of the image itself: what its graph makes of them is unknown."""
+        """Numbers a pixel of the image itself: those of the graph are unknown."""
         return self.image_channels
 
     def logits(self, images_NCHW: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ class OnnxNetwork:
         return torch.from_numpy(logits_ND).float()
 
     def predict(self, images_NCHW: Tensor) -> Tensor:
-        """The probability of every class for every uint8 image: float32 (N, D).
+        """Return the probability of every class for every uint8 image: float32 (N, D).
 
         Rows sum to 1, or are of NaN where a logit is not finite.
 
@@ -293,7 +293,7 @@ class OnnxNetwork:
 
 
 def _check_input(inputs: Sequence[Any], *, channels: int, pixels: bool) -> None:
-    """Raises ValueError unless there is one, of images."""
+    """Raise ValueError unless there is one, of images."""
     types = ("tensor(uint8)",) if pixels else tuple(FLOATS)
     fits = len(inputs) == 1 and inputs[0].name == INPUT and inputs[0].type in types
     shape = list(inputs[0].shape) if fits else []
@@ -305,7 +305,7 @@ def _check_input(inputs: Sequence[Any], *, channels: int, pixels: bool) -> None:
 
 
 def _check_output(outputs: Sequence[Any], *, num_classes: int) -> None:
-    """Raises ValueError unless there is one, of a number for each class."""
+    """Raise ValueError unless there is one, of a number for each class."""
     fits = len(outputs) == 1 and outputs[0].type in FLOATS
     if not fits or list(outputs[0].shape[1:]) != [num_classes]:
         raise ValueError(

@@ -27,7 +27,7 @@ channels with the stem of CIFAR, which has 144 a pixel, that is an image of 682 
 
 
 class Classifier(Protocol):
-    """What can be asked: a TrainedNetwork, or an OnnxNetwork."""
+    """A network that predicts: a TrainedNetwork, or an OnnxNetwork."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -55,20 +55,20 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a network says of an image file."""
+    """The prediction for an image file."""
 
     path: str
     classes: tuple[str, ...] = ()
     """The most probable first."""
     probabilities: tuple[float, ...] = ()
     broken: str | None = None
-    """Why the file could not be read."""
+    """The reason why the file could not be read."""
     not_finite: bool = False
     """Whether the network's output for it is no number, or infinite."""
 
 
 def open_classifier(model: Path, *, device: str, unchecked: bool = False) -> Classifier:
-    """The network in a run folder, an exported folder or an ONNX file. Raises ValueError if there is none.
+    """Return the network in a run folder, an exported folder or an ONNX file. Raises ValueError if there is none.
 
     With `unchecked` an export that was changed on purpose is taken.
     """
@@ -83,7 +83,7 @@ def open_classifier(model: Path, *, device: str, unchecked: bool = False) -> Cla
 
 
 def image_files(places: Sequence[Path]) -> list[str]:
-    """The files that are named, and those with an image's ending in the folders and below, by name, none hidden.
+    """Return the files that are named, and those with an image's ending in the folders and below, by name, none hidden.
 
     Raises ValueError for a place that is not there, and a folder without images.
     """
@@ -115,8 +115,8 @@ def form_of(
     *,
     remedy: str = "give the size that you want with --image-size H W",
 ) -> DecodeSpec:
-    """What every image is brought to: the channels, the cut and, unless `image_size` (H, W) is given, the size of the
-    test.
+    """Return the form to which every image is brought: the channels, the cut and, unless `image_size` (H, W) is
+    given, the size of the test.
 
     Raises ValueError, with the `remedy`, where the network does not say, or says more pixels than networks are trained
     on; and where no image file has such channels.
@@ -164,7 +164,7 @@ def read_images(
 
 
 def some_images(places: Sequence[Path], form: DecodeSpec, *, most: int) -> Tensor:
-    """The first images of these files and folders: uint8 NCHW. Raises ValueError for one that is broken."""
+    """Return the first images of these files and folders: uint8 NCHW. Raises ValueError for one that is broken."""
     images = []
     for path, image in read_images(image_files(places)[:most], form):
         if isinstance(image, Broken):
@@ -181,7 +181,7 @@ def predict_files(
     top: int,
     decode_memory: float = DEFAULT,
 ) -> Iterator[Prediction]:
-    """What the network says of every file, in their order: the `top` most probable classes.
+    """Yield the prediction for every file, in their order: the `top` most probable classes.
 
     `decode_memory` as in `read_images`.
     """

@@ -5,24 +5,24 @@ import re
 
 DIGITS = 64
 BLANK = "0" * DIGITS
-"""What stands in a file for its sum until that is known."""
+"""Placeholder of a file's sum until that is known."""
 
 IN_JSON = re.compile(rb'"config\.json": "([0-9a-f]{64})"')
 IN_ONNX = re.compile(rb"\x0a\x06sha256\x12\x40([0-9a-f]{64})")
 """An entry of the metadata, as protobuf has it: the key, of 6 bytes, and the value, of 64."""
 
 Place = re.Pattern[bytes]
-"""Where the sum stands, as its group. Names in JSON cannot look like it: quotes and newlines are escaped in them."""
+"""Pattern of the sum, as its group. Names in JSON cannot look like it: quotes and newlines are escaped in them."""
 
 
 def sealed(content: bytes, place: Place) -> bytes:
-    """The content with its sum at the place, which must be there once. Raises ValueError if it is not."""
+    """Return the content with its sum at the place, which must be there once. Raises ValueError if it is not."""
     start, end = _find(content, place)
     return content[:start] + _sum(content, start, end).encode() + content[end:]
 
 
 def is_sealed(content: bytes, place: Place) -> bool:
-    """Whether the content is as `sealed` has made it, in every bit."""
+    """Return whether the content is as `sealed` has made it, in every bit."""
     try:
         start, end = _find(content, place)
     except ValueError:

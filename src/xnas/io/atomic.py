@@ -17,12 +17,12 @@ class FolderGone(CannotWrite):
 
 
 _locks: dict[Path, tuple[Path, tuple[int, int]]] = {}
-"""Of every folder in which this process works: its lock, and which file that is."""
+"""Lock of every folder in which this process works, and that file's device and inode."""
 
 
 @contextlib.contextmanager
 def watching(folder: Path, lock: Path) -> Iterator[None]:
-    """Within it `check_kept` notices if `folder`, a real path, is no longer the one that has this file as its lock."""
+    """Let `check_kept` notice if `folder`, a real path, is no longer the one that has this file as its lock."""
     _locks[folder] = lock, _identity(lock)
     try:
         yield
@@ -31,7 +31,7 @@ def watching(folder: Path, lock: Path) -> Iterator[None]:
 
 
 def check_kept(folder: Path) -> None:
-    """Raises FolderGone if `folder` is, or is in, one in which this process works and which is not there any more.
+    """Raise FolderGone if `folder` is, or is in, one in which this process works and which is not there any more.
 
     It would be made again otherwise, as a stub of a run, or written into while another process works in it.
     """
@@ -52,7 +52,7 @@ def check_kept(folder: Path) -> None:
 
 
 def make_below(folder: Path, *, inside: Path | None) -> None:
-    """Have a folder, and those above it up to `inside`, which is not made.
+    """Make a folder, and those above it up to `inside`, which is not made.
 
     Raises OSError, FolderGone, and ValueError for what is no folder, or a link below `inside`.
     """
@@ -111,7 +111,7 @@ def write_all(handle: int, content: bytes) -> None:
 
 
 def fsync_dir(folder: Path) -> None:
-    """Have the names in a folder on the disk when this returns. Raises OSError."""
+    """Force the names in a folder to the disk. Raises OSError."""
     if os.name == "nt":
         return  # Windows opens no folders, and keeps names in its journal
     handle = os.open(folder, os.O_RDONLY)
@@ -122,7 +122,7 @@ def fsync_dir(folder: Path) -> None:
 
 
 def mkdir_fsync(path: Path, *, inside: Path | None = None) -> None:
-    """Have a folder, and those above it up to `inside`, on the disk when this returns.
+    """Make a folder, and those above it up to `inside`, and force them to the disk.
 
     Raises OSError, also if `inside` is not there, and ValueError for what is no folder, or a link below `inside`.
     """
@@ -145,7 +145,7 @@ else:
 
 
 def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -> None:
-    """Raises ValueError if nothing may be written at `path`.
+    """Raise ValueError if nothing may be written at `path`.
 
     Without `overwrite` nothing may be there; with it what `ours` knows as written by the same kind of export.
     """
@@ -166,7 +166,7 @@ def check_target(path: Path, *, overwrite: bool, ours: Callable[[Path], bool]) -
 
 @contextmanager
 def alone_in(folder: Path, *, seconds: float = 600) -> Iterator[None]:
-    """Within it nobody else who asks for it writes an export into `folder`, which is made if it is not there.
+    """Hold the lock of exports into `folder`, which is made if it is not there.
 
     What is made beside its place has the same name for all who write there, so they write one after another. The lock
     is the system's, on the folder itself, and ends with its process; where the system has none, nobody waits. Raises
@@ -196,7 +196,7 @@ def alone_in(folder: Path, *, seconds: float = 600) -> Iterator[None]:
 
 
 def _take(handle: int) -> bool:
-    """Whether the lock is this process's now, or there are none on this disk."""
+    """Return whether the lock is this process's now, or there are none on this disk."""
     assert flock is not None
     try:
         flock(handle, LOCK_EX | LOCK_NB)

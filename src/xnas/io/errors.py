@@ -37,7 +37,7 @@ class CannotWrite(ValueError):
 
 
 def exit_code(error: Exception) -> int:
-    """The code with which the program ends after an error."""
+    """Return the code with which the program ends after an error."""
     if isinstance(error, OutOfMemory):
         return 3
     if isinstance(error, RankLost):

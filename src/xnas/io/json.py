@@ -15,7 +15,7 @@ from xnas.io.text import printable, short_repr
 
 
 def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """The fields of a JSON object. Raises ValueError for a key that is given twice."""
+    """Return the fields of a JSON object. Raises ValueError for a key that is given twice."""
     fields: dict[str, object] = {}
     for key, value in pairs:
         if key in fields:
@@ -25,7 +25,7 @@ def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 MOST_BYTES = 1_000_000
-"""Of a JSON file in a run folder; they have a few thousand."""
+"""Bytes of a JSON file in a run folder; they have a few thousand."""
 
 LARGEST = 1e38
 
@@ -64,7 +64,10 @@ def parse_json_object(text: str, *, where: str) -> "JsonObject":
 
 
 def parse_json(text: str, *, where: str) -> object:
-    """The value that the JSON in `text` stands for. Raises ValueError, naming `where` it is, for what is no JSON."""
+    """Return the value that the JSON in `text` stands for.
+
+    Raises ValueError, naming `where` it is, for what is no JSON.
+    """
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
@@ -88,29 +91,29 @@ class JsonObject:
 
     @classmethod
     def of(cls, value: object, *, where: str) -> "JsonObject":
-        """The keys of `value`. Raises ValueError if it is no object."""
+        """Return the keys of `value`. Raises ValueError if it is no object."""
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be a JSON object; got {short_repr(value)}")
         return cls(cast("dict[str, Any]", value), where=where)
 
     def number(self, key: str) -> float:
-        """A finite number. Raises ValueError for anything else."""
+        """Return a finite number. Raises ValueError for anything else."""
         return float(self._checked(key, _is_number, _NUMBER))
 
     def optional_number(self, key: str) -> float | None:
-        """A finite number, or None where the key is missing or null."""
+        """Return a finite number, or None where the key is missing or null."""
         return None if self.values.get(key) is None else self.number(key)
 
     def share(self, key: str) -> float:
-        """A number in [0, 1]. Raises ValueError for anything else."""
+        """Return a number in [0, 1]. Raises ValueError for anything else."""
         return float(self._checked(key, lambda value: _is_number(value) and 0 <= value <= 1, "in [0, 1]"))
 
     def optional_share(self, key: str) -> float | None:
-        """A number in [0, 1], or None where the key is missing or null."""
+        """Return a number in [0, 1], or None where the key is missing or null."""
         return None if self.values.get(key) is None else self.share(key)
 
     def integer(self, key: str, *, most: int = MOST_COUNT) -> int:
-        """A whole number from 0 to `most`. Raises ValueError for anything else."""
+        """Return a whole number from 0 to `most`. Raises ValueError for anything else."""
 
         def is_count(value: object) -> bool:
             return type(value) is int and 0 <= value <= most
@@ -118,27 +121,27 @@ class JsonObject:
         return int(self._checked(key, is_count, f"a whole number, not negative, at most {most}"))
 
     def optional_integer(self, key: str) -> int | None:
-        """A whole number that is not negative, or None where the key is missing or null."""
+        """Return a whole number that is not negative, or None where the key is missing or null."""
         return None if self.values.get(key) is None else self.integer(key)
 
     def flag(self, key: str) -> bool:
-        """Raises ValueError unless it is true or false."""
+        """Return a switch. Raises ValueError unless it is true or false."""
         return bool(self._checked(key, lambda value: isinstance(value, bool), "true or false"))
 
     def text(self, key: str) -> str:
-        """A string of any length. Raises ValueError for anything else."""
+        """Return a string of any length. Raises ValueError for anything else."""
         return str(self._checked(key, lambda value: isinstance(value, str), "a string"))
 
     def name(self, key: str) -> str:
-        """A short string, its control characters made visible. Raises ValueError for anything else."""
+        """Return a short string, its control characters made visible. Raises ValueError for anything else."""
         return printable(self._checked(key, _is_name, _NAME))
 
     def names(self, key: str) -> tuple[str, ...]:
-        """A list of short strings, as `name` has them. Raises ValueError for anything else."""
+        """Return a list of short strings, as `name` has them. Raises ValueError for anything else."""
         return tuple(map(printable, self.exact_names(key)))
 
     def exact_names(self, key: str) -> tuple[str, ...]:
-        """A list of short strings as they are, to be compared: `printable` is for showing one.
+        """Return a list of short strings as they are, to be compared: `printable` is for showing one.
 
         Raises ValueError for anything else.
         """
@@ -150,7 +153,7 @@ class JsonObject:
         return tuple(self._checked(key, are_names, kind))
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """A list of finite numbers. Raises ValueError for anything else."""
+        """Return a list of finite numbers. Raises ValueError for anything else."""
 
         def are_numbers(value: object) -> bool:
             return isinstance(value, list) and _are_numbers(value)
@@ -158,7 +161,7 @@ class JsonObject:
         return tuple(map(float, self._checked(key, are_numbers, "a list of finite numbers")))
 
     def integers(self, key: str, *, most: int = MOST_COUNT) -> tuple[int, ...]:
-        """A list of whole numbers from 0 to `most`. Raises ValueError for anything else."""
+        """Return a list of whole numbers from 0 to `most`. Raises ValueError for anything else."""
 
         def are_counts(value: object) -> bool:
             return isinstance(value, list) and all(type(item) is int and 0 <= item <= most for item in value)
@@ -191,11 +194,14 @@ class JsonObject:
         return tuple(map(tuple, self._table(key, shape, _are_flags, "true or false")))
 
     def nested(self, key: str) -> "JsonObject":
-        """An object inside this one. Raises ValueError for anything else."""
+        """Return an object inside this one. Raises ValueError for anything else."""
         return JsonObject.of(self._value(key), where=f"{self.where}: {key!r}")
 
     def optional_inner(self, key: str) -> "JsonObject | None":
-        """An object inside this one, or None where the key is missing or null. Raises ValueError for anything else."""
+        """Return an object inside this one, or None where the key is missing or null.
+
+        Raises ValueError for anything else.
+        """
         return None if self.values.get(key) is None else self.nested(key)
 
     def _list(self, key: str, count: int, fit: Any, what: str) -> list[Any]:

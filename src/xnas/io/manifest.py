@@ -17,12 +17,12 @@ PIECE = 2**20
 
 
 class WrongManifest(ValueError):
-    """What is read is no manifest, or not as it was written."""
+    """A manifest that is none, or not as it was written."""
 
 
 @dataclass(frozen=True)
 class FileDigest:
-    """What a file's content is known by."""
+    """Size and SHA-256 of a file's content."""
 
     size: int
     """Bytes."""
@@ -30,12 +30,13 @@ class FileDigest:
 
     @classmethod
     def of(cls, content: bytes) -> Self:
-        """That of a content."""
+        """Return the digest of a content."""
         return cls(len(content), hashlib.sha256(content).hexdigest())
 
     @classmethod
     def of_file(cls, file: BinaryIO, *, most: int | None = None) -> Self:
-        """That of what is left to read of an open file, or its first `most` bytes; no more than a piece is held."""
+        """Return the digest of what is left to read of an open file, or its first `most` bytes; no more than a piece
+        is held."""
         size, sha256 = 0, hashlib.sha256()
         while piece := file.read(PIECE if most is None else min(PIECE, most - size)):
             size += len(piece)
@@ -44,7 +45,7 @@ class FileDigest:
 
 
 def pack_manifest(digests: Mapping[str, FileDigest], *, form: str, version: int) -> bytes:
-    """The manifest of files by name, in their order, as JSON of a line each; `form` is its "format"."""
+    """Return the manifest of files by name, in their order, as JSON of a line each; `form` is its "format"."""
     assert not digests.keys() & {"format", "version", "sha256"}, digests
     entries = [
         f"  {json.dumps(name)}: {json.dumps({'bytes': digest.size, 'sha256': digest.sha256})},\n"
@@ -55,7 +56,7 @@ def pack_manifest(digests: Mapping[str, FileDigest], *, form: str, version: int)
 
 
 def unpack_manifest(content: bytes, *, form: str, version: int, where: str) -> dict[str, FileDigest]:
-    """The digests that a manifest names, in its order.
+    """Return the digests that a manifest names, in its order.
 
     Raises WrongManifest, naming `where` it is, for what is none of this form and version, or has changed in a bit.
     """

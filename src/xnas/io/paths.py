@@ -5,7 +5,10 @@ from pathlib import Path
 
 
 def expanded(path: str | Path) -> Path:
-    """The path, with a home for the ~ or ~user that it may begin with. Raises ValueError if there is no such home."""
+    """Return the path, with a home for the ~ or ~user that it may begin with.
+
+    Raises ValueError if there is no such home.
+    """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -15,7 +18,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def absolute(path: str | Path) -> Path:
-    """The path from the root on, without . and ..; links in it stay.
+    """Return the path from the root on, without . and ..; links in it stay.
 
     Raises ValueError for a home, or a current folder, that is not there.
     """
@@ -33,7 +36,7 @@ def absolute(path: str | Path) -> Path:
 
 
 def is_path(source: str) -> bool:
-    """Whether a path is meant rather than a name: it is there, or is written with a slash.
+    """Return whether a path is meant rather than a name: it is there, or is written with a slash.
 
     Raises ValueError as `expanded` does.
     """

@@ -8,7 +8,8 @@ from xnas.io.text import short_repr
 
 
 def plain_value(value: Any) -> Any:
-    """A number, switch or text of numpy or torch, and an array without axes, as Python's own; all else as it is."""
+    """Return a number, switch or text of numpy or torch, and an array without axes, as Python's own; all else as it
+    is."""
     # Known by what it does: this file imports neither.
     if type(value) in (int, float, bool, str) or getattr(value, "shape", None) != ():
         return value

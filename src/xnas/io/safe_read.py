@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-"""Of a file that is opened: one that turns out to be a pipe is not waited for."""
+"""Flags for opening a file: one that turns out to be a pipe is not waited for."""
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def check_place(path: Path, *, inside: Path | None = None) -> None:
-    """Raises ValueError if there is something at `path` that is no regular file, or a link below the folder `inside`.
+    """Raise ValueError if there is something at `path` that is no regular file, or a link below the folder `inside`.
 
     Nothing needs to be there: it is asked before writing too.
     """
@@ -28,7 +28,7 @@ def check_place(path: Path, *, inside: Path | None = None) -> None:
 
 
 def check_folder(path: Path, *, inside: Path | None = None) -> None:
-    """Raises ValueError if there is something at `path` that is no folder, or a link below the folder `inside`."""
+    """Raise ValueError if there is something at `path` that is no folder, or a link below the folder `inside`."""
     mode = _mode(path, inside=inside)
     if mode is not None and not stat.S_ISDIR(mode):
         remedy = "take it away" if inside is not None else "choose another place, or take it away"
@@ -36,7 +36,7 @@ def check_folder(path: Path, *, inside: Path | None = None) -> None:
 
 
 def is_folder(path: Path, *, inside: Path | None = None) -> bool:
-    """Whether a folder is there. Raises ValueError as `check_folder` does."""
+    """Return whether a folder is there. Raises ValueError as `check_folder` does."""
     check_folder(path, inside=inside)
     return os.path.isdir(path)
 
@@ -51,7 +51,7 @@ def remove_folder(path: Path) -> None:
 
 
 def resolved(path: Path, *, inside: Path) -> Path:
-    """Where `path` leads by links. Raises ValueError if that is not in the folder `inside`."""
+    """Return the target of `path` by links. Raises ValueError if that is not in the folder `inside`."""
     try:
         home, target = os.path.realpath(inside), os.path.realpath(path)
     except (OSError, ValueError) as error:
@@ -64,7 +64,7 @@ def resolved(path: Path, *, inside: Path) -> Path:
 
 
 def open_regular(path: Path, *, what: str, most: int, inside: Path | None = None) -> BinaryIO:
-    """The file, open for reading bytes; `what` it is, such as "settings", goes into errors.
+    """Return the file, open for reading bytes; `what` it is, such as "settings", goes into errors.
 
     Raises ValueError as `check_place` does, and for a file that cannot be opened or has more than `most` bytes.
     """
@@ -83,7 +83,7 @@ def open_regular(path: Path, *, what: str, most: int, inside: Path | None = None
 
 
 def read_regular(path: Path, *, what: str, most: int, inside: Path | None = None) -> bytes:
-    """The bytes of a file. Raises ValueError as `open_regular` does."""
+    """Return the bytes of a file. Raises ValueError as `open_regular` does."""
     with open_regular(path, what=what, most=most, inside=inside) as file:
         try:
             size = os.fstat(file.fileno()).st_size
@@ -98,7 +98,7 @@ def read_regular(path: Path, *, what: str, most: int, inside: Path | None = None
 
 
 def read_regular_text(path: Path, *, what: str, most: int, inside: Path | None = None) -> str:
-    """The text of a file in UTF-8. Raises ValueError as `read_regular` does, and for what is no UTF-8."""
+    """Return the text of a file in UTF-8. Raises ValueError as `read_regular` does, and for what is no UTF-8."""
     try:
         return read_regular(path, what=what, most=most, inside=inside).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -108,12 +108,15 @@ def read_regular_text(path: Path, *, what: str, most: int, inside: Path | None =
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything at `path`, be it a link that leads nowhere."""
+    """Return whether there is anything at `path`, be it a link that leads nowhere."""
     return os.path.lexists(path)
 
 
 def _mode(path: Path, *, inside: Path | None) -> int | None:
-    """What is at `path`, or None if nothing is. Raises ValueError for a link, or what is no folder, on the way."""
+    """Return the mode of what is at `path`, or None if nothing is.
+
+    Raises ValueError for a link, or what is no folder, on the way.
+    """
     if inside is None:
         return _look(path, os.stat)
     try:

@@ -14,7 +14,7 @@ MOST_BYTES = 2**40
 
 
 def read_tensors(path: Path, *, inside: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file in the folder `inside`, by name, and the words about them in its header.
+    """Return the tensors of a file in the folder `inside`, by name, and the words about them in its header.
 
     Raises ValueError for a file that is damaged, no regular file, or elsewhere by a link.
     """

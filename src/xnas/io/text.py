@@ -11,7 +11,7 @@ _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\
 
 
 def short_repr(value: object) -> str:
-    """A value as an error line shows it: shortened, in one line."""
+    """Return a value as an error line shows it: shortened, in one line."""
     short = reprlib.Repr()
     short.maxstring = 60
     try:
@@ -21,7 +21,7 @@ def short_repr(value: object) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """The text with every acting character written as an escape, such as \\x1b; with `lines` newlines stay."""
+    """Return the text with every acting character written as an escape, such as \\x1b; with `lines` newlines stay."""
 
     if text.isprintable():  # nearly all are, and this is quicker
         return text
@@ -36,18 +36,19 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def one_form(name: str) -> str:
-    """A name in the normal form by which names are told apart: systems write the same accents in several ways."""
+    """Return a name in the normal form by which names are told apart: systems write the same accents in several
+    ways."""
     return unicodedata.normalize("NFC", name)
 
 
 def told_apart(name: str) -> str:
-    """A name, and its characters too where its looks may hide them: accents, other alphabets, odd spaces."""
+    """Return a name, and its characters too where its looks may hide them: accents, other alphabets, odd spaces."""
     plain = printable(name)
     return plain if name.isascii() and name == " ".join(name.split()) else f"{plain} ({name!a})"
 
 
 _LONGEST = 60
-"""Of a name that is compared with others: comparing takes the square of its length."""
+"""Characters of a name that is compared with others: the time grows with the square of its length."""
 
 
 def choose(kind: str, name: str, known: Collection[str]) -> str:

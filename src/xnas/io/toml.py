@@ -7,19 +7,19 @@ from typing import Any
 from xnas.io.safe_read import read_regular_text
 
 MOST_BYTES = 64_000
-"""Of a file of settings; a whole one has two thousand."""
+"""Bytes of a file of settings; one with all settings has two thousand."""
 
 MOST_LINE = 2_000
 """Characters."""
 
 
 def read_settings_text(path: Path, *, inside: Path | None = None) -> str:
-    """The text of a file of settings. Raises ValueError as `read_regular_text` does."""
+    """Return the text of a file of settings. Raises ValueError as `read_regular_text` does."""
     return read_regular_text(path, what="settings", most=MOST_BYTES, inside=inside)
 
 
 def parse_toml(text: str, *, where: str) -> dict[str, Any]:
-    """The tables in TOML text. Raises ValueError, naming `where` it came from, for anything else."""
+    """Return the tables in TOML text. Raises ValueError, naming `where` it came from, for anything else."""
     longest = max(map(len, text.split("\n")))
     if len(text) > MOST_BYTES or longest > MOST_LINE:
         raise ValueError(

@@ -171,7 +171,7 @@ def _mend_transparency(image: Image.Image) -> None:
 
 
 def read_header(path: str, *, memory: DecodeMemory = SHARED) -> ImageHeader:
-    """The header of an image file. Raises as `opened` does."""
+    """Return the header of an image file. Raises as `opened` does."""
     with opened(path, memory) as (image, num_needed):
         width, height = image.size
         # Asked only where it matters: to find it, a PNG is decoded whole.
@@ -211,7 +211,8 @@ def read_image(
 
 
 def upright_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:
-    """An opened image turned upright at 8 bits, RGB or grey; what was decoded on the way takes no memory any more.
+    """Return an opened image turned upright at 8 bits, RGB or grey; what was decoded on the way takes no memory any
+    more.
 
     Raises ValueError where its values do not say how.
     """
@@ -290,12 +291,12 @@ def attempt(read: Callable[[P], T], path: P) -> T | Broken:
 
 
 def is_grey(images: NDArray[np.uint8]) -> bool:
-    """Whether all channels are the same, of an image CHW or of several BCHW."""
+    """Return whether all channels are the same, of an image CHW or of several BCHW."""
     return bool((images == images[..., :1, :, :]).all())
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """An image turned as its EXIF data say; as it is where there are none, or they cannot be read."""
+    """Return an image turned as its EXIF data say; as it is where there are none, or they cannot be read."""
     turn = TURNS.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
 
@@ -310,7 +311,7 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def to_8_bits(image: Image.Image, *, colour: bool) -> Image.Image:
-    """An image at 8 bits, RGB or grey. Raises ValueError where its values do not say how."""
+    """Return an image at 8 bits, RGB or grey. Raises ValueError where its values do not say how."""
     mode = "RGB" if colour else "L"
     if image.mode in HIGH_BIT_DEPTH:
         return _levels_of_8_bits(image, mode)
@@ -347,7 +348,7 @@ def _on_white(part: Image.Image) -> Image.Image:
 
 
 def _by_parts(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The same as of the whole image, in less memory: each part is converted, and then brought to the mode."""
+    """Return the same as of the whole image, in less memory: each part is converted, and then brought to the mode."""
     columns = min(image.width, AT_ONCE)
     rows = AT_ONCE // columns
     if columns == image.width and rows >= image.height:

@@ -91,12 +91,12 @@ class DecodeMemory:
 
 
 def bytes_to_open(num_bytes: int) -> int:
-    """The most that looking at a file of so many bytes takes, before anything is known of it."""
+    """Return the most that looking at a file of so many bytes takes, before anything is known of it."""
     return 3 * num_bytes + min(_MOST_TEXT, _EXPANSION * num_bytes)
 
 
 def bytes_needed(image: Image.Image, *, beside: int) -> int:
-    """The most that decoding an opened image takes, turned upright and made RGB: above what was measured.
+    """Return the most that decoding an opened image takes, turned upright and made RGB: above what was measured.
 
     beside: what `bytes_beside` gave, before anything was left out.
     """
@@ -117,7 +117,7 @@ def bytes_beside(image: Image.Image, num_bytes: int) -> int:
 
 
 def _has_scans(image: Image.Image) -> bool:
-    """Whether a JPEG comes in several scans, so that the coefficients of all must be held."""
+    """Return whether a JPEG comes in several scans, so that the coefficients of all must be held."""
     file = getattr(image, "fp", None)
     if image.info.get("progressive") or file is None:
         return True

@@ -148,7 +148,7 @@ def _read_headers(
 
 
 def _check_every_class(whole: Listing, intact: Listing, broken: BrokenImages, part: str) -> None:
-    """Raises ValueError, naming it, if all images of a class are broken."""
+    """Raise ValueError, naming it, if all images of a class are broken."""
     counts, left = (
         torch.bincount(listing.labels_N, minlength=len(whole.classes)).tolist() for listing in (whole, intact)
     )
@@ -277,7 +277,7 @@ def _form(paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int 
 
 
 def _square(paths: Sequence[str], headers: Sequence[ImageHeader], image_size: int | None) -> int | None:
-    """The side to which images are brought, or None if they stay as they are."""
+    """Return the side to which images are brought, or None if they stay as they are."""
     if image_size is not None:
         if image_size < LEAST_SIZE:
             raise ValueError(f"data.image_size must be at least {LEAST_SIZE}; got {image_size}")
@@ -303,6 +303,7 @@ def _square(paths: Sequence[str], headers: Sequence[ImageHeader], image_size: in
 
 
 def middle_side(shorter_sides: Iterable[int]) -> int:
-    """The side, in pixels, of the squares that images of several sizes become: the middle of their shorter sides."""
+    """Return the side, in pixels, of the squares that images of several sizes become: the middle of their shorter
+    sides."""
     sides = sorted(shorter_sides)
     return max(sides[len(sides) // 2], LEAST_SIZE)

@@ -38,14 +38,14 @@ class ImageFiles:
     """The files of a whole set, and how they are read."""
 
     part: str
-    """Which set of the folder it is: training or test."""
+    """The set of the folder: training or test."""
     form: DecodeSpec
     broken: BrokenImages
-    """Those found so far, in all sets of the folder."""
+    """Broken images found so far, in all sets of the folder."""
     workers: ReaderPool | None
     """Processes that read; without them the training process does."""
     memory: DecodeMemory = SHARED
-    """What the training process decodes with."""
+    """Decoding memory of the training process."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +69,7 @@ class FileImageSet(Images):
         return self.files.form.shape
 
     def subset(self, ids: Tensor) -> Self:
-        """The images of these indices (int64), in their order. Not every class needs to be among them."""
+        """Return the images of these indices (int64), in their order. Not every class needs to be among them."""
         return replace(
             self,
             labels_N=self.labels_N[ids],
@@ -135,7 +135,7 @@ class FileImageSet(Images):
         return pixels_BCHW
 
     def _stand_in(self, broken: int, *, key: int | None) -> Tensor:
-        """The next image of the same class that can be read; after the last comes the first."""
+        """Return the next image of the same class that can be read; after the last comes the first."""
         label = int(self.labels_N[broken])
         same_M = (self.labels_N == label).nonzero().flatten()
         following = torch.cat([same_M[same_M > broken], same_M[same_M < broken]])
@@ -160,7 +160,7 @@ class FileImageSet(Images):
 
 
 def shows_colour(images: FileImageSet) -> bool:
-    """Whether any image shows colour; only where none does are all of them read."""
+    """Return whether any image shows colour; only where none does are all of them read."""
     glance = max(1, min(GLANCE, CHUNK_BYTES // math.prod(images.image_shape)))
     stream = images.stream(torch.split(torch.arange(len(images)), glance))
     for number, pixels_BCHW in enumerate(stream, start=1):

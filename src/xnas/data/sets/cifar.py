@@ -19,7 +19,7 @@ from xnas.io.safe_read import read_regular
 SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 MOST_BYTES = 200_000_000
-"""Of a file; the largest official one has 154 million."""
+"""Bytes of a file; the largest official one has 154 million."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Cifar:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """All of them."""
+        """All files of the set."""
         return (*self.train, *self.test, self.names)
 
     @property
@@ -90,7 +90,7 @@ def read_cifar100(root: Path | None, *, download: bool) -> DataSet:
 
 
 def read_cifar(kind: Cifar, root: Path | None, *, download: bool) -> DataSet:
-    """The set from `root` or its official folder in `root`; `root` is by default the folder data.
+    """Return the set from `root` or its official folder in `root`; `root` is by default the folder data.
 
     With `download` the files are brought there if they are missing. Raises ValueError, saying what to do, if they
     cannot be had, or are damaged.
@@ -112,7 +112,7 @@ def read_cifar(kind: Cifar, root: Path | None, *, download: bool) -> DataSet:
 
 
 def find_cifar(kind: Cifar, root: Path | None) -> Path | None:
-    """The folder that holds all files of the set, where `read_cifar` looks for it; None if it is not there."""
+    """Return the folder that holds all files of the set, where `read_cifar` looks for it; None if it is not there."""
     return next(
         (place for place in _places(kind, root) if all(os.path.isfile(place / name) for name in kind.files)),
         None,
@@ -147,7 +147,10 @@ def _read_set(folder: Path, files: tuple[str, ...], classes: tuple[str, ...], ki
 
 
 def read_names(path: Path, kind: Cifar) -> tuple[str, ...]:
-    """The names of the classes. Raises ValueError, naming the file, if they are not as many as there should be."""
+    """Return the names of the classes.
+
+    Raises ValueError, naming the file, if they are not as many as there should be.
+    """
     try:
         names = tuple(read_regular(path, what="names", most=10_000).decode("utf-8").split())
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def fetch(url: str, folder: Path, *, md5: str, num_bytes: int | None = None) -> Path:
-    """The file of a URL in `folder`, downloaded unless it is there already.
+    """Return the file of a URL in `folder`, downloaded unless it is there already.
 
     Raises ValueError, naming the file to bring and the place for it, where it cannot be had whole.
     """

@@ -17,9 +17,9 @@ CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 TRAIN, TEST = "train", "t10k"
-"""How the names of the two sets' files begin."""
+"""Prefixes of the two sets' file names."""
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package dataset-fashion-mnist puts the files."""
+"""Folder of Debian's package dataset-fashion-mnist."""
 MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FILES = {
     "train-images-idx3-ubyte.gz": (26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
@@ -41,7 +41,7 @@ def read_shipped() -> DataSet:
 
 
 def read_fashion_mnist(root: Path | None, *, download: bool) -> DataSet:
-    """The whole set, from `root`, `root`/FashionMNIST/raw (as torchvision keeps it), or Debian's package.
+    """Return the whole set, from `root`, `root`/FashionMNIST/raw (as torchvision keeps it), or Debian's package.
 
     With `download` the files are brought to `root`, by default the folder data, if they are nowhere. Raises
     ValueError, saying what to do, if they cannot be had, or are damaged.
@@ -61,7 +61,8 @@ def read_fashion_mnist(root: Path | None, *, download: bool) -> DataSet:
 
 
 def find_fashion_mnist(root: Path | None) -> Path | None:
-    """The folder that holds all files of the set, where `read_fashion_mnist` looks for it; None if it is not there."""
+    """Return the folder that holds all files of the set, where `read_fashion_mnist` looks for it; None if it is not
+    there."""
     return next((place for place in _places(root) if all(_find(place, name) for name in FILES)), None)
 
 
@@ -77,7 +78,7 @@ def _read_whole(folder: Path) -> DataSet:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files that are there, in the order of FILES, packed or not."""
+    """Return the files that are there, in the order of FILES, packed or not."""
     return [path for name in FILES if (path := _find(folder, name)) is not None]
 
 
@@ -95,6 +96,6 @@ def _read_set(images_path: Path, labels_path: Path) -> ImageSet:
 
 
 def _find(folder: Path, name: str) -> Path | None:
-    """A file by its published name, packed or not."""
+    """Return a file by its published name, packed or not."""
     paths = (folder / name.removesuffix(".gz"), folder / name)
     return next((path for path in paths if os.path.isfile(path)), None)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 UINT8 = 0x08
 MOST_BYTES = 2**31
-"""Of the numbers; EMNIST, the largest of this form, has 638 million."""
+"""Bytes of the numbers; EMNIST, the largest of this form, has 638 million."""
 
 
 def read_idx(path: Path) -> Tensor:
-    """The numbers of an IDX file of unsigned bytes, uint8 of the file's own shape.
+    """Return the numbers of an IDX file of unsigned bytes, uint8 of the file's own shape.
 
     Raises ValueError for a file that cannot be read, is no such file, or is longer or shorter than its header says.
     """
@@ -49,7 +49,7 @@ def read_idx(path: Path) -> Tensor:
 
 
 def idx_bytes(array: Tensor) -> bytes:
-    """A uint8 tensor as the content of an IDX file."""
+    """Return a uint8 tensor as the content of an IDX file."""
     assert array.dtype == torch.uint8, array.dtype
     sides = b"".join(side.to_bytes(4, "big") for side in array.shape)
     return bytes((0, 0, UINT8, array.ndim)) + sides + array.numpy().tobytes()

@@ -23,9 +23,9 @@ from xnas.data.sets.download import fetch, unpack_whole
 from xnas.io.safe_read import read_regular
 
 MOST_BYTES = 50_000_000
-"""Of a list of images."""
+"""Bytes of a list of images."""
 FOLDS = 5
-"""Of freiburg."""
+"""Official folds of freiburg."""
 SOLUTION = "LOC_val_solution.csv"
 """Kaggle's list of the classes of ImageNet's val."""
 
@@ -38,11 +38,11 @@ class FolderSet:
     """A data set that is read from folders."""
 
     places: tuple[str, ...]
-    """What its folder is called inside of data.root, which may also be the folder itself."""
+    """Names of its folder inside data.root, which may also be the folder itself."""
     holds: tuple[str, ...]
     """The folders in it by which it is known."""
     source: str
-    """Where to get it."""
+    """Address or remedy where it can be had."""
     lists: Lister
     class_folders: tuple[tuple[str, ...], str] | None = None
     """The folders of training images, and that of the test, if they may be laid out as train/CLASS is."""
@@ -53,7 +53,7 @@ class FolderSet:
 
 
 def find_folder_set(name: str, root: Path | None) -> Path | None:
-    """The folder of the set, where `read_folder_set` looks for it; None if it is not there."""
+    """Return the folder of the set, where `read_folder_set` looks for it; None if it is not there."""
     found = FOLDER_SETS[name]
     return next(
         (
@@ -189,12 +189,12 @@ def _freiburg(root: Path, fold: int | None) -> tuple[Listing, Listing]:
 
 
 def _flat(folder: Path, home: Path) -> dict[str, str]:
-    """The images in a folder, by their names."""
+    """Return the images in a folder, by their names."""
     return {path.name: str(path) for path in entries_of(folder, home) if path.suffix.lower() in SUFFIXES}
 
 
 def _listed(pairs: Iterable[tuple[str, str]], files: Mapping[str, str], *, source: Path) -> Listing:
-    """The images that a list names, with their classes, in the order of these and of their names."""
+    """Return the images that a list names, with their classes, in the order of these and of their names."""
     ordered = sorted(set(pairs), key=lambda pair: (pair[1], pair[0]))
     if not ordered:
         raise ValueError(f"{source} names no images; bring the original list")

@@ -114,7 +114,7 @@ def _read(name: str, root: Path | None, *, download: bool) -> DataSet:
 
 
 def _whole(name: str, value: Number) -> Number:
-    """A whole number, as Python's own; None stays. Raises ValueError for anything else."""
+    """Return a whole number, as Python's own; None stays. Raises ValueError for anything else."""
     plain: Number = plain_value(value)
     if plain is not None and type(plain) is not int:
         raise ValueError(f"{name} must be a whole number; got {short_repr(value)}")
@@ -122,7 +122,7 @@ def _whole(name: str, value: Number) -> Number:
 
 
 def check_fold(source: str, fold: int | None) -> None:
-    """Raises ValueError for a fold of a set that has none."""
+    """Raise ValueError for a fold of a set that has none."""
     if fold is not None and source != FOLDED:
         raise ValueError(f"data.fold is for {FOLDED}, which has official folds; leave it out for {source}")
 

@@ -24,11 +24,11 @@ FILES = {
 }
 """Bytes and md5 of the published files."""
 MOST_BYTES = 400_000_000
-"""Of a file."""
+"""Bytes of a file."""
 
 
 def read_svhn(root: Path | None, *, download: bool) -> DataSet:
-    """The set from `root` or `root`/svhn; `root` is by default the folder data.
+    """Return the set from `root` or `root`/svhn; `root` is by default the folder data.
 
     With `download` the files are brought to `root`/svhn if they are missing. Raises ValueError, saying what to do, if
     they cannot be had or are damaged, or scipy is not installed.

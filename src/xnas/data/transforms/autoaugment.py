@@ -69,14 +69,14 @@ def _change(
 
 @cache
 def pairs_of(policy: str) -> Pairs:
-    """The pairs of operations of a policy."""
+    """Return the pairs of operations of a policy."""
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy  # takes a while to import
 
     return tuple(AutoAugment(AutoAugmentPolicy(policy)).policies)
 
 
 def magnitude(name: str, level: int, *, height: int, width: int) -> float:
-    """What an operation is told at a level from 0 to 9: pixels, degrees, a share, bits, or a grey value."""
+    """Return the argument of an operation at a level from 0 to 9: pixels, degrees, a share, bits, or a grey value."""
     share = partial(_level, level)
     match name:
         case "ShearX" | "ShearY":

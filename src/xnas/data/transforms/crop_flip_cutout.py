@@ -62,7 +62,7 @@ def cutout(images_BCHW: Tensor, ids_B: Tensor, *, seed: int, epoch: int, size: i
 
 
 def below(bits_B: NDArray[np.uint64], n: int) -> Tensor:
-    """A whole number in [0, n) for each of the lowest 24 bits, int64."""
+    """Return a whole number in [0, n) for each of the lowest 24 bits, int64."""
     low_B = bits_B & np.uint64(2**BITS - 1)
     return torch.from_numpy(((low_B * np.uint64(n)) >> np.uint64(BITS)).astype(np.int64))
 

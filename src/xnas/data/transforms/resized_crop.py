@@ -44,13 +44,13 @@ def crop_box(key: int, *, height: int, width: int) -> tuple[int, int, int, int]:
 
 
 def resized_crop(image: Image.Image, key: int, *, height: int, width: int) -> Image.Image:
-    """The crop of an image that a key draws, scaled to a size."""
+    """Return the crop of an image that a key draws, scaled to a size."""
     box = crop_box(key, height=image.height, width=image.width)
     return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def resized_crops(pixels_BCHW: NDArray[np.uint8], keys: Sequence[int]) -> NDArray[np.uint8]:
-    """The crop that its key draws of each uint8 image, grey or RGB, scaled to the size that the images have."""
+    """Return the crop that its key draws of each uint8 image, grey or RGB, scaled to the size that the images have."""
     crops_BCHW = np.empty_like(pixels_BCHW)
     height, width = pixels_BCHW.shape[2:]
     for b, (pixels_CHW, key) in enumerate(zip(pixels_BCHW, keys, strict=True)):
