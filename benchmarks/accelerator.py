@@ -27,7 +27,7 @@ from benchmarks.rounds import Setting, setting_of
 from xnas import XNAS, DartsSpace
 from xnas.experts.step_size import Feedback
 from xnas.space.darts.supernet import Supernet
-from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, NodeSchedules
 from xnas.train.distributed import process_group
 
 SILENT = {
@@ -94,9 +94,9 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def grouped() -> Iterator[None]:
     """Within it every cell computes its nodes as on an accelerator, wherever it is."""
 
-    def node_kernel(inputs: Tensor, *, training: bool, plans: Plans) -> BatchedGpuNodes:
+    def node_kernel(inputs: Tensor, *, training: bool, schedules: NodeSchedules) -> BatchedGpuNodes:
         del inputs, training
-        return BatchedGpuNodes(plans)
+        return BatchedGpuNodes(schedules)
 
     with (
         mock.patch("xnas.space.darts.supernet.node_kernel", node_kernel),

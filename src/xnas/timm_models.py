@@ -235,7 +235,7 @@ def _taken(count: int, indices: int | Sequence[int] | None) -> list[int]:
 
 def _darts_places(network: Network) -> list[dict[str, Any]]:
     """Channels, reduction and module of everything that `outputs` gives."""
-    plan = network.plan
+    plan = network.spec
     reductions = {"cifar": [1], "strided": [2], "imagenet": [4, 8]}[plan.stem]
     channels = int(network.stem.out_channels[0])
     places: list[dict[str, Any]] = [

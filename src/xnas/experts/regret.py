@@ -5,8 +5,8 @@ t: feedbacks so far; L: bound on |R|; eta: step size; gamma_t: the aggregated wi
 updates of Gamma = (weight of the experts before the wipeout) / (weight of its survivors), which is at least 1.
 
 The regret is linearised: sums of the clipped rewards R, where section 3.1 sums losses. For convex losses, and where no
-reward is clipped, it is at least as large as the regret of the losses. Of an expert that was wiped out nothing is heard
-any more, so the regret is against the survivors; with zeta = 1 the best expert in hindsight is one of them (lemma 1).
+reward is clipped, it is at least as large as the regret of the losses. A wiped expert gets no
+rewards, so the regret is against the survivors; with zeta = 1 the best expert in hindsight is one of them (lemma 1).
 
 Theorem 1 takes an update after every feedback. F feedbacks at the same weights make one update of size up to eta F L,
 and what Hoeffding's lemma then gives for it is eta L^2 F^2 / 2: F times theorem 1's share. Both bounds are kept here.
@@ -52,7 +52,7 @@ def regret_bound(
 
 @dataclass(frozen=True, kw_only=True)
 class RegretSummary:
-    """What a ledger says of every forecaster, float64, shape (E,) each. Rewards are in units of the loss."""
+    """Regret, bounds and reward statistics, float64, shape (E,) each. Rewards are in units of the loss."""
 
     regret_E: Tensor
     """Linearised, of clipped rewards, against the best survivor."""
@@ -61,7 +61,7 @@ class RegretSummary:
     bound_E: Tensor
     """The bound that holds for the updates as they were made, several feedbacks at once."""
     bound_without_wipeout_E: Tensor
-    """The same without the wipeout's term, ln gamma = 0."""
+    """`bound_E` without the wipeout's term, ln gamma = 0."""
     log_gamma_E: Tensor
     clip_rate_E: Tensor
     """Share of the rewards that were clipped."""
@@ -70,12 +70,12 @@ class RegretSummary:
 
     @property
     def gap_E(self) -> Tensor:
-        """How far the regret is below its bound."""
+        """Bound minus regret."""
         return self.bound_E - self.regret_E
 
     @property
     def holds_E(self) -> Tensor:
-        """Whether the regret is within its bound, up to rounding: bool."""
+        """Mask of the forecasters whose regret is within its bound, up to rounding: bool."""
         return self.regret_E <= self.bound_E + 1e-9 * self.bound_E.abs().clamp_min(1)
 
 
@@ -88,7 +88,7 @@ class RegretLedger:
     mixture_rewards_E: Tensor
     """Cumulative rewards of the mixture, sum_i u_i R_i of the clipped R: float64."""
     log_gamma_E: Tensor
-    """Of the aggregated wipeout factor: float64."""
+    """ln of the aggregated wipeout factor: float64."""
     reward_sizes_EK: Tensor
     """Sum of |R| before clipping: float64."""
     clipped_EK: Tensor
@@ -102,7 +102,7 @@ class RegretLedger:
 
     @classmethod
     def initial(cls, num_forecasters: int, num_experts: int) -> "RegretLedger":
-        """Nothing heard yet."""
+        """Return the ledger of a search without feedback."""
         shape = (num_forecasters, num_experts)
         return cls(
             rewards_EK=torch.zeros(shape, dtype=torch.float64),
@@ -182,7 +182,7 @@ class RegretLedger:
 
 
 def log_wipeout_factor(before: ExpertState, after: ExpertState) -> Tensor:
-    """ln Gamma of an update: the weight of all who heard it over the weight of those whom it left alive, shape (E,).
+    """ln Gamma of an update: the weight of all experts alive before it over the weight of its survivors, shape (E,).
 
     Lemma 2, sharper, and for every zeta: everyone wiped out weighs less than every survivor, so the wiped weigh less on
     average, and Gamma_t <= |I_(t-1)| / |I_t|, equal only if nobody went. The product telescopes: gamma_T <= N / |I_T|,

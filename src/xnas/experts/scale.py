@@ -54,18 +54,18 @@ def anytime_step_size(num_experts: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardScale:
-    """How large the rewards of E forecasters have been: float64, shape (E,) each."""
+    """Sizes of the rewards of E forecasters so far: float64, shape (E,) each."""
 
     squares_E: Tensor
     """V_t, in units of the loss, squared."""
     largest_E: Tensor
     """The largest H so far, in units of the loss."""
     shortfall_E: Tensor
-    """What all rounds' mixtures may have fallen short of their exponential means: the sum in the bound."""
+    """The most by which all rounds' mixtures fell short of their exponential means: the sum in the bound."""
 
     @classmethod
     def initial(cls, num_forecasters: int) -> "RewardScale":
-        """Nothing heard yet."""
+        """Return the scale before any reward."""
         zeros = [torch.zeros(num_forecasters, dtype=torch.float64) for _ in range(3)]
         return cls(squares_E=zeros[0], largest_E=zeros[1], shortfall_E=zeros[2])
 
@@ -83,7 +83,7 @@ class RewardScale:
 
     @property
     def unit_E(self) -> Tensor:
-        """sqrt(V_t); 1 where nothing but zeros was heard."""
+        """sqrt(V_t); 1 where all rewards were zero."""
         return _root(self.squares_E)
 
     def bound(self, num_experts: int, *, step_size: float) -> Tensor:

@@ -17,7 +17,7 @@ from xnas.experts.wipeout import survivors
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertRule:
-    """What algorithm 1 takes as given. T, t and eta count in the same unit, the feedback."""
+    """Constants of algorithm 1. T, t and eta count in the same unit, the feedback."""
 
     step_size: float
     """eta, in nats of log v per unit of reward."""
@@ -52,7 +52,7 @@ class ExpertState:
 
     @classmethod
     def initial(cls, num_forecasters: int, num_experts: int) -> "ExpertState":
-        """All experts alive and equal, v = 1 (line 2)."""
+        """Return the state with all experts alive and equal, v = 1 (line 2)."""
         shape = (num_forecasters, num_experts)
         return cls(
             log_v_EK=torch.zeros(shape, dtype=torch.float64),

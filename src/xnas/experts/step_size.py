@@ -1,4 +1,4 @@
-"""How long a search is, in feedbacks, and the step size that this makes optimal (section 3.1).
+"""The length of a search, in feedbacks, and the step size that is optimal for it (section 3.1).
 
 N: experts of a forecaster; T: feedbacks each of them will have received at the end of the search
 (the horizon); L: bound on the absolute value of a reward; eta: step size.

@@ -18,7 +18,7 @@ def survivors(
     feedbacks_left: int,
     zeta: float = 1.0,
 ) -> Tensor:
-    """Which experts stay alive: those at most 2 eta L (T - t) zeta below their forecaster's leader, in log v.
+    """Mask of the experts that stay alive, at most 2 eta L (T - t) zeta below their forecaster's leader, in log v.
 
     With zeta = 1 an expert below that line loses even if it earned L and the leader -L ever after (lemma 1).
     Past the horizon nothing is to come, and only the leaders stay. In doubt, because float64 rounds, experts stay.
@@ -31,7 +31,7 @@ def survivors(
 
 
 def _rounding(num_feedbacks: int, largest_step: float | Tensor) -> float | Tensor:
-    """How far float64 may have moved an expert against the line, in nats.
+    """Bound on how far rounding may have moved an expert against the line, in nats.
 
     log v is a sum of up to t numbers of size eta L, and every addition is off by up to 2^-53 eta L t. Without this an
     expert exactly on the line could go that would have been the best by the horizon, or as good as the best.

@@ -72,7 +72,7 @@ def about_network(
     """The description of a run's network. Raises ValueError where its parts do not fit together."""
     return About(
         genotype=trained.genotype,
-        plan=dataclasses.replace(trained.network.plan, activation_checkpointing=False),  # type: ignore[type-var, arg-type]
+        plan=dataclasses.replace(trained.network.spec, activation_checkpointing=False),  # type: ignore[type-var, arg-type]
         classes=trained.classes,
         mean=tuple(trained.normalisation.mean_C.tolist()),
         std=tuple(trained.normalisation.std_C.tolist()),

@@ -1,1 +1,3 @@
-"""What a supernet computes most, in C++ for processors: tensors in, tensors out; knows nothing of networks."""
+"""C++ kernels for the operations in which a supernet spends its time on a CPU: tensors in, tensors out.
+
+They know nothing of networks."""

@@ -42,7 +42,7 @@ TYPES = {torch.float32: "float", torch.float64: "double"}
 PATIENCE = 1800  # seconds; a compiler that takes longer hangs, however busy the machine is
 POLL = 0.2  # seconds
 ATTEMPTS = 3
-"""How often a compiler is started that ends before its time."""
+"""Starts of a compiler that was killed."""
 
 Kind = Literal["memory", "disk", "time", "signal"]
 PASSING: dict[int, Kind] = {
@@ -60,7 +60,7 @@ SIGNS: dict[str, Kind] = {os.strerror(number): kind for number, kind in PASSING.
     "unable to execute command": "signal",
     "failed due to signal": "signal",
 }
-"""What a compiler prints in such a case."""
+"""Messages of a compiler that was killed."""
 
 
 Check = Callable[[], object]
@@ -80,7 +80,7 @@ class Kernels:
 
     library: ctypes.CDLL
     sha256: str
-    """Of the library's bytes: the same bytes compute the same bits."""
+    """Hash of the library's bytes: the same bytes compute the same bits."""
 
 
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
@@ -93,7 +93,7 @@ def library(dtype: torch.dtype) -> ctypes.CDLL | None:
 
 
 def missing() -> str | None:
-    """Why there are no kernels for this processor, in a few words; None where there are. Raises CompilerFailed."""
+    """Return the reason why there are no kernels for this processor, None if there are. Raises CompilerFailed."""
     found = _found(torch.float32)
     return found if isinstance(found, str) else None
 
@@ -254,7 +254,7 @@ def _printed(process: "subprocess.Popen[str]", name: str, check: Check) -> str:
 
 
 def _kill(process: "subprocess.Popen[str]") -> None:
-    """With all that it has started."""
+    """Kill the compiler and the processes that it started."""
     with contextlib.suppress(OSError, AttributeError):  # it has ended; Windows has no groups
         os.killpg(process.pid, signal.SIGKILL)
     process.kill()
@@ -317,7 +317,7 @@ def _exported() -> tuple[str, ...]:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept; it may not be there. Raises OSError for a user without a home."""
+    """Return the cache folder of compiled kernels; it may not exist. Raises OSError for a user without a home."""
     # A path that is not absolute does not count, says the standard of these folders.
     if os.path.isabs(base := os.environ.get("XDG_CACHE_HOME", "")):
         return Path(base) / "xnas"
@@ -350,7 +350,7 @@ def _compiler() -> list[str]:
 
 
 def _name(command: list[str]) -> str:
-    """Of compiled kernels, by all that decides what comes out: source, command, compiler and processor."""
+    """Name of compiled kernels: a hash of source, command, compiler and processor."""
     known = hashlib.sha256()
     for source in sorted(SOURCES.glob("*.[ch]pp")):
         known.update(source.read_bytes())
@@ -362,7 +362,7 @@ def _name(command: list[str]) -> str:
 
 
 def _features() -> str:
-    """What the processor can do, as Linux says it: a home shared by machines must not mix them."""
+    """The processor's features, from /proc/cpuinfo: machines that share a home must not mix kernels."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -43,7 +43,7 @@ class TrustedFolder:
     """None where the system opens no folders (Windows)."""
 
     def read(self, name: str) -> bytes:
-        """What was kept under that name.
+        """Return the file kept under that name.
 
         Raises FileNotFoundError if nothing was, and OSError, which says why, if it cannot be trusted or read.
         """

@@ -29,18 +29,18 @@ class _Shape(ctypes.Structure):
 
 
 def supported(images: Tensor) -> bool:
-    """Whether there are kernels for such images, and autocast asks for no other type."""
+    """Return True if there are kernels for such images and autocast asks for no other type."""
     is_image = images.device.type == "cpu" and images.dim() == 4 and images.numel() > 0
     return is_image and not torch.is_autocast_enabled("cpu") and library(images.dtype) is not None
 
 
 def is_faster(weight: Tensor) -> bool:
-    """Whether kernels are faster than torch's with so many weights: gradients of more leave the caches."""
+    """Return True if kernels beat torch with so many weights: the gradients of more do not fit the caches."""
     return weight.numel() <= LARGEST
 
 
 def dense(images_BCHW: Tensor) -> Tensor:
-    """The same images, channels-last and in one piece, as all kernels read them."""
+    """Return the images channels-last and contiguous, as all kernels read them."""
     return images_BCHW.contiguous(memory_format=torch.channels_last)
 
 
@@ -204,7 +204,7 @@ _SIGNATURES = {
     "products": "iliippppi",
     "moments": "ilipdpi",
 }
-"""What each takes, as entry.cpp says it: pointers, and numbers of C's types double, int and long."""
+"""Arguments of each kernel, as in entry.cpp: pointers, and numbers of C's types double, int and long."""
 
 
 @functools.cache

@@ -51,7 +51,7 @@ class AsapLearner(SoftmaxLearner):
 
     @property
     def alive_EK(self) -> Tensor:
-        """Those that were not pruned."""
+        """Mask of the experts that were not pruned."""
         return self._alive_EK
 
     @property
@@ -64,7 +64,7 @@ class AsapLearner(SoftmaxLearner):
         return softmax_gradient(gradients_EK, self.mixture_EK) / self.temperature
 
     def update(self, gradients_FEK: Tensor) -> None:
-        """Nothing in the time of grace; else a step of alpha, and pruning at the temperature that comes next."""
+        """Take a step of alpha and prune at the next temperature; only count during the grace period."""
         if self.temperature >= GRACE:
             self._num_feedbacks += len(gradients_FEK)
             return
@@ -80,11 +80,11 @@ class AsapLearner(SoftmaxLearner):
         return alpha_EK.masked_fill(~self._alive_EK, -torch.inf).amax(dim=-1, keepdim=True)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What softmax descent keeps, and the survivors."""
+        """Return the state of softmax descent, and the survivors."""
         return {**super().state_dict(), "alive_EK": self._alive_EK}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         super().load_state_dict(state)
         self._alive_EK = state["alive_EK"].bool().clone()
 
@@ -99,7 +99,7 @@ class Asap(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> AsapLearner:
-        """Starts uniform."""
+        """Return a learner that starts uniform."""
         return AsapLearner(
             spec.num_forecasters,
             spec.num_experts,

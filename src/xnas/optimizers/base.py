@@ -1,4 +1,4 @@
-"""What every architecture optimizer shares: measuring gradients by mixture weights, and taking experts out.
+"""The base of all architecture optimizers: measures gradients by mixture weights and removes experts.
 
 An architecture optimizer turns gradients of the loss by the mixture weights of a model's forecasters into their
 next mixture weights. It follows torch's habits: `measure` gathers gradients as `backward` does, `step` uses them,
@@ -82,12 +82,12 @@ class ArchitectureOptimizer:
     held it, is no longer among `groups`.
 
     Where there are several processes, each measures a part of the batch, of equal sizes, and all learn from
-    the whole: they make the same decisions, bit for bit. `process_group` is those that share batches; None: all, or
-    those of the DistributedDataParallel.
+    the entire batch: they make the same decisions, bit for bit. `process_group`: the ranks that share
+    batches; None: all, or those of the DistributedDataParallel.
     """
 
     learns: ClassVar[bool] = True
-    """Whether rounds change anything: a search without learning needs none."""
+    """False for a method that learns nothing: its search needs no rounds."""
     ranks: Reducer | None = None
     """Given by a trainer that divides batches among processes, and checks by itself what they measure; None: those
     of the process group, if there is one."""
@@ -102,7 +102,7 @@ class ArchitectureOptimizer:
         process_group: ProcessGroup | None = None,
     ) -> None:
         self.groups: dict[str, ForecasterGroup] = forecaster_groups(model)
-        """Those that are still in the model."""
+        """The groups that are still in the model."""
         self.feedback: Feedback = feedback
         self._model = model
         if process_group is None and isinstance(model, DistributedDataParallel):
@@ -127,11 +127,11 @@ class ArchitectureOptimizer:
         self._apply_to_model()
 
     def names(self, group: str) -> tuple[str, ...]:
-        """All experts of a group, wiped ones included, in the order of K."""
+        """Return all experts of a group, wiped ones included, in the order of K."""
         return self._names[group]
 
     def alive(self, group: str) -> Tensor:
-        """Which experts of a group are still in the search: bool, shape (E, K)."""
+        """Return the mask of a group's experts that are still in the search: bool, shape (E, K)."""
         return self.learners[group].alive_EK
 
     def mixture(self, group: str) -> Tensor:
@@ -171,7 +171,7 @@ class ArchitectureOptimizer:
         """Raises ValueError for a measurement of so many samples, of all processes, that the settings do not allow."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a later process needs to go on, as named tensors: those of every group's learner."""
+        """Return everything needed to resume, as named tensors: the state of every group's learner."""
         return {
             f"{group}.{name}": value.clone()
             for group, learner in self.learners.items()
@@ -179,7 +179,7 @@ class ArchitectureOptimizer:
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`; experts that were wiped in it are removed from the model.
+        """Resume from `state`; experts that were wiped in it are removed from the model.
 
         Raises ValueError, before anything is changed, if groups or shapes differ from this search's, a weight is not
         finite, an expert would come back, or a forecaster would be left without experts.
@@ -203,7 +203,7 @@ class ArchitectureOptimizer:
     def measure(
         self, closure: Closure, *, training: Closure | None = None, with_weight_grads: bool = False
     ) -> Tensor:
-        """Run `closure` while the forecasters listen, and add the gradients to those gathered since the last step.
+        """Run `closure`, and add its gradients by mixture weights to those gathered since the last step.
 
         `training` does the same for a training batch; rules of second order differentiate through a step on it.
 
@@ -242,7 +242,7 @@ class ArchitectureOptimizer:
         return losses_B
 
     def _sampling_states(self) -> dict[str, dict[str, Tensor]]:
-        """What drawing changes."""
+        """Return the states that sampling changes."""
         return {
             name: learner.state_dict()
             for name, learner in self.learners.items()
@@ -256,7 +256,7 @@ class ArchitectureOptimizer:
             return self._reward_pass(closure)
 
     def _measure_with_weight_grads(self, closure: Closure) -> tuple[Tensor, Measured]:
-        """The same, and the network weights' gradients of the mean loss: one pass for both."""
+        """Measure as `_measure` does and give the network weights the gradients of the mean loss, in one pass."""
         kept = [
             (weight, weight.grad, weight.grad.clone())
             for weight in self._network_weights()
@@ -310,7 +310,7 @@ class ArchitectureOptimizer:
         return losses_B.detach(), measured
 
     def _checked_losses(self, closure: Closure) -> Tensor:
-        """What a closure gives, if every process can learn from it."""
+        """Return the closure's losses. Raises ValueError, on all ranks, if one of them cannot learn from its own."""
 
         def checked() -> Tensor:
             with counting_passes(self._model) as passes:
@@ -360,15 +360,15 @@ class ArchitectureOptimizer:
         return measured
 
     def _forecasters_called(self) -> bool:
-        """Whether the pass has gone through a forecaster."""
+        """Return True if the pass has gone through a forecaster."""
         return any(forecaster._leaf is not None for forecaster in self._present)
 
     def _batch_ranks(self) -> BatchRanks | None:
-        """Those that share batches, where no trainer has said which."""
+        """Return the ranks that share batches, None under a trainer that divides batches itself."""
         return BatchRanks.found(self._process_group) if self.ranks is None else None
 
     def _on_all_or_none(self, compute: Callable[[], Result]) -> Result:
-        """What `compute` gives; it fails on all processes that share batches, or on none."""
+        """Return `compute()`; it fails on all ranks that share batches, or on none."""
         batch_ranks = self._batch_ranks()
         return compute() if batch_ranks is None else batch_ranks.all_or_none(compute)
 
@@ -394,14 +394,14 @@ class ArchitectureOptimizer:
         return samples * batch_ranks.size
 
     def _gather_by_reducer(self, measured: Measured, ranks: Reducer) -> Measured:
-        """What the parts of a batch give together: its samples' gradients, or those of its mean loss."""
+        """Gather the ranks' parts of a batch: its samples' gradients, or those of its mean loss."""
         if self.feedback == "sample":
             return {name: ranks.all_gather(part_RBEK, dim=1) for name, part_RBEK in measured.items()}
         ranks.all_reduce_mean_(measured.values())
         return measured
 
     def _gather_by_ranks(self, measured: Measured, batch_ranks: BatchRanks, *, samples: int) -> Measured:
-        """The same where processes may have reached different groups: what is not reached has gradients of zero."""
+        """Gather where ranks may have reached different groups: a group that was not reached has gradients of zero."""
         reached = [
             any(flags)
             for flags in zip(
@@ -437,7 +437,7 @@ class ArchitectureOptimizer:
         return gradients_RBEK.flatten(end_dim=1)
 
     def _gradients_to_cpu(self) -> None:
-        """Take the gathered gradients to where the learners are, all groups' in one piece.
+        """Move the gathered gradients to the CPU, where the learners are, all groups' in one copy.
 
         It is the only time in a round that the host waits for an accelerator.
         """
@@ -455,7 +455,7 @@ class ArchitectureOptimizer:
             self._part_sizes[name][:] = [sum(self._part_sizes[name])]
 
     def _join_parts(self, parts: list[Tensor], part_sizes: list[int]) -> Tensor:
-        """What several measurements of a step are together, as if their samples had been measured at once."""
+        """Join several measurements of a step, as if their samples had been measured at once."""
         if self.feedback == "sample":
             return torch.cat(parts, dim=1)
         total = torch.zeros_like(parts[0])
@@ -472,14 +472,14 @@ class ArchitectureOptimizer:
         self._num_samples.clear()
 
     def _resample(self) -> None:
-        """Rules that sample take new weights for the next pass."""
+        """Draw new weights for the next pass, where the rule samples."""
         for name, learner in self.learners.items():
             if isinstance(learner, SamplingLearner):
                 learner.resample()
                 self._set_mixtures(name)
 
     def _apply_to_model(self) -> list[tuple[str, int, str]]:
-        """Take the experts out that are no longer alive, and hand the weights to the forecasters."""
+        """Remove the experts that are no longer alive, and set the forecasters' mixture weights."""
         removed = []
         gone: list[nn.Module] = []
         for name, group in self._all_groups.items():
@@ -508,7 +508,7 @@ class ArchitectureOptimizer:
         return removed
 
     def _drop_absent_forecasters(self) -> None:
-        """Forecasters that have left the model inside an expert are asked no more, and a group of none is dropped."""
+        """Drop forecasters that have left the model inside an expert, and groups without any left."""
         here = set(self._model.modules())
         self._present = {forecaster for forecaster in self._present if forecaster in here}
         for name, group in list(self.groups.items()):
@@ -518,7 +518,7 @@ class ArchitectureOptimizer:
                 self._part_sizes[name].clear()
 
     def _set_mixtures(self, name: str) -> None:
-        """Give the forecasters of a group the weights with which the next pass goes through them."""
+        """Set the mixture weights of a group's forecasters for the next pass."""
         learner = self.learners[name]
         set_group_mixtures(
             self._all_groups[name], learner.weights_EK, alive_EK=learner.alive_EK, one_hot=learner.one_hot

@@ -1,6 +1,6 @@
-"""What every rival of XNAS shares: one feedback a round, published settings unless told otherwise, randomness by seed.
+"""The base of all baselines: one feedback a round, published settings by default, randomness by seed.
 
-A rival's file says which rule it learns by, from which paper, and which of its numbers are published.
+A baseline's file says which rule it learns by, from which paper, and which of its numbers are published.
 """
 
 import math
@@ -20,7 +20,7 @@ from xnas.space.forecaster import ForecasterGroup
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSpec:
-    """What the learner of one group is made from."""
+    """The arguments of one group's learner."""
 
     num_forecasters: int
     num_experts: int
@@ -45,7 +45,7 @@ class BaselineOptimizer(ArchitectureOptimizer):
     """
 
     name: ClassVar[str]
-    """As `search.method` has it."""
+    """The name in `search.method`."""
     description: ClassVar[str]
     """The rule in a few words."""
     step_size: ClassVar[float]

@@ -1,4 +1,4 @@
-"""What can be learned from, and what a measurement leaves as it was.
+"""Checks of losses and rewards, and contexts that restore what a measurement must not change.
 
 B: samples; R: replicas; E: indices of a group; K: experts of each.
 """
@@ -67,7 +67,7 @@ def check_wrapper(model: nn.Module) -> None:
 
 @contextmanager
 def counting_passes(model: nn.Module) -> Iterator[list[None]]:
-    """What it gives is filled by passes through all of `model`, whichever of its parts they reach."""
+    """Yield a list that gets an entry for every pass through all of `model`, whichever parts it reaches."""
     passes: list[None] = []
 
     def notice(module: nn.Module, inputs: object) -> None:
@@ -89,7 +89,7 @@ def counting_passes(model: nn.Module) -> Iterator[list[None]]:
 
 @contextmanager
 def restore_norms_on_error(model: nn.Module | None) -> Iterator[None]:
-    """After an error within it the running statistics of the model's norms are as before. None: nothing is done."""
+    """Restore the running statistics of the model's norms after an error. None: do nothing."""
     norms = (
         [module for module in model.modules() if isinstance(module, _NormBase)] if model is not None else []
     )
@@ -110,7 +110,7 @@ def restore_norms_on_error(model: nn.Module | None) -> Iterator[None]:
 
 @contextmanager
 def no_grad_for(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
-    """Within it the parameters need no gradients: a reward pass does not pay for them.
+    """Turn gradients of the parameters off: a reward pass does not pay for them.
 
     Those of lazy modules, which this pass may be the first to make, get gradients, and lose them.
     """

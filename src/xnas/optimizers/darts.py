@@ -34,7 +34,7 @@ class Darts(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> SoftmaxLearner:
-        """Starts near uniform."""
+        """Return a learner that starts near uniform."""
         return SoftmaxLearner(
             spec.num_forecasters,
             spec.num_experts,

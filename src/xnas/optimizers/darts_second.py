@@ -106,7 +106,7 @@ class DartsSecondOrder(Darts):
         }
 
     def _weights(self) -> tuple[list[Tensor], list[float]]:
-        """What the weight optimizer moves, and the xi of each."""
+        """Return the weights that the weight optimizer moves, and the xi of each."""
         weights, rates = [], []
         for group in self._sgd.param_groups:
             for weight in group["params"]:
@@ -116,7 +116,7 @@ class DartsSecondOrder(Darts):
         return weights, rates
 
     def _average_gradients(self, weights: list[Tensor]) -> None:
-        """Where processes have parts of a batch, give the weights the gradients of its mean loss."""
+        """Average the weights' gradients over the ranks that share a batch."""
         if self.ranks is not None:
             self.ranks.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
         elif (batch_ranks := self._batch_ranks()) is not None:
@@ -125,7 +125,7 @@ class DartsSecondOrder(Darts):
             batch_ranks.all_reduce_mean_([weight.grad for weight in weights if weight.grad is not None])
 
     def _step_ahead(self, training: Closure) -> None:
-        """Bring the weights to w', without gradients."""
+        """Move the weights to w' and drop their gradients."""
         with torch.enable_grad():
             losses_B = self._checked_losses(training)
             losses_B.mean().backward()  # type: ignore[no-untyped-call]
@@ -157,7 +157,7 @@ def plain_sgd(optimizer: torch.optim.Optimizer | None) -> torch.optim.SGD:
 
 @contextmanager
 def restore_after(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """After it parameters, their gradients and all buffers are bit for bit as before, whatever happened."""
+    """Restore parameters, their gradients and all buffers bit for bit, also after an error."""
     moved = dict.fromkeys(
         [*model.parameters(), *(weight for group in optimizer.param_groups for weight in group["params"])]
     )
@@ -180,7 +180,7 @@ def _restore(values: Mapping[Tensor, Tensor]) -> None:
 
 
 def _gradient(weight: Tensor) -> Tensor:
-    """Zero for a weight that the loss does not depend on."""
+    """Return a weight's gradient, zero if the loss does not depend on it."""
     return torch.zeros_like(weight) if weight.grad is None else weight.grad
 
 
@@ -196,7 +196,7 @@ def _step_along(weights: list[Tensor], here: list[Tensor], direction: list[Tenso
 
 
 def _same_randomness(weights: list[Tensor]) -> AbstractContextManager[None]:
-    """What is drawn within is drawn again after it: dropout must not differ between the two sides."""
+    """Restore the random states afterwards: dropout must not differ between the two sides."""
     cards = sorted({weight.device.index or 0 for weight in weights if weight.device.type == "cuda"})
     forked: AbstractContextManager[None] = torch.random.fork_rng(devices=cards)
     return forked

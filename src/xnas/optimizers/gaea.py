@@ -44,7 +44,7 @@ class Gaea(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> GaeaLearner:
-        """Starts uniform."""
+        """Return a learner that starts uniform."""
         return GaeaLearner(
             spec.num_forecasters,
             spec.num_experts,

@@ -43,5 +43,5 @@ class Gdas(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> GumbelLearner:
-        """Starts near uniform."""
+        """Return a learner that starts near uniform."""
         return adam_learner(GdasLearner, spec, hot=HOT, cold=COLD)

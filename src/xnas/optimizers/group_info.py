@@ -1,4 +1,4 @@
-"""What the search of a group of forecasters is fixed by; without torch, as run folders are read without it."""
+"""The settings of a group of forecasters in a search; free of torch, as run folders are read without it."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class GroupInfo:
     replicas: int
     """r_c"""
     feedback: str
-    """What one feedback comes from."""
+    """The source of one feedback."""
     horizon: int
     """T, in feedbacks; 0 where nothing is learned."""
     step_size: float
@@ -25,11 +25,11 @@ class GroupInfo:
     reward_bound: float | None = None
     """L; None: nothing is clipped."""
     scaled: bool = False
-    """Whether rewards, eta and L are in units of the size that each forecaster's rewards have had."""
+    """True if rewards, eta and L are in units of the size of each forecaster's rewards so far."""
     zeta: float | None = None
     """Relaxation of the wipeout; None: nobody is wiped out by it."""
     description: str = ""
-    """What else the rule is fixed by, in words."""
+    """The rest of the rule's settings, in words."""
 
     def __str__(self) -> str:
         said = [

@@ -5,8 +5,8 @@ distribution softmax(alpha): the smaller tau, the nearer to one-hot (Jang, Gu an
 Teh, ICLR 2017). The largest Z is an exact sample whatever tau is. By the chain rule
 dloss/dalpha = Z (dloss/dZ - Z . dloss/dZ) / tau.
 
-All replicas share a sample. It is drawn for a pass of the network weights and anew for a measurement, from a generator
-whose state is part of the learner's: a search that is broken off goes on with the sample that was in use.
+All replicas share a sample. A new one is drawn for a pass of the network weights and for a measurement, from a
+generator whose state is part of the learner's: a search that resumes has the sample that was in use.
 
 E: forecasters of a group; K: experts of each; t: steps made, T: steps that the search will make.
 """
@@ -67,7 +67,7 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         return self.sample_EK
 
     def resample(self) -> None:
-        """Draw Z anew."""
+        """Draw a new Z."""
         uniform_EK = torch.rand(self.alpha_EK.shape, dtype=torch.float64, generator=self.generator)
         # A uniform number is a multiple of 2^-53: zero would be infinitely far down, and comes once in 9e15.
         gumbel_EK = -(-uniform_EK.clamp_min(2.0**-54).log()).log()
@@ -78,7 +78,7 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         return softmax_gradient(gradients_EK, self.sample_EK) / self.temperature
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What softmax descent keeps, the sample in use, and where the randomness stands."""
+        """Return the state of softmax descent, the sample in use, and the generator's state."""
         return {
             **super().state_dict(),
             "sample_EK": self.sample_EK,
@@ -86,7 +86,7 @@ class GumbelLearner(SoftmaxLearner, SamplingLearner):
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         super().load_state_dict(state)
         self.sample_EK = state["sample_EK"].to(self.sample_EK).clone()
         self.generator.set_state(state[GENERATOR].cpu())

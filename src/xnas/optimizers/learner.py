@@ -1,4 +1,4 @@
-"""How the weights of a group's experts are learned from gradients: what every rule shares; nothing of networks.
+"""The base of the rules that learn the weights of a group's experts from gradients. Knows nothing of networks.
 
 E: forecasters of a group; K: experts of each; F: feedbacks of a round. All tensors are float64 and on the CPU, whatever
 the network is on: they are a few hundred numbers, and some devices have no float64.
@@ -28,7 +28,7 @@ class Learner(ABC):
     @property
     @abstractmethod
     def alive_EK(self) -> Tensor:
-        """Which experts are still in the search: bool."""
+        """Mask of the experts that are still in the search: bool."""
 
     @property
     def mixture_EK(self) -> Tensor:
@@ -36,11 +36,11 @@ class Learner(ABC):
         return mixture(self.log_v_EK, self.alive_EK)
 
     one_hot: ClassVar[bool] = False
-    """Whether `weights_EK` choose one expert of every forecaster: only that one is computed."""
+    """True if `weights_EK` choose one expert of every forecaster: only that one is computed."""
 
     @property
     def leaves_experts_out(self) -> bool:
-        """Whether there will be passes that experts take no part in."""
+        """True if there will be passes that leave experts out."""
         return self.one_hot
 
     @property
@@ -59,19 +59,19 @@ class Learner(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a later process needs to go on, as named tensors."""
+        """Return everything needed to resume, as named tensors."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`, which `check_state` has found to fit."""
+        """Resume from `state`, which `check_state` has accepted."""
 
 
 GENERATOR = "generator"
-"""The name of the tensor that tells where a learner's randomness stands."""
+"""The name of the tensor that holds the state of a learner's random generator."""
 
 
 class WeightLearner(Learner):
-    """A rule that keeps one log-weight for each expert, and nothing else but t. It wipes nobody out."""
+    """A rule that keeps one log-weight for each expert, and nothing else but t. It removes no expert."""
 
     def __init__(self, log_v_EK: Tensor) -> None:
         self._log_v_EK = log_v_EK
@@ -84,7 +84,7 @@ class WeightLearner(Learner):
 
     @property
     def alive_EK(self) -> Tensor:
-        """All."""
+        """Mask of the experts alive: all."""
         return torch.ones_like(self._log_v_EK, dtype=torch.bool)
 
     @property
@@ -97,13 +97,13 @@ class WeightLearner(Learner):
         return {"log_v_EK": self._log_v_EK, "num_feedbacks": torch.tensor(self._num_feedbacks)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self._log_v_EK = state["log_v_EK"].to(self._log_v_EK).clone()
         self._num_feedbacks = int(state["num_feedbacks"])
 
 
 class SamplingLearner(Learner):
-    """A rule whose weights are drawn anew for every pass through the network."""
+    """A rule that draws new weights for every pass through the network."""
 
     @abstractmethod
     def resample(self) -> None:

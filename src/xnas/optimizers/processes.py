@@ -1,4 +1,4 @@
-"""The processes of torch.distributed in an engineer's own program, each with its part of every batch.
+"""The processes of torch.distributed in a user's own program, each with its part of every batch.
 
 A trainer that divides batches itself gives an architecture optimizer its `ranks`. Where none does, and there is a
 process group, rewards are those of all its processes: each gathers what all have measured, in the order of ranks, and
@@ -18,7 +18,7 @@ from xnas.io.text import printable
 Result = TypeVar("Result")
 
 WORDS = 400
-"""Bytes of a message that the others are told."""
+"""Bytes of an error message that are sent to the other ranks."""
 
 
 class BatchRanks:
@@ -34,7 +34,7 @@ class BatchRanks:
 
     @classmethod
     def found(cls, group: ProcessGroup | None) -> "BatchRanks | None":
-        """Those that share batches now; None if this process is alone, or not in the group."""
+        """Return the ranks that share batches now; None if this process is alone, or not in the group."""
         if not (dist.is_available() and dist.is_initialized()):
             return None
         return cls(group) if dist.get_rank(group) >= 0 and dist.get_world_size(group) > 1 else None
@@ -51,12 +51,12 @@ class BatchRanks:
         return torch.cat(parts, dim=dim)
 
     def all_gather_ints(self, *values: int) -> list[list[int]]:
-        """What every process gives, by rank."""
+        """Return the values of every rank."""
         gathered: list[list[int]] = self.all_gather(torch.tensor([values], dtype=torch.int64), dim=0).tolist()
         return gathered
 
     def all_or_none(self, compute: Callable[[], Result]) -> Result:
-        """What `compute` gives, if it gives something on all processes.
+        """Return `compute()`, if it succeeds on all ranks.
 
         Where one fails, it raises its error and the others ValueError with its message, so that nobody waits.
         """
@@ -96,7 +96,7 @@ def all_reduce_flat(
 
 
 def _words(error: Exception) -> bytes:
-    """What an error says, for other processes. It never raises: they wait for it."""
+    """Return an error's type and message in at most WORDS bytes. Never raises: other ranks wait for it."""
     try:
         said = f"{type(error).__name__}: {error}"
     except Exception:

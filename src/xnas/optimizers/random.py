@@ -27,7 +27,7 @@ class RandomLearner(WeightLearner):
         return torch.full_like(self.log_v_EK, 1 / self.log_v_EK.shape[-1])
 
     def update(self, gradients_FEK: Tensor) -> None:
-        """Only counts."""
+        """Count the feedbacks."""
         self._num_feedbacks += len(gradients_FEK)
 
 
@@ -42,5 +42,5 @@ class RandomChoice(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> RandomLearner:
-        """Draws at once."""
+        """Return a learner that has drawn its architecture."""
         return RandomLearner(spec.num_forecasters, spec.num_experts, generator=spec.generator)

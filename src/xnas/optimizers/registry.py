@@ -26,7 +26,7 @@ BASELINES = {
 """Module and class of each baseline."""
 
 METHODS = ("xnas", "paper", *BASELINES)
-"""What `search.method` can be; `paper` is algorithm 1 as printed."""
+"""The values of `search.method`; `paper` is algorithm 1 as printed."""
 
 
 def baseline(name: str) -> "type[BaselineOptimizer]":

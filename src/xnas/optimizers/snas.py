@@ -9,7 +9,7 @@ code has a start of 1 and an end of 0.03. That it goes there in a straight line 
 alpha, that of DARTS.
 
 In one thing the harness differs from the paper: there weights and alpha learn from the same batch and the same
-sample; here, as for all rivals, alpha learns from the validation half, with a sample of its own.
+sample; here, as for all baselines, alpha learns from the validation half, with a sample of its own.
 """
 
 from xnas.optimizers.baseline import BaselineOptimizer, LearnerSpec
@@ -28,5 +28,5 @@ class Snas(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> GumbelLearner:
-        """Starts near uniform."""
+        """Return a learner that starts near uniform."""
         return adam_learner(GumbelLearner, spec, hot=HOT, cold=COLD)

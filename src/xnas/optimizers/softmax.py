@@ -62,7 +62,7 @@ class SoftmaxLearner(Learner):
 
     @property
     def alive_EK(self) -> Tensor:
-        """All: softmax descent removes nobody."""
+        """Mask of the experts alive: all, since softmax descent removes none."""
         return torch.ones_like(self.alpha_EK, dtype=torch.bool)
 
     @property
@@ -83,7 +83,7 @@ class SoftmaxLearner(Learner):
 
     @property
     def _moments(self) -> dict[str, Tensor]:
-        """What torch's optimizer keeps about alpha."""
+        """The state that torch's optimizer keeps about alpha."""
         kept = self.optimizer.state[self.alpha_EK]
         return {name: value for name, value in kept.items() if isinstance(value, Tensor)}
 
@@ -93,7 +93,7 @@ class SoftmaxLearner(Learner):
         return {"alpha_EK": self.alpha_EK, "num_feedbacks": torch.tensor(self._num_feedbacks), **moments}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         self.alpha_EK.copy_(state["alpha_EK"])
         self._num_feedbacks = int(state["num_feedbacks"])
         for name, moment in self._moments.items():
@@ -112,7 +112,7 @@ class SoftmaxDescent(BaselineOptimizer):
 
     @staticmethod
     def build_learner(spec: LearnerSpec) -> SoftmaxLearner:
-        """Starts uniform."""
+        """Return a learner that starts uniform."""
         return SoftmaxLearner(
             spec.num_forecasters,
             spec.num_experts,

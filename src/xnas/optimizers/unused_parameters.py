@@ -1,4 +1,4 @@
-"""Parameters that nothing in a model uses any more, after experts have left it.
+"""Parameters that nothing in a model uses once experts have left it.
 
 An expert may share parameters with experts that stay, in its forecaster or another, or with the model's body. What the
 model's modules hold counts, and what they keep unregistered too: modules and parameters in their attributes, in lists,

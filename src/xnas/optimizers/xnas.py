@@ -47,12 +47,12 @@ class XNASLearner(Learner):
 
     @property
     def alive_EK(self) -> Tensor:
-        """Which experts are still in the search: bool."""
+        """Mask of the experts that are still in the search: bool."""
         return self.state.alive_EK
 
     @property
     def leaves_experts_out(self) -> bool:
-        """Whether experts are wiped out."""
+        """True if experts are wiped out."""
         return self.rule.zeta is not None
 
     @property
@@ -86,7 +86,7 @@ class XNASLearner(Learner):
         return _as_tensors(self.state) | scale | {LEDGER + name: value for name, value in kept.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Resume from `state`."""
         kept = {name.removeprefix(LEDGER): value for name, value in state.items() if name.startswith(LEDGER)}
         self.state = ExpertState(**_as_values(self.state, state))
         if self.scale is not None:
@@ -102,7 +102,7 @@ def _as_tensors(value: ExpertState | RegretLedger | RewardScale) -> dict[str, Te
 def _as_values(
     own: ExpertState | RegretLedger | RewardScale, tensors: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """What a value like `own` is made of, from tensors that were."""
+    """Return the fields of a value like `own`, read from tensors."""
     values: dict[str, Any] = {}
     for item in fields(own):
         before, given = getattr(own, item.name), tensors[item.name]

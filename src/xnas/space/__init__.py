@@ -1,4 +1,4 @@
-"""What can be searched: forecasters, operations, cells, genotypes, supernets and networks.
+"""Search spaces: forecasters, operations, cells, genotypes, supernets and networks.
 
 Knows experts' weights only as tensors, and nothing of data or settings.
 """

@@ -1,4 +1,4 @@
-"""Computing a module again in the backward pass, and keeping nothing of what is inside it (Chen et al. 2016).
+"""Activation checkpointing: a module is computed again in the backward pass (Chen et al. 2016).
 
 The same numbers, bit for bit, for about one more forward pass. Nothing in the module may be random.
 """
@@ -28,7 +28,7 @@ def _first_and_second(module: nn.Module) -> tuple[AbstractContextManager[None], 
 
 
 class _AveragesKept(AbstractContextManager[None]):
-    """Within it the norms' running averages are copies: a batch that is computed twice counts once.
+    """Replace the norms' running averages by copies, so that a batch that is computed twice counts once.
 
     It may be entered for every backward pass through the same graph.
     """

@@ -1,4 +1,4 @@
-"""What a search finds, whatever its space: a value that flows as a file from search to retraining to export."""
+"""The architecture that a search finds, in any space: a file from search to retraining to export."""
 
 import os.path
 import re
@@ -81,7 +81,7 @@ def _read_file(path: Path) -> Architecture:
 
 
 def _parsed(source: str) -> Architecture | None:
-    """What text holds, in the form that it is seen to be in."""
+    """Return the architecture in a text, by the form that the text has."""
     text = plain_text(source).strip()
     of_darts = re.search(r"Genotype\s*\(", text)
     if text.startswith("{") and not of_darts:

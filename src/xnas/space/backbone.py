@@ -84,7 +84,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class CellPosition:
-    """Where a cell stands in the stack: what it reads and how wide it is."""
+    """The position of a cell in the stack: its inputs and its width."""
 
     index: int
     channels_before_last: int
@@ -95,13 +95,13 @@ class CellPosition:
 
 
 class CellInputs(nn.Module):
-    """Brings the outputs of the two cells before to one size and width."""
+    """Preprocessing of a cell's two inputs, to one size and width."""
 
-    def __init__(self, place: CellPosition, *, style: NormStyle) -> None:
+    def __init__(self, position: CellPosition, *, style: NormStyle) -> None:
         super().__init__()
-        before_last = FactorizedReduce if place.last_was_reduction else ReluConvNorm
-        self.before_last = before_last(place.channels_before_last, place.channels, style=style)
-        self.last = ReluConvNorm(place.channels_last, place.channels, style=style)
+        before_last = FactorizedReduce if position.last_was_reduction else ReluConvNorm
+        self.before_last = before_last(position.channels_before_last, position.channels, style=style)
+        self.last = ReluConvNorm(position.channels_last, position.channels, style=style)
 
     def forward(self, before_last: Tensor, last: Tensor) -> list[Tensor]:
         """Nodes 0 and 1 of the cell."""
@@ -116,19 +116,19 @@ class Stack(nn.Module):
     """Stem, cells, global average, classifier; `build_cell` says what a cell is."""
 
     def __init__(
-        self, plan: NetworkSpec, *, style: NormStyle, build_cell: Callable[[CellPosition], nn.Module]
+        self, spec: NetworkSpec, *, style: NormStyle, build_cell: Callable[[CellPosition], nn.Module]
     ) -> None:
         super().__init__()
-        self.plan = plan
-        self.stem = _STEMS[plan.stem](plan, style)
+        self.spec = spec
+        self.stem = _STEMS[spec.stem](spec, style)
         before_last, last = self.stem.out_channels
-        channels, last_was_reduction = plan.channels, plan.stem == "imagenet"
+        channels, last_was_reduction = spec.channels, spec.stem == "imagenet"
         cells: list[nn.Module] = []
         excitations: list[nn.Module] = []
-        for index in range(plan.cells):
-            reduction = index in plan.reduction_cells
+        for index in range(spec.cells):
+            reduction = index in spec.reduction_cells
             channels = channels * 2 if reduction else channels
-            place = CellPosition(
+            position = CellPosition(
                 index=index,
                 channels_before_last=before_last,
                 channels_last=last,
@@ -136,18 +136,18 @@ class Stack(nn.Module):
                 reduction=reduction,
                 last_was_reduction=last_was_reduction,
             )
-            cell = build_cell(place)
+            cell = build_cell(position)
             cells.append(cell)
             before_last, last, last_was_reduction = last, int(cell.out_channels), reduction  # type: ignore[arg-type]
-            excited = plan.squeeze_excite and index <= 2 * plan.cells // 3
+            excited = spec.squeeze_excite and index <= 2 * spec.cells // 3
             excitations.append(
-                SqueezeExcite(last, reduction=4 if channels == plan.channels else 8)
+                SqueezeExcite(last, reduction=4 if channels == spec.channels else 8)
                 if excited
                 else nn.Identity()
             )
         self.cells = nn.ModuleList(cells)
         self.excitations = nn.ModuleList(excitations)
-        self.classifier = nn.Linear(last, plan.num_classes)
+        self.classifier = nn.Linear(last, spec.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, D) for images of shape (B, C, H, W)."""
@@ -156,13 +156,13 @@ class Stack(nn.Module):
         return self.classify(last)
 
     def features(self, images: Tensor, *, paths: Sequence[Tensor] | None = None) -> Iterator[Tensor]:
-        """What each cell gives, one after the other.
+        """Yield the output of each cell in turn.
 
         `paths` are for cells that drop them: for each cell factors (E, B), by which the output of each of its edges is
         multiplied image by image.
         """
         before_last, last = self.stem(images)
-        twice = self.plan.activation_checkpointing and self.training and torch.is_grad_enabled()
+        twice = self.spec.activation_checkpointing and self.training and torch.is_grad_enabled()
         for index, (cell, excitation) in enumerate(zip(self.cells, self.excitations, strict=True)):
             run = partial(_run, cell, excitation)
             # The factors are an input too: what is computed again in the backward pass drops the same paths.
@@ -185,17 +185,17 @@ def _run(cell: nn.Module, excitation: nn.Module, *inputs: Tensor) -> Tensor:
 class SmallStem(nn.Module):
     """One 3x3 convolution and norm, for small images."""
 
-    def __init__(self, plan: NetworkSpec, style: NormStyle) -> None:
+    def __init__(self, spec: NetworkSpec, style: NormStyle) -> None:
         super().__init__()
-        channels = plan.stem_channels or 3 * plan.channels
-        stride = 2 if plan.stem == "strided" else 1
-        self.conv = nn.Conv2d(plan.image_channels, channels, 3, stride=stride, padding=1, bias=False)
+        channels = spec.stem_channels or 3 * spec.channels
+        stride = 2 if spec.stem == "strided" else 1
+        self.conv = nn.Conv2d(spec.image_channels, channels, 3, stride=stride, padding=1, bias=False)
         # The stem is no forecaster: its norm has an affine part in the supernet too, as in DARTS.
         self.norm = Norm(channels, track_running_stats=style.running)
         self.out_channels = (channels, channels)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same features twice: the first cell has only the stem before it."""
+        """Return the same features twice: the first cell has only the stem before it."""
         features = self.norm(self.conv(images))
         return features, features
 
@@ -203,11 +203,11 @@ class SmallStem(nn.Module):
 class ImageNetStem(nn.Module):
     """Two stem cells of convolutions, to a quarter and an eighth of the image's size (section 4.3)."""
 
-    def __init__(self, plan: NetworkSpec, style: NormStyle) -> None:
+    def __init__(self, spec: NetworkSpec, style: NormStyle) -> None:
         super().__init__()
-        channels = plan.stem_channels or plan.channels
+        channels = spec.stem_channels or spec.channels
         self.first = nn.Sequential(
-            nn.Conv2d(plan.image_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(spec.image_channels, channels // 2, 3, stride=2, padding=1, bias=False),
             style.norm(channels // 2),
             nn.ReLU(),
             nn.Conv2d(channels // 2, channels, 3, stride=2, padding=1, bias=False),

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-adds of its convolutions and classifier.
+"""The cost of a network: parameters, and multiply-adds of its convolutions and classifier.
 
 torch's counter counts two operations for each multiply-add; the papers of the field count one. Norms, pooling and
 activations are left out here (the paper's own tool counts norms and pooling too: 621 M where this gives 595.5 M).
@@ -30,7 +30,7 @@ def count_multiply_adds(network: nn.Module, image_shape: tuple[int, int, int]) -
 
 
 def count_layer_multiply_adds(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """The same, in a third of the time, for a network whose convolutions and linear layers are all modules.
+    """Count multiply-adds in a third of the time, if all convolutions and linear layers are modules.
 
     It takes part in a search, so it touches nothing: no norm's averages, no gradient, no random number.
     """

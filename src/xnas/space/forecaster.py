@@ -82,7 +82,7 @@ class Forecaster(nn.Module):
         super().__init__()
         self.group = group
         self.index = index
-        self._place: str | None = None
+        self._name_in_model: str | None = None
         experts = _checked_experts(experts, self.label)
         if group is not None and (not isinstance(group, str) or not group):
             raise ValueError(f"a forecaster's group must be a name; got {group!r}")
@@ -120,8 +120,8 @@ class Forecaster(nn.Module):
 
     @property
     def label(self) -> str:
-        """What messages call it: its group and index, or its place in the model if that is known."""
-        name = self.group or self._place
+        """The name in messages: group and index, or the name in the model if that is known."""
+        name = self.group or self._name_in_model
         if name is None:
             return "a forecaster without a group"
         return f"forecaster {name!r}[{self.index}]"
@@ -140,7 +140,7 @@ class Forecaster(nn.Module):
         return join_channels(mixture(inputs), rest, parts=self.partial)
 
     def active_experts(self) -> list[tuple[int, nn.Module]]:
-        """The experts that a pass goes through, each with its place among the weights."""
+        """Return the experts that a pass computes, each with its position among the weights."""
         experts = list(enumerate(self.experts))
         return experts if self._active_expert is None else [experts[self._active_expert]]
 
@@ -150,7 +150,7 @@ class Forecaster(nn.Module):
         if self._active_expert is not None:
             weights = weights[..., self._active_expert : self._active_expert + 1]
         computed = self.active_experts()
-        outputs = [self._asked(expert, inputs) for _, expert in computed]
+        outputs = [self._call_expert(expert, inputs) for _, expert in computed]
         if (len(outputs) > 1 or weights.requires_grad) and (
             wrong := misfit(outputs, samples=len(weights) if weights.dim() == 2 else None)
         ):
@@ -162,8 +162,8 @@ class Forecaster(nn.Module):
             )
         return mix(weights, outputs)
 
-    def _asked(self, expert: nn.Module, inputs: Tensor) -> Tensor:
-        """What an expert gives, if it leaves its input as it is."""
+    def _call_expert(self, expert: nn.Module, inputs: Tensor) -> Tensor:
+        """Return an expert's output. Raises ValueError if it changes its input in place."""
         if torch.compiler.is_compiling() or (isinstance(inputs, Tensor) and inputs.is_inference()):
             # Neither a graph nor inference mode knows versions; a copy serves, which compilers leave out where nobody
             # writes.
@@ -234,7 +234,7 @@ class Forecaster(nn.Module):
         return f"{group}names={', '.join(self._names)}{partial}"
 
     def weights(self, inputs: Tensor) -> Tensor:
-        """The mixture weights of a pass: (K,), or a row for each sample while they are listened to sample by sample."""
+        """The mixture weights of a pass: (K,), or a row for each sample while their gradients are recorded."""
         if self._per_sample is None:
             return self.mixture_K
         if self._per_sample and (not isinstance(inputs, Tensor) or inputs.dim() == 0):
@@ -283,7 +283,7 @@ def _checked_experts(experts: object, label: str) -> dict[str, nn.Module]:
 
 
 def versions(inputs: object) -> list[int]:
-    """How often tensors, or those in a list, tuple or dict, were written into: what is compared around a call.
+    """Return the version counters of tensors, also of those in a list, tuple or dict, to compare around a call.
 
     Nothing is known of tensors made in inference mode.
     """
@@ -344,25 +344,25 @@ def forecaster_groups(model: nn.Module) -> dict[str, ForecasterGroup]:
     """
     found: dict[str, dict[int, list[Forecaster]]] = {}
     places: set[str] = set()
-    for place, module in places_of(model):
+    for place, module in named_modules_unwrapped(model):
         if not isinstance(module, Forecaster):
             continue
         if module.group is None:
-            module._place = place
+            module._name_in_model = place
             places.add(place)
         found.setdefault(module.group or place, {}).setdefault(module.index, []).append(module)
     if not found:
         raise ValueError(f"{type(model).__name__} holds no Forecaster; put one where the choice is open")
     for place in places:
-        if len(members := [member for of_index in found[place].values() for member in of_index]) > 1:
+        if len(replicas := [replica for of_index in found[place].values() for replica in of_index]) > 1:
             raise ValueError(
-                f"the group {place!r} of {len(members) - 1} forecasters has the name of the place of one without a "
+                f"the group {place!r} of {len(replicas) - 1} forecasters has the name of the place of one without a "
                 "group; give that one a group, or call this one differently"
             )
     return {name: _grid(name, by_index) for name, by_index in found.items()}
 
 
-def places_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def named_modules_unwrapped(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Every module once, and its place: its name without what wrappers for processes and compilers add to it."""
     wraps = [""] if isinstance(model, DistributedDataParallel | DataParallel) else []
     for name, module in model.named_modules():
@@ -381,42 +381,42 @@ def _grid(name: str, by_index: dict[int, list[Forecaster]]) -> ForecasterGroup:
             f"group {name!r} has the indices {sorted(by_index)}; number its forecasters 0, 1, 2, ..."
         )
     first = by_index[0]
-    for index, members in by_index.items():
-        if len(members) != len(first):
+    for index, replicas in by_index.items():
+        if len(replicas) != len(first):
             raise ValueError(
-                f"group {name!r} has {len(first)} replicas at index 0 but {len(members)} at index {index}; "
+                f"group {name!r} has {len(first)} replicas at index 0 but {len(replicas)} at index {index}; "
                 "put them into groups of their own"
             )
-        for member in members:
+        for replica in replicas:
             # Replicas share the expert weights; the indices of a group only share the rule, which depends on N.
-            if member.names != first[0].names:
+            if replica.names != first[0].names:
                 raise ValueError(
                     f"group {name!r} chooses between {', '.join(first[0].names)} at index 0 but between "
-                    f"{', '.join(member.names)} at index {index}; put them into groups of their own"
+                    f"{', '.join(replica.names)} at index {index}; put them into groups of their own"
                 )
     return ForecasterGroup(name, tuple(tuple(by_index[index]) for index in sorted(by_index)))
 
 
 @contextmanager
 def recording_mixture_grads(groups: Mapping[str, ForecasterGroup], *, per_sample: bool) -> Iterator[None]:
-    """Within it, a pass through the model takes its mixture weights as free leaves and keeps their gradients.
+    """Make passes through the model take mixture weights as free leaves and keep their gradients.
 
     The gradient of the loss by a leaf is minus the experts' reward: no gradient passes through the
     normalisation of v (the difference between line 8 and equation 6). With `per_sample`, the leaves
     have a sample axis, so that one backward pass of the summed loss leaves each sample's own gradient.
     """
-    members = [member for group in groups.values() for member in group]
-    for member in members:
-        member._per_sample, member._leaf = per_sample, None
+    replicas = [replica for group in groups.values() for replica in group]
+    for replica in replicas:
+        replica._per_sample, replica._leaf = per_sample, None
     try:
         yield
     finally:
-        for member in members:
-            member._per_sample, member._leaf = None, None
+        for replica in replicas:
+            replica._per_sample, replica._leaf = None, None
 
 
 def mixture_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor | None:
-    """Gradients of the loss by the mixture weights, gathered while listening: (R, B, E, K), on their device.
+    """Gradients of the loss by the mixture weights, recorded in a pass: (R, B, E, K), on their device.
 
     They are float64 wherever the device has it. B is 1 for batch feedback. K counts all experts of the group; where
     `alive_EK`, on the CPU, says that one is gone its gradient is zero. So are those of a forecaster that the pass did
@@ -449,14 +449,14 @@ def mixture_gradients(group: ForecasterGroup, *, alive_EK: Tensor) -> Tensor | N
 
 @lru_cache(maxsize=16)
 def _on_device(places: tuple[int, ...], device: torch.device) -> Tensor:
-    """Kept, because the host waits for what it brings to a device."""
+    """Return the indices on a device; cached, because the host waits for the copy."""
     return torch.tensor(places, device=device)
 
 
 def set_group_mixtures(
     group: ForecasterGroup, weights_EK: Tensor, *, alive_EK: Tensor, one_hot: bool = False
 ) -> None:
-    """Hand mixture weights to all forecasters of a group: one copy to their device, of which each has its part.
+    """Set the mixture weights of all forecasters of a group, views of one copy on their device.
 
     Both tensors are on the CPU. `one_hot` as in `Forecaster.set_mixture`.
     """
@@ -465,5 +465,5 @@ def set_group_mixtures(
     parts = torch.split(weights, alive_EK.sum(dim=1).tolist())
     for e, (replicas_R, part_K) in enumerate(zip(group.replicas_ER, parts, strict=True)):
         chosen = int(weights_EK[e, alive_EK[e]].argmax()) if one_hot else None
-        for member in replicas_R:
-            member.mixture_K, member._active_expert = part_K.to(member.mixture_K), chosen
+        for replica in replicas_R:
+            replica.mixture_K, replica._active_expert = part_K.to(replica.mixture_K), chosen

@@ -56,7 +56,7 @@ class CellGenotype:
 
     @property
     def num_nodes(self) -> int:
-        """How many nodes the cell has beside its two inputs."""
+        """The number of nodes beside the cell's two inputs."""
         return len(self.edges) // 2
 
     @property

@@ -57,7 +57,7 @@ def checked_fields(fields: dict[str, Any], keys: tuple[str, ...]) -> dict[str, A
 
 
 def plain_text(source: str | bytes) -> str:
-    """What a text file holds, less the byte order mark of some editors.
+    """Return a file's text without the byte order mark of some editors.
 
     Raises ValueError before anything parses it, if it is no text or too long to be a genotype.
     """

@@ -21,7 +21,7 @@ FORM = "Genotype(normal=[...], normal_concat=[...], reduce=[...], reduce_concat=
 _MAX_DEPTH = 3  # a list of nodes of edges
 _START = re.compile(r"(?<![\w.])(?:\w+\.)*Genotype\s*\(")
 _SCALARS = re.compile(r"u?int(c|p|_|\d+)?|u?long(long)?|u?short|u?byte|str_?|array|asarray|tensor|Tensor")
-"""What numbers, names and arrays are wrapped in when they are printed."""
+"""Wrappers of printed numbers, names and arrays."""
 _LISTS = ("list", "tuple", "array", "asarray", "tensor")
 _ABOUT_ARRAYS = ("dtype", "device")
 
@@ -108,7 +108,7 @@ def _genotype_call(source: str) -> tuple[ast.Call, str]:
 
 
 def _quoted(body: list[ast.stmt]) -> str | None:
-    """What is within the quotes, if the text is nothing but text in quotes."""
+    """Return the text within quotes, if there is nothing else."""
     match body:
         case [
             ast.Expr(value=ast.Constant(value=str() as inner))
@@ -142,7 +142,7 @@ def _taken_out(source: str) -> str | None:
 
 
 def _end_of_call(text: str) -> int | None:
-    """Where the first bracket of the text is closed; those in quotes do not count."""
+    """Return the end of the first bracket; brackets in quotes do not count."""
     depth = 0
     for piece in re.finditer(r"'[^'\n]*'|\"[^\"\n]*\"|[()]", text):
         depth += {"(": 1, ")": -1}.get(piece[0], 0)

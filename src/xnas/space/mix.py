@@ -21,27 +21,27 @@ def mix(weights: Tensor, outputs: Sequence[Tensor]) -> Tensor:
 
 
 def misfit(outputs: Sequence[object], *, samples: int | None = None) -> tuple[int, str] | None:
-    """Which of the experts' outputs cannot be mixed with the first, and what it should be; None if all can.
+    """Return the first output that cannot be mixed with output 0, and what it should be; None if all can.
 
     Nothing is broadcast: an expert whose output is smaller would count for more than it gives. `samples` is the first
     dimension that it takes to reward them one by one.
     """
     first = outputs[0]
-    for place, output in enumerate(outputs):
+    for position, output in enumerate(outputs):
         if not isinstance(output, Tensor):
-            return place, "an expert must give one tensor"
+            return position, "an expert must give one tensor"
         if not output.is_floating_point():
-            return place, "it must be of real floating-point numbers, which can be mixed"
+            return position, "it must be of real floating-point numbers, which can be mixed"
         assert isinstance(first, Tensor)
         if output.shape != first.shape:
-            return place, "all experts must give the same shape"
+            return position, "all experts must give the same shape"
         if output.device != first.device:
             return (
-                place,
+                position,
                 f"it is on {output.device}, and the first on {first.device}: move the model as a whole",
             )
         if samples is not None and output.shape[:1] != (samples,):
-            return place, f"its first dimension must be the {samples} samples of the input"
+            return position, f"its first dimension must be the {samples} samples of the input"
     return None
 
 

@@ -14,13 +14,13 @@ EXPERTS = (
 """Section 4.1's list of experts. The paper's own numbers come out with `none` counted as an eighth."""
 
 OPERATIONS = (*EXPERTS, "sep_conv_7x7", "conv_7x1_1x7")
-"""What an edge of a genotype can be."""
+"""Operations of a genotype's edges."""
 
 SEARCHABLE = ("none", *OPERATIONS)
-"""What an expert of a supernet can be."""
+"""Operations of a supernet's experts."""
 
 NASBENCH201_OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
-"""What an edge of a NAS-Bench-201 cell can be, in the order of the benchmark's own code."""
+"""Operations of a NAS-Bench-201 cell, in the order of the benchmark's own code."""
 
 Stem = Literal["cifar", "strided", "imagenet"]
 """`cifar`: one convolution at full size. `strided`: the same at half size. `imagenet`: two stem cells, to an eighth."""
@@ -29,4 +29,4 @@ StemSetting = Literal["auto", "auto-strided", "cifar", "strided", "imagenet"]
 """`auto`, `auto-strided`: by the size of the images; of small ones the cells see the whole size, or a half."""
 
 OPEN_STEMS: dict[StemSetting, Stem] = {"auto": "cifar", "auto-strided": "strided"}
-"""What is left to the size, and the stem of small images."""
+"""Settings that depend on the image size, and the stem of small images."""

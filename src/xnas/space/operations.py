@@ -19,7 +19,7 @@ from xnas.space.fast.depthwise import DepthwiseConv2d
 
 @dataclass(frozen=True, kw_only=True)
 class NormStyle:
-    """How the norms of a network are built.
+    """The style of a network's norms.
 
     A supernet's have no affine part and always use the batch's statistics: the mixture of experts that comes
     next keeps changing, and running averages would lag behind it. Its pooling is followed by a norm too, so that
@@ -105,7 +105,7 @@ class FactorizedReduce(nn.Module):
         return outputs
 
     def reduced(self, inputs: Tensor) -> Tensor:
-        """What the norm is given."""
+        """Return the features before the norm."""
         active = F.relu(inputs)
         height, width = inputs.shape[2:]
         # An odd size has one even pixel more than odd ones: a row of zeros makes the halves equal. An exported network

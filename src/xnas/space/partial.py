@@ -50,7 +50,7 @@ def shuffle_channels(features: Tensor, *, groups: int) -> Tensor:
 
 
 def bypass(*, stride: int) -> nn.Module:
-    """How the rest goes around the operations of a cell. Odd sizes are rounded up, as the operations do."""
+    """Return the bypass of a cell's operations. Odd sizes are rounded up, as the operations do."""
     return nn.Identity() if stride == 1 else nn.MaxPool2d(2, stride=stride, ceil_mode=True)
 
 

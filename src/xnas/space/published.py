@@ -43,7 +43,7 @@ def published_genotype(name: str) -> Genotype:
 
 
 def published_source(name: str) -> str:
-    """Where a published genotype comes from. Raises ValueError for a name that is unknown."""
+    """Return the source of a published genotype. Raises ValueError for an unknown name."""
     return _find(name).source
 
 

@@ -13,7 +13,7 @@ class SpaceEntry(NamedTuple):
     """A search space that settings can name."""
 
     operations: tuple[str, ...]
-    """What its experts can be."""
+    """Operations that its experts can be."""
     home: str
     """Module and class."""
 

@@ -29,8 +29,8 @@ class SearchSpace(Protocol):
         """Edges of a cell."""
         ...
 
-    def supernet(self, plan: NetworkSpec) -> nn.Module:
-        """All architectures of the space at once, with forecasters where they differ."""
+    def supernet(self, spec: NetworkSpec) -> nn.Module:
+        """Build the supernet: all architectures of the space at once, with forecasters where they differ."""
         ...
 
     def edge_labels(self, group: str) -> tuple[str, ...]:

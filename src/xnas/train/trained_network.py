@@ -73,7 +73,7 @@ class TrainedNetwork:
     @property
     def features_a_pixel(self) -> int:
         """Outputs of the first layer for every pixel of an image, rounded up."""
-        plan = getattr(self.network, "plan", None)
+        plan = getattr(self.network, "spec", None)
         return plan.features_a_pixel if isinstance(plan, NetworkSpec) else 1
 
     def write(self, folder: RunFolder) -> None:

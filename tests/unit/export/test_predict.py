@@ -161,7 +161,7 @@ def test_no_layer_that_a_size_is_bounded_by_is_larger_than_it_is_taken_for(stem:
 
 def test_a_size_that_asks_for_more_memory_than_a_training_does_must_be_given() -> None:
     trained = trained_network(RGB)
-    trained.network.plan = dataclasses.replace(RGB.plan, channels=256)  # 1024 numbers a pixel
+    trained.network.spec = dataclasses.replace(RGB.plan, channels=256)  # 1024 numbers a pixel
     side = int((MOST_FEATURES / 1024) ** 0.5)
     assert form_of(dataclasses.replace(trained, image_shape=(3, side, side)), None).height == side
     large = dataclasses.replace(trained, image_shape=(3, 2 * side, side))

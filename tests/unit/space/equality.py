@@ -72,12 +72,12 @@ def rewards(model: Supernet, inputs: Tensor, feedback: Feedback) -> tuple[list[T
 
     logits_BD, leaves = plain_logits(model, inputs, feedback=feedback)
     expected = gradients(loss(logits_BD), list(leaves.values()))
-    with heard(list(leaves), per_sample=feedback == "sample"):
+    with recording(list(leaves), per_sample=feedback == "sample"):
         found = loss(model(inputs))
         return gradients(found, [leaf(member) for member in leaves]), expected
 
 
-def heard(members: Sequence[Forecaster], *, per_sample: bool = True) -> AbstractContextManager[None]:
+def recording(members: Sequence[Forecaster], *, per_sample: bool = True) -> AbstractContextManager[None]:
     group = ForecasterGroup("all", tuple((member,) for member in members))
     return recording_mixture_grads({"all": group}, per_sample=per_sample)
 

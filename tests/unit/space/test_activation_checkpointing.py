@@ -89,7 +89,7 @@ def assert_same(found: list[Tensor | None], expected: list[Tensor | None]) -> No
 
 
 @each_space
-@pytest.mark.parametrize("alone", [False, True], ids=["all experts", "one drawn"])
+@pytest.mark.parametrize("one_hot", [False, True], ids=["all experts", "one drawn"])
 def test_losses_weight_gradients_and_rewards_are_the_same(space: str, one_hot: bool) -> None:
     networks = [
         supernet(space, activation_checkpointing=activation_checkpointing)

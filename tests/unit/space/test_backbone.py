@@ -121,7 +121,7 @@ def test_width_doubles_where_height_and_width_halve() -> None:
     for cell in network.cells:
         cell.register_forward_hook(lambda module, inputs, output: shapes.append(tuple(output.shape[1:])))
     network(torch.randn(2, 3, 16, 16))
-    assert network.plan.reduction_cells == (2, 4)
+    assert network.spec.reduction_cells == (2, 4)
     assert shapes == [(16, 16, 16)] * 2 + [(32, 8, 8)] * 2 + [(64, 4, 4)] * 2
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from xnas.kernels.calls import supported
 from xnas.space.fast.cpu.nodes import CpuNodes
 from xnas.space.fast.dispatch import NodeKernel
-from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, NodeSchedules
 from xnas.space.forecaster import (
     Forecaster,
     forecaster_groups,
@@ -418,7 +418,7 @@ def test_an_expert_may_write_into_what_is_its_own() -> None:
         torch.testing.assert_close(model(inputs), (inner(inputs) + inputs) / 2)
 
 
-@pytest.mark.parametrize("path", [BatchedGpuNodes(Plans()), CpuNodes()], ids=["grouped", "native"])
+@pytest.mark.parametrize("path", [BatchedGpuNodes(NodeSchedules()), CpuNodes()], ids=["grouped", "native"])
 @pytest.mark.parametrize("last", [nn.Tanh, partial(nn.BatchNorm2d, 3)], ids=["plain", "norm"])
 def test_the_fast_ways_refuse_it_too(path: NodeKernel, last: Callable[[], nn.Module]) -> None:
     if isinstance(path, CpuNodes) and not supported(torch.rand(2, 3, 4, 4)):

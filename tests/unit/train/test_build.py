@@ -76,7 +76,7 @@ def test_a_run_file_says_which_stem_was_chosen(side: int, stem: str, tiny: Confi
     fit_retrain(genotype, settings, data, name="found", device=CPU, folder=folder)
     assert folder.config().space.stem == stem
     assert folder.config() == resolve_stems(settings, data.image_shape)
-    assert TrainedNetwork.read(folder, device=CPU).network.plan.stem == stem
+    assert TrainedNetwork.read(folder, device=CPU).network.spec.stem == stem
     folder.check_same(settings, sections=("space", "retrain"))
 
 

@@ -94,7 +94,7 @@ def test_a_search_that_saves_memory_is_the_same_and_may_begin_to_at_any_round(
             with pytest.raises(Interrupted):
                 run(config, data, folder, after=after)
         trainer = run(saving, data, RunFolder(folder.path))
-        assert trainer.network.plan.activation_checkpointing  # type: ignore[union-attr]
+        assert trainer.network.spec.activation_checkpointing  # type: ignore[union-attr]
         assert tensors(folder) == tensors(whole)
         assert folder.genotype() == whole.genotype()
         assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()

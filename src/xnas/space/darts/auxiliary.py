@@ -24,7 +24,7 @@ class AuxiliaryTower(nn.Module):
 
     def __init__(self, network: Stack) -> None:
         super().__init__()
-        self.cell = 2 * network.plan.cells // 3
+        self.cell = 2 * network.spec.cells // 3
         """The cell whose output it reads, counted from 0: of 20 the second reduction."""
         channels = int(network.cells[self.cell].out_channels)  # type: ignore[arg-type]
         self.layers = nn.Sequential(
@@ -35,7 +35,7 @@ class AuxiliaryTower(nn.Module):
             NETWORK_STYLE.norm(WIDE),
             nn.ReLU(),
         )
-        self.classifier = nn.Linear(WIDE, network.plan.num_classes)
+        self.classifier = nn.Linear(WIDE, network.spec.num_classes)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B, D) for what the cell gives, (B, C, H, W)."""

@@ -1,4 +1,4 @@
-"""From expert weights to a genotype: the discretisation stage (section 2.1).
+"""Discretisation: a genotype from expert weights (section 2.1).
 
 Every node keeps its two strongest edges, every edge its strongest expert. An edge's strength is max_i u_i over the
 experts other than `none`. At the end of a full search u has saturated: one expert is left alive on every edge and

@@ -16,18 +16,18 @@ from xnas.space.nasbench201.stack import Nasbench201Network
 from xnas.space.operations import NETWORK_STYLE, build_operation
 
 MOST_OPERATIONS = 2000
-"""Of all cells together. The published networks have 160 to 200; a stranger's file could ask for any number."""
+"""Limit for all cells together. The published networks have 160 to 200; a stranger's file could ask for any number."""
 
 
-def build_network(architecture: Architecture, plan: NetworkSpec) -> nn.Module:
+def build_network(architecture: Architecture, spec: NetworkSpec) -> nn.Module:
     """The discrete network of an architecture. Raises ValueError for a plan that its space cannot have."""
     if isinstance(architecture, Nasbench201Genotype):
-        return Nasbench201Network(architecture, plan)
+        return Nasbench201Network(architecture, spec)
     if not isinstance(architecture, Genotype):
         raise ValueError(
             f"a network is built of a genotype; got {short_repr(architecture)}; read_genotype reads names and files"
         )
-    return Network(architecture, plan)
+    return Network(architecture, spec)
 
 
 class Network(Stack):
@@ -36,38 +36,38 @@ class Network(Stack):
     Raises ValueError for a network of more than MOST_OPERATIONS operations.
     """
 
-    def __init__(self, genotype: Genotype, plan: NetworkSpec) -> None:
+    def __init__(self, genotype: Genotype, spec: NetworkSpec) -> None:
         edges = max(len(genotype.normal.edges), len(genotype.reduction.edges))
-        if plan.cells * edges > MOST_OPERATIONS:
+        if spec.cells * edges > MOST_OPERATIONS:
             raise ValueError(
-                f"{plan.cells:,} cells of up to {edges} operations are more than a network takes, "
+                f"{spec.cells:,} cells of up to {edges} operations are more than a network takes, "
                 f"{MOST_OPERATIONS:,} operations; use fewer cells"
             )
 
-        def build_cell(place: CellPosition) -> nn.Module:
-            return NetworkCell(genotype.reduction if place.reduction else genotype.normal, place)
+        def build_cell(position: CellPosition) -> nn.Module:
+            return NetworkCell(genotype.reduction if position.reduction else genotype.normal, position)
 
-        super().__init__(plan, style=NETWORK_STYLE, build_cell=build_cell)
+        super().__init__(spec, style=NETWORK_STYLE, build_cell=build_cell)
         self.genotype = genotype
 
 
 class NetworkCell(nn.Module):
     """One cell of a discrete network."""
 
-    def __init__(self, cell: CellGenotype, place: CellPosition) -> None:
+    def __init__(self, cell: CellGenotype, position: CellPosition) -> None:
         super().__init__()
         self.cell = cell
-        self.inputs = CellInputs(place, style=NETWORK_STYLE)
+        self.inputs = CellInputs(position, style=NETWORK_STYLE)
         self.operations = nn.ModuleList(
             build_operation(
                 edge.operation,
-                place.channels,
-                stride=2 if place.reduction and edge.source < 2 else 1,
+                position.channels,
+                stride=2 if position.reduction and edge.source < 2 else 1,
                 style=NETWORK_STYLE,
             )
             for edge in cell.edges
         )
-        self.out_channels = len(cell.concat) * place.channels
+        self.out_channels = len(cell.concat) * position.channels
 
     def forward(self, before_last: Tensor, last: Tensor, paths_EB: Tensor | None = None) -> Tensor:
         """The concatenation of the cell's output nodes, shape (B, out_channels, H, W).

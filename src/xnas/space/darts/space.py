@@ -58,18 +58,18 @@ class DartsSpace:
     def _choices(self) -> tuple[str, ...]:
         return tuple(name for name in self.experts if name != "none")
 
-    def supernet(self, plan: NetworkSpec) -> Supernet:
-        """All architectures at once.
+    def supernet(self, spec: NetworkSpec) -> Supernet:
+        """Build the supernet: all architectures at once.
 
         Raises ValueError for a plan without normal or without reduction cells, or whose channels do not divide.
         """
-        if not 1 <= plan.reductions < plan.cells:
+        if not 1 <= spec.reductions < spec.cells:
             raise ValueError(
-                f"a search needs normal and reduction cells; {plan.cells} cells with {plan.reductions} "
+                f"a search needs normal and reduction cells; {spec.cells} cells with {spec.reductions} "
                 "reductions have only one kind"
             )
-        check_partial(self.partial_channels, channels=plan.channels)
-        return Supernet(plan, num_nodes=self.num_nodes, experts=self.experts, partial=self.partial_channels)
+        check_partial(self.partial_channels, channels=spec.channels)
+        return Supernet(spec, num_nodes=self.num_nodes, experts=self.experts, partial=self.partial_channels)
 
     def edge_labels(self, group: str) -> tuple[str, ...]:
         """Source and node of each edge, the same for both groups."""

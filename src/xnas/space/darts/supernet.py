@@ -1,4 +1,4 @@
-"""The supernet: cells in which every node listens to all nodes before it, through forecasters (section 2.1).
+"""The supernet: cells in which every node reads all nodes before it through forecasters (section 2.1).
 
 Normal cells make the group `normal`, reduction cells the group `reduction`; an index is an edge of the cell, and
 all cells of a type are replicas. Edges are numbered node by node: node 2 has the edges from 0 and 1, and so on.
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xnas.space.backbone import CellInputs, CellPosition, NetworkSpec, Stack
 from xnas.space.fast.dispatch import node_kernel
-from xnas.space.fast.gpu.nodes import Plans
+from xnas.space.fast.gpu.nodes import NodeSchedules
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import SUPERNET_STYLE, build_operation
 from xnas.space.partial import bypass
@@ -23,15 +23,15 @@ def cell_edges(num_nodes: int) -> tuple[tuple[int, int], ...]:
 
 
 class Supernet(Stack):
-    """All architectures of the space at once."""
+    """The supernet: all architectures of the space at once."""
 
     def __init__(
-        self, plan: NetworkSpec, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
+        self, spec: NetworkSpec, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
     ) -> None:
-        def build_cell(place: CellPosition) -> nn.Module:
-            return SearchCell(place, num_nodes=num_nodes, experts=experts, partial=partial)
+        def build_cell(position: CellPosition) -> nn.Module:
+            return SearchCell(position, num_nodes=num_nodes, experts=experts, partial=partial)
 
-        super().__init__(plan, style=SUPERNET_STYLE, build_cell=build_cell)
+        super().__init__(spec, style=SUPERNET_STYLE, build_cell=build_cell)
 
 
 class SearchCell(nn.Module):
@@ -41,33 +41,33 @@ class SearchCell(nn.Module):
     """
 
     def __init__(
-        self, place: CellPosition, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
+        self, position: CellPosition, *, num_nodes: int, experts: tuple[str, ...], partial: int = 1
     ) -> None:
         super().__init__()
         self.num_nodes = num_nodes
-        self.inputs = CellInputs(place, style=SUPERNET_STYLE)
+        self.inputs = CellInputs(position, style=SUPERNET_STYLE)
 
         def forecaster(index: int, *, stride: int) -> Forecaster:
-            width = place.channels // partial
+            width = position.channels // partial
             return Forecaster(
                 {name: build_operation(name, width, stride=stride, style=SUPERNET_STYLE) for name in experts},
-                group=GROUPS[place.reduction],
+                group=GROUPS[position.reduction],
                 index=index,
                 partial=partial,
                 bypass=bypass(stride=stride) if partial > 1 else None,
             )
 
         self.forecasters = nn.ModuleList(
-            forecaster(index, stride=2 if place.reduction and source < 2 else 1)
+            forecaster(index, stride=2 if position.reduction and source < 2 else 1)
             for index, (source, _) in enumerate(cell_edges(num_nodes))
         )
-        self.out_channels = num_nodes * place.channels
-        self._plans = Plans()
+        self.out_channels = num_nodes * position.channels
+        self._schedules = NodeSchedules()
 
     def forward(self, before_last: Tensor, last: Tensor) -> Tensor:
         """The concatenation of the intermediate nodes, shape (B, out_channels, H, W)."""
         nodes = self.inputs(before_last, last)
-        compute = node_kernel(nodes[0], training=self.training, plans=self._plans)
+        compute = node_kernel(nodes[0], training=self.training, schedules=self._schedules)
         forecasters: list[Forecaster] = list(self.forecasters)  # type: ignore[arg-type]
         for _ in range(self.num_nodes):
             incoming, forecasters = forecasters[: len(nodes)], forecasters[len(nodes) :]

@@ -1,4 +1,4 @@
-"""A node of a cell, sum over its incoming edges of the forecasters' mixtures, and the ways to compute it.
+"""The choice of how to compute a node of a cell, the sum of its edges' mixtures (README.md).
 
 All ways give the same up to rounding. One by one, through the forecasters' own modules, is what always works and what
 hooks on modules see; the others are for speed, and for training.
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from xnas.kernels.calls import supported
 from xnas.space.fast.cpu.nodes import CpuNodes
-from xnas.space.fast.gpu.nodes import BatchedGpuNodes, Plans
+from xnas.space.fast.gpu.nodes import BatchedGpuNodes, NodeSchedules
 from xnas.space.forecaster import Forecaster
 from xnas.space.operations import Zero
 
 NodeKernel = Callable[[Sequence[Forecaster], Sequence[Tensor]], Tensor]
-"""The node that forecasters make, each of its own source. It serves one pass through one cell."""
+"""A function that computes a node from forecasters and their sources. It serves one pass through one cell."""
 
 
-def node_kernel(inputs: Tensor, *, training: bool, plans: Plans | None = None) -> NodeKernel:
-    """The fastest way for a cell with such inputs; `plans` are the cell's, kept for its next pass."""
+def node_kernel(inputs: Tensor, *, training: bool, schedules: NodeSchedules | None = None) -> NodeKernel:
+    """Return the fastest kernel for a cell's inputs; `schedules` are the cell's, kept for its next pass."""
     if not training:
         return reference_node
     if supported(inputs):
         return CpuNodes()
     if inputs.device.type not in ("cpu", "meta"):
-        return BatchedGpuNodes(Plans() if plans is None else plans)
+        return BatchedGpuNodes(NodeSchedules() if schedules is None else schedules)
     return reference_node
 
 
@@ -43,7 +43,7 @@ def sum_outputs(modules: Sequence[nn.Module], sources: Sequence[Tensor], *, trai
 def sum_outputs_with_drop_path(
     modules: Sequence[nn.Module], sources: Sequence[Tensor], factors_EB: Tensor, *, training: bool
 ) -> Tensor:
-    """The same with each output multiplied image by image by its factors, but those of identities.
+    """Return the sum with each output but identities' multiplied image by image by its factors.
 
     A kernel mixes by numbers that all images share, so each module is a sum of its own, and norms take their statistics
     of all images, whichever factors they have.
@@ -60,7 +60,7 @@ def sum_outputs_with_drop_path(
 
 
 def reference_node(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
-    """Module by module."""
+    """Compute a node module by module: the reference that the fast paths must equal."""
     node: Tensor = forecasters[0](sources[0])
     for forecaster, source in zip(forecasters[1:], sources[1:], strict=True):
         node = node + forecaster(source)

@@ -53,10 +53,10 @@ class Nasbench201Space:
     def _choices(self) -> tuple[str, ...]:
         return tuple(name for name in self.experts if self.choose_none or name != "none")
 
-    def supernet(self, plan: NetworkSpec) -> Nasbench201Supernet:
-        """All architectures at once. Raises ValueError for a plan that this space cannot have."""
-        check_partial(self.partial_channels, channels=plan.channels)
-        return Nasbench201Supernet(plan, experts=self.experts, partial=self.partial_channels)
+    def supernet(self, spec: NetworkSpec) -> Nasbench201Supernet:
+        """Build the supernet: all architectures at once. Raises ValueError for a shape that this space cannot have."""
+        check_partial(self.partial_channels, channels=spec.channels)
+        return Nasbench201Supernet(spec, experts=self.experts, partial=self.partial_channels)
 
     def edge_labels(self, group: str) -> tuple[str, ...]:
         """Source and node of each edge."""

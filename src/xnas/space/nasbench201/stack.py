@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from xnas.space.activation_checkpointing import checkpointed
 from xnas.space.backbone import NetworkSpec
 from xnas.space.fast.dispatch import node_kernel, sum_outputs
-from xnas.space.fast.gpu.nodes import Plans
+from xnas.space.fast.gpu.nodes import NodeSchedules
 from xnas.space.forecaster import Forecaster
 from xnas.space.nasbench201.genotype import EDGES, NUM_NODES, Nasbench201Genotype
 from xnas.space.operations import (
@@ -29,7 +29,7 @@ from xnas.space.operations import (
 )
 
 GROUP = "cell"
-"""Of all forecasters: every cell is a replica of every other."""
+"""The group of all forecasters: every cell is a replica of every other."""
 
 
 class Nasbench201Stack(nn.Module):
@@ -40,31 +40,31 @@ class Nasbench201Stack(nn.Module):
     """
 
     def __init__(
-        self, plan: NetworkSpec, *, style: NormStyle, build_cell: Callable[[int], nn.Module]
+        self, spec: NetworkSpec, *, style: NormStyle, build_cell: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
-        stages = plan.reductions + 1
-        if plan.cells % stages:
+        stages = spec.reductions + 1
+        if spec.cells % stages:
             raise ValueError(
-                f"{plan.cells} cells do not spread evenly over the {stages} stages of a NAS-Bench-201 network; use a "
+                f"{spec.cells} cells do not spread evenly over the {stages} stages of a NAS-Bench-201 network; use a "
                 f"multiple of {stages}"
             )
-        if plan.stem == "imagenet" or plan.squeeze_excite:
-            what = "imagenet stem" if plan.stem == "imagenet" else "squeeze-and-excitation"
+        if spec.stem == "imagenet" or spec.squeeze_excite:
+            what = "imagenet stem" if spec.stem == "imagenet" else "squeeze-and-excitation"
             raise ValueError(f"NAS-Bench-201 has no {what}; leave it out, or choose another space")
-        if plan.stem_channels not in (None, plan.channels):
+        if spec.stem_channels not in (None, spec.channels):
             raise ValueError(
-                f"the stem of NAS-Bench-201 is as wide as its first cells; got stem_channels = {plan.stem_channels} "
-                f"beside channels = {plan.channels}; leave stem_channels out"
+                f"the stem of NAS-Bench-201 is as wide as its first cells; got stem_channels = {spec.stem_channels} "
+                f"beside channels = {spec.channels}; leave stem_channels out"
             )
-        self.plan = plan
-        channels = plan.channels
+        self.spec = spec
+        channels = spec.channels
         self.stem = nn.Sequential(
             nn.Conv2d(
-                plan.image_channels,
+                spec.image_channels,
                 channels,
                 3,
-                stride=2 if plan.stem == "strided" else 1,
+                stride=2 if spec.stem == "strided" else 1,
                 padding=1,
                 bias=False,
             ),
@@ -75,15 +75,15 @@ class Nasbench201Stack(nn.Module):
             if stage > 0:
                 layers.append(ResidualReduction(channels, 2 * channels, style=_fixed_style(style)))
                 channels *= 2
-            layers += [build_cell(channels) for _ in range(plan.cells // stages)]
+            layers += [build_cell(channels) for _ in range(spec.cells // stages)]
         self.layers = nn.ModuleList(layers)
         self.last = nn.Sequential(_fixed_style(style).norm(channels), nn.ReLU())
-        self.classifier = nn.Linear(channels, plan.num_classes)
+        self.classifier = nn.Linear(channels, spec.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of shape (B, D) for images of shape (B, C, H, W)."""
         features = self.stem(images)
-        twice = self.plan.activation_checkpointing and self.training and torch.is_grad_enabled()
+        twice = self.spec.activation_checkpointing and self.training and torch.is_grad_enabled()
         for layer in self.layers:
             features = checkpointed(layer, layer, features) if twice else layer(features)
         logits_BD: Tensor = self.classifier(self.last(features).mean(dim=(2, 3)))
@@ -91,7 +91,7 @@ class Nasbench201Stack(nn.Module):
 
 
 def _fixed_style(style: NormStyle) -> NormStyle:
-    """Of what no search decides: as in the cells, but with an affine part in the supernet too."""
+    """The norms outside of cells: as in the cells, but with an affine part in the supernet too."""
     return NormStyle(affine=True, running=style.running, after_pooling=False)
 
 
@@ -126,13 +126,13 @@ class AverageOfFour(nn.AvgPool2d):
 
 
 class Nasbench201Supernet(Nasbench201Stack):
-    """All architectures of the space at once."""
+    """The supernet: all architectures of the space at once."""
 
-    def __init__(self, plan: NetworkSpec, *, experts: tuple[str, ...], partial: int = 1) -> None:
+    def __init__(self, spec: NetworkSpec, *, experts: tuple[str, ...], partial: int = 1) -> None:
         def build_cell(channels: int) -> nn.Module:
             return Nasbench201SearchCell(channels, experts=experts, partial=partial)
 
-        super().__init__(plan, style=SUPERNET_STYLE, build_cell=build_cell)
+        super().__init__(spec, style=SUPERNET_STYLE, build_cell=build_cell)
 
 
 class Nasbench201SearchCell(nn.Module):
@@ -152,11 +152,11 @@ class Nasbench201SearchCell(nn.Module):
             )
             for index in range(len(EDGES))
         )
-        self._plans = Plans()
+        self._schedules = NodeSchedules()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        compute = node_kernel(inputs, training=self.training, plans=self._plans)
+        compute = node_kernel(inputs, training=self.training, schedules=self._schedules)
         nodes = [inputs]
         for forecasters in self.incoming():
             nodes.append(compute(forecasters, nodes))
@@ -171,11 +171,11 @@ class Nasbench201SearchCell(nn.Module):
 class Nasbench201Network(Nasbench201Stack):
     """The network of an architecture, as the benchmark trained it."""
 
-    def __init__(self, genotype: Nasbench201Genotype, plan: NetworkSpec) -> None:
+    def __init__(self, genotype: Nasbench201Genotype, spec: NetworkSpec) -> None:
         def build_cell(channels: int) -> nn.Module:
             return Nasbench201Cell(genotype, channels)
 
-        super().__init__(plan, style=NETWORK_STYLE, build_cell=build_cell)
+        super().__init__(spec, style=NETWORK_STYLE, build_cell=build_cell)
         self.genotype = genotype
 
 

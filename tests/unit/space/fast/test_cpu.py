@@ -39,9 +39,9 @@ from ..equality import (
     check_equal,
     forecasters_of,
     gradients,
-    heard,
     images,
     leaf,
+    recording,
     supernet,
 )
 
@@ -110,7 +110,7 @@ def pass_of(model: Supernet, *, per_sample: bool = True) -> tuple[Tensor, list[T
     logits, leaves = plain_logits(model, images(), feedback=feedback)
     weights = list(model.parameters())
     expected = gradients(F.cross_entropy(logits, LABELS), [*leaves.values(), *weights])
-    with heard(list(leaves), per_sample=per_sample):
+    with recording(list(leaves), per_sample=per_sample):
         loss = F.cross_entropy(model(images()), LABELS)
         return loss, [*(leaf(member) for member in leaves), *weights], expected
 
@@ -189,7 +189,7 @@ def test_what_follows_may_read_any_of_the_nodes_and_more_than_once(read: tuple[i
     weights = [weight for member in members for weight in member.parameters()]
 
     def results(path: NodeKernel) -> list[Tensor]:
-        with heard(members):
+        with recording(members):
             nodes = nodes_of(path, members, sources)
             total = torch.stack(
                 [nodes[number].square().sum() + nodes[number].exp().mean() for number in read]
@@ -312,7 +312,7 @@ def assert_as_without_kernels(members: Sequence[Forecaster]) -> None:
     def results(path: NodeKernel) -> list[Tensor]:
         copies = copy.deepcopy(members)  # some remember what they have seen
         weights = [weight for member in copies for weight in member.parameters()]
-        with heard(copies):
+        with recording(copies):
             node = path(copies, sources)
             found = gradients(node.square().sum(), [*sources, *weights, *map(leaf, copies)])
         return [node, *found, *(state for member in copies for state in member.buffers())]

@@ -26,9 +26,9 @@ from ..equality import (
     check_equal,
     forecasters_of,
     gradients,
-    heard,
     images,
     leaf,
+    recording,
     rewards,
     supernet,
 )
@@ -99,7 +99,7 @@ def test_experts_of_users_run_by_themselves(partial: int) -> None:
     forecasts = [plain_forecast(m, x, leaves[m]) for m, x in zip(members, sources, strict=True)]
     expected = torch.stack(forecasts).sum(dim=0)
     weights = [weight for member in members for weight in member.parameters()]
-    with heard(members):
+    with recording(members):
         found = grouped_node(members, sources)
         found_gradients = gradients(found.square().sum(), [*sources, *weights, *map(leaf, members)])
     torch.testing.assert_close(found, expected, **CLOSE)

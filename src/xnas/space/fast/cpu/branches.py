@@ -1,4 +1,4 @@
-"""The experts of a node as kernels compute them: rounds of convolutions and the norms between and after them.
+"""The experts of a node, computed by kernels: rounds of convolutions and the norms between and after them.
 
 A round leaves its output unnormalised, z, beside the norm that waits for whoever reads it. Gradients by z come as
 alpha g + beta z + gamma, with a number for each channel, and are never stored.
@@ -48,7 +48,7 @@ class NormBranch:
         return norm_4C
 
     def learn(self, by_gain_C: Tensor, by_offset_C: Tensor, gradients: "Gradients") -> None:
-        """Its parameters' gradients."""
+        """Store the gradients of its parameters."""
         if self.gain is not None:
             like = gradients.tensors[self.gain]
             gradients.by_tensor[self.gain : self.gain + 2] = by_gain_C.to(like), by_offset_C.to(like)
@@ -66,7 +66,7 @@ class SeparableRound:
     def forward(
         self, inputs: Tensor, before: Tensor | None, tensors: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """What comes out, and its norm; `before` is the norm of the inputs, where they wait for one."""
+        """Return the output and its norm; `before` is the norm of the inputs, where they wait for one."""
         return calls.separable_forward(
             inputs, (tensors[self.weight], tensors[self.weight + 1]),
             norm=before, stride=self.stride, dilation=self.dilation, eps=self.norm.module.eps,
@@ -106,7 +106,7 @@ class DenseRound:
     def forward(
         self, inputs: Tensor, before: Tensor | None, tensors: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """What comes out, and its norm."""
+        """Return the output and its norm."""
         assert before is None
         return calls.dense_forward(inputs, tensors[self.weight], stride=self.stride, eps=self.norm.module.eps)
 
@@ -131,16 +131,16 @@ Round = SeparableRound | DenseRound
 class Branch:
     """An expert of an incoming edge: where its weight u is, what it reads, and what is left to compute of it."""
 
-    place: int
+    index: int
     tensor: int
     moments: Tensor | None = None
-    """Of an output that is ready but for its norm: that norm, without gains and offsets."""
+    """The norm of an output that still has to be normed, without gains and offsets."""
     norm: NormBranch | None = None
     """The norm after everything else; None: the expert ends without one."""
     rounds: tuple[Round, ...] = ()
 
-    def places(self) -> Iterator[int]:
-        """Of all that it reads, among a node's tensors."""
+    def indices(self) -> Iterator[int]:
+        """Yield the indices of all that it reads among a node's tensors."""
         yield self.tensor
         for step in self.rounds:
             yield step.weight
@@ -151,11 +151,11 @@ class Branch:
 
 
 Stages = list[tuple[Tensor, Tensor | None]]
-"""What an expert computes round by round: outputs before the norm, and the norm."""
+"""The results of an expert's rounds: outputs before the norm, and the norm."""
 
 
 def compute(branch: Branch, tensors: Sequence[Tensor]) -> Stages:
-    """What the branch gives, and what its gradients need."""
+    """Compute a branch: its output, and all that its gradients need."""
     inputs, before = tensors[branch.tensor], branch.moments
     if not branch.rounds:
         if before is not None and branch.norm is not None:
@@ -185,12 +185,12 @@ class Gradients:
         self.tensors, self.needed, self.by_tensor = tensors, needed, by_tensor
 
     def add(self, branch: Branch, stages: Stages, gradient: Tensor, by_output_3C: Tensor) -> None:
-        """Those of one expert, from the gradient by the node."""
+        """Add the gradients of one expert, from the gradient by the node."""
         if not branch.rounds:
             if self.needed[branch.tensor]:
                 self._add_ready(branch, stages[0][0], gradient, by_output_3C)
             return
-        if not any(self.needed[place] for place in branch.places()):
+        if not any(self.needed[index] for index in branch.indices()):
             return
         inputs = [(self.tensors[branch.tensor], None), *stages[:-1]]
         passed: Passed | None = (gradient, stages[-1][0], by_output_3C)

@@ -1,4 +1,4 @@
-"""All incoming experts of a node and their mixture in one step, by kernels, and its gradients.
+"""The mixture of all incoming experts of a node and its gradients, computed by kernels in one step.
 
 The node is sum_i u_i f_i(x), over the experts of all incoming edges. Nearly all experts end in a norm, f_i = gain_i
 (z_i - mean_i) / deviation_i + offset_i. So what is mixed is z_i, with the coefficients u_i gain_i / deviation_i and one
@@ -44,15 +44,15 @@ class NodeFunction(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         kept = [kept for stages in computed for stage in stages for kept in stage if kept is not None]
         ctx.save_for_backward(weights, norms_K4C, *tensors, *kept)
-        return calls.mix(outputs, coefficients_KC, constant_C), *(tensors[place] for place in shared)
+        return calls.mix(outputs, coefficients_KC, constant_C), *(tensors[index] for index in shared)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor | None, *by_shared: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients by the mixture weights, sample by sample if they are so, and by all tensors."""
         by_tensor: list[Tensor | None] = [None] * ctx.num_tensors
-        for place, begun in zip(ctx.shared, by_shared, strict=True):
-            by_tensor[place] = begun
+        for index, begun in zip(ctx.shared, by_shared, strict=True):
+            by_tensor[index] = begun
         if gradient is None:  # the loss reads later nodes alone
             return None, None, None, *by_tensor
         weights, norms_K4C, *saved = ctx.saved_tensors
@@ -72,8 +72,8 @@ class NodeFunction(torch.autograd.Function):
             on_experts_KBC = gain_KC[:, None] * projected_KBC + offset_KC[:, None] * sums_BC
             by_weights_BK = on_experts_KBC.sum(dim=-1).T.to(weights.dtype)
             by_weights = torch.zeros_like(weights)
-            places = [branch.place for branch in ctx.branches]
-            by_weights[..., places] = by_weights_BK if weights.dim() == 2 else by_weights_BK.sum(dim=0)
+            indices = [branch.index for branch in ctx.branches]
+            by_weights[..., indices] = by_weights_BK if weights.dim() == 2 else by_weights_BK.sum(dim=0)
         gradients = Gradients(tensors, ctx.needs_input_grad[3:], by_tensor)
         if any(branch.norm is not None and branch.norm.gain is not None for branch in ctx.branches):
             by_gains_KC, by_offsets_KC = (
@@ -89,7 +89,7 @@ class NodeFunction(torch.autograd.Function):
 
 
 def _norms(norms: Sequence[Tensor | None], *, channels: int) -> Tensor:
-    """All norms, (K, 4, C), where none is one that changes nothing."""
+    """Stack all norms, (K, 4, C); None becomes a norm that changes nothing."""
     none = torch.tensor([[0.0], [1.0], [1.0], [0.0]], dtype=torch.float64).expand(4, channels)
     return torch.stack([none if norm is None else norm for norm in norms])
 
@@ -97,7 +97,7 @@ def _norms(norms: Sequence[Tensor | None], *, channels: int) -> Tensor:
 def _of_branches(weights: Tensor, branches: Sequence[Branch]) -> Tensor:
     """u of the branches, (K,), float64. All samples have the same, though each has a leaf of its own."""
     shared = weights if weights.dim() == 1 else weights[0]
-    return shared[[branch.place for branch in branches]].double()
+    return shared[[branch.index for branch in branches]].double()
 
 
 def _by_outputs(
@@ -142,7 +142,7 @@ class PoolFunction(torch.autograd.Function):
 
 
 def _pooling(pool: nn.Module) -> dict[str, int]:
-    """How the kernels are asked for it."""
+    """Return the kernels' arguments for a pooling."""
     assert isinstance(pool, nn.MaxPool2d | nn.AvgPool2d)
     assert isinstance(pool.kernel_size, int)
     assert isinstance(pool.stride, int)

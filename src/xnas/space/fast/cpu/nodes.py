@@ -1,4 +1,4 @@
-"""From forecasters and modules to what kernels compute: which expert is recognised as what, and what it reads."""
+"""The mapping from forecasters and modules to kernels: which kernel computes an expert, and what it reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
 from xnas.space.operations import Norm as BatchNorm
 
 Key = tuple[int, str]
-"""Of a tensor that several nodes read: the number of the source, and what was computed from it."""
+"""Key of a tensor that several nodes read: the number of the source, and what was computed from it."""
 
 
 class CpuNodes:
@@ -28,7 +28,7 @@ class CpuNodes:
     def __init__(self) -> None:
         self._sources: list[Tensor] = []
         self._pooled: dict[Key, tuple[Tensor, Tensor]] = {}
-        self._handed_on: dict[Key, Tensor] = {}
+        self._passed_on: dict[Key, Tensor] = {}
 
     def __call__(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
         """The sum of the forecasters' mixtures, each of its own source."""
@@ -45,8 +45,8 @@ class CpuNodes:
         experts, edge_start = [], 0
         for source, forecaster in enumerate(forecasters):
             experts += [
-                _NodeExpert(edge_start + place, source, module, forecaster)
-                for place, module in forecaster.active_experts()
+                _NodeExpert(edge_start + index, source, module, forecaster)
+                for index, module in forecaster.active_experts()
             ]
             edge_start += len(forecaster.names)
         if all(isinstance(expert.module, Zero) for expert in experts):
@@ -56,34 +56,34 @@ class CpuNodes:
 
     def sum_outputs(self, modules: Sequence[nn.Module], sources: Sequence[Tensor]) -> Tensor:
         """The sum of modules' outputs, each of its own source."""
-        experts = [_NodeExpert(place, place, module) for place, module in enumerate(modules)]
+        experts = [_NodeExpert(index, index, module) for index, module in enumerate(modules)]
         return self._node(experts, sources[0].new_ones(len(modules)), sources)
 
     def _node(self, experts: Sequence["_NodeExpert"], weights: Tensor, sources: Sequence[Tensor]) -> Tensor:
         self._sources += [calls.dense(source) for source in sources[len(self._sources) :]]
-        read = _Read()
+        read = _NodeTensors()
         for number, source in enumerate(self._sources):
             self._add_shared((number, ""), source, read)
         branches = [self._branch(expert, read) for expert in experts if not isinstance(expert.module, Zero)]
-        shared = {place: key for place, key in read.keys.items() if read.tensors[place].requires_grad}
+        shared = {index: key for index, key in read.keys.items() if read.tensors[index].requires_grad}
         if not torch.is_grad_enabled():
             shared = {}
         node: Tensor
-        node, *handed_on = NodeFunction.apply(tuple(branches), tuple(shared), weights, *read.tensors)
-        self._handed_on.update(zip(shared.values(), handed_on, strict=True))
+        node, *passed_on = NodeFunction.apply(tuple(branches), tuple(shared), weights, *read.tensors)
+        self._passed_on.update(zip(shared.values(), passed_on, strict=True))
         return node
 
-    def _add_shared(self, key: Key, tensor: Tensor, read: "_Read") -> int:
-        """Read a tensor that later nodes read too, as the node before has handed it on."""
-        place = read.add(self._handed_on.get(key, tensor))
-        read.keys[place] = key
-        return place
+    def _add_shared(self, key: Key, tensor: Tensor, read: "_NodeTensors") -> int:
+        """Read a tensor that later nodes read too, as the node before has passed it on."""
+        index = read.add(self._passed_on.get(key, tensor))
+        read.keys[index] = key
+        return index
 
-    def _branch(self, expert: "_NodeExpert", read: "_Read") -> Branch:
-        """How the node computes an expert; what that reads is added to `read`."""
-        place, source, module = expert.place, expert.source, expert.module
+    def _branch(self, expert: "_NodeExpert", read: "_NodeTensors") -> Branch:
+        """Return the branch of an expert; the tensors that it reads are added to `read`."""
+        index, source, module = expert.index, expert.source, expert.module
         if isinstance(module, nn.Identity):
-            return Branch(place, source)
+            return Branch(index, source)
         inputs = self._sources[source]
         if _is_separable(module):
             rounds = []
@@ -92,44 +92,44 @@ class CpuNodes:
                 read.add(pointwise.weight)
                 stride, dilation = depthwise.stride[0], depthwise.dilation[0]
                 rounds.append(SeparableRound(weight, stride, dilation, read.norm(norm)))
-            return Branch(place, source, norm=rounds[-1].norm, rounds=tuple(rounds))
+            return Branch(index, source, norm=rounds[-1].norm, rounds=tuple(rounds))
         if _is_relu_conv_norm(module):
             conv, last = module[1], module[2]  # type: ignore[index]
             step = DenseRound(read.add(conv.weight), conv.stride[0], read.norm(last))
-            return Branch(place, source, norm=step.norm, rounds=(step,))
+            return Branch(index, source, norm=step.norm, rounds=(step,))
         if _is_pooling(module):
-            return Branch(place, read.add(PoolFunction.apply(inputs, module, 0.0)[0]))
+            return Branch(index, read.add(PoolFunction.apply(inputs, module, 0.0)[0]))
         if isinstance(module, Pooled) and _is_pooling(module[0]) and _by_batch(module[1]):
             key = (source, f"{module[0]}, {module[1].eps}")
             if key not in self._pooled:
                 self._pooled[key] = PoolFunction.apply(inputs, module[0], module[1].eps)
             output, moments = self._pooled[key]
-            return Branch(place, self._add_shared(key, output, read), moments, read.norm(module[1]))
+            return Branch(index, self._add_shared(key, output, read), moments, read.norm(module[1]))
         if isinstance(module, FactorizedReduce) and _by_batch(module.norm):
-            return self._ready(place, module.reduced(inputs), module.norm, read)
+            return self._ready(index, module.reduced(inputs), module.norm, read)
         if len(layers := _layers(module)) > 1 and _by_batch(layers[-1]):
             *layers, last = layers
-            return self._ready(place, expert.asked(layers, inputs), last, read)
-        return Branch(place, read.add(calls.dense(expert.asked([module], inputs))))
+            return self._ready(index, expert.call(layers, inputs), last, read)
+        return Branch(index, read.add(calls.dense(expert.call([module], inputs))))
 
-    def _ready(self, place: int, output: Tensor, norm: nn.Module, read: "_Read") -> Branch:
+    def _ready(self, index: int, output: Tensor, norm: nn.Module, read: "_NodeTensors") -> Branch:
         assert isinstance(norm, nn.BatchNorm2d)
         output = calls.dense(output)
         moments = calls.moments(output.detach(), eps=norm.eps)
-        return Branch(place, read.add(output), moments, read.norm(norm))
+        return Branch(index, read.add(output), moments, read.norm(norm))
 
 
 @dataclass(frozen=True)
 class _NodeExpert:
     """A module, where its weight u is among all, and which source it reads."""
 
-    place: int
+    index: int
     source: int
     module: nn.Module
     owner: Forecaster | None = None
 
-    def asked(self, layers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
-        """What layers of the module make of an input that others read too. Raises ValueError if they write into it."""
+    def call(self, layers: Sequence[nn.Module], inputs: Tensor) -> Tensor:
+        """Run layers of the module. Raises ValueError if they write into the input, which others read too."""
         before = versions(inputs)
         output = reduce(lambda x, layer: layer(x), layers, inputs)
         if self.owner is not None and versions(inputs) != before:
@@ -138,14 +138,14 @@ class _NodeExpert:
 
 
 @dataclass
-class _Read:
+class _NodeTensors:
     """The tensors that a node reads, and by their places the keys of those that other nodes read too."""
 
     tensors: list[Tensor] = field(default_factory=list)
     keys: dict[int, Key] = field(default_factory=dict)
 
     def add(self, tensor: Tensor) -> int:
-        """Its place."""
+        """Add a tensor and return its index."""
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
@@ -160,20 +160,20 @@ class _Read:
 
 
 def _by_batch(norm: nn.Module) -> bool:
-    """Whether it is a norm that takes the batch's statistics, in a way that is known here."""
+    """Return True for a norm by the batch's statistics, of a kind that is known here."""
     known = type(norm).forward in (nn.BatchNorm2d.forward, BatchNorm.forward)
     return known and isinstance(norm, nn.BatchNorm2d) and norm.training and norm.momentum is not None
 
 
 def _is_separable(expert: nn.Module) -> TypeGuard[Separable]:
-    """Whether it is a separable convolution, in a size that is for the kernels."""
+    """Return True for a separable convolution of a size for which kernels are faster."""
     return isinstance(expert, Separable) and all(
         calls.is_faster(pointwise.weight) and _by_batch(norm) for _, pointwise, norm in expert.rounds
     )
 
 
 def _is_pooling(pool: nn.Module) -> TypeGuard[nn.MaxPool2d | nn.AvgPool2d]:
-    """Whether the kernels know it: a square, padded to keep the size at stride 1, padding not counted."""
+    """Return True for a square pooling, padded to keep the size at stride 1, padding not counted."""
     if not isinstance(pool, nn.MaxPool2d | nn.AvgPool2d):
         return False
     size = pool.kernel_size
@@ -187,17 +187,17 @@ def _is_pooling(pool: nn.Module) -> TypeGuard[nn.MaxPool2d | nn.AvgPool2d]:
 
 
 def _layers(expert: nn.Module) -> list[nn.Module]:
-    """What it computes one after the other; nothing where a class of its own may compute something else."""
+    """Return the layers of a plain Sequential; none for a subclass that may compute something else."""
     return list(expert) if isinstance(expert, nn.Sequential) and _is_plain(expert, nn.Sequential) else []
 
 
 def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether it computes what its kind does, and nothing is hooked on that changes its weights before."""
+    """Return True if a module has its kind's forward and no hook that could change its weights before."""
     return type(module).forward is kind.forward and not module._forward_pre_hooks
 
 
 def _is_relu_conv_norm(expert: nn.Module) -> bool:
-    """Whether it is a ReLU, a convolution that the kernels know, and a norm."""
+    """Return True for a ReLU, a convolution that the kernels know, and a norm."""
     layers = _layers(expert)
     if len(layers) != 3:
         return False

@@ -1,4 +1,4 @@
-"""Which experts of a node run together: the plan of a node.
+"""The schedule of a node on an accelerator: which experts run together.
 
 Sources of one shape make a bundle: they are joined along their channels, a row of C channels for each. Experts of one
 kind, on whatever edges they are, read their rows there and run as one call with stacked weights; what they give has
@@ -19,7 +19,7 @@ from xnas.space.forecaster import Forecaster
 from xnas.space.operations import FactorizedReduce, Pooled, Separable, Zero
 
 EPS = 1e-5
-"""What the norms that are folded into a mixture add to a variance; one with another number runs by itself."""
+"""The eps of norms that are folded into a mixture; an expert with another eps runs by itself."""
 
 Pair = tuple[int, ...]
 
@@ -85,7 +85,7 @@ class Single(NamedTuple):
 
 @dataclass(frozen=True)
 class FusedSchedule:
-    """All calls of a node, and where what they give is mixed."""
+    """All calls of a node, and where their outputs are mixed."""
 
     bundles: tuple[tuple[int, ...], ...]
     """The edges whose sources are joined."""
@@ -104,7 +104,7 @@ class FusedSchedule:
     normed: tuple[ExpertIndex, ...]
     """Experts whose outputs have still to be normed, in the order of their rows in the mixture."""
     raw: tuple[ExpertIndex, ...]
-    """Those whose outputs are mixed as they are."""
+    """Experts whose outputs are mixed as they are."""
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -112,7 +112,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class _GroupedExpert(Generic[M]):
-    place: ExpertIndex
+    position: ExpertIndex
     bundle: int
     row: int
     module: M
@@ -129,24 +129,24 @@ class _Draft:
         return len(self.requests) - 1
 
     def conv(self, layers: Sequence[nn.Conv2d]) -> Conv:
-        """All layers agree in everything but their weights."""
+        """Add a call for layers that agree in everything but their weights."""
         self.stacks.append(tuple(layers))
         like = layers[0]
         assert not isinstance(like.padding, str)
         return Conv(len(self.stacks) - 1, len(layers) * like.groups, like.stride, like.padding, like.dilation)
 
 
-def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -> FusedSchedule:
-    """The plan for forecasters whose sources have these shapes."""
+def schedule_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -> FusedSchedule:
+    """Return the schedule for forecasters whose sources have these shapes."""
     edges_of: dict[torch.Size, list[int]] = {}
     for edge, shape in enumerate(shapes):
         edges_of.setdefault(shape, []).append(edge)
     bundles = tuple(map(tuple, edges_of.values()))
     experts = [
-        _GroupedExpert(ExpertIndex(edge, place), bundle, row, module)
+        _GroupedExpert(ExpertIndex(edge, position), bundle, row, module)
         for bundle, edges in enumerate(bundles)
         for row, edge in enumerate(edges)
-        for place, module in forecasters[edge].active_experts()
+        for position, module in forecasters[edge].active_experts()
         if not isinstance(module, Zero)
     ]
     draft = _Draft()
@@ -161,7 +161,7 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
     same = _by_kind(experts, nn.Identity, lambda expert: (expert.bundle,))
     identities = tuple(draft.request(kind, active=False) for kind in same)
     known = set(_places(*separable, *pooled, *reducing, *same))
-    others = [expert for expert in experts if expert.place not in known]
+    others = [expert for expert in experts if expert.position not in known]
     normed_others = [expert for expert in others if _ends_in_norm(expert.module)]
     raw_others = [expert for expert in others if not _ends_in_norm(expert.module)]
     return FusedSchedule(
@@ -173,8 +173,8 @@ def plan_node(forecasters: Sequence[Forecaster], shapes: Sequence[torch.Size]) -
         pools=pools,
         reduces=reduces,
         identities=identities,
-        normed_singles=tuple(Single(e.place.edge, tuple(e.module.children())[:-1]) for e in normed_others),
-        raw_singles=tuple(Single(e.place.edge, (e.module,)) for e in raw_others),
+        normed_singles=tuple(Single(e.position.edge, tuple(e.module.children())[:-1]) for e in normed_others),
+        raw_singles=tuple(Single(e.position.edge, (e.module,)) for e in raw_others),
         normed=_places(*separable, *pooled, *reducing, normed_others),
         raw=_places(*same, raw_others),
     )
@@ -218,7 +218,7 @@ def _ends_in_norm(module: nn.Module) -> bool:
 
 
 def _plain(norm: nn.Module) -> bool:
-    """Whether it is a norm by the batch's statistics, without parameters."""
+    """Return True for a norm by the batch's statistics, without parameters."""
     return (
         isinstance(norm, nn.BatchNorm2d)
         and not norm.affine
@@ -228,7 +228,7 @@ def _plain(norm: nn.Module) -> bool:
 
 
 def _places(*kinds: Sequence[_GroupedExpert[Any]]) -> tuple[ExpertIndex, ...]:
-    return tuple(expert.place for kind in kinds for expert in kind)
+    return tuple(expert.position for kind in kinds for expert in kind)
 
 
 def _line(draft: _Draft, experts: list[_GroupedExpert[Separable]]) -> FeatureLine:

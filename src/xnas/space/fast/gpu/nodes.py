@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xnas.space.fast.gpu.grouping import EPS, Conv, FeatureLine, FusedSchedule, Reduce, Single, plan_node
-from xnas.space.fast.gpu.normed_mix import EdgeLayout, Shares, mix_normed, shares_of
+from xnas.space.fast.gpu.grouping import EPS, Conv, FeatureLine, FusedSchedule, Reduce, Single, schedule_node
+from xnas.space.fast.gpu.normed_mix import EdgeLayout, Shares, mix_normed, mixing_weights
 from xnas.space.fast.gpu.precision import as_they_are, full_type, low_type
 from xnas.space.fast.gpu.rows import Read, spread, stack_weights
 from xnas.space.forecaster import Forecaster, versions
@@ -28,41 +28,41 @@ from xnas.space.partial import join_channels
 
 def grouped_node(forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
     """The sum of the forecasters' mixtures, each of its own source, (B, C, H, W)."""
-    return BatchedGpuNodes(Plans())(forecasters, sources)
+    return BatchedGpuNodes(NodeSchedules())(forecasters, sources)
 
 
-class Plans:
-    """The plans of a cell's nodes, as long as no expert leaves."""
+class NodeSchedules:
+    """The schedules of a cell's nodes, valid as long as no expert leaves."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[Forecaster, ...], tuple[object, object, FusedSchedule]] = {}
 
     def of(self, forecasters: tuple[Forecaster, ...], shapes: tuple[torch.Size, ...]) -> FusedSchedule:
-        """The plan of a node whose sources have these shapes."""
+        """Return the schedule of a node whose sources have these shapes."""
         known = self._known.get(forecasters)
-        if known is None or known[:2] != (_at_work(forecasters), shapes):
-            plan = plan_node(forecasters, shapes)
-            known = self._known[forecasters] = _at_work(forecasters), shapes, plan
+        if known is None or known[:2] != (_active(forecasters), shapes):
+            schedule = schedule_node(forecasters, shapes)
+            known = self._known[forecasters] = _active(forecasters), shapes, schedule
         return known[2]
 
     def valid(self) -> list[tuple[tuple[Forecaster, ...], FusedSchedule]]:
-        """All that are known, without those that experts have left."""
+        """Return the known schedules, without those that experts have left."""
         return [
-            (forecasters, plan)
-            for forecasters, (at_work, _, plan) in self._known.items()
-            if at_work == _at_work(forecasters)
+            (forecasters, schedule)
+            for forecasters, (active, _, schedule) in self._known.items()
+            if active == _active(forecasters)
         ]
 
 
-def _at_work(forecasters: Sequence[Forecaster]) -> object:
+def _active(forecasters: Sequence[Forecaster]) -> object:
     return [(forecaster.names, forecaster._active_expert) for forecaster in forecasters]
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """What a node needs beside its sources."""
+class _Prepared:
+    """The inputs of a node beside its sources."""
 
-    plan: FusedSchedule
+    schedule: FusedSchedule
     stacks: Sequence[Tensor]
     leaves: Sequence[Tensor]
     table: EdgeLayout
@@ -76,73 +76,78 @@ class BatchedGpuNodes:
     joined once.
     """
 
-    def __init__(self, plans: Plans) -> None:
-        self._plans = plans
-        self._ready: dict[int, _Ready] = {}
+    def __init__(self, schedules: NodeSchedules) -> None:
+        self._schedules = schedules
+        self._prepared: dict[int, _Prepared] = {}
         self._joined: dict[tuple[int, ...], tuple[Sequence[Tensor], Tensor]] = {}
 
     def __call__(self, forecasters: Sequence[Forecaster], sources: Sequence[Tensor]) -> Tensor:
         """The sum of the forecasters' mixtures, each of its own source, (B, C, H, W)."""
         parts = forecasters[0].partial
         shapes = tuple(source.shape for source in sources)
-        plan = self._plans.of(tuple(forecasters), shapes)
-        bundles = [self._join([sources[edge] for edge in edges]) for edges in plan.bundles]
+        schedule = self._schedules.of(tuple(forecasters), shapes)
+        bundles = [self._join([sources[edge] for edge in edges]) for edges in schedule.bundles]
         if parts == 1:
-            return self._mixed(plan, forecasters, sources, bundles)
+            return self._mixed(schedule, forecasters, sources, bundles)
         passing, rests = [], []
-        for edges, bundle in zip(plan.bundles, bundles, strict=True):
+        for edges, bundle in zip(schedule.bundles, bundles, strict=True):
             width = bundle.shape[1] // len(edges) // parts
             by_edge = bundle.view(len(bundle), len(edges), -1, *bundle.shape[2:])
             first, rest = torch.split(by_edge, [width, (parts - 1) * width], dim=2)
             passing.append(first.flatten(1, 2))
-            rests.append(_around([forecasters[edge] for edge in edges], rest))
+            rests.append(_sum_of_bypasses([forecasters[edge] for edge in edges], rest))
         inputs = [source[:, : source.shape[1] // parts] for source in sources]
-        mixed = self._mixed(plan, forecasters, inputs, passing)
+        mixed = self._mixed(schedule, forecasters, inputs, passing)
         # All edges are shuffled alike: their sum is shuffled once.
         return join_channels(mixed, sum(rests[1:], start=rests[0]), parts=parts)
 
     def _mixed(
         self,
-        plan: FusedSchedule,
+        schedule: FusedSchedule,
         forecasters: Sequence[Forecaster],
         sources: Sequence[Tensor],
         bundles: Sequence[Tensor],
     ) -> Tensor:
-        if not (plan.normed or plan.raw):  # nothing but zeros
+        if not (schedule.normed or schedule.raw):  # nothing but zeros
             return torch.stack([f.mixed(x) for f, x in zip(forecasters, sources, strict=True)]).sum(dim=0)
-        normed_singles = [_single(single, forecasters, sources) for single in plan.normed_singles]
-        raw_singles = [_single(single, forecasters, sources) for single in plan.raw_singles]
+        normed_singles = [_single(single, forecasters, sources) for single in schedule.normed_singles]
+        raw_singles = [_single(single, forecasters, sources) for single in schedule.raw_singles]
         low = low_type(sources[0])
         # Under autocast convolutions have its type, by one cast for all that read the same; the rest has its own.
         with as_they_are(sources[0]):
-            ready = self._made_ready(plan, forecasters, sources[0], low=low)
-            calls = _Calls(_inputs(plan, bundles, low=low), ready.stacks)
-            normed = calls.normed(plan) + normed_singles
-            raw = [calls.inputs[request] for request in plan.identities] + raw_singles
+            prepared = self._prepare(schedule, forecasters, sources[0], low=low)
+            calls = _Calls(_inputs(schedule, bundles, low=low), prepared.stacks)
+            normed = calls.normed(schedule) + normed_singles
+            raw = [calls.inputs[request] for request in schedule.identities] + raw_singles
             return mix_normed(
-                _joined(normed), _joined(raw), ready.leaves, table=ready.table, shares=ready.shares
+                _joined(normed), _joined(raw), prepared.leaves, table=prepared.table, shares=prepared.shares
             )
 
-    def _made_ready(
-        self, plan: FusedSchedule, forecasters: Sequence[Forecaster], like: Tensor, *, low: torch.dtype | None
-    ) -> _Ready:
-        if id(plan) not in self._ready:
-            nodes = [(tuple(forecasters), plan)] if self._ready else self._plans.valid()
-            nodes = [(members, other) for members, other in nodes if other.normed or other.raw]
+    def _prepare(
+        self,
+        schedule: FusedSchedule,
+        forecasters: Sequence[Forecaster],
+        like: Tensor,
+        *,
+        low: torch.dtype | None,
+    ) -> _Prepared:
+        if id(schedule) not in self._prepared:
+            nodes = [(tuple(forecasters), schedule)] if self._prepared else self._schedules.valid()
+            nodes = [(forecasters_of, other) for forecasters_of, other in nodes if other.normed or other.raw]
             stacks = [[layer.weight for layer in stack] for _, other in nodes for stack in other.stacks]
             stacked = iter(stack_weights(stacks, low=low))
-            leaves = [[member.weights(like) for member in members] for members, _ in nodes]
+            leaves = [[member.weights(like) for member in forecasters_of] for forecasters_of, _ in nodes]
             tables = [
-                EdgeLayout(tuple(len(member.names) for member in members), other.normed, other.raw)
-                for members, other in nodes
+                EdgeLayout(tuple(len(member.names) for member in forecasters_of), other.normed, other.raw)
+                for forecasters_of, other in nodes
             ]
-            shares = shares_of(
+            shares = mixing_weights(
                 list(zip(tables, leaves, strict=True)), channels=like.shape[1], dtype=full_type(like.dtype)
             )
             for (_, other), of_node, table, share in zip(nodes, leaves, tables, shares, strict=True):
                 own = list(islice(stacked, len(other.stacks)))
-                self._ready[id(other)] = _Ready(other, own, of_node, table, share)
-        return self._ready[id(plan)]
+                self._prepared[id(other)] = _Prepared(other, own, of_node, table, share)
+        return self._prepared[id(schedule)]
 
     def _join(self, sources: Sequence[Tensor]) -> Tensor:
         """Sources one after another along their channels; a node's are those of the node before it and some more."""
@@ -158,8 +163,8 @@ class BatchedGpuNodes:
         return self._joined[key][1]
 
 
-def _around(forecasters: Sequence[Forecaster], rest_BSCHW: Tensor) -> Tensor:
-    """The sum of what goes around the experts of edges."""
+def _sum_of_bypasses(forecasters: Sequence[Forecaster], rest_BSCHW: Tensor) -> Tensor:
+    """Return the sum of the bypasses' outputs."""
     outer = [forecaster.bypass for forecaster in forecasters]
     if all(isinstance(module, nn.MaxPool2d) for module in outer) and len(set(map(str, outer))) == 1:
         together = outer[0](rest_BSCHW.flatten(1, 2))  # type: ignore[misc]
@@ -181,12 +186,14 @@ def _single(single: Single, forecasters: Sequence[Forecaster], sources: Sequence
     return features
 
 
-def _inputs(plan: FusedSchedule, bundles: Sequence[Tensor], *, low: torch.dtype | None) -> dict[int, Tensor]:
-    """What every request of the plan reads."""
+def _inputs(
+    schedule: FusedSchedule, bundles: Sequence[Tensor], *, low: torch.dtype | None
+) -> dict[int, Tensor]:
+    """Return the rows that every request of the schedule reads."""
     found: dict[int, Tensor] = {}
-    for number, (edges, joined) in enumerate(zip(plan.bundles, bundles, strict=True)):
-        requests = [n for n, request in enumerate(plan.requests) if request.bundle == number]
-        reads = [Read(plan.requests[n].rows, plan.requests[n].active) for n in requests]
+    for number, (edges, joined) in enumerate(zip(schedule.bundles, bundles, strict=True)):
+        requests = [n for n, request in enumerate(schedule.requests) if request.bundle == number]
+        reads = [Read(schedule.requests[n].rows, schedule.requests[n].active) for n in requests]
         if reads:
             parts = spread(joined, reads, num_rows=len(edges), low=low)
             found.update(zip(requests, parts, strict=True))
@@ -201,20 +208,20 @@ def _joined(parts: Sequence[Tensor]) -> Tensor | None:
 
 @dataclass(frozen=True)
 class _Calls:
-    """Runs the calls of a plan."""
+    """The calls of a schedule."""
 
     inputs: Mapping[int, Tensor]
     stacks: Sequence[Tensor]
 
-    def normed(self, plan: FusedSchedule) -> list[Tensor]:
-        """What is still to be normed, in the order of the plan's places, but for experts that ran by themselves."""
+    def normed(self, schedule: FusedSchedule) -> list[Tensor]:
+        """Return outputs still to be normed, in the schedule's order, without experts that ran by themselves."""
         found = []
-        if plan.pointwise is not None:
-            outputs = _joined([output for line in plan.lines for output in self._line(line)])
+        if schedule.pointwise is not None:
+            outputs = _joined([output for line in schedule.lines for output in self._line(line)])
             assert outputs is not None
-            found.append(self._conv(plan.pointwise, outputs))
-        found += [pool.pool(self.inputs[pool.request]) for pool in plan.pools]
-        return found + [part for reduce in plan.reduces for part in self._reduce(reduce)]
+            found.append(self._conv(schedule.pointwise, outputs))
+        found += [pool.pool(self.inputs[pool.request]) for pool in schedule.pools]
+        return found + [part for reduce in schedule.reduces for part in self._reduce(reduce)]
 
     def _conv(self, conv: Conv, features: Tensor) -> Tensor:
         weight = self.stacks[conv.stack]

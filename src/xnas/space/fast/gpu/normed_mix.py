@@ -34,7 +34,7 @@ class Shares(NamedTuple):
 
 
 class EdgeLayout(NamedTuple):
-    """Which experts of a node's edges the mixture weights belong to."""
+    """The experts that the mixture weights belong to."""
 
     sizes: tuple[int, ...]
     """Mixture weights of every edge."""
@@ -42,7 +42,7 @@ class EdgeLayout(NamedTuple):
     raw: tuple[ExpertIndex, ...]
 
 
-def shares_of(
+def mixing_weights(
     nodes: Sequence[tuple[EdgeLayout, Sequence[Tensor]]], *, channels: int, dtype: torch.dtype
 ) -> list[Shares]:
     """The shares of several nodes at once, of the mixture weights of all their edges, (B, experts) or (experts,)."""
@@ -179,8 +179,8 @@ def _order(tables: tuple[EdgeLayout, ...], device: torch.device) -> Tensor:
     normed, raw, start = [], [], 0
     for table in tables:
         starts = [start + sum(table.sizes[:edge]) for edge in range(len(table.sizes))]
-        normed += [starts[edge] + place for edge, place in table.normed]
-        raw += [starts[edge] + place for edge, place in table.raw]
+        normed += [starts[edge] + position for edge, position in table.normed]
+        raw += [starts[edge] + position for edge, position in table.raw]
         start += sum(table.sizes)
     return torch.tensor(normed + raw, device=device)
 
@@ -188,10 +188,10 @@ def _order(tables: tuple[EdgeLayout, ...], device: torch.device) -> Tensor:
 @lru_cache(maxsize=256)
 def _back(table: EdgeLayout, num_samples: int, device: torch.device) -> Tensor:
     """For every edge, sample and expert its place among (experts, samples); the row after the last is that of zeros."""
-    rows = {place: row for row, place in enumerate((*table.normed, *table.raw))}
+    rows = {position: row for row, position in enumerate((*table.normed, *table.raw))}
     blocks = []
     for edge, size in enumerate(table.sizes):
-        row_K = torch.tensor([rows.get(ExpertIndex(edge, place), len(rows)) for place in range(size)])
+        row_K = torch.tensor([rows.get(ExpertIndex(edge, position), len(rows)) for position in range(size)])
         blocks.append((row_K * num_samples + torch.arange(num_samples)[:, None]).flatten())
     return torch.cat(blocks).to(device)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def full_type(dtype: torch.dtype) -> torch.dtype:
-    """At least float32."""
+    """Return the type itself, or float32 for 16 bits."""
     return torch.float32 if dtype in (torch.bfloat16, torch.float16) else dtype
 
 
@@ -19,7 +19,7 @@ def low_type(features: Tensor) -> torch.dtype | None:
 
 
 def as_they_are(features: Tensor) -> AbstractContextManager[object]:
-    """Within it operations have the types of what they are given, whether autocast is on or not."""
+    """Turn autocast off: operations have the types of their inputs."""
     if low_type(features) is None:
         return nullcontext()
     return torch.autocast(features.device.type, enabled=False)

@@ -1,4 +1,4 @@
-"""How features and weights come to the calls of the grouped path, and how gradients find back from them.
+"""Gathering of features and weights for grouped calls, and scattering of their gradients.
 
 Gradients that meet at a source are added by one product with a matrix of zeros and ones, and the gradients of stacked
 weights are handed out as views: autograd would launch something for each of them.
@@ -18,7 +18,7 @@ from xnas.space.fast.gpu.precision import as_they_are
 
 
 class Read(NamedTuple):
-    """What a call reads of a bundle: which rows, and whether after the ReLU."""
+    """The rows that a call reads of a bundle, after the ReLU if `active`."""
 
     rows: tuple[int, ...]
     active: bool
@@ -27,7 +27,7 @@ class Read(NamedTuple):
 def spread(
     joined: Tensor, reads: Sequence[Read], *, num_rows: int, low: torch.dtype | None
 ) -> tuple[Tensor, ...]:
-    """For each read its rows of (B, S x C, H, W), in one piece.
+    """Return for each read its rows of (B, S x C, H, W), contiguous.
 
     With `low` what comes after the ReLU has that type: it goes into convolutions.
     """
