@@ -9,10 +9,11 @@ import pytest
 from xnas.cli import main
 from xnas.config.loading import parse_config, read_config
 from xnas.data.sets.registry import load_data
+from xnas.io.json import MOST_LINES
 from xnas.report.figures.architecture import draw_genotype
 from xnas.report.page import write_report
 from xnas.runs.folder import RunRecord, read_run_config
-from xnas.runs.history import MOST_LINES, read_history
+from xnas.runs.history import read_history
 from xnas.space.genotype import CellGenotype, Genotype
 
 from ..unit.report.run_builder import build_run, result, search_rows, write_json, write_rows

@@ -6,9 +6,9 @@ and prints them need not fear for overflow.
 
 import json
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from xnas.io.safe_read import exists, read_regular_text
 from xnas.io.text import printable, short_repr
@@ -26,6 +26,9 @@ def without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 MOST_BYTES = 1_000_000
 """Bytes of a JSON file in a run folder; they have a few thousand."""
+
+MOST_BYTES_OF_LINES, MOST_LINE_BYTES, MOST_LINES = 64_000_000, 4_000_000, 250_000
+"""Of a file of lines; the default search writes one of 14,000 bytes an epoch."""
 
 LARGEST = 1e38
 
@@ -73,6 +76,39 @@ def parse_json(text: str, *, where: str) -> object:
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise ValueError(f"{where} is damaged: {reason}; restore it or take it away") from None
+
+
+def read_json_lines(file: BinaryIO, *, where: str) -> Iterator[tuple[bytes, "JsonObject"]]:
+    """Yield the lines of an open file that are not blank, and the JSON objects in them.
+
+    A last line without its newline was still being written, and is left out where it is damaged. Raises ValueError,
+    naming the line, for another that is damaged, and for more or longer lines than a run has.
+    """
+    for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
+        at = f"{where}, line {number}"
+        if len(line) > MOST_LINE_BYTES or number > MOST_LINES:
+            raise ValueError(
+                f"{at} is too much: a run has at most {MOST_LINES:,} lines of {MOST_LINE_BYTES:,} bytes; "
+                "is it the right file?"
+            )
+        if not line.strip():
+            continue
+        try:
+            row = _parse_line(line, where=at)
+        except ValueError:
+            if line.endswith(b"\n"):
+                raise
+            continue
+        yield line, row
+
+
+def _parse_line(line: bytes, *, where: str) -> "JsonObject":
+    # Bytes: a crash may have cut the last line inside a character.
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{where} is damaged: it is not UTF-8; restore it or take it away") from None
+    return parse_json_object(text, where=where)
 
 
 def _refuse_constant(name: str) -> object:

@@ -20,16 +20,16 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from xnas.io.atomic import check_kept, fsync_dir, mkdir_fsync, write_fsync
+from xnas.io.json import MOST_BYTES
 from xnas.io.manifest import FileDigest, WrongManifest, pack_manifest, unpack_manifest
 from xnas.io.safe_read import check_folder, exists, is_folder, read_regular, remove_folder
-from xnas.io.tensors import MOST_BYTES
+from xnas.io.tensors import MOST_BYTES as MOST_BYTES_OF_TENSORS
 
 log = logging.getLogger(__name__)
 
 FORMAT, VERSION = "xnas-checkpoint", 1
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 STAGING, DISCARDED, DAMAGED = ".staging-", ".discarded-", "damaged-"
-MOST_BYTES_OF_JSON = 2**20
 
 
 class Damaged(ValueError):
@@ -148,14 +148,14 @@ class CheckpointStore:
 
 def read_checkpoint(path: Path) -> CheckpointState:
     """The state in a checkpoint's folder. Raises Damaged, naming the file, if it is not as it was written."""
-    manifest = _read(path, MANIFEST, most=MOST_BYTES_OF_JSON)
+    manifest = _read(path, MANIFEST, most=MOST_BYTES)
     try:
         written = unpack_manifest(manifest, form=FORMAT, version=VERSION, where=str(path / MANIFEST))
     except WrongManifest as error:
         raise Damaged(str(error)) from None
     contents = {
-        TENSORS: _read(path, TENSORS, most=MOST_BYTES),
-        STATE: _read(path, STATE, most=MOST_BYTES_OF_JSON),
+        TENSORS: _read(path, TENSORS, most=MOST_BYTES_OF_TENSORS),
+        STATE: _read(path, STATE, most=MOST_BYTES),
     }
     found = {name: FileDigest.of(content) for name, content in contents.items()}
     if written != found:

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from xnas.io.atomic import atomic_write
-from xnas.io.json import MOST_BYTES as MOST_BYTES_OF_JSON
-from xnas.io.json import JsonObject, parse_json_object
+from xnas.io.json import MOST_BYTES, MOST_BYTES_OF_LINES, JsonObject, parse_json_object
 from xnas.io.manifest import FileDigest, pack_manifest, unpack_manifest
 from xnas.io.safe_read import check_folder, check_place, exists, open_regular, read_regular
 from xnas.io.toml import MOST_BYTES as MOST_BYTES_OF_SETTINGS
 
 MANIFEST = "manifest.json"
 FORMAT, VERSION = "xnas-run", 1
-MOST_BYTES = 1_000_000
-"""Of a manifest, which has 120 for every file."""
 METRICS = "metrics.jsonl"
 GROWING = f"{METRICS} (growing)"
 """How a manifest names the first rows, while there may be more."""
@@ -119,7 +116,7 @@ class RunFiles:
 
     def json_object(self, name: str) -> JsonObject | None:
         """The JSON object in a file, as `text` has it. Raises ValueError for one that is damaged, too."""
-        text = self.text(name, what="file", most=MOST_BYTES_OF_JSON)
+        text = self.text(name, what="file", most=MOST_BYTES)
         return None if text is None else parse_json_object(text, where=str(self.folder / name))
 
     def check(self, name: str) -> bool:
@@ -133,18 +130,20 @@ class RunFiles:
         return False
 
     def _check_metrics(self) -> bool:
-        file = self.open_metrics(most=MOST_SIZE)
+        file = self.open_metrics()
         if file is not None:
             file.close()
         return file is not None
 
-    def open_metrics(self, *, most: int) -> BinaryIO | None:
-        """metrics.jsonl, of at most `most` bytes, open at its start; None if no row is finished.
+    def open_metrics(self) -> BinaryIO | None:
+        """metrics.jsonl, open at its start; None if no row is finished.
 
         Raises ValueError if it is missing, or a row that the manifest knows of is not as it was written.
         """
         for accepted in self._accepted(METRICS):
-            file = open_regular(self.folder / METRICS, what="metrics", most=most, inside=self.folder)
+            file = open_regular(
+                self.folder / METRICS, what="metrics", most=MOST_BYTES_OF_LINES, inside=self.folder
+            )
             for key, digest in accepted.items():
                 if FileDigest.of_file(file, most=digest.size if key == GROWING else None) == digest:
                     file.seek(0)

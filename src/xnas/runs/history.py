@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from xnas.config.limits import MOST_EPOCHS
-from xnas.io.json import JsonObject, parse_json_object
+from xnas.io.json import JsonObject, read_json_lines
 from xnas.io.text import printable, short_repr
 from xnas.optimizers.group_info import GroupInfo
 from xnas.runs.finished_files import METRICS as METRICS
 from xnas.runs.finished_files import RunFiles
 
 MOST_GROUPS = 1000
-
-MOST_BYTES, MOST_LINE_BYTES, MOST_LINES = 64_000_000, 4_000_000, 250_000
-"""Of the file; the default search writes a line of 14,000 bytes an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,40 +179,13 @@ def read_history(folder: Path) -> History:
 
 
 def read_rows(folder: Path) -> Iterator[tuple[bytes, JsonObject]]:
-    """The lines of the run's metrics.jsonl that are not blank, and what is in them; nothing without that file.
+    """Yield the lines of the run's metrics.jsonl that are not blank, and what is in them; nothing without that file.
 
     Raises ValueError, naming file and line, for a line that is damaged.
     """
-    name = str(folder / METRICS)
-    opened = RunFiles(folder).open_metrics(most=MOST_BYTES)
-    if opened is None:
-        return
-    with opened as file:
-        for number, line in enumerate(iter(lambda: file.readline(MOST_LINE_BYTES + 1), b""), start=1):
-            where = f"{name}, line {number}"
-            if len(line) > MOST_LINE_BYTES or number > MOST_LINES:
-                raise ValueError(
-                    f"{where} is too much: a run has at most {MOST_LINES:,} lines of {MOST_LINE_BYTES:,} bytes; "
-                    "is it the right file?"
-                )
-            if not line.strip():
-                continue
-            try:
-                row = _row(line, where=where)
-            except ValueError:
-                if line.endswith(b"\n"):
-                    raise
-                continue  # a line without its newline was still being written
-            yield line, row
-
-
-def _row(line: bytes, *, where: str) -> JsonObject:
-    # Bytes: a crash may have cut the last line inside a character.
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(f"{where} is damaged: it is not UTF-8; restore it or take it away") from None
-    return parse_json_object(text, where=where)
+    if (opened := RunFiles(folder).open_metrics()) is not None:
+        with opened as file:
+            yield from read_json_lines(file, where=str(folder / METRICS))
 
 
 def _group(row: JsonObject) -> GroupInfo:
@@ -231,7 +201,7 @@ def _group(row: JsonObject) -> GroupInfo:
         reward_bound=row.optional_number("reward_bound"),
         scaled=row.flag("scaled"),
         zeta=row.optional_number("zeta"),
-        description=row.name("words"),
+        description=row.name("description"),
     )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from xnas.io.atomic import check_kept, fsync_dir, write_all
 from xnas.io.errors import CannotWrite
+from xnas.io.json import MOST_BYTES_OF_LINES
 from xnas.io.manifest import FileDigest
 from xnas.io.safe_read import AT_ONCE, NO_LINK, check_place, exists, open_regular
 from xnas.runs.finished_files import GROWING, RunFiles
-from xnas.runs.history import METRICS, MOST_BYTES, read_rows
+from xnas.runs.history import METRICS, read_rows
 
 BLOCK = 2**16
 
@@ -109,7 +110,9 @@ class MetricsLog:
         self._length, self._sha256 = 0, hashlib.sha256()
         if not exists(self.path):
             return
-        with open_regular(self.path, what="metrics", most=MOST_BYTES, inside=self.path.parent) as file:
+        with open_regular(
+            self.path, what="metrics", most=MOST_BYTES_OF_LINES, inside=self.path.parent
+        ) as file:
             left = _whole_rows(file.fileno()) if length is None else length
             file.seek(0)
             while left > 0 and (piece := file.read(min(BLOCK, left))):

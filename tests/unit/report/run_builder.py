@@ -123,7 +123,7 @@ def search_rows(
                 "reward_bound": 1.0,
                 "scaled": False,
                 "zeta": 0.5,
-                "words": "",
+                "description": "",
             }
         )
         slopes[name] = [[strength * chance.gauss(0, 0.55) for _ in EXPERTS] for _ in EDGES]

@@ -128,17 +128,17 @@ def test_a_reader_looks_again_where_another_process_has_written_meanwhile(
 def test_rows_may_follow_while_the_file_grows_and_none_when_it_is_finished(files: RunFiles) -> None:
     rows, path = b'{"kind": "a"}\n', files.folder / METRICS
     files.write({}, known={GROWING: FileDigest.of(b"")})
-    assert files.open_metrics(most=1000) is None  # the process ended before the first row
+    assert files.open_metrics() is None  # the process ended before the first row
     path.write_bytes(rows)
     files.write({}, known={GROWING: FileDigest.of(rows)})
     path.write_bytes(rows + b'{"kind": "to')
-    opened = files.open_metrics(most=1000)
+    opened = files.open_metrics()
     assert opened is not None
     with opened:
         assert opened.read().startswith(rows)
     path.write_bytes(b'{"kind": "b"}\n' + rows)
     with pytest.raises(ValueError, match=r"metrics.jsonl has changed"):
-        files.open_metrics(most=1000)
+        files.open_metrics()
     path.write_bytes(rows)
     files.write({}, known={METRICS: FileDigest.of(rows)}, without=(GROWING,))
     assert files.check(METRICS)

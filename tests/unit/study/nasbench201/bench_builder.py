@@ -80,7 +80,7 @@ def rows(method: str, leads: Sequence[Leads]) -> list[dict[str, Any]]:
     first = {
         "kind": "group", "name": "cell", "experts": list(OPERATIONS), "edges": [f"{a}→{b}" for a, b in EDGES],
         "replicas": 3, "method": method, "feedback": "batch", "horizon": ROUNDS * len(leads),
-        "step_size": 0.1, "reward_bound": None, "zeta": None, "scaled": False, "words": "",
+        "step_size": 0.1, "reward_bound": None, "zeta": None, "scaled": False, "description": "",
     }  # fmt: skip
     if method == "random":
         return [first, _row(0, leads[-1])]
