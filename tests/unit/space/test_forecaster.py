@@ -433,10 +433,10 @@ def test_a_compiled_pass_gives_every_expert_the_input_as_it_was() -> None:
     class Compiling(Forecaster):
         """Takes the way of a compiled pass."""
 
-        def _asked(self, expert: nn.Module, inputs: Tensor) -> Tensor:
+        def _call_expert(self, expert: nn.Module, inputs: Tensor) -> Tensor:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(torch.compiler, "is_compiling", lambda: True)
-                return super()._asked(expert, inputs)
+                return super()._call_expert(expert, inputs)
 
     inputs = torch.randn(4, 3)
     model = Compiling({"relu": nn.ReLU(inplace=True), "id": nn.Identity()})
