@@ -48,8 +48,8 @@ def spoil(trainer: Trainer, kind: str, value: float, *, after: int, patch: pytes
 
     match kind:
         case "loss":
-            for module in ("descent", "retrain"):
-                patch.setattr(f"xnas.engine.{module}.F", SimpleNamespace(cross_entropy=cross_entropy))
+            for module in ("trainer", "retrain"):
+                patch.setattr(f"xnas.train.{module}.F", SimpleNamespace(cross_entropy=cross_entropy))
         case "validation loss":
             patch.setattr("xnas.train.search.F", SimpleNamespace(cross_entropy=cross_entropy))
         case "reward":
