@@ -56,7 +56,7 @@ class ImageClassifier:
     seed give the same network, bit for bit, on the same machine. folder: of the run; by default a new one,
     runs/image-classifier-N. settings: what differs from the preset, by section as in a run's config.toml, such as
     {"search": {"epochs": 4}, "retrain": {"channels": 8}, "device": "cpu"}. layout: "NHWC" or "NCHW", where the axis of
-    the channels cannot be told by its being 1 or 3. verbose: whether lines of progress are printed, one for each epoch;
+    the channels cannot be told by its being 1 or 3. verbose: whether lines of callback are printed, one for each epoch;
     they go through logging, by the logger "xnas", in any case.
 
     Images are arrays of numpy or torch of shape (N, H, W), (N, H, W, C) or (N, C, H, W), all of one size of at least
@@ -106,7 +106,7 @@ class ImageClassifier:
             return self._fit(images, labels)
 
     def _fit(self, images: Any, labels: Any) -> Self:
-        place = self._place()
+        location = self._location()
         if not isinstance(self.verbose, int):
             raise ValueError(
                 f"verbose of ImageClassifier must be True or False; got {short_repr(self.verbose)}"
@@ -120,8 +120,8 @@ class ImageClassifier:
         validate_search(config, data)
         device = pick_device(config.device)
         use_threads(config.threads)
-        place.existing()  # complains of what is no run's
-        path = self.run_folder_ = place.create()
+        location.existing()  # complains of what is no run's
+        path = self.run_folder_ = location.create()
         self.__dict__.pop("network_", None)  # of an earlier fit
         with locked(path):
             folder = RunFolder(path)
@@ -136,17 +136,19 @@ class ImageClassifier:
         self, folder: RunFolder, config: Config, data: DataSet, *, device: torch.device
     ) -> TrainedNetwork:
         """Search and train, from where the folder is."""
-        progress = LogCallback()
+        callback = LogCallback()
         try:
             with (
                 log_to_terminal(in_words_of_python) if self.verbose else nullcontext(),
-                stop_on_signals() as interrupt,
+                stop_on_signals() as stop_request,
             ):
                 if folder.has(GENOTYPE):
                     genotype = folder.genotype()
                 else:
                     trainer = SearchTrainer(config, data, device=device)
-                    genotype = fit_search(trainer, folder=folder, progress=progress, interrupt=interrupt)
+                    genotype = fit_search(
+                        trainer, folder=folder, callback=callback, stop_request=stop_request
+                    )
                     del trainer  # training needs the memory
                 return fit_network(
                     genotype,
@@ -154,8 +156,8 @@ class ImageClassifier:
                     data,
                     device=device,
                     folder=folder,
-                    progress=progress,
-                    interrupt=interrupt,
+                    callback=callback,
+                    stop_request=stop_request,
                 )
         except Interrupted as stop:
             if stop.exit_code != 128 + signal.SIGINT:
@@ -280,7 +282,7 @@ class ImageClassifier:
         config = settings_from({"seed": plain_value(self.seed)}, where="ImageClassifier", base=config)
         return replace(config, data=replace(config.data, source=IN_MEMORY, root=None, download=False))
 
-    def _place(self) -> RunLocation:
+    def _location(self) -> RunLocation:
         if self.folder is None:
             return RunLocation(runs=Path("runs"), name=None, stem="image-classifier")
         if not isinstance(self.folder, str | Path) or not str(self.folder) or "\0" in str(self.folder):

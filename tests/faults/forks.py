@@ -17,9 +17,9 @@ SERVER = """
 import importlib, json, os, sys
 import torch
 import matplotlib.figure
-from xnas.cli import VERBS, main
-for verb in VERBS:
-    importlib.import_module(f"xnas.cli.{verb}")
+from xnas.cli import COMMANDS, main
+for command in COMMANDS:
+    importlib.import_module(f"xnas.cli.{command}")
 import xnas.train.context, xnas.train.retrain, xnas.train.search, xnas.report.page
 torch.set_num_threads(1)
 if len(sys.argv) > 1:

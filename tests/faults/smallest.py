@@ -77,7 +77,7 @@ def run_search(
     data: DataSet,
     run: Path,
     *,
-    interrupt: StopRequest | None = None,
+    stop_request: StopRequest | None = None,
     trainer: SearchTrainer | None = None,
 ) -> Listener:
     """As a process of its own would: everything is built anew, unless there is a `course` that has not begun."""
@@ -86,8 +86,8 @@ def run_search(
         fit_search(
             trainer or SearchTrainer(config, data, device=CPU),
             folder=RunFolder.at(run),
-            progress=listener,
-            interrupt=interrupt,
+            callback=listener,
+            stop_request=stop_request,
         )
     return listener
 
@@ -99,14 +99,14 @@ def run_job(config: Config, data: DataSet, run: Path) -> Listener:
     folder = RunFolder.at(run)
     with listener:
         fit_retrain(
-            folder.genotype(), config, data, name="found", device=CPU, folder=folder, progress=listener
+            folder.genotype(), config, data, name="found", device=CPU, folder=folder, callback=listener
         )
     return listener
 
 
 def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None:
     """A search that a signal ended after so many rounds."""
-    interrupt = StopRequest()
+    stop_request = StopRequest()
 
     class Stopper(Listener):
         left = after
@@ -115,14 +115,14 @@ def interrupted(config: Config, data: DataSet, run: Path, *, after: int) -> None
             del values
             self.left -= 1
             if self.left == 0:
-                interrupt.number = 2
+                stop_request.number = 2
 
     with pytest.raises(Interrupted):
         fit_search(
             SearchTrainer(config, data, device=CPU),
             folder=RunFolder.at(run),
-            progress=Stopper(),
-            interrupt=interrupt,
+            callback=Stopper(),
+            stop_request=stop_request,
         )
 
 

@@ -88,10 +88,10 @@ def _moved(folder: Path) -> None:
 
 @pytest.mark.parametrize("away", [_removed, _moved])
 @pytest.mark.parametrize(
-    ("verb", "gone"), [("search", "mine"), ("compare", "mine"), ("compare", "mine/search-xnas-0")]
+    ("command", "gone"), [("search", "mine"), ("compare", "mine"), ("compare", "mine/search-xnas-0")]
 )
 def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
-    verb: str,
+    command: str,
     gone: str,
     away: Callable[[Path], None],
     settings: list[str],
@@ -113,8 +113,8 @@ def test_a_run_whose_folder_goes_away_ends_in_one_line_and_leaves_no_stub(
         return meet(*words, **values)
 
     monkeypatch.setattr(follow, "sync_after_step", meet_without)
-    command = [verb, *settings, "--runs", f"{tmp_path}/runs", "--name", "mine"]
-    if verb == "compare":
+    command = [command, *settings, "--runs", f"{tmp_path}/runs", "--name", "mine"]
+    if command == "compare":
         command += ["--methods", "xnas", "--seeds", "0"]
     assert main(command) == 4
     lines = capsys.readouterr().err.splitlines()

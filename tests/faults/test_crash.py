@@ -116,8 +116,12 @@ def test_a_command_that_ends_at_any_step_succeeds_when_it_is_given_again(
     record_property: Record,
 ) -> None:
     def command(home: Path) -> list[str]:
-        verb, *rest = [word.replace("HOME", str(home)) for word in COMMANDS[name]]
-        return [verb, *rest] if verb == "retrain" else [verb, *settings, "--runs", f"{home}/runs", *rest]
+        command, *rest = [word.replace("HOME", str(home)) for word in COMMANDS[name]]
+        return (
+            [command, *rest]
+            if command == "retrain"
+            else [command, *settings, "--runs", f"{home}/runs", *rest]
+        )
 
     home = tmp_path / "disk"
     home.mkdir()

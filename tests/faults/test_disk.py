@@ -90,7 +90,7 @@ def test_a_failure_while_saving_costs_one_warning_and_is_made_up_for(
         watcher = Watcher(run)
         with watcher, failing(call, ERRORS[error], path=path, skip=before + skip) as faults:
             fit_search(
-                SearchTrainer(smallest(), data, device=CPU), folder=RunFolder.at(run), progress=watcher
+                SearchTrainer(smallest(), data, device=CPU), folder=RunFolder.at(run), callback=watcher
             )
         if skip > 0 and faults.raised == 0:
             break  # there are no more of these calls
@@ -148,7 +148,7 @@ def test_after_three_failures_in_a_row_the_search_stops_and_says_what_it_needs(
             r"last good checkpoint: .*/search-0000000001$",
         ),
     ):
-        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=watcher)
+        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), callback=watcher)
     assert len(watcher.warnings) == 2
     assert watcher.newest == [1, 1]
     assert left_over(run) == []
@@ -285,10 +285,10 @@ def test_a_real_disk_that_fails_for_a_while_delays_checkpoints_or_stops_the_sear
     run = small_disk / "run"
     spoiler = Spoiler(small_disk, how, mended=mended)
     if mended == 4:  # two checkpoints are missed
-        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=spoiler)
+        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), callback=spoiler)
     else:
         with pytest.raises(CannotWrite, match=r"last good checkpoint: .*search-0000000001"):
-            fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), progress=spoiler)
+            fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(run), callback=spoiler)
         assert newest_good(run, "search") == 1
         assert mount(small_disk, "remount,rw,size=2m")
         run_search(config, data, run)

@@ -146,7 +146,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (run / "config.toml").write_text(parse_config(TINY, where="the tests").to_toml())
     (run / "cells.py").write_text(to_darts_text(genotype))
     seal(run)
-    RunFolder(run).write_job(Job(verb="run"))
+    RunFolder(run).write_job(Job(command="run"))
     shutil.copytree(GOLDEN, run / "begun")
     shutil.rmtree((run / BEGUN).with_name("search-0000000006"))
     plan = network_spec(read_run_config(run).retrain, image_channels=3, num_classes=3)

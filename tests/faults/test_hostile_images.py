@@ -1,4 +1,4 @@
-"""Decoding stays within its budget of memory, whatever files claim or hide, by whichever verb, however many read."""
+"""Decoding stays within its budget of memory, whatever files claim or hide, by whichever command, however many read."""
 
 import json
 import warnings

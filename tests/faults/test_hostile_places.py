@@ -164,15 +164,15 @@ def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None
     assert (tmp_path / "file").read_text() == "precious"
 
 
-@pytest.mark.parametrize("verb", ["show", "evaluate", "retrain"])
+@pytest.mark.parametrize("command", ["show", "evaluate", "retrain"])
 @pytest.mark.parametrize("file", ["config.toml", "genotype.json"])
 def test_a_verb_ends_in_one_line_before_a_pipe(
-    verb: str, file: str, run: Path, capsys: pytest.CaptureFixture[str]
+    command: str, file: str, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / file).unlink()
     os.mkfifo(run / file)
     codes = []
-    watched(lambda: codes.append(main([verb, str(run)])), most_seconds=20)
+    watched(lambda: codes.append(main([command, str(run)])), most_seconds=20)
     assert codes == [2]
     assert capsys.readouterr().err.count("\n") == 1
 

@@ -200,7 +200,7 @@ def test_a_download_is_not_started_because_a_runs_file_says_so(
     run = build_run(tmp_path / "run", search_epochs=0, retrain_epochs=0)
     place = tmp_path / "home"
     write(run / "config.toml", f'[data]\nsource = "cifar10"\nroot = "{place}"\ndownload = true\n')
-    RunFolder(run).write_job(Job(verb="search"))
+    RunFolder(run).write_job(Job(command="search"))
     for words in (["retrain", str(run), "--overwrite"], ["resume", str(run)]):
         assert main(words) == 2
         assert "there is no" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""Links, pipes, sockets and devices in the place of what a verb opens: refused in one line, or not looked at.
+"""Links, pipes, sockets and devices in the place of what a command opens: refused in one line, or not looked at.
 
-Nothing outside is read or written through them, which an audit hook notices, and no verb waits.
+Nothing outside is read or written through them, which an audit hook notices, and no command waits.
 """
 
 import hashlib
@@ -144,7 +144,7 @@ KINDS: dict[str, Put] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
+class Command:
     """A command in a folder that has runs/, and where it may find something else than it expects."""
 
     words: tuple[str, ...]
@@ -183,31 +183,31 @@ LEFT = (
     "checkpoints/damaged-search-0000000003",
 )
 
-VERBS: dict[str, Verb] = {
-    "show": Verb(
+COMMANDS: dict[str, Command] = {
+    "show": Command(
         words=("show", "runs/mine"), folder="runs/mine", short=("config.toml", "controls", "result.json")
     ),
-    "evaluate": Verb(
+    "evaluate": Command(
         words=("evaluate", "runs/mine"), folder="runs/mine", short=("checkpoints", "config.toml")
     ),
-    "export": Verb(
+    "export": Command(
         words=(*EXPORT, "--overwrite"),
         folder="exported",
         leavings=("../.exported.part", "../.exported.discarded"),
         short=(".", "config.json", "../.exported.part", "../.exported.discarded"),
     ),
-    "export of a run": Verb(words=("export", "runs/mine", "--to", "new", *TO), folder="runs/mine"),
-    "predict": Verb(
+    "export of a run": Command(words=("export", "runs/mine", "--to", "new", *TO), folder="runs/mine"),
+    "predict": Command(
         words=("predict", "exported", "images/test"), folder="exported", short=("model.safetensors",)
     ),
-    "predict by a run": Verb(words=("predict", "runs/mine", "images/test"), folder="runs/mine"),
-    "resume": Verb(
+    "predict by a run": Command(words=("predict", "runs/mine", "images/test"), folder="runs/mine"),
+    "resume": Command(
         words=("resume", "runs/mine"),
         folder="runs/mine",
         leavings=LEFT,
         short=(*LEFT[:3], *LEFT[5:7], "checkpoints", "controls/xnas", "metrics.jsonl", "report.html"),
     ),
-    "resume of a search": Verb(
+    "resume of a search": Command(
         words=("resume", "runs/search"),
         folder="runs/search",
         leavings=LEFT,
@@ -218,19 +218,19 @@ VERBS: dict[str, Verb] = {
             "pictures",
         ),
     ),
-    "the same run again": Verb(words=RUN, folder="runs/mine", leavings=LEFT, short=(".",)),
-    "a run anew": Verb(
+    "the same run again": Command(words=RUN, folder="runs/mine", leavings=LEFT, short=(".",)),
+    "a run anew": Command(
         words=(*RUN[:-4], "--name", "mine", "--overwrite"),
         folder="runs/mine",
         leavings=LEFT,
         short=("../.mine.discarded", ".lock"),
     ),
-    "retrain": Verb(words=("retrain", "runs/mine"), folder="runs/mine", leavings=LEFT),
-    "transfer": Verb(
+    "retrain": Command(words=("retrain", "runs/mine"), folder="runs/mine", leavings=LEFT),
+    "transfer": Command(
         words=("transfer", "runs/mine", "--data", "images", "--name", "new", "--device", "cpu"),
         folder="runs/mine",
     ),
-    "resume of a comparison": Verb(
+    "resume of a comparison": Command(
         words=("resume", "runs/study"),
         folder="runs/study",
         leavings=("search-random-0/checkpoints/.staging-x", ".search-random-0.discarded", ".lock"),
@@ -241,18 +241,20 @@ VERBS: dict[str, Verb] = {
             ".search-random-0.discarded",
         ),
     ),
-    "show of a comparison": Verb(words=("show", "runs/study"), folder="runs/study", usual="holds many runs"),
-    "the same comparison again": Verb(words=COMPARE, folder="runs/study"),
-    "resume of an experiment": Verb(words=("resume", "runs/trial"), folder="runs/trial"),
-    "resume of a sweep": Verb(words=("resume", "runs/grid"), folder="runs/grid"),
-    "check": Verb(words=("check", "images"), folder="images", usual="a folder of"),
-    "search of images": Verb(words=(*SEARCH[:-1], "new"), folder="images"),
+    "show of a comparison": Command(
+        words=("show", "runs/study"), folder="runs/study", usual="holds many runs"
+    ),
+    "the same comparison again": Command(words=COMPARE, folder="runs/study"),
+    "resume of an experiment": Command(words=("resume", "runs/trial"), folder="runs/trial"),
+    "resume of a sweep": Command(words=("resume", "runs/grid"), folder="runs/grid"),
+    "check": Command(words=("check", "images"), folder="images", usual="a folder of"),
+    "search of images": Command(words=(*SEARCH[:-1], "new"), folder="images"),
 }
 
 
-def places(verb: Verb, home: Path, *, long: bool) -> list[str]:
-    """What is replaced, in the verb's folder; of what there is many of, one."""
-    folder = home / verb.folder
+def places(command: Command, home: Path, *, long: bool) -> list[str]:
+    """What is replaced, in the command's folder; of what there is many of, one."""
+    folder = home / command.folder
     seen: set[tuple[str, str]] = set()
     found = ["."]
     for path in sorted(folder.rglob("*")):
@@ -261,8 +263,8 @@ def places(verb: Verb, home: Path, *, long: bool) -> list[str]:
             continue
         seen.add(kind)
         found.append(str(path.relative_to(folder)))
-    found = list(dict.fromkeys([*found, *verb.leavings]))
-    return found if long else list(verb.short)
+    found = list(dict.fromkeys([*found, *command.leavings]))
+    return found if long else list(command.short)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -289,7 +291,7 @@ def command(*words: str, at: Path) -> tuple[int, str]:
 
 
 def restore(home: Path, folder: str, pristine: Path) -> None:
-    """Have all as it was again, after a verb that may have written into that folder and made others."""
+    """Have all as it was again, after a command that may have written into that folder and made others."""
     for place in (home, home / "runs"):
         for path in place.iterdir():
             relative = path.relative_to(home)
@@ -301,19 +303,19 @@ def restore(home: Path, folder: str, pristine: Path) -> None:
     shutil.copytree(pristine / folder, home / folder)
 
 
-def put_and_try(verb: Verb, place: str, kind: str, *, pristine: Path, at: Path) -> tuple[int, str]:
-    """The exit code of the verb with something of the kind in that place, and what is wrong with how it ended."""
+def put_and_try(command: Command, place: str, kind: str, *, pristine: Path, at: Path) -> tuple[int, str]:
+    """The exit code of the command with something of the kind in that place, and what is wrong with how it ended."""
     global _noticed
     home, outside = at / "home", at / OUTSIDE
     if not home.exists():
         shutil.copytree(pristine, home)
     outside.mkdir()
-    path = home / os.path.normpath(f"{verb.folder}/{place}")
+    path = home / os.path.normpath(f"{command.folder}/{place}")
     KINDS[kind](path, outside)
     before, _noticed = contents(outside), []
     hangs = False
     try:
-        code, said = command(*verb.words, at=home)
+        code, said = command(*command.words, at=home)
     except Hung as error:
         hangs, code, said = True, -1, str(error)
     finally:
@@ -325,17 +327,17 @@ def put_and_try(verb: Verb, place: str, kind: str, *, pristine: Path, at: Path) 
         "outside written": contents(outside) != before and not named,
         "hang": hangs,
         f"exit {code}": code not in (0, 2),
-        "no one line": code == 2 and said.count("xnas: ") != 1 and verb.usual not in said,
-        "unnamed": code == 2 and path.name not in said and verb.usual not in said,
+        "no one line": code == 2 and said.count("xnas: ") != 1 and command.usual not in said,
+        "unnamed": code == 2 and path.name not in said and command.usual not in said,
     }
     shutil.rmtree(outside)
-    restore(home, verb.folder, pristine)
+    restore(home, command.folder, pristine)
     what = ", ".join(name for name, is_so in wrong.items() if is_so)
     return code, f"{what}: {kind} at {place}: {said.strip()[-300:]}" if what else ""
 
 
 def prepare(home: Path, *, long: bool) -> None:
-    """Fill a folder in which every verb has ended once, but for a search that was stopped."""
+    """Fill a folder in which every command has ended once, but for a search that was stopped."""
     settings = SMALLEST.replace("epochs = 2", "epochs = 1").replace("batch_size = 60", "batch_size = 24")
     settings = 'device = "cpu"\nthreads = 1\n' + settings.replace("[data]", '[data]\nsource = "images"')
     (home / "smallest.toml").write_text(settings)
@@ -365,19 +367,19 @@ def pristine(tmp_path_factory: pytest.TempPathFactory, long_faults: bool) -> Ite
         yield home
 
 
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_what_is_no_file_or_folder_of_its_own_is_refused_in_one_line(
     name: str, pristine: Path, long_faults: bool, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    verb, kinds = VERBS[name], list(KINDS)
-    if not (verb.short or long_faults):
+    command, kinds = COMMANDS[name], list(KINDS)
+    if not (command.short or long_faults):
         pytest.skip("at length")
     codes, wrong = [], []
-    for number, place in enumerate(places(verb, pristine, long=long_faults)):
+    for number, place in enumerate(places(command, pristine, long=long_faults)):
         # In short a place meets two kinds, each in its turn; at length one, and those of the short version all.
-        turns = (0, 5) if not long_faults else range(len(kinds) if place in verb.short else 1)
+        turns = (0, 5) if not long_faults else range(len(kinds) if place in command.short else 1)
         for kind in (kinds[(number + turn) % len(kinds)] for turn in turns):
-            code, what = put_and_try(verb, place, kind, pristine=pristine, at=tmp_path)
+            code, what = put_and_try(command, place, kind, pristine=pristine, at=tmp_path)
             codes.append(code)
             wrong += [what] if what else []
     request.node.user_properties.append(("figures", f"{len(codes)} tried, {codes.count(2)} refused"))

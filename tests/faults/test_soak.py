@@ -41,7 +41,7 @@ def test_memory_and_open_files_do_not_grow_over_many_rounds(
     rounds = 10_000 if long_faults else 250
     config = smallest(f"[search]\nepochs = {rounds // 2}\nwipeout = false\n[checkpoint]\nsteps = 10")
     gauge = Gauge(warm=100, every=rounds // 50)
-    fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(tmp_path / "run"), progress=gauge)
+    fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder.at(tmp_path / "run"), callback=gauge)
     assert gauge.round == rounds
     growth = max(gauge.resident) - gauge.resident[0]
     record_property(

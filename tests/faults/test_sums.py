@@ -1,4 +1,4 @@
-"""Whatever changes in a finished file of a run or a study, every verb that reads the file says so in one line."""
+"""Whatever changes in a finished file of a run or a study, every command that reads the file says so in one line."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ READ_BY = {
     f"{CONTROL}config.toml": ("resume",),
     MANIFEST: ("evaluate", "export", "predict", "resume", "retrain", "transfer"),
 }
-"""Which verbs read a file of a run; `show` reads all of them, reports and pictures too."""
+"""Which commands read a file of a run; `show` reads all of them, reports and pictures too."""
 STUDY = {
     "config.toml", "job.json", "study.toml", "selection.json", MANIFEST, "search-xnas-0/genotype.json",
     "search-xnas-1/genotype.json", "search-xnas-0/config.toml", "search-xnas-0/timing.json",
@@ -77,7 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, long_faults: bool) -> Iterato
         yield home
 
 
-def words(verb: str, folder: Path, home: Path) -> list[str]:
+def words(command: str, folder: Path, home: Path) -> list[str]:
     more = {
         "export": ["--format", "safetensors", "--to", f"{home}/exported", "--overwrite"],
         "predict": [f"{home}/images/test/red/0.png"],
@@ -92,7 +92,7 @@ def words(verb: str, folder: Path, home: Path) -> list[str]:
             "1",
         ],
     }
-    return [verb, str(folder), *more.get(verb, [])]
+    return [command, str(folder), *more.get(command, [])]
 
 
 def finished(folder: Path) -> list[str]:
@@ -170,13 +170,13 @@ def test_every_damage_to_a_finished_file_is_said_in_one_line_by_every_verb_that_
     for number in range(TRIALS[long_faults]):
         chance = Random(number)
         folder, name = chance.choice(files)
-        verb = chance.choice(readers(folder, name)[-1 - number % 2 :])
+        command = chance.choice(readers(folder, name)[-1 - number % 2 :])
         damage = chance.choice(DAMAGES)
         drawn = name.startswith("pictures/") or Path(name).name == "report.html" or "/pictures/" in name
         with damaged(folder / name, damage, chance, everything):
             capsys.readouterr()
             try:
-                code: object = main(words(verb, folder, home))
+                code: object = main(words(command, folder, home))
             except BaseException as error:
                 code = repr(error)
             said = capsys.readouterr().err
@@ -185,18 +185,18 @@ def test_every_damage_to_a_finished_file_is_said_in_one_line_by_every_verb_that_
         # A manifest that is missing, or another run's, is noticed by what it should name.
         where = folder / (name if Path(name).name != MANIFEST else Path(name).parent)
         if code not in expected or str(where) not in said or (not mild and said.count("\n") != 1):
-            wrong.append(f"{number}: {damage.__name__} of {folder.name}/{name}, {verb}: {code}, {said}")
+            wrong.append(f"{number}: {damage.__name__} of {folder.name}/{name}, {command}: {code}, {said}")
         if (now := contents(home / "runs")) != before:
             changed = [path for path in {*now, *before} if now.get(path) != before.get(path)]
-            wrong.append(f"{number}: {damage.__name__} of {folder.name}/{name}, {verb} wrote {changed}")
+            wrong.append(f"{number}: {damage.__name__} of {folder.name}/{name}, {command} wrote {changed}")
             before = now
     record_property("figures", f"{TRIALS[long_faults]} damages to {len(files)} files, {len(wrong)} unnoticed")
     assert not wrong, "\n".join(wrong[:20])
 
 
-def test_what_is_as_it_was_written_is_read_by_every_verb(home: Path) -> None:
-    for verb in ("show", "evaluate", "export", "predict", "resume", "retrain"):
-        assert main(words(verb, home / "runs" / "mine", home)) == 0
+def test_what_is_as_it_was_written_is_read_by_every_command(home: Path) -> None:
+    for command in ("show", "evaluate", "export", "predict", "resume", "retrain"):
+        assert main(words(command, home / "runs" / "mine", home)) == 0
     assert main(["resume", str(home / "runs" / "study")]) == 0
 
 
@@ -208,8 +208,8 @@ def test_one_bit_of_a_genotype_between_search_and_training_trains_nothing(
     genotype.write_bytes(
         genotype.read_bytes().replace(b"skip_connect", b"max_pool_3x3", 1).replace(b"sep", b"sef", 1)
     )
-    for verb in ("resume", "retrain", "show"):
-        assert main([verb, str(run)]) == 2
+    for command in ("resume", "retrain", "show"):
+        assert main([command, str(run)]) == 2
         said = capsys.readouterr().err
         assert f"{genotype} has changed since it was written; restore it from a copy" in said
         assert "xnas retrain --genotype FILE" in said

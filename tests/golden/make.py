@@ -1,4 +1,4 @@
-"""Makes a golden run folder: python -m tests.golden.make FOLDER. Once for every version of a format, never again."""
+"""Make the golden run folder: python -m tests.golden.make FOLDER."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def main(place: Path) -> None:
     torch.set_num_threads(1)
     folder = RunFolder.at(place)
-    folder.write_job(Job(verb="run"))
+    folder.write_job(Job(command="run"))
     folder.describe(config(), {"versions": {"torch": torch.__version__}})
     trainer = SearchTrainer(config(), images(), device=CPU)
     genotype = fit_search(trainer, folder=folder)

@@ -36,7 +36,7 @@ CALLS = {
 }  # fmt: skip
 
 ALLOWED = {
-    ("cli/__init__.py", "importlib.import_module"): "by a verb of the closed list",
+    ("cli/__init__.py", "importlib.import_module"): "by a command of the closed list",
     ("__init__.py", "importlib.import_module"): "by the table of public names",
 }
 

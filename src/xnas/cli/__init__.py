@@ -1,6 +1,6 @@
-"""The command line: one file per verb.
+"""The command line: one file per command.
 
-Help and mistakes are answered without torch: a verb's file, and with it the engine, is imported when it runs.
+Help and mistakes are answered without torch: a command's file, and with it the engine, is imported when it runs.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from xnas.train.launch import launched
 _LONGEST = 2000
 """Characters of a line about a mistake."""
 
-VERBS = {
+COMMANDS = {
     "run": "search, retrain, test and report: the whole job",
     "search": "search an architecture",
     "retrain": "train the network of a found or published architecture from scratch, and test it",
@@ -40,11 +40,11 @@ VERBS = {
 
 
 STUDIES = ("compare", "bench", "experiment", "sweep")
-"""Verbs that are functions of cli/study.py; every other is `main` of a file of its name."""
+"""Commands that are functions of cli/study.py; every other is `main` of a file of its name."""
 ALONE = ("export", "predict", "check", "show", "theory")
-"""Verbs that need no other process, and do not look at what a launcher says."""
+"""Commands that need no other process, and do not look at what a launcher says."""
 PRINT = ("evaluate", "predict", "check", "show")
-"""Verbs that leave nothing but what they print: they end where nobody reads it."""
+"""Commands that leave nothing but what they print: they end where nobody reads it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _start(arguments: list[str], output: Output) -> int:
-    verb = arguments[0] if arguments else ""
-    asks = verb not in VERBS or not {"-h", "--help"}.isdisjoint(arguments)
-    output.matters(asks or verb in PRINT)
-    launch = None if asks or verb in ALONE else launched()
+    command = arguments[0] if arguments else ""
+    asks = command not in COMMANDS or not {"-h", "--help"}.isdisjoint(arguments)
+    output.matters(asks or command in PRINT)
+    launch = None if asks or command in ALONE else launched()
     if launch is None:
         return _main(arguments, alone=True)
     from xnas.train.distributed import run_rank
@@ -82,13 +82,13 @@ def _main(arguments: list[str], *, alone: bool) -> int:
 
         print(f"xnas {version('xnas')}")
         return 0
-    verb, *rest = arguments
-    choose("verb", verb, VERBS)
-    module = importlib.import_module(f"xnas.cli.{'study' if verb in STUDIES else verb}")
+    command, *rest = arguments
+    choose("command", command, COMMANDS)
+    module = importlib.import_module(f"xnas.cli.{'study' if command in STUDIES else command}")
     if hasattr(module, "request"):
         run = partial(_run_request, module.request, alone=alone)
     else:
-        run = getattr(module, verb if verb in STUDIES else "main")
+        run = getattr(module, command if command in STUDIES else "main")
     if not {"-h", "--help"}.isdisjoint(rest):
         return int(run(rest))
     from xnas.report.terminal import log_to_terminal
@@ -122,7 +122,7 @@ def _guarded(work: Callable[[], int], fail: Callable[[BaseException, int, str], 
     try:
         try:
             code = work()
-        except SystemExit:  # after the help of a verb
+        except SystemExit:  # after the help of a command
             sys.stdout.flush()
             raise
         sys.stdout.flush()
@@ -168,11 +168,11 @@ def _in_one_line(error: BaseException) -> str:
 
 def usage() -> str:
     """Return the text of `xnas --help`."""
-    verbs = "\n".join(f"  {verb:<12}{what}" for verb, what in VERBS.items())
+    commands = "\n".join(f"  {command:<12}{what}" for command, what in COMMANDS.items())
     return (
-        "usage: xnas VERB [OPTIONS]\n\n"
+        "usage: xnas COMMAND [OPTIONS]\n\n"
         "Neural architecture search with expert advice.\n\n"
-        f"{verbs}\n\n"
-        "xnas VERB --help lists the options of a verb.\n"
+        f"{commands}\n\n"
+        "xnas COMMAND --help lists the options of a command.\n"
         "The whole job on the images that ship with xnas: xnas run --preset quick"
     )

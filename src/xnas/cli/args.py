@@ -1,4 +1,4 @@
-"""Command-line arguments shared by the verbs, and their settings: preset, then file, then single flags."""
+"""Command-line arguments shared by the commands, and their settings: preset, then file, then single flags."""
 
 import argparse
 import contextlib
@@ -108,11 +108,11 @@ def parse(
     kind: type[ArgumentsT],
     argv: Sequence[str],
     *,
-    verb: str,
+    command: str,
     description: str,
     start: Mapping[str, Any] | None = None,
 ) -> ArgumentsT:
-    """The arguments of a verb; those not given are as in `start`, or `kind`'s own.
+    """The arguments of a command; those not given are as in `start`, or `kind`'s own.
 
     Raises ValueError, in one line, for an unknown flag or a wrong value. Prints the help and exits if asked to.
     """
@@ -130,7 +130,7 @@ def parse(
             arguments: ArgumentsT = tyro.cli(  # type: ignore[assignment]
                 kind,
                 args=list(argv),
-                prog=f"xnas {verb}",
+                prog=f"xnas {command}",
                 description=description,
                 default=default,
                 config=(tyro.conf.DisallowNone, tyro.conf.PositionalMetavarFromFieldName),
@@ -139,7 +139,7 @@ def parse(
     except SystemExit as end:
         if not end.code:
             raise
-        raise ValueError(f"{verb}: {_in_one_line(complaint.getvalue())}") from None
+        raise ValueError(f"{command}: {_in_one_line(complaint.getvalue())}") from None
 
 
 def _with_homes(arguments: ArgumentsT) -> ArgumentsT:

@@ -58,9 +58,9 @@ class CheckArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code: 0 clean or warnings only, 2 with errors."""
+    """Run the command; returns the exit code: 0 clean or warnings only, 2 with errors."""
     description = "Go through labelled images and list everything that is wrong with them."
-    arguments = parse(CheckArguments, argv, verb="check", description=description)
+    arguments = parse(CheckArguments, argv, command="check", description=description)
     from xnas.data.check import check_data
     from xnas.report.terminal import console
 

@@ -34,15 +34,15 @@ class EvaluateArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = (
         "Test the trained network of a run, on the run's own test images or on others of the same classes."
     )
-    arguments = parse(EvaluateArguments, argv, verb="evaluate", description=description)
+    arguments = parse(EvaluateArguments, argv, command="evaluate", description=description)
     run = arguments.run
     config = _config_of(run) if launched() is None else _config_from_main(run)
     start = {"run": arguments.run, "device": config.device, "data": config.data}
-    arguments = parse(EvaluateArguments, argv, verb="evaluate", description=description, start=start)
+    arguments = parse(EvaluateArguments, argv, command="evaluate", description=description, start=start)
     from xnas.runs.folder import RunFolder
     from xnas.train.context import check_images, open_data_on_all_ranks
     from xnas.train.device import pick_device

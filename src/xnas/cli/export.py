@@ -48,15 +48,15 @@ class ExportArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = (
         "Write the trained network of a run in another form. It is read back, and takes its place only if its outputs "
         "on real images are those of the network, to 1e-4."
     )
-    arguments = parse(ExportArguments, argv, verb="export", description=description)
+    arguments = parse(ExportArguments, argv, command="export", description=description)
     config = without_download(read_run_config(arguments.run))
     start = {"run": arguments.run, "format": arguments.format, "to": arguments.to, "data": config.data}
-    arguments = parse(ExportArguments, argv, verb="export", description=description, start=start)
+    arguments = parse(ExportArguments, argv, command="export", description=description, start=start)
     from xnas.export.export import about_network, check_packages, check_place, export
     from xnas.runs.folder import RunFolder, read_result
     from xnas.train.device import pick_device

@@ -37,11 +37,11 @@ class ResumeArguments(OnCluster):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = (
         "Resume a run or a study that was interrupted, exactly from its last checkpoint, to its end."
     )
-    arguments = parse(ResumeArguments, argv, verb="resume", description=description)
+    arguments = parse(ResumeArguments, argv, command="resume", description=description)
     cluster = arguments.ray_options()
     read = _request(arguments) if launched() is None else None  # a mistake is told before torch is imported
     from xnas.runs.folder import STUDY
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
     request = request_from_main(lambda: read or _request(arguments))
     assert request is not None
-    if request.job.verb == STUDY:
+    if request.job.command == STUDY:
         return resume_study(request, cluster=cluster).exit_code if process_group().is_main else join_tasks()
     if cluster is not None:
         raise ValueError(f"--address is for studies, and {arguments.run} holds one run; leave it out")
@@ -74,19 +74,19 @@ def _request(arguments: ResumeArguments) -> "RunRequest":
 
     folder = RunFolder(arguments.run)
     if arguments.data is not None:
-        if folder.job().verb == STUDY:
+        if folder.job().command == STUDY:
             raise ValueError(
                 f"--data is for a single run, and {arguments.run} is a study; put a link to the images where they were"
             )
         config = relocate_images(folder, config, source=arguments.data)
     job = folder.job()
-    retrains = job.verb == "retrain" or (
-        job.verb == "search" and folder.has(GENOTYPE) and folder.has_begun(RETRAIN)
+    retrains = job.command == "retrain" or (
+        job.command == "search" and folder.has(GENOTYPE) and folder.has_begun(RETRAIN)
     )
     return RunRequest(
         job=job,
         config=config,
-        place=RunLocation.of(arguments.run),
+        location=RunLocation.of(arguments.run),
         fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS),
         genotype=folder.genotype() if retrains else None,
     )

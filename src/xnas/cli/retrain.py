@@ -51,21 +51,21 @@ def request(argv: Sequence[str]) -> "RunRequest":
         read_genotype(source),
         network=Path(source).stem,
         config=settings_of(arguments),
-        place=location_from_args(arguments),
+        location=location_from_args(arguments),
     )
 
 
 def retrain_request(
-    genotype: "Architecture", *, network: str, config: Config, place: "RunLocation"
+    genotype: "Architecture", *, network: str, config: Config, location: "RunLocation"
 ) -> "RunRequest":
     """Return the request to train the network of an architecture, called `network`, in a run folder of its own."""
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 
     asked = RunRequest(
-        job=Job(verb="retrain", network=network),
+        job=Job(command="retrain", network=network),
         config=config,
-        place=place,
+        location=location,
         fixed=(*RETRAIN_SECTIONS, *LAST_BITS),
         genotype=genotype,
     )
@@ -93,7 +93,7 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> "RunRequest":
     return RunRequest(
         job=folder.job(),
         config=config,
-        place=RunLocation.of(run),
+        location=RunLocation.of(run),
         fixed=fixed,
         genotype=genotype,
         retrain_again=overwrite,
@@ -105,7 +105,7 @@ def _parse(argv: Sequence[str], start: Config) -> RetrainArguments:
         "Train the network of an architecture from scratch on the whole training set, and test it once. The same "
         "command again goes on with it after an interruption."
     )
-    return parse(RetrainArguments, argv, verb="retrain", description=description, start=fields_of(start))
+    return parse(RetrainArguments, argv, command="retrain", description=description, start=fields_of(start))
 
 
 def _refuse_what_run_decides(arguments: RetrainArguments, searched: Config) -> None:

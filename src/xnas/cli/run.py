@@ -31,7 +31,7 @@ def request(argv: Sequence[str]) -> "RunRequest":
         "with the same --name goes on with it after an interruption."
     )
     arguments = parse(
-        RunArguments, argv, verb="run", description=description, start=fields_of(start_from(argv))
+        RunArguments, argv, command="run", description=description, start=fields_of(start_from(argv))
     )
     # Imported once the arguments are known to be right: help and mistakes do not wait for torch.
     from xnas.cli.args import location_from_args
@@ -39,8 +39,8 @@ def request(argv: Sequence[str]) -> "RunRequest":
     from xnas.train.context import RunRequest
 
     return RunRequest(
-        job=Job(verb="run", controls=arguments.controls),
+        job=Job(command="run", controls=arguments.controls),
         config=settings_of(arguments),
-        place=location_from_args(arguments),
+        location=location_from_args(arguments),
         fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS, *LAST_BITS),
     )

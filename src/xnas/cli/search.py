@@ -16,14 +16,16 @@ def request(argv: Sequence[str]) -> "RunRequest":
         "Search an architecture; the same command with the same --name goes on with it after an interruption, and "
         "`xnas retrain RUN` trains what it found."
     )
-    arguments = parse(NewRun, argv, verb="search", description=description, start=fields_of(start_from(argv)))
+    arguments = parse(
+        NewRun, argv, command="search", description=description, start=fields_of(start_from(argv))
+    )
     from xnas.cli.args import location_from_args
     from xnas.runs.folder import Job
     from xnas.train.context import RunRequest
 
     return RunRequest(
-        job=Job(verb="search"),
+        job=Job(command="search"),
         config=settings_of(arguments),
-        place=location_from_args(arguments),
+        location=location_from_args(arguments),
         fixed=(*SEARCH_SECTIONS, *LAST_BITS),
     )

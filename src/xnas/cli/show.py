@@ -63,7 +63,7 @@ class ShowArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     arguments = _parse(argv)
     if arguments.run is not None and arguments.genotype is None:
         for line in check_files(arguments.run):
@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str], start: dict[str, object] | None = None) -> ShowArguments:
-    return parse(ShowArguments, argv, verb="show", description="Look at an architecture.", start=start)
+    return parse(ShowArguments, argv, command="show", description="Look at an architecture.", start=start)
 
 
 def _genotype_of(run: Path) -> Architecture:

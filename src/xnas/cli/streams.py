@@ -69,7 +69,7 @@ class _SteadyWriter(io.RawIOBase):
 
 
 class Output:
-    """The standard output, while a verb runs."""
+    """The standard output, while a command runs."""
 
     def __init__(self, writer: _SteadyWriter | None) -> None:
         self._writer = writer

@@ -102,26 +102,26 @@ class FileArguments(OnCluster):
 
 
 def compare(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = (
         "Search with each of several methods and seeds, in the same supernet on the same batches, retrain what they "
         "found with the same settings, and set the results side by side. The same command with the same --name resumes "
         "it."
     )
     start = fields_of(start_from(argv))
-    arguments = parse(CompareArguments, argv, verb="compare", description=description, start=start)
+    arguments = parse(CompareArguments, argv, command="compare", description=description, start=start)
     return _run(arguments, arguments.spec(), settings_of(arguments), stem="compare")
 
 
 def bench(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = (
         "Search in the space of a benchmark with each of several methods and seeds, and look up in the benchmark's "
         "table what the cells reach, after every epoch and at the end: nothing is retrained. The same command with the "
         "same --name resumes it."
     )
     start = fields_of(start_from(argv, preset=NASBENCH201))
-    arguments = parse(BenchArguments, argv, verb="bench", description=description, start=start)
+    arguments = parse(BenchArguments, argv, command="bench", description=description, start=start)
     choose("benchmark", arguments.benchmark, BENCHMARKS)
     if arguments.table is None:
         raise ValueError(
@@ -134,7 +134,7 @@ def bench(argv: Sequence[str]) -> int:
 
 
 def experiment(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = """Search with several seeds, choose a cell by training images that were held out, train it on
 the whole training set with several seeds, test each network once, and report mean, spread, worst and n. The same
 command, or xnas resume, resumes it.
@@ -150,7 +150,7 @@ searches do. Examples: experiment.toml and paper_experiment.toml in the folder e
 
 
 def sweep(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     description = """Search every variant of a grid with several seeds, train what each search finds from scratch with
 several seeds, and report mean, spread, worst and n of each variant. Without --address one after another; with it on a
 Ray cluster, many at once. The same command, or xnas resume, resumes it: a search or training that was lost resumes from
@@ -163,10 +163,10 @@ differs. Every variant goes with every one of the others. Example: sweep.toml in
     return _run_file(argv, "sweep", description, base=StudySpec(train_seeds=(0,)))
 
 
-def _run_file(argv: Sequence[str], verb: str, description: str, *, base: StudySpec) -> int:
-    arguments = parse(FileArguments, argv, verb=verb, description=description)
+def _run_file(argv: Sequence[str], command: str, description: str, *, base: StudySpec) -> int:
+    arguments = parse(FileArguments, argv, command=command, description=description)
     arguments.ray_options()  # which checks them
-    config, spec = read_study_file(arguments.file, section=verb, base=base)
+    config, spec = read_study_file(arguments.file, section=command, base=base)
     return _run(arguments, spec, arguments.over(config), stem="", name=arguments.file.stem)
 
 

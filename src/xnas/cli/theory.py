@@ -86,11 +86,11 @@ class StepSizeArguments:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the verb; returns the exit code."""
+    """Run the command; returns the exit code."""
     if list(argv[:1]) == [STEP_SIZE]:
         return _step_size(argv[1:])
     description = "Play out what the paper claims about behaviour, as pictures and numbers."
-    arguments = parse(TheoryArguments, argv, verb="theory", description=description)
+    arguments = parse(TheoryArguments, argv, command="theory", description=description)
     if arguments.name == STEP_SIZE:
         raise ValueError("theory: give step-size first, then its flags: xnas theory step-size --help")
     _have_folder(arguments.out)
@@ -140,7 +140,7 @@ def _step_size(argv: Sequence[str]) -> int:
     arguments = parse(
         StepSizeArguments,
         argv,
-        verb="theory step-size",
+        command="theory step-size",
         description=_ABOUT_STEP_SIZE,
     )
     import math

@@ -46,7 +46,7 @@ def request(argv: Sequence[str]) -> "RunRequest":
         RunFolder(arguments.run).genotype(),
         network=run.name,
         config=settings_of(arguments),
-        place=RunLocation.named(
+        location=RunLocation.named(
             arguments.name,
             runs=arguments.runs,
             stem=stem,
@@ -80,4 +80,4 @@ def _parse(argv: Sequence[str], start: Config) -> TransferArguments:
         "Train the network of the architecture that a search has found from scratch on other images, and test it once, "
         "in a run folder of its own. The same command with the same --name goes on with it after an interruption."
     )
-    return parse(TransferArguments, argv, verb="transfer", description=description, start=fields_of(start))
+    return parse(TransferArguments, argv, command="transfer", description=description, start=fields_of(start))

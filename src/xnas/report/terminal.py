@@ -75,10 +75,10 @@ def console() -> Console | None:
     return next((handler.console for handler in handlers if isinstance(handler, TerminalHandler)), None)
 
 
-def open_display(*, above: Callable[[], str] | None = None) -> "Display":
-    """Return a live display, headed by what `above` returns, if lines are printed to a terminal, else a plain one."""
+def open_display(*, headed_by: Callable[[], str] | None = None) -> "Display":
+    """Return a live display, headed by what `headed_by` returns, on a terminal, else a plain one."""
     there = console()
-    return LiveDisplay(there, above=above) if there is not None and there.is_terminal else Display()
+    return LiveDisplay(there, headed_by=headed_by) if there is not None and there.is_terminal else Display()
 
 
 class Display(LogCallback):
@@ -92,10 +92,10 @@ class Display(LogCallback):
 class LiveDisplay(Display):
     """A panel that is redrawn in place: progress, time left, the strongest expert of every edge, and the health."""
 
-    def __init__(self, console: Console, *, above: Callable[[], str] | None = None) -> None:
+    def __init__(self, console: Console, *, headed_by: Callable[[], str] | None = None) -> None:
         super().__init__()
         self.console = console
-        self.above = above
+        self.headed_by = headed_by
         self.live: Live | None = None
         self.last: SearchEpoch | None = None
 
@@ -148,7 +148,7 @@ class LiveDisplay(Display):
             self.live = None
 
     def _panel(self) -> Group:
-        parts: list[Any] = [_Renewed(self.above)] if self.above else []
+        parts: list[Any] = [_Renewed(self.headed_by)] if self.headed_by else []
         parts.append(self.progress)
         if self.last is not None and self.last.groups:
             parts.append(_leaders(self.last.groups, self.phase.groups))

@@ -240,7 +240,7 @@ TRAINING_ROWS = ("retrain_images", "retrain_epoch", "test")
 class Job:
     """What was asked for, beside the settings."""
 
-    verb: str
+    command: str
     controls: int = 0
     network: str = "found"
     """What the retrained network is called in tables."""
@@ -287,11 +287,11 @@ class RunFolder:
             )
         fields = self._read_json(JOB)
         job = Job(
-            verb=fields.name("verb"),
+            command=fields.name("command"),
             controls=fields.integer("controls", most=MOST_CONTROLS),
             network=fields.name("network"),
         )
-        choose(f"verb in {fields.where}", job.verb, ("run", SEARCH, RETRAIN, STUDY))
+        choose(f"command in {fields.where}", job.command, ("run", SEARCH, RETRAIN, STUDY))
         return job
 
     def environment(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class RunLocation:
     name: str | None
     stem: str = ""
     overwrite: bool = False
-    member: bool = False
+    in_study: bool = False
     """Whether `runs` is the folder of many runs together, and not one that a user keeps runs in: it is not made, and no
     link in it is followed."""
 
@@ -36,7 +36,7 @@ class RunLocation:
         runs: Path,
         stem: str,
         overwrite: bool,
-        member: bool = False,
+        in_study: bool = False,
         restarts: bool = False,
     ) -> "RunLocation":
         """The place that a user's words mean. Raises ValueError for a name that is none."""
@@ -49,7 +49,7 @@ class RunLocation:
             raise ValueError(
                 f"when torchrun --max-restarts begins again, {what}; give --name, and no --overwrite"
             )
-        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite, member=member)
+        return cls(runs=runs, name=name, stem=stem, overwrite=overwrite, in_study=in_study)
 
     @classmethod
     def of(cls, folder: Path) -> "RunLocation":
@@ -62,7 +62,7 @@ class RunLocation:
         if self.name is None or not exists(self.runs / self.name):
             return None
         path = self.runs / self.name
-        if self.member:
+        if self.in_study:
             check_folder(path, inside=self.runs)
         elif path.is_symlink() and (self.overwrite or not os.path.exists(path)):
             why = "so it is not overwritten" if self.overwrite else "and leads nowhere"
@@ -87,7 +87,7 @@ class RunLocation:
         path = self.runs / (self.name or "")
         check_kept(self.runs)
         try:
-            if not self.member:
+            if not self.in_study:
                 mkdir_fsync(self.runs)
             if self.name is None:
                 path = self._next_free()

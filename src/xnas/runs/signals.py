@@ -32,14 +32,14 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     Only Python's main thread receives signals: in another one the request stays empty.
     """
-    interrupt = StopRequest()
+    stop_request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield interrupt
+        yield stop_request
         return
 
     def remember(number: int, frame: FrameType | None) -> None:
         del frame
-        interrupt.number = number
+        stop_request.number = number
         for name, handler in previous.items():
             signal.signal(name, handler)
 
@@ -47,7 +47,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     caught = [name for name in SIGNALS if signal.getsignal(name) != signal.SIG_IGN]
     previous = {name: signal.signal(name, remember) for name in caught}
     try:
-        yield interrupt
+        yield stop_request
     finally:
         for name, handler in previous.items():
             signal.signal(name, handler)

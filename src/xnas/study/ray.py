@@ -247,7 +247,7 @@ def run_remote_task(text: str) -> str:
         study = Path(remote.study)
         genotype = None if remote.genotype is None else parse_architecture(remote.genotype)
         request = task_request(remote.name, remote.read_config(), study, trains=genotype is not None)
-        request.place.existing()  # raises for what is no run
+        request.location.existing()  # raises for what is no run
         wait_until_free(study / remote.name, seconds=LOCK_PATIENCE)
         with log_to_terminal():  # which Ray keeps
             run_task(request, genotype)
@@ -283,10 +283,10 @@ class RayExecutor:
         has_ended: Callable[[Task], bool],
         progress: Callable[[Task], object],
         beat: Callable[[], object],
-        interrupt: StopRequest,
+        stop_request: StopRequest,
     ) -> None:
         """`progress` changes whenever a task comes further, `beat` is called every second."""
-        self.ray, self.options, self.interrupt = ray, options, interrupt
+        self.ray, self.options, self.stop_request = ray, options, stop_request
         self.remote_task, self.has_ended, self.progress = remote_task, has_ended, progress
         self.beat = beat
         resources = {"num_cpus": options.cpus, "num_gpus": options.gpus}
@@ -325,8 +325,8 @@ class RayExecutor:
         Raises ValueError for a machine that cannot take part, CannotWrite, and Interrupted after a signal.
         """
         while True:
-            if self.interrupt.number is not None:
-                raise Interrupted(self.interrupt.number)
+            if self.stop_request.number is not None:
+                raise Interrupted(self.stop_request.number)
             done, _ = self.ray.wait(list(self.started), num_returns=1, timeout=BEAT)
             self.beat()
             for ref in done:

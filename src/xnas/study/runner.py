@@ -64,13 +64,13 @@ def run_study(
         runs, name = (path, None) if folder is None else (path.parent, path.name)
         folder = RunLocation.named(name, runs=runs, stem=STUDY, overwrite=overwrite)
     fixed = (*FIXED, *LAST_BITS)
-    request = RunRequest(job=Job(verb=STUDY), config=config, place=folder, fixed=fixed)
+    request = RunRequest(job=Job(command=STUDY), config=config, location=folder, fixed=fixed)
     return _run(request, spec, cluster, _table(spec))
 
 
 def resume_study(request: RunRequest, *, cluster: RayOptions | None = None) -> StudyResults:
     """Resume the study in the folder of `request`. Raises ValueError if its table cannot or must not be read."""
-    folder = request.place.runs / str(request.place.name)
+    folder = request.location.runs / str(request.location.name)
     spec = read_spec(folder)
     if spec.score != NASBENCH201:
         return _run(request, spec, cluster, None)
@@ -97,13 +97,13 @@ def task_request(
 ) -> RunRequest:
     """Return the run of a task: a training or a search. `progress` returns that of the study."""
     return RunRequest(
-        job=Job(verb="retrain" if trains else "search"),
+        job=Job(command="retrain" if trains else "search"),
         config=config,
-        place=RunLocation.named(name, runs=study, stem="", overwrite=False, member=True),
+        location=RunLocation.named(name, runs=study, stem="", overwrite=False, in_study=True),
         # Device and threads may change from one process to the next.
         fixed=FIXED,
-        whole=study,
-        above=progress,
+        study=study,
+        study_progress=progress,
     )
 
 
@@ -159,7 +159,7 @@ class _StudyRun:
         self.wrote, self.took = float("-inf"), 0.0
 
     def run(self) -> StudyResults:
-        self.path = self.request.place.create()
+        self.path = self.request.location.create()
         with locked(self.path):
             self._describe(RunFolder(self.path))
             log.info(f"study: {self.path}")
@@ -210,7 +210,7 @@ class _StudyRun:
     def is_done(self, task: Task) -> bool:
         """Return whether a task has ended. Raises ValueError if its folder holds another run."""
         request = self.request_of(task)
-        folder = request.place.existing()
+        folder = request.location.existing()
         if folder is None:
             return False
         request.check(folder)
@@ -254,7 +254,7 @@ class _StudyRun:
             return
 
         display = open_display()
-        with stop_on_signals() as interrupt, shared_folder_token(self.path) as token:
+        with stop_on_signals() as stop_request, shared_folder_token(self.path) as token:
             executor = RayExecutor(
                 self.ray,
                 self.cluster,
@@ -264,7 +264,7 @@ class _StudyRun:
                 has_ended=self.is_done,
                 progress=lambda task: files_of(self.path / task.name),
                 beat=lambda: display.watch(self.progress.table),
-                interrupt=interrupt,
+                stop_request=stop_request,
             )
             self.progress.slots = executor.slots
             try:

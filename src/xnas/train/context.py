@@ -43,12 +43,12 @@ class RunRequest:
 
     job: Job
     config: Config
-    place: RunLocation
+    location: RunLocation
     fixed: tuple[str, ...]
     """The settings in which it must agree with a run that it continues."""
-    whole: Path | None = None
+    study: Path | None = None
     """The folder of the comparison, bench or experiment that it is a part of."""
-    above: Callable[[], str] | None = None
+    study_progress: Callable[[], str] | None = None
     """Where that whole is, in words."""
     genotype: Architecture | None = None
     """What is retrained, where that does not come from a search of the run."""
@@ -64,7 +64,7 @@ class RunRequest:
 
     def existing(self) -> RunFolder | None:
         """The run that it continues, if it does. Raises ValueError, naming the differences, if that is another."""
-        folder = self.place.existing()
+        folder = self.location.existing()
         if folder is not None:
             with locked(folder.path):  # before anything is loaded: another process may be at work there
                 self.check(folder)
@@ -74,7 +74,7 @@ class RunRequest:
         """Raises ValueError, naming the differences, if a run is not the one that is asked for."""
         begun = folder.job()
         more = {"controls": begun.controls <= self.job.controls}
-        for name in ("verb", "network", *more):
+        for name in ("command", "network", *more):
             before, now = getattr(begun, name), getattr(self.job, name)
             if before != now and not more.get(name, False):  # those can be added to
                 raise ValueError(
@@ -110,7 +110,7 @@ def request_from_main(read: Callable[[], RunRequest | None]) -> RunRequest | Non
         return {
             "job": asdict(request.job),
             "config": request.config.to_toml(),
-            "whole": request.whole and str(request.whole),
+            "study": request.study and str(request.study),
             "genotype": request.genotype and request.genotype.to_json(),
             "retrain_again": request.retrain_again,
         }
@@ -121,9 +121,9 @@ def request_from_main(read: Callable[[], RunRequest | None]) -> RunRequest | Non
     return RunRequest(
         job=Job(**values["job"]),
         config=parse_config(values["config"], where="the settings of rank 0"),
-        place=RunLocation(runs=Path(), name=None),
+        location=RunLocation(runs=Path(), name=None),
         fixed=(),
-        whole=values["whole"] and Path(values["whole"]),
+        study=values["study"] and Path(values["study"]),
         genotype=values["genotype"] and parse_architecture(values["genotype"]),
         retrain_again=values["retrain_again"],
     )
@@ -171,7 +171,7 @@ class RunContext:
             request=replace(request, config=resolve_stems(config, data.image_shape)),
             data=data,
             device=device,
-            callback=callback or open_display(above=request.above),
+            callback=callback or open_display(headed_by=request.study_progress),
         )
 
     @contextmanager
@@ -185,9 +185,9 @@ class RunContext:
         with ExitStack() as stack:
             folder = RunFolder(group.from_main(lambda: str(self._claim(stack))))
             # Also while a report is written after a loss: launchers end all ranks by a signal then.
-            with stop_on_signals() as interrupt:
+            with stop_on_signals() as stop_request:
                 try:
-                    yield folder, interrupt
+                    yield folder, stop_request
                 except (Interrupted, NonFinite, OutOfMemory, RankLost) as stop:
                     if group.is_main:
                         self._report_stop(folder, stop)
@@ -197,7 +197,7 @@ class RunContext:
 
     def _claim(self, stack: ExitStack) -> Path:
         """Create the folder, or note that it is continued; it is locked until `stack` is closed."""
-        path = self.request.place.create()
+        path = self.request.location.create()
         stack.enter_context(locked(path))
         folder = RunFolder(path)
         if folder.has(CONFIG):
@@ -219,8 +219,8 @@ class RunContext:
                 raise
             log.warning(f"no report: {error or 'out of memory'}")
         if not isinstance(stop, NonFinite):
-            whole = self.request.whole or folder.path
-            log.info(f"resume with: xnas resume {shlex.quote(str(whole))}")
+            resumed = self.request.study or folder.path
+            log.info(f"resume with: xnas resume {shlex.quote(str(resumed))}")
 
     def _report(self, folder: RunFolder) -> None:
         log.info(f"report: {write_report(folder.path)}")
@@ -270,8 +270,8 @@ def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config
     with quiet():  # the run says it again
         fingerprint = build_dataset(config.data, seed=config.seed).fingerprint()
     with locked(folder.path):
-        place = folder.path / "controls"
-        there = place.iterdir() if is_folder(place, inside=folder.path) else ()
+        location = folder.path / "controls"
+        there = location.iterdir() if is_folder(location, inside=folder.path) else ()
         controls = sorted(path.name for path in there if path.is_symlink() or not path.is_file())
         parts = [folder, *(folder.child("controls", name) for name in controls)]
         for part, phase in product(parts, (SEARCH, RETRAIN)):
@@ -289,7 +289,7 @@ def relocate_images(folder: RunFolder, config: Config, *, source: str) -> Config
 
 def _check_memory(request: RunRequest, image_shape: tuple[int, int, int], device: torch.device) -> None:
     """Raises ValueError for settings that take far more memory than all processes of the run can have."""
-    phases = {"run": (SEARCH, RETRAIN)}.get(request.job.verb, (request.job.verb,))
+    phases = {"run": (SEARCH, RETRAIN)}.get(request.job.command, (request.job.command,))
     if (has := total_memory(device)) is not None:
         check_memory(request.config, image_shape, phases=phases, has=has * process_group().size)
 
@@ -302,8 +302,8 @@ def check_images(data: DataConfig, *, of: Path, remedy: str) -> None:
 
 def _check_images_of(request: RunRequest) -> None:
     """Raises ValueError if the folder of images of a run that is continued is not where it was."""
-    earlier = request.place.existing()
-    if earlier is not None and request.whole is None:
+    earlier = request.location.existing()
+    if earlier is not None and request.study is None:
         again = f"xnas resume {shlex.quote(str(earlier.path))} --data FOLDER"
         check_images(request.config.data, of=earlier.path, remedy=f"say where it is now: {again}")
 

@@ -69,7 +69,7 @@ def test_network(
     *,
     normalisation: Normalisation,
     device: torch.device,
-    interrupt: StopRequest,
+    stop_request: StopRequest,
     together: bool,
 ) -> TestResult:
     """Test a network on images, neither shuffled nor augmented; with `together` each rank takes its shard.
@@ -88,9 +88,9 @@ def test_network(
         logits_BD = network(batch.images_BCHW.to(dtype)).float()
         meter.add(F.cross_entropy(logits_BD, batch.labels_B, reduction="none"), logits_BD, batch.labels_B)
         if part.of == 1:
-            interrupt.check()
+            stop_request.check()
     if part.of > 1:
-        (number,) = process_group().all_reduce_max(interrupt.number or 0)
+        (number,) = process_group().all_reduce_max(stop_request.number or 0)
         if number:
             raise Interrupted(number)
         meter.all_reduce()

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    trainer: Trainer, *, key: ResumeKey, folder: RunFolder, progress: Callback, interrupt: StopRequest
+    trainer: Trainer, *, key: ResumeKey, folder: RunFolder, callback: Callback, stop_request: StopRequest
 ) -> None:
     """Train from the newest checkpoint in `folder`, or the start, to the end.
 
@@ -42,14 +42,14 @@ def fit(
         return trainer.step
 
     step = group.from_main(begin)
-    prepare_kernels(trainer.device, check=interrupt.check)
+    prepare_kernels(trainer.device, check=stop_request.check)
     _start_together(trainer, step, folder=folder)
-    interrupt.check()  # that may have taken long
+    stop_request.check()  # that may have taken long
     saving = trainer.config.activation_checkpointing
     lighter = trainer.memory_hints if saving else f"--activation-checkpointing, {trainer.memory_hints}"
     notice = MemoryNotice(trainer.device, remedies=lighter)
     try:
-        progress.start(
+        callback.start(
             PhaseInfo(
                 name=trainer.phase,
                 epochs=trainer.epochs,
@@ -65,19 +65,19 @@ def fit(
                 rows = trainer.training_step(*batches)
                 if group.is_main:
                     manager.log(rows)
-                    progress.step_done(
+                    callback.step_done(
                         epoch=epoch,
                         step_in_epoch=trainer.step_in_epoch or trainer.steps_per_epoch,
                         values={"train loss": trainer.meters["train"].loss},
                     )
                     notice.after_step(kind, epoch_ends=trainer.step_in_epoch == 0)
                 due = group.is_main and manager.due
-                number, due = sync_after_step(trainer, signal=interrupt.number, due=due)
+                number, due = sync_after_step(trainer, signal=stop_request.number, due=due)
                 if group.is_main:
                     if trainer.step_in_epoch == 0:
                         ended = trainer.epoch_row()
                         manager.log([ended])
-                        progress.epoch_done(ended)
+                        callback.epoch_done(ended)
                         for line in trainer.warnings(ended):
                             log.warning(line)
                     manager.after_step(due=due, ending=number is not None)
@@ -103,7 +103,7 @@ def fit(
             f"with {trainer.memory_hints}; last good checkpoint: {manager.last}"
         ) from error
     finally:
-        progress.finish()
+        callback.finish()
         if group.is_main:
             with suppress(ValueError):  # a note; what matters has been saved, or has failed already
                 folder.add_timing(

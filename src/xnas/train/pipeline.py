@@ -39,7 +39,7 @@ def search(
     from xnas.runs.folder import Job
     from xnas.train.device import keeping_process_state
 
-    request = _request(Job(verb="search"), config, data, folder, fixed=SEARCH_SECTIONS)
+    request = _request(Job(command="search"), config, data, folder, fixed=SEARCH_SECTIONS)
     with keeping_process_state():
         return run_search(request, data=data, callback=callback or NullCallback())
 
@@ -64,7 +64,7 @@ def retrain(
 
     folder = Path(folder)
     searched = RunLocation.of(folder).existing()
-    job = Job(verb="retrain", network=name) if searched is None else RunFolder(folder).job()
+    job = Job(command="retrain", network=name) if searched is None else RunFolder(folder).job()
     request = _request(job, config, data, folder, fixed=RETRAIN_SECTIONS, genotype=genotype)
     if searched is not None and searched.genotype() != genotype:
         raise ValueError(f"{folder} holds another architecture; give another folder")
@@ -91,7 +91,7 @@ def run(
 
     if controls < 0:
         raise ValueError(f"controls must not be negative; got {controls}")
-    job = Job(verb="run", controls=controls)
+    job = Job(command="run", controls=controls)
     request = _request(job, config, data, folder, fixed=(*SEARCH_SECTIONS, *RETRAIN_SECTIONS))
     with keeping_process_state():
         return RunRecord.read(run_job(request, data=data, callback=callback or NullCallback()))
@@ -114,7 +114,7 @@ def _request(
     if data is not None and data.name != config.data.source:  # nobody else can find these images
         config = replace(config, data=replace(config.data, source=IN_MEMORY, root=None, download=False))
     return RunRequest(
-        job=job, config=config, place=RunLocation.of(expanded(folder)), fixed=fixed, genotype=genotype
+        job=job, config=config, location=RunLocation.of(expanded(folder)), fixed=fixed, genotype=genotype
     )
 
 
@@ -130,7 +130,7 @@ def run_request(read: "Callable[[], RunRequest | None]") -> int | None:
         return None
     if request.genotype is not None:
         run_retrain(request, request.genotype)
-    elif request.job.verb == "run":
+    elif request.job.command == "run":
         run_job(request)
     else:
         run_search(request)
@@ -155,9 +155,11 @@ def run_job(
     config, data, device = context.request.config, context.data, context.device
     validate_retrain(config, data)
     trainer = SearchTrainer(config, data, device=device) if genotype is None else None
-    with context.open_run() as (folder, interrupt):
+    with context.open_run() as (folder, stop_request):
         if trainer is not None:
-            genotype = fit_search(trainer, folder=folder, progress=context.callback, interrupt=interrupt)
+            genotype = fit_search(
+                trainer, folder=folder, callback=context.callback, stop_request=stop_request
+            )
             trainer = None  # retraining needs the memory
         assert genotype is not None
         networks = {"found": genotype, **control_genotypes(config, count=request.job.controls)}
@@ -173,8 +175,8 @@ def run_job(
                 name=name,
                 device=device,
                 folder=place,
-                progress=context.callback,
-                interrupt=interrupt,
+                callback=context.callback,
+                stop_request=stop_request,
             )
             if place is not folder and group.is_main:
                 folder.keep_control(name)
@@ -193,16 +195,18 @@ def run_search(
     from xnas.train.search import SearchTrainer, fit_search
 
     if (genotype := request.searched(PAGE)) is not None:
-        path = request.place.runs / str(request.place.name)
+        path = request.location.runs / str(request.location.name)
         log.info(f"the search in {path} has ended; it is not done again without --overwrite")
     else:
         context = RunContext.open(request, data=data, callback=callback)
         trainer = SearchTrainer(context.request.config, context.data, device=context.device)
-        with context.open_run() as (folder, interrupt):
-            genotype = fit_search(trainer, folder=folder, progress=context.callback, interrupt=interrupt)
+        with context.open_run() as (folder, stop_request):
+            genotype = fit_search(
+                trainer, folder=folder, callback=context.callback, stop_request=stop_request
+            )
         path = folder.path
     log.info(architecture_text(genotype))
-    if request.whole is None:
+    if request.study is None:
         log.info(f"train its network with: xnas retrain {path}")
     return genotype
 
@@ -222,7 +226,7 @@ def run_retrain(
 
     context = RunContext.open(request, data=data, callback=callback)
     validate_retrain(context.request.config, context.data, genotype=genotype)
-    with context.open_run() as (folder, interrupt):
+    with context.open_run() as (folder, stop_request):
         if request.retrain_again:
             process_group().from_main(folder.drop_training)
         result = fit_retrain(
@@ -232,10 +236,10 @@ def run_retrain(
             name=request.job.network,
             device=context.device,
             folder=folder,
-            progress=context.callback,
-            interrupt=interrupt,
+            callback=context.callback,
+            stop_request=stop_request,
         )
-    if request.whole is not None:
+    if request.study is not None:
         kind = "held-out" if request.config.data.held_out > 0 else "test"
         log.info(f"{kind} accuracy {result['test_accuracy']:.2%}")
     elif process_group().is_main:

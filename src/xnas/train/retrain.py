@@ -226,15 +226,15 @@ def fit_network(
     *,
     device: torch.device,
     folder: RunFolder,
-    progress: Callback | None = None,
-    interrupt: StopRequest | None = None,
+    callback: Callback | None = None,
+    stop_request: StopRequest | None = None,
 ) -> TrainedNetwork:
     """Train as `fit_retrain` does, without the test: the test images are not read, and no result is written."""
-    progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
+    callback, stop_request = callback or NullCallback(), stop_request or StopRequest()
     config = _open_folder(folder, config, data, device=device)
     trainer = RetrainTrainer(genotype, config, data, device=device)
     key = ResumeKey(config=config, sections=RETRAIN_SECTIONS, fingerprints=trainer.fingerprints())
-    fit(trainer, key=key, folder=folder, progress=progress, interrupt=interrupt)
+    fit(trainer, key=key, folder=folder, callback=callback, stop_request=stop_request)
     trained = TrainedNetwork(
         network=trainer.network.eval(),  # asking it must not move the averages of its norms
         genotype=genotype,
@@ -270,8 +270,8 @@ def fit_retrain(
     name: str,
     device: torch.device,
     folder: RunFolder,
-    progress: Callback | None = None,
-    interrupt: StopRequest | None = None,
+    callback: Callback | None = None,
+    stop_request: StopRequest | None = None,
 ) -> dict[str, object]:
     """Train the network of `genotype` from scratch, or from where `folder` knows it to be; test it once at the end.
 
@@ -280,17 +280,17 @@ def fit_retrain(
     training breaks down, and Interrupted after a signal. The process's random generators and torch's settings are
     afterwards as they were.
     """
-    progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
+    callback, stop_request = callback or NullCallback(), stop_request or StopRequest()
     config = _open_folder(folder, config, data, device=device)
     group = process_group()
     result: dict[str, object] | None
     if (result := group.from_main(lambda: folder.result() if folder.has(RESULT) else None)) is not None:
         return result
     trained = fit_network(
-        genotype, config, data, device=device, folder=folder, progress=progress, interrupt=interrupt
+        genotype, config, data, device=device, folder=folder, callback=callback, stop_request=stop_request
     )
     started = time.perf_counter()
-    test = trained.test(data.test, device=device, interrupt=interrupt, config=config)
+    test = trained.test(data.test, device=device, stop_request=stop_request, config=config)
     seconds = round(time.perf_counter() - started, 3)
     result = {
         "name": name,

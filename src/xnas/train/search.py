@@ -355,8 +355,8 @@ def fit_search(
     trainer: SearchTrainer,
     *,
     folder: RunFolder,
-    progress: Callback | None = None,
-    interrupt: StopRequest | None = None,
+    callback: Callback | None = None,
+    stop_request: StopRequest | None = None,
 ) -> Architecture:
     """Run a search from the newest checkpoint in `folder` to its horizon; write history and genotype there.
 
@@ -366,7 +366,7 @@ def fit_search(
     afterwards as they were.
     """
     trainer.make_repeatable()
-    progress, interrupt = progress or NullCallback(), interrupt or StopRequest()
+    callback, stop_request = callback or NullCallback(), stop_request or StopRequest()
     config = trainer.config
     ranks = process_group()
 
@@ -382,7 +382,7 @@ def fit_search(
     for group in trainer.experts.settings.values():
         log.info(str(group))
     try:
-        fit(trainer, key=key, folder=folder, progress=progress, interrupt=interrupt)
+        fit(trainer, key=key, folder=folder, callback=callback, stop_request=stop_request)
     except BaseException:
         if (
             ranks.is_main and trainer.step > 0

@@ -184,7 +184,7 @@ class TrainedNetwork:
         images: Images,
         *,
         device: torch.device,
-        interrupt: StopRequest | None = None,
+        stop_request: StopRequest | None = None,
         config: Config | None = None,
     ) -> TestResult:
         """Test on images. Raises ValueError if their classes or channels are not those of the training.
@@ -214,7 +214,7 @@ class TrainedNetwork:
                 images,
                 normalisation=self.normalisation,
                 device=device,
-                interrupt=interrupt or StopRequest(),
+                stop_request=stop_request or StopRequest(),
                 together=together,
             )
         except Exception as error:

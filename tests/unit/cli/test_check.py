@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from xnas.cli import check as check_verb
+from xnas.cli import check as check_command
 from xnas.cli import main
 
 
@@ -56,7 +56,7 @@ def test_of_many_places_the_first_few_are_printed_and_the_rest_counted(
 def test_json_is_all_that_is_printed_and_says_the_same(
     image_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check_verb, "LARGE", 10)
+    monkeypatch.setattr(check_command, "LARGE", 10)
     (image_folder / "train" / "red" / "000.png").write_bytes(b"")
     assert main(["check", str(image_folder), "--json"]) == 2
     printed = capsys.readouterr()

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from xnas.cli import VERBS, main
-from xnas.cli import check as check_verb
-from xnas.cli import evaluate as evaluate_verb
-from xnas.cli import export as export_verb
-from xnas.cli import predict as predict_verb
-from xnas.cli import resume as resume_verb
-from xnas.cli import retrain as retrain_verb
-from xnas.cli import run as run_verb
-from xnas.cli import show as show_verb
+from xnas.cli import COMMANDS, main
+from xnas.cli import check as check_command
+from xnas.cli import evaluate as evaluate_command
+from xnas.cli import export as export_command
+from xnas.cli import predict as predict_command
+from xnas.cli import resume as resume_command
+from xnas.cli import retrain as retrain_command
+from xnas.cli import run as run_command
+from xnas.cli import show as show_command
 from xnas.cli import study as study_verbs
-from xnas.cli import theory as theory_verb
-from xnas.cli import transfer as transfer_verb
+from xnas.cli import theory as theory_command
+from xnas.cli import transfer as transfer_command
 from xnas.cli.args import NewRun
 
 SETTINGS = [
@@ -116,11 +116,11 @@ def flags(kind: type, prefix: str = "") -> list[str]:
     ("kind", "expected"),
     [
         (NewRun, SETTINGS + PLACE),
-        (run_verb.RunArguments, [*SETTINGS, *PLACE, "controls"]),
-        (retrain_verb.RetrainArguments, [*SETTINGS, *PLACE, "genotype", "run"]),
-        (transfer_verb.TransferArguments, [*SETTINGS, *PLACE, "run"]),
+        (run_command.RunArguments, [*SETTINGS, *PLACE, "controls"]),
+        (retrain_command.RetrainArguments, [*SETTINGS, *PLACE, "genotype", "run"]),
+        (transfer_command.TransferArguments, [*SETTINGS, *PLACE, "run"]),
         (
-            resume_verb.ResumeArguments,
+            resume_command.ResumeArguments,
             [*CLUSTER, "data", "device", "root", "run", "activation-checkpointing", "threads"],
         ),
         (study_verbs.CompareArguments, [*SETTINGS, *PLACE, *CLUSTER, "methods", "seeds"]),
@@ -129,26 +129,26 @@ def flags(kind: type, prefix: str = "") -> list[str]:
             study_verbs.FileArguments,
             [*CLUSTER, "device", "file", "name", "overwrite", "root", "runs", "threads"],
         ),
-        (evaluate_verb.EvaluateArguments, [*DATA, "device", "run"]),
+        (evaluate_command.EvaluateArguments, [*DATA, "device", "run"]),
         (
-            export_verb.ExportArguments,
+            export_command.ExportArguments,
             [*DATA, "format", "images", "normalisation", "onnx-ir", "onnx-opset", "overwrite", "run", "to"],
         ),
         (
-            predict_verb.PredictArguments,
+            predict_command.PredictArguments,
             ["decode-memory", "device", "image-size", "images", "json", "model", "top", "unchecked"],
         ),
         (
-            check_verb.CheckArguments,
+            check_command.CheckArguments,
             ["data", "decode-memory", "download", "fold", "image-size", "json", "root"],
         ),
         (
-            show_verb.ShowArguments,
+            show_command.ShowArguments,
             [*RETRAIN, "classes", "cost", "genotype", "image-shape", "json", "picture", "run"],
         ),
-        (theory_verb.TheoryArguments, ["name", "out", "seeds"]),
+        (theory_command.TheoryArguments, ["name", "out", "seeds"]),
         (
-            theory_verb.StepSizeArguments,
+            theory_command.StepSizeArguments,
             ["epochs", "experts", "replicas", "reward-bound", "step-size", "validation-samples", "zeta"],
         ),
     ],
@@ -158,7 +158,7 @@ def test_the_flags_are_these(kind: type, expected: list[str]) -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    assert list(VERBS) == [
+    assert list(COMMANDS) == [
         "run",
         "search",
         "retrain",
@@ -212,7 +212,7 @@ def test_help_is_answered_without_torch(arguments: list[str]) -> None:
     [
         (
             "shwo",
-            "xnas: unknown verb 'shwo'; did you mean 'show'? Known: run, search, retrain, transfer, resume,",
+            "xnas: unknown command 'shwo'; did you mean 'show'? Known: run, search, retrain, transfer, resume,",
         ),
         ("run --preset quik", "xnas: unknown preset 'quik'; did you mean 'quick'?"),
         ("run --search.epoch 3", "did you mean --search.epochs"),

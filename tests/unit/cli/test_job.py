@@ -1,4 +1,4 @@
-"""The verbs, one after another, as a person uses them on images of her own."""
+"""The commands, one after another, as a person uses them on images of her own."""
 
 import json
 import os
@@ -129,7 +129,7 @@ def test_a_run_that_has_ended_is_kept_and_not_done_again(
         assert main(["search", *words, *change.split()]) == 2
         assert said in capsys.readouterr().err
     for change, said in {
-        "": "its verb was 'search', is 'run'",
+        "": "its command was 'search', is 'run'",
         "--overwrite --retrain.batch-size 4000": "retrain.batch_size 4000 is larger than the training set of 60",
         "--overwrite --retrain.stem imagenet --retrain.channels 1": "channels must be at least 2 for the stem",
     }.items():
@@ -159,8 +159,8 @@ def test_a_network_that_cannot_be_built_is_refused_before_anything_is_searched(
         "--retrain.cells 3 --retrain.stem-channels 64": "got stem_channels = 64 beside channels = ",
         "--retrain.cells 3 --retrain.squeeze-excite": "NAS-Bench-201 has no squeeze-and-excitation",
     }.items():
-        for verb in ("run", "compare"):
-            assert main([verb, *words, *space, "--retrain.reductions", "2", *wrong.split()]) == 2
+        for command in ("run", "compare"):
+            assert main([command, *words, *space, "--retrain.reductions", "2", *wrong.split()]) == 2
             assert said in capsys.readouterr().err
     cell = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|none~0|none~1|skip_connect~2|"
     assert (
@@ -370,10 +370,10 @@ def test_a_run_finds_its_images_from_everywhere_and_says_where_they_were(
         (["evaluate"], " with --data FOLDER"),
         (["export", "--format", "safetensors", "--to", "made"], " with --data FOLDER"),
     ):
-        verb, *more = given
-        assert main([verb, str(run), *more]) == 2
+        command, *more = given
+        assert main([command, str(run), *more]) == 2
         said = capsys.readouterr().err
-        assert said.startswith(gone + remedy), verb
+        assert said.startswith(gone + remedy), command
         assert said.count("\n") == 1
     assert main(["search", *words, "--data", "../images2"]) == 2
     assert "say where it is with: xnas resume RUN --data FOLDER" in capsys.readouterr().err

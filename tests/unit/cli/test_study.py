@@ -1,6 +1,6 @@
 """xnas compare, bench, experiment and sweep: one study each; nothing is done twice, and what fails is named.
 
-Each verb runs once; tests that change something work on copies, in which a few tasks are left to do.
+Each command runs once; tests that change something work on copies, in which a few tasks are left to do.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ TASKS = {
         )
     ],
 }  # fmt: skip
-VERBS = tuple(TASKS)
+COMMANDS = tuple(TASKS)
 SAID = {
     "compare": (
         "2 variants, each searched with 2 seeds (0, 1)",
@@ -127,11 +127,11 @@ class Watch:
         search_it, train_it, test_it = pipeline.run_search, pipeline.run_retrain, trained_network.test_network
 
         def searched(request: RunRequest) -> int:
-            self.done.append(str(request.place.name))
+            self.done.append(str(request.location.name))
             return search_it(request)
 
         def trained(request: RunRequest, genotype: Architecture) -> int:
-            self.done.append(str(request.place.name))
+            self.done.append(str(request.location.name))
             return train_it(request, genotype)
 
         def tested(network: Any, images: Images, **options: Any) -> Any:
@@ -147,35 +147,35 @@ class Watch:
 
 @dataclass(frozen=True)
 class Home:
-    """A folder with images, settings and a study of each verb."""
+    """A folder with images, settings and a study of each command."""
 
     path: Path
     watched: dict[str, Watch]
     printed: dict[str, str]
 
-    def words(self, verb: str, *, runs: Path | None = None) -> list[str]:
+    def words(self, command: str, *, runs: Path | None = None) -> list[str]:
         """The command; tests may add to it."""
         where = [
             "--runs",
             str(runs or self.path / "runs"),
             "--name",
-            verb,
+            command,
             "--threads",
             "1",
             "--device",
             "cpu",
         ]
-        settings = ["--config", str(self.path / f"{verb}.toml"), "--data", str(self.path / "images")]
+        settings = ["--config", str(self.path / f"{command}.toml"), "--data", str(self.path / "images")]
         return {
             "compare": ["compare", *settings, *where, "--methods", "xnas", "random", "--seeds", "0", "1"],
             "bench": [
                 "bench", "nasbench201", "--table", str(self.path / "table.csv"), *settings, *where,
                 "--methods", "xnas", "random", "--seeds", "0", "1",
             ],
-        }.get(verb, [verb, str(self.path / f"{verb}.toml"), *where])  # fmt: skip
+        }.get(command, [command, str(self.path / f"{command}.toml"), *where])  # fmt: skip
 
-    def folder(self, verb: str) -> Path:
-        return self.path / "runs" / verb
+    def folder(self, command: str) -> Path:
+        return self.path / "runs" / command
 
 
 @pytest.fixture(scope="module")
@@ -189,12 +189,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     (path / "sweep.toml").write_text(SMALLEST.replace("[data]\n", source) + GRID)
     write_csv(path / "table.csv")
     made = Home(path, {}, {})
-    for verb in VERBS:
-        made.watched[verb] = Watch([], [])
+    for command in COMMANDS:
+        made.watched[command] = Watch([], [])
         with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
-            made.watched[verb].start(patch)
-            assert main(made.words(verb)) == 0
-        made.printed[verb] = said.getvalue()
+            made.watched[command].start(patch)
+            assert main(made.words(command)) == 0
+        made.printed[command] = said.getvalue()
     return made
 
 
@@ -209,8 +209,8 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 def copy(home: Home, tmp_path: Path) -> Callable[..., Path]:
     """Copies a finished study, as if some of its tasks had not been done."""
 
-    def copied(verb: str, *, left: tuple[str, ...] = ()) -> Path:
-        folder = Path(shutil.copytree(home.folder(verb), tmp_path / "runs" / verb))
+    def copied(command: str, *, left: tuple[str, ...] = ()) -> Path:
+        folder = Path(shutil.copytree(home.folder(command), tmp_path / "runs" / command))
         for pattern in left:
             for task in folder.glob(pattern):
                 shutil.rmtree(task) if task.is_dir() else task.unlink()
@@ -233,12 +233,12 @@ def numbers(folder: Path) -> Any:
     return plain(json.loads((folder / "study.json").read_text()))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_task_is_done_once_and_all_of_them_count(
-    verb: str, home: Home, watch: Watch, capsys: pytest.CaptureFixture[str]
+    command: str, home: Home, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = home.folder(verb)
-    assert home.watched[verb].done == TASKS[verb]
+    folder = home.folder(command)
+    assert home.watched[command].done == TASKS[command]
     values = numbers(folder)
     assert values["missing"] == []
     for row in values["rows"]:
@@ -252,21 +252,21 @@ def test_every_task_is_done_once_and_all_of_them_count(
         assert row["test_accuracy"] == pytest.approx(sum(networks) / 2)
         assert row["worst"] == min(networks)
     for cell in values["cells"]:
-        for each in cell["networks"] if verb != "bench" else ():
+        for each in cell["networks"] if command != "bench" else ():
             run = RunFolder(folder / each["folder"])
             assert run.result()["test_accuracy"] == each["test_accuracy"]
-            assert json.loads(run.genotype().to_json()) == cell["genotype"] or verb == "sweep"
+            assert json.loads(run.genotype().to_json()) == cell["genotype"] or command == "sweep"
     with (folder / "study.csv").open() as table:
         assert [line["title"] for line in csv.DictReader(table)] == [row["title"] for row in values["rows"]]
-    text, printed = (folder / "report.html").read_text(), home.printed[verb]
-    for said in SAID[verb]:
+    text, printed = (folder / "report.html").read_text(), home.printed[command]
+    for said in SAID[command]:
         assert said in printed
         assert said in text
     assert f"report: {folder / 'report.html'}" in printed
-    assert f"{len(TASKS[verb])} of {len(TASKS[verb])}: " in printed
+    assert f"{len(TASKS[command])} of {len(TASKS[command])}: " in printed
     assert "left in all" in printed
     assert main(["resume", str(folder)]) == 0  # has ended: nothing is done again
-    assert main(home.words(verb)) == 0
+    assert main(home.words(command)) == 0
     assert watch.done == []
     assert numbers(folder) == values
     del capsys
@@ -363,7 +363,7 @@ def signal_in_training(number: int, *, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "old", "new", "done"),
+    ("command", "old", "new", "done"),
     [
         (
             "compare", "0 1", "0 1 2",
@@ -381,16 +381,16 @@ def signal_in_training(number: int, *, patch: pytest.MonkeyPatch) -> None:
     ],
 )  # fmt: skip
 def test_a_study_may_grow_and_what_was_done_stays(
-    verb: str, old: str, new: str, done: list[str], home: Home, copy: Callable[..., Path], tmp_path: Path, watch: Watch,
-    capsys: pytest.CaptureFixture[str],
+    command: str, old: str, new: str, done: list[str], home: Home, copy: Callable[..., Path], tmp_path: Path,
+    watch: Watch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    folder, words = copy(verb), home.words(verb, runs=tmp_path / "runs")
+    folder, words = copy(command), home.words(command, runs=tmp_path / "runs")
     before = numbers(folder)
-    if verb in ("compare", "bench"):
+    if command in ("compare", "bench"):
         more = " ".join(words).replace(old, new).split()
     else:
-        (tmp_path / "more.toml").write_text((home.path / f"{verb}.toml").read_text().replace(old, new))
-        more = [str(tmp_path / "more.toml") if word.endswith(f"{verb}.toml") else word for word in words]
+        (tmp_path / "more.toml").write_text((home.path / f"{command}.toml").read_text().replace(old, new))
+        more = [str(tmp_path / "more.toml") if word.endswith(f"{command}.toml") else word for word in words]
     assert main(more) == 0
     assert watch.done == done
     after = numbers(folder)
@@ -428,7 +428,7 @@ def fails(patch: pytest.MonkeyPatch, **errors: Exception) -> None:
     search = pipeline.run_search
 
     def failing(request: RunRequest) -> int:
-        if error := errors.get(str(request.place.name).replace("-", "_")):
+        if error := errors.get(str(request.location.name).replace("-", "_")):
             raise error
         return search(request)
 
@@ -618,17 +618,17 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("verb", "wrong", "said"), MISTAKES)
+@pytest.mark.parametrize(("command", "wrong", "said"), MISTAKES)
 def test_a_mistake_ends_in_one_line_before_anything_is_written(
-    verb: str, wrong: list[str], said: str, home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, wrong: list[str], said: str, home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = home.words(verb, runs=tmp_path / "runs")
-    if verb in ("compare", "bench"):
+    words = home.words(command, runs=tmp_path / "runs")
+    if command in ("compare", "bench"):
         (tmp_path / "empty.toml").touch()
         words += [word.replace("EMPTY", str(tmp_path / "empty.toml")) for word in wrong]
     else:
         old, new = wrong
-        (tmp_path / "wrong.toml").write_text((home.path / f"{verb}.toml").read_text().replace(old, new))
+        (tmp_path / "wrong.toml").write_text((home.path / f"{command}.toml").read_text().replace(old, new))
         words[1] = str(tmp_path / "wrong.toml")
     assert main(words) == 2
     err = capsys.readouterr().err

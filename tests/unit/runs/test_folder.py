@@ -19,7 +19,7 @@ from ...sealed import seal
 
 def begun(place: RunLocation) -> RunFolder:
     folder = RunFolder(place.create())
-    folder.write_job(Job(verb="search"))
+    folder.write_job(Job(command="search"))
     folder.describe(Config(), {})
     return folder
 
@@ -58,7 +58,7 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_folder_whose_process_ended_while_it_made_it_is_begun_anew(tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    folder.write_job(Job(verb="search"))
+    folder.write_job(Job(command="search"))
     (folder.path / ".environment.json.part").write_text("{")
     assert RunLocation(runs=tmp_path, name="mine").existing() is None
 

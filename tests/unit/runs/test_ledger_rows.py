@@ -24,7 +24,7 @@ class Listener(NullCallback, LogLines):
 
     def __init__(self, after: int = 0) -> None:
         super().__init__()
-        self.interrupt, self.left = StopRequest(), after
+        self.stop_request, self.left = StopRequest(), after
 
     @property
     def warnings(self) -> list[str]:
@@ -34,7 +34,7 @@ class Listener(NullCallback, LogLines):
         del values
         self.left -= 1
         if self.left == 0:
-            self.interrupt.number = 2
+            self.stop_request.number = 2
 
 
 def with_search(config: Config, **settings: object) -> Config:
@@ -46,10 +46,10 @@ def go(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> L
     trainer = SearchTrainer(config, data, device=CPU)
     if after:
         with pytest.raises(Interrupted), listener:
-            fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
+            fit_search(trainer, folder=folder, callback=listener, stop_request=listener.stop_request)
     else:
         with listener:
-            fit_search(trainer, folder=folder, progress=listener, interrupt=listener.interrupt)
+            fit_search(trainer, folder=folder, callback=listener, stop_request=listener.stop_request)
     return listener
 
 

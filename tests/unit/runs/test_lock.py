@@ -119,7 +119,7 @@ def test_nothing_is_made_again_of_a_folder_that_went_away_while_a_process_worked
             lambda: folder.metrics.append({"kind": "test"}),
             lambda: folder.child("controls", "random"),
             lambda: folder.checkpoints("search").save(snapshot, step=1),
-            lambda: RunLocation(runs=folder.path, name="member", member=True).create(),
+            lambda: RunLocation(runs=folder.path, name="member", in_study=True).create(),
         ):
             with pytest.raises(
                 FolderGone, match=r"mine was removed, moved or replaced, .* start the same command"

@@ -16,11 +16,11 @@ from xnas.runs.signals import StopRequest, stop_on_signals
 def test_a_signal_waits_for_the_next_check_and_ends_with_128_plus_n(
     number: signal.Signals, code: int
 ) -> None:
-    with stop_on_signals() as interrupt:
-        interrupt.check()
+    with stop_on_signals() as stop_request:
+        stop_request.check()
         os.kill(os.getpid(), number)
         with pytest.raises(Interrupted) as stopped:
-            interrupt.check()
+            stop_request.check()
     assert stopped.value.exit_code == code
     assert number.name in str(stopped.value)
 
@@ -42,9 +42,9 @@ def test_what_listened_to_signals_before_listens_again_afterwards() -> None:
 def test_a_signal_that_whoever_started_the_program_wants_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stop_on_signals() as interrupt:
+        with stop_on_signals() as stop_request:
             os.kill(os.getpid(), signal.SIGHUP)
-            interrupt.check()
+            stop_request.check()
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -111,7 +111,7 @@ class Told:
     def __init__(
         self, *answers: str | Exception, progress: Callable[[Task], object] = lambda task: 0
     ) -> None:
-        self.ray, self.interrupt = PlayedRay(*answers), StopRequest()
+        self.ray, self.stop_request = PlayedRay(*answers), StopRequest()
         self.workers = RayExecutor(
             self.ray,
             RayOptions(address="auto"),
@@ -119,7 +119,7 @@ class Told:
             has_ended=lambda task: True,
             progress=progress,
             beat=lambda: None,
-            interrupt=self.interrupt,
+            stop_request=self.stop_request,
         )
 
     def does(self, *names: str) -> tuple[Task, Failure | None]:
@@ -202,7 +202,7 @@ def test_a_disk_that_takes_nothing_and_a_node_that_cannot_take_part_end_it_all(
 
 def test_after_a_signal_all_tasks_are_asked_to_save() -> None:
     told = Told()
-    told.interrupt.number = 15
+    told.stop_request.number = 15
     with pytest.raises(Interrupted):
         told.does("a", "b")
     told.workers.dismiss()
@@ -215,7 +215,7 @@ def test_there_is_room_for_twice_what_the_living_nodes_can_do() -> None:
     with pytest.raises(ValueError, match="has 3 CPUs for a task; the largest has 2 CPUs"):
         RayExecutor(
             told.ray, RayOptions(address="auto", cpus=3), remote_task=remote_task, has_ended=bool, progress=str,
-            beat=print, interrupt=StopRequest(),
+            beat=print, stop_request=StopRequest(),
         )  # fmt: skip
 
 
@@ -291,7 +291,7 @@ def test_a_worker_searches_and_answers_how_it_ended(
             training, RunFolder(study / "a").genotype(), study=study, token=token
         ).to_text()
         assert TaskResult.from_text(run_remote_task(text_b)).end == "ended"
-        assert RunFolder(study / "b").job().verb == "retrain"
+        assert RunFolder(study / "b").job().command == "retrain"
         assert "result.json" in files_of(study / "b")
         with locked(study / "a"):  # as by a process of a machine that was given up for lost
             result = TaskResult.from_text(run_remote_task(text))

@@ -29,20 +29,20 @@ class Stopper(NullCallback, LogLines):
 
     def __init__(self, after: int) -> None:
         super().__init__()
-        self.interrupt, self.left = StopRequest(), after
+        self.stop_request, self.left = StopRequest(), after
 
     def step_done(self, **values: Any) -> None:
         del values
         self.left -= 1
         if self.left == 0:
-            self.interrupt.number = 2
+            self.stop_request.number = 2
 
 
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> list[str]:
     stopper = Stopper(after)
     trainer = SearchTrainer(config, data, device=CPU)
     with stopper:
-        fit_search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+        fit_search(trainer, folder=folder, callback=stopper, stop_request=stopper.stop_request)
     return stopper.said
 
 
@@ -127,7 +127,7 @@ def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened
         stopper = Stopper(after)
         return fit_retrain(
             published_genotype("darts_v1"), tiny, data, name="mine", device=CPU, folder=folder,
-            progress=stopper, interrupt=stopper.interrupt,
+            callback=stopper, stop_request=stopper.stop_request,
         )  # fmt: skip
 
     whole = RunFolder.at(tmp_path / "whole")

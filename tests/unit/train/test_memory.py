@@ -30,7 +30,7 @@ class Listener(NullCallback, LogLines):
     def __init__(self, after: int = 0) -> None:
         super().__init__()
         self.lines: list[str] = []
-        self.interrupt, self.left = StopRequest(), after
+        self.stop_request, self.left = StopRequest(), after
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith("peak memory"):
@@ -40,7 +40,7 @@ class Listener(NullCallback, LogLines):
         del values
         self.left -= 1
         if self.left == 0:
-            self.interrupt.number = 2
+            self.stop_request.number = 2
 
     def epoch_done(self, row: Any) -> None:
         self.lines.append(f"epoch {row['epoch']}")
@@ -104,10 +104,13 @@ def test_a_search_logs_it_once_before_its_first_epoch_ends_and_again_after_resum
     first, second = Listener(after=3), Listener()
     with pytest.raises(Interrupted), first:
         fit_search(
-            SearchTrainer(config, data, device=CPU), folder=folder, progress=first, interrupt=first.interrupt
+            SearchTrainer(config, data, device=CPU),
+            folder=folder,
+            callback=first,
+            stop_request=first.stop_request,
         )
     with second:
-        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), progress=second)
+        fit_search(SearchTrainer(config, data, device=CPU), folder=RunFolder(folder.path), callback=second)
     assert [" ".join(line.split()[:2]) for line in first.lines] == ["peak memory", "epoch 1"]
     assert [" ".join(line.split()[:2]) for line in second.lines] == ["peak memory", "epoch 2", "epoch 3"]
 
@@ -126,7 +129,7 @@ def test_smaller_images_are_a_remedy_where_they_are_large(
     listener = Listener()
     trainer = SearchTrainer(tiny, DataSet(name="wide", train=images, test=images), device=CPU)
     with listener:
-        fit_search(trainer, folder=RunFolder.at(tmp_path / "mine"), progress=listener)
+        fit_search(trainer, folder=RunFolder.at(tmp_path / "mine"), callback=listener)
     said = said.replace("less", "a smaller --search.batch-size or fewer --space.channels")
     assert re.search(f"; --activation-checkpointing, {said} would lower it$", listener.lines[0]), (
         listener.lines[0]
@@ -142,7 +145,7 @@ def test_the_numbers_are_of_this_process_and_the_remedies_are_open(
     with listener:
         fit_retrain(
             published_genotype("darts_v1"), config, data, name="mine", device=CPU,
-            folder=RunFolder.at(tmp_path / "mine"), progress=listener,
+            folder=RunFolder.at(tmp_path / "mine"), callback=listener,
         )  # fmt: skip
     line = listener.lines[0]
     found = re.fullmatch(

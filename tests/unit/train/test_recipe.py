@@ -187,7 +187,7 @@ def test_a_training_by_the_whole_recipe_broken_off_after_any_round_ends_as_if_no
         fit_retrain(
             GENOTYPE, recipe(tiny, activation_checkpointing=activation_checkpointing, **WHOLE), data, name="mine",
             device=CPU,
-            folder=folder, progress=stopper, interrupt=stopper.interrupt,
+            folder=folder, callback=stopper, stop_request=stopper.stop_request,
         )  # fmt: skip
 
     whole = RunFolder.at(tmp_path / "whole")

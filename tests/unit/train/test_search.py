@@ -133,8 +133,8 @@ def test_a_loss_that_is_not_finite_stops_the_search_before_anything_is_updated(
 class _StopsAfter(NullCallback):
     """Asks for the end after some rounds, as a signal would."""
 
-    def __init__(self, interrupt: StopRequest, rounds: int) -> None:
-        self.interrupt, self.left, self.finished = interrupt, rounds, False
+    def __init__(self, stop_request: StopRequest, rounds: int) -> None:
+        self.stop_request, self.left, self.finished = stop_request, rounds, False
         self.groups: dict[str, GroupInfo] = {}
 
     def start(self, phase: PhaseInfo) -> None:
@@ -144,7 +144,7 @@ class _StopsAfter(NullCallback):
         del values
         self.left -= 1
         if self.left == 0:
-            self.interrupt.number = 2
+            self.stop_request.number = 2
 
     def finish(self) -> None:
         self.finished = True
@@ -154,14 +154,14 @@ def test_an_interrupted_search_ends_after_the_round_with_what_was_reached(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     folder = RunFolder.at(tmp_path / "mine")
-    trainer, interrupt = SearchTrainer(tiny, data, device=CPU), StopRequest()
-    progress = _StopsAfter(interrupt, rounds=3)
+    trainer, stop_request = SearchTrainer(tiny, data, device=CPU), StopRequest()
+    callback = _StopsAfter(stop_request, rounds=3)
     with pytest.raises(Interrupted):
-        fit_search(trainer, folder=folder, progress=progress, interrupt=interrupt)
+        fit_search(trainer, folder=folder, callback=callback, stop_request=stop_request)
     assert trainer.step == 3
-    assert progress.finished
+    assert callback.finished
     assert not folder.has("genotype.json")
     so_far = (folder.path / "genotype-so-far.json").read_text()
     assert Genotype.from_json(so_far) == trainer.genotype()
     assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0, 1]
-    assert progress.groups["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")
+    assert callback.groups["normal"].edges == ("0→2", "1→2", "0→3", "1→3", "2→3")

@@ -27,13 +27,13 @@ class Stopper(NullCallback):
     """Asks for the end after some rounds, as a signal would."""
 
     def __init__(self, after: int) -> None:
-        self.interrupt, self.left = StopRequest(), after
+        self.stop_request, self.left = StopRequest(), after
 
     def step_done(self, **values: Any) -> None:
         del values
         self.left -= 1
         if self.left == 0:
-            self.interrupt.number = 2
+            self.stop_request.number = 2
 
 
 def searching(config: Config, method: str, **settings: Any) -> Config:
@@ -44,7 +44,7 @@ def searching(config: Config, method: str, **settings: Any) -> Config:
 
 def run(config: Config, data: DataSet, folder: RunFolder, *, after: int = 0) -> SearchTrainer:
     trainer, stopper = SearchTrainer(config, data, device=CPU), Stopper(after)
-    fit_search(trainer, folder=folder, progress=stopper, interrupt=stopper.interrupt)
+    fit_search(trainer, folder=folder, callback=stopper, stop_request=stopper.stop_request)
     return trainer
 
 
@@ -132,7 +132,7 @@ def test_a_random_architecture_needs_no_rounds(
         config = dataclasses.replace(searching(tiny, "random"), seed=seed)
         trainer = SearchTrainer(config, data, device=CPU)
         before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-        genotypes.append(fit_search(trainer, folder=folder, progress=LogCallback()))
+        genotypes.append(fit_search(trainer, folder=folder, callback=LogCallback()))
         assert trainer.step == trainer.total_steps == 0
         assert all(torch.equal(value, before[name]) for name, value in trainer.network.state_dict().items())
         assert [row["epoch"] for row in rows(folder, "search_epoch")] == [0]

@@ -81,9 +81,9 @@ def quick_check(data: DataSet, *, check: str) -> list[str]:
             f"test image {i} ({printable(classes[int(data.test.labels_N[i])])}) is training image {j} "
             f"({printable(classes[int(data.train.labels_N[j])])})"
         )
-        verb = "is also a training image" if len(seen) == 1 else "are also training images"
+        command = "is also a training image" if len(seen) == 1 else "are also training images"
         lines.append(
-            f"{len(seen):,} of {len(data.test):,} test images {verb} (first: {first}); {check} lists them"
+            f"{len(seen):,} of {len(data.test):,} test images {command} (first: {first}); {check} lists them"
         )
     counts = data.train.labels_N.bincount(minlength=len(classes)).tolist()
     if unequal := unequal_classes(dict(zip(classes, counts, strict=True))):
