@@ -14,7 +14,7 @@ from torch import Tensor
 from xnas.experts.update import mixture
 
 LEDGER = "ledger_"
-"""How the names of tensors begin that tell of the past and decide nothing; states of earlier versions lack them."""
+"""Prefix of the names of tensors that record the past and decide nothing."""
 
 
 class Learner(ABC):
@@ -111,21 +111,16 @@ class SamplingLearner(Learner):
 
 
 def check_state(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, alive_EK: Tensor) -> None:
-    """Whether a learner with the state `own` and survivors `alive_EK` can go on from `state`.
+    """Raise ValueError unless a learner with the state `own` and survivors `alive_EK` can resume from `state`.
 
-    Raises ValueError for other names or shapes, numbers that are not finite, an expert that would come back, or a
-    forecaster without experts.
+    It is raised for other names or shapes, numbers that are not finite, an expert that would come back, or a forecaster
+    without experts.
     """
-    if missing := sorted(name for name in own.keys() - state.keys() if not name.startswith(LEDGER)):
+    if missing := sorted(own.keys() - state.keys()):
         raise ValueError(f"the state has no {missing[0]!r}; it belongs to another search")
-    partial = [name for name in own if name.startswith(LEDGER) and name not in state]
-    if partial and any(name.startswith(LEDGER) for name in state):
-        raise ValueError(f"the state has no {partial[0]!r}, but a part of its ledger")
     if unknown := sorted(state.keys() - own.keys()):
         raise ValueError(f"the state holds {unknown[0]!r}, which this search knows nothing of")
     for name, value in own.items():
-        if name in partial:
-            continue
         given = state[name]
         if given.shape != value.shape:
             raise ValueError(f"{name!r} has shape {tuple(value.shape)}; the state's is {tuple(given.shape)}")

@@ -38,7 +38,7 @@ class XNASLearner(Learner):
         self.state = ExpertState.initial(num_forecasters, num_experts)
         self.scale = RewardScale.initial(num_forecasters) if scaled else None
         self.ledger: RegretLedger | None = RegretLedger.initial(num_forecasters, num_experts)
-        """None where the search was begun by a version that kept none."""
+        """None: no ledger is kept, as in games that need none."""
 
     @property
     def log_v_EK(self) -> Tensor:
@@ -81,18 +81,21 @@ class XNASLearner(Learner):
 
     def state_dict(self) -> dict[str, Tensor]:
         """log v, survivors and t, the size of rewards where they are scaled, and the ledger's sums."""
-        kept = {} if self.ledger is None else _as_tensors(self.ledger)
         scale = {} if self.scale is None else _as_tensors(self.scale)
-        return _as_tensors(self.state) | scale | {LEDGER + name: value for name, value in kept.items()}
+        kept = {} if self.ledger is None else _as_tensors(self.ledger)
+        ledger = {LEDGER + name: value for name, value in kept.items()}
+        return _as_tensors(self.state) | scale | ledger
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Resume from `state`."""
-        kept = {name.removeprefix(LEDGER): value for name, value in state.items() if name.startswith(LEDGER)}
+        ledger = {
+            name.removeprefix(LEDGER): value for name, value in state.items() if name.startswith(LEDGER)
+        }
         self.state = ExpertState(**_as_values(self.state, state))
         if self.scale is not None:
             self.scale = RewardScale(**_as_values(self.scale, state))
-        ledger = RegretLedger.initial(*self.alive_EK.shape)
-        self.ledger = RegretLedger(**_as_values(ledger, kept)) if kept else None
+        if self.ledger is not None:
+            self.ledger = RegretLedger(**_as_values(self.ledger, ledger))
 
 
 def _as_tensors(value: ExpertState | RegretLedger | RewardScale) -> dict[str, Tensor]:

@@ -109,7 +109,7 @@ def scale_words(group: GroupInfo, weights: GroupWeights) -> str:
     size, clip_rate = reward_size(weights), clip_share(weights)
     match scale_of(group, weights):
         case "far below":
-            return f"clips {clip_rate:.0%} of the rewards: of those only the sign is heard"
+            return f"clips {clip_rate:.0%} of the rewards: of those only the sign counts"
         case "far above":
             assert size is not None
             reach = 2 * group.step_size * group.horizon * size
@@ -125,7 +125,7 @@ def scale_words(group: GroupInfo, weights: GroupWeights) -> str:
 
 
 def concerns(groups: Mapping[str, GroupInfo], epoch: SearchEpoch) -> dict[str, str]:
-    """What should worry whoever looks at a search at the end of an epoch: for each kind of concern a line."""
+    """Return health warnings for an epoch, one line per kind."""
     said: dict[str, list[str]] = {}
     for name, weights in epoch.groups.items():
         group, health = groups[name], health_of(groups[name], weights)
@@ -146,7 +146,7 @@ def concerns(groups: Mapping[str, GroupInfo], epoch: SearchEpoch) -> dict[str, s
         "far above": "L is far above the rewards ({}), none of which was clipped: the weights move little, and by "
         "rewards of that size nobody is wiped out before the end; a new search with a smaller --search.reward-bound "
         "would do more",
-        "far below": "L is far below the rewards ({}): of those that are clipped only the sign is heard; a new search "
+        "far below": "L is far below the rewards ({}): of those that are clipped only the sign counts; a new search "
         "with a larger --search.reward-bound would hear more",
     }
     return {

@@ -14,16 +14,16 @@ class Score:
     n: int
 
 
-def ranking(standings: Iterable[Score], *, what: str, noun: str = "methods") -> str:
+def ranking(scores: Iterable[Score], *, what: str, noun: str = "methods") -> str:
     """In words: who has the highest mean of `what`, and by how much more than chance would give it.
 
     Means that are equal to the two decimals shown share the first place.
     """
-    ranked = sorted(standings, key=lambda standing: -standing.mean)
+    ranked = sorted(scores, key=lambda score: -score.mean)
     if len(ranked) < 2:
         return f"Fewer than two {noun} have a result: there is nothing to compare yet."
     first = ranked[0]
-    level = [standing for standing in ranked if f"{first.mean - standing.mean:.2f}" == "0.00"]
+    level = [score for score in ranked if f"{first.mean - score.mean:.2f}" == "0.00"]
     said = []
     for other in ranked[len(level) :]:
         error = ""
@@ -32,7 +32,7 @@ def ranking(standings: Iterable[Score], *, what: str, noun: str = "methods") -> 
         said.append(f"{first.mean - other.mean:.2f}{error} points more than {other.name}")
     line = f"{first.name} has the highest mean {what}"
     if len(level) > 1:
-        names = f"{', '.join(standing.name for standing in level[:-1])} and {level[-1].name}"
+        names = f"{', '.join(score.name for score in level[:-1])} and {level[-1].name}"
         line = f"{names} share the highest mean {what}"
     line += f": {', '.join(said)}." if said else "."
     if any("±" in part for part in said):

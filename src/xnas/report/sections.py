@@ -148,9 +148,9 @@ def _wipeouts(history: History) -> Table:
     rows = []
     for wipeout in history.wipeouts[:_WIPEOUTS_SHOWN]:
         group = history.groups[wipeout.group]
-        heard = f"{wipeout.feedbacks:,} of {group.horizon:,}"
+        feedbacks = f"{wipeout.feedbacks:,} of {group.horizon:,}"
         place = (wipeout.group, group.edges[wipeout.edge], wipeout.expert)
-        rows.append(Row((*place, str(wipeout.epoch), f"{wipeout.step:,}", heard)))
+        rows.append(Row((*place, str(wipeout.epoch), f"{wipeout.step:,}", feedbacks)))
     return Table(("group", "edge", "expert", "epoch", "step", "feedbacks t of T"), rows, left=(1, 2))
 
 

@@ -44,7 +44,7 @@ class TerminalHandler(logging.Handler):
 
 @contextmanager
 def log_to_terminal(reword: Callable[[str], str] = str) -> Iterator[None]:
-    """Print, within it, what xnas logs to the standard output of now, whoever redirects that later."""
+    """Print what xnas logs to the current standard output, even if that is redirected later."""
     logger = logging.getLogger("xnas")
     handler = TerminalHandler(Console(highlight=False, file=sys.stdout), reword=reword)
     level = logger.level

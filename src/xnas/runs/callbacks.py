@@ -43,7 +43,7 @@ class Callback(Protocol):
         ...
 
     def finish(self) -> None:
-        """The phase has ended, or was broken off."""
+        """The phase has ended or was interrupted."""
         ...
 
 

@@ -69,7 +69,7 @@ class CheckpointStore:
         """
         check_kept(self.home)
         place = self.home / f"{self.phase}-{step:010}"
-        if place not in self.found():  # a course may come to the same state again
+        if place not in self.found():  # a resumed run may come to the same step again
             self._write(snapshot, place)
         # Also if it was there: a process that died between these steps is made up for.
         fsync_dir(self.home)

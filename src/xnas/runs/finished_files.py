@@ -184,14 +184,14 @@ class RunFiles:
 
     def _settled(self, digests: Mapping[str, FileDigest]) -> dict[str, FileDigest]:
         """The digests where nothing is being replaced: a process that died may have come to it or not."""
-        settled = {name: digest for name, digest in digests.items() if not name.endswith(NEXT)}
-        for following in digests.keys() - settled.keys():
+        resolved = {name: digest for name, digest in digests.items() if not name.endswith(NEXT)}
+        for following in digests.keys() - resolved.keys():
             name = following.removesuffix(NEXT)
             if self._holds(name, digests[following]):
-                settled[name] = digests[following]
+                resolved[name] = digests[following]
                 if name == METRICS:
-                    settled.pop(GROWING, None)
-        return settled
+                    resolved.pop(GROWING, None)
+        return resolved
 
     def _holds(self, name: str, digest: FileDigest) -> bool:
         if not exists(self.folder / name):

@@ -34,7 +34,7 @@ CONTROLS = "controls/"
 
 
 GENOTYPE, GENOTYPE_SO_FAR = "genotype.json", "genotype-so-far.json"
-"""The choice of a search that has ended, and of one that was broken off."""
+"""The choice of a search that has ended, and of one that was interrupted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,11 +341,11 @@ class RunFolder:
     def write_genotype(self, genotype: Architecture) -> None:
         """Write the architecture that the run stands for: its search has ended."""
         self._write({GENOTYPE: genotype.to_json()}, phase_ends=True, without=(GENOTYPE_SO_FAR,))
-        with suppress(OSError):  # whoever looks for an architecture takes the final one first
+        with suppress(OSError):  # readers take the final architecture first
             (self.path / GENOTYPE_SO_FAR).unlink(missing_ok=True)
 
     def write_genotype_so_far(self, genotype: Architecture) -> None:
-        """Write the architecture that a search would choose where it was broken off."""
+        """Write the architecture that an interrupted search would choose."""
         self._write({GENOTYPE_SO_FAR: genotype.to_json()})
 
     def genotype(self) -> Architecture:

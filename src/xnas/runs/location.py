@@ -1,4 +1,4 @@
-"""Where a run goes: a folder that is new, one that is gone on with, or one that is begun anew."""
+"""Run folder selection: create, resume or overwrite."""
 
 import itertools
 import os
@@ -128,4 +128,4 @@ INCOMPLETE_FILES = {
     LOCK,
     *(name for file in (*AT_THE_START, MANIFEST) for name in (file, f".{file}.part")),
 }
-"""What may be in a folder whose run has not begun."""
+"""Files that may be in a folder whose run has not started."""

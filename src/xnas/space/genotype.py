@@ -4,7 +4,7 @@ A cell has nodes. Nodes 0 and 1 are its inputs, the outputs of the two cells bef
 operations, each applied to an earlier node: edges 2(i - 2) and 2(i - 2) + 1 of the cell. The cell's output is the
 concatenation, over channels, of the nodes that `concat` names.
 
-Values are checked when they are built, so that whoever holds a genotype can build its network. As a file they are
+Values are checked when they are built, so that a genotype always has a network. As a file they are
 JSON with a format version; `genotype_text.py` reads and writes the form that DARTS made customary.
 """
 

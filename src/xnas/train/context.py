@@ -72,10 +72,10 @@ class RunRequest:
 
     def check(self, folder: RunFolder) -> None:
         """Raises ValueError, naming the differences, if a run is not the one that is asked for."""
-        begun = folder.job()
-        more = {"controls": begun.controls <= self.job.controls}
+        started = folder.job()
+        more = {"controls": started.controls <= self.job.controls}
         for name in ("command", "network", *more):
-            before, now = getattr(begun, name), getattr(self.job, name)
+            before, now = getattr(started, name), getattr(self.job, name)
             if before != now and not more.get(name, False):  # those can be added to
                 raise ValueError(
                     f"{folder.path} was started with different settings: its {name} was {before!r}, is {now!r}; choose "

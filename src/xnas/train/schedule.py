@@ -30,7 +30,7 @@ def learning_rate(
 ) -> float:
     """The learning rate of an epoch, counted from 0: eta_max = `start`, eta_min = `end`.
 
-    Each of the cycles anneals anew, and each has `cycle_decay` times the amplitude eta_max - eta_min of the one before.
+    Each cycle has `cycle_decay` times the amplitude eta_max - eta_min of the one before.
     Cycle i begins with epoch floor(i epochs / cycles): where cycles do not divide the epochs, some are an epoch longer,
     and each still begins at its peak and anneals over its own length. eta_min would come after the last epoch.
     """

@@ -422,5 +422,5 @@ def _ledger(learner: Learner) -> Ledger | None:
         return None
     values = {item.name: getattr(regret, item.name) for item in fields(Ledger)}
     if not all((value_E.abs() <= LARGEST).all() for value_E in values.values()):
-        return None  # under settings that only a stranger's file has; no reader would take them
+        return None  # no reader would take them
     return Ledger(**{name: value_E.tolist() for name, value_E in values.items()})

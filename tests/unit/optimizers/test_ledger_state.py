@@ -51,23 +51,10 @@ def test_a_ledger_goes_on_where_it_was_and_ends_as_if_nothing_had_happened() -> 
     assert later.regret.holds_E.all()
 
 
-def test_an_old_state_without_a_ledger_loads_and_goes_on_without_one() -> None:
-    whole, first, later = taught(20), taught(12), learner()
-    old = {name: value for name, value in first.state_dict().items() if not name.startswith(LEDGER)}
-    assert len(old) == 3
-    check_state(later.state_dict(), old, alive_EK=later.alive_EK)
-    later.load_state_dict(old)
-    assert later.ledger is None
-    assert later.regret is None
-    for seed in range(12, 20):
-        later.update(gradients(seed))
-    assert torch.equal(later.log_v_EK, whole.log_v_EK)
-    assert torch.equal(later.alive_EK, whole.alive_EK)
-    assert later.state_dict().keys() == old.keys()
-
-
 def test_half_a_ledger_is_refused() -> None:
     state, later = taught(3).state_dict(), learner()
     del state[LEDGER + "log_gamma_E"]
-    with pytest.raises(ValueError, match="the state has no 'ledger_log_gamma_E', but a part of its ledger"):
+    with pytest.raises(
+        ValueError, match="the state has no 'ledger_log_gamma_E'; it belongs to another search"
+    ):
         check_state(later.state_dict(), state, alive_EK=later.alive_EK)

@@ -18,7 +18,7 @@ from xnas.data.files.folder import LEAST_SIZE
 from xnas.data.issues import IssueType
 
 DAMAGED = IssueType("truncated or damaged images", "replace them or take them out")
-EMPTY = IssueType("empty files", "0 bytes: bring them anew or take them out")
+EMPTY = IssueType("empty files", "0 bytes: fetch them again or take them out")
 NO_IMAGE = IssueType(
     "files that are no images", f"save them as one of {', '.join(FORMATS)}, or take them out"
 )

@@ -25,7 +25,7 @@ DAMAGED_FILE = IssueType("damaged files of the set", "bring the originals")
 LABEL = IssueType(
     "labels out of range", "bring the original files; labels are whole numbers from 0, one a class"
 )
-UNEQUAL_FILES = IssueType("files that do not belong together", "bring both anew, from the same place")
+UNEQUAL_FILES = IssueType("files that do not belong together", "fetch both again, from the same source")
 PARTS = ("train", "test")
 
 

@@ -42,7 +42,7 @@ def draw_expert_weights(
 
     The `chosen` operations, by the labels of their edges, are marked.
 
-    The course must hold at least one search epoch that tells of the group.
+    The history must hold at least one search epoch that tells of the group.
     """
     rows = [row for row in history.search if group.name in row.groups]
     assert rows, "a group without weights has no curves"

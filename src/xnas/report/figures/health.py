@@ -30,8 +30,8 @@ _DASHES = ("-", (0, (4, 1.6)))
 
 def heard_groups(history: History) -> list[str]:
     """The first groups whose experts have been rewarded."""
-    heard = {name for row in history.search for name, weights in row.groups.items() if weights.feedbacks}
-    return [name for name in history.groups if name in heard][:MOST_GROUPS]
+    rewarded = {name for row in history.search for name, weights in row.groups.items() if weights.feedbacks}
+    return [name for name in history.groups if name in rewarded][:MOST_GROUPS]
 
 
 def regret_checks(history: History) -> dict[str, list[tuple[int, RegretCheck]]]:

@@ -1,6 +1,6 @@
 """The experts of a node, computed by kernels: rounds of convolutions and the norms between and after them.
 
-A round leaves its output unnormalised, z, beside the norm that waits for whoever reads it. Gradients by z come as
+A round leaves its output unnormalised, z, beside the norm that its reader applies. Gradients by z come as
 alpha g + beta z + gamma, with a number for each channel, and are never stored.
 
 B: samples; C: channels.

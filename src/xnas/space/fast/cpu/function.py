@@ -24,7 +24,7 @@ class NodeFunction(torch.autograd.Function):
     """tensors: the sources, then whatever else branches read and the weights of their rounds.
 
     Those that the next node of the cell reads too, at the places `shared`, come out beside the node, for that to read.
-    So their gradients go from node to node, and each adds its own in place: sums of gradients are not made anew.
+    So their gradients go from node to node, and each adds its own in place: no sum of gradients is allocated.
     Nothing else may read them.
     """
 
@@ -51,8 +51,8 @@ class NodeFunction(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor | None, *by_shared: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients by the mixture weights, sample by sample if they are so, and by all tensors."""
         by_tensor: list[Tensor | None] = [None] * ctx.num_tensors
-        for index, begun in zip(ctx.shared, by_shared, strict=True):
-            by_tensor[index] = begun
+        for index, partial in zip(ctx.shared, by_shared, strict=True):
+            by_tensor[index] = partial
         if gradient is None:  # the loss reads later nodes alone
             return None, None, None, *by_tensor
         weights, norms_K4C, *saved = ctx.saved_tensors
