@@ -1,5 +1,6 @@
 """Small images and settings that a whole search takes seconds with."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,8 +109,10 @@ def _signals_are_heard() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
-    # Tiny tensors gain nothing from more, and runs side by side would wait for each other.
+    # Tiny tensors gain nothing from more threads, which burn a core each while they wait for work; nor do those of
+    # the processes that tests start.
     torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 
 from xnas.runs.checkpoint import CheckpointStore
 
+from ..conftest import save_images
 from .forks import Fork, Forks, nobody_is_left
 from .outcome import differing, outcome
 from .rehearsal import Rehearsal
@@ -61,6 +62,14 @@ ALL = [
 SOME = [ALL[i] for i in (0, 14, 17, 21, 38, 41)]
 
 
+@pytest.fixture(scope="module")
+def rehearsals(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Rehearsal]:
+    """Commands and what they leave if nothing happens; each test leaves them without a run folder."""
+    folder = tmp_path_factory.mktemp("rehearsals")
+    images = save_images(folder / "images")
+    return {name: Rehearsal(name, folder, images, forks) for name in ("run", "files")}
+
+
 def cases(chosen: list[Case]) -> list[tuple[str, Case]]:
     return [
         (
@@ -90,11 +99,10 @@ def send(case: Case, fork: Fork) -> None:
 def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
     long_faults: bool,
     forks: Forks,
-    image_folder: Path,
+    rehearsals: dict[str, Rehearsal],
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    rehearsals = {name: Rehearsal(name, tmp_path, image_folder, forks) for name in ("run", "files")}
     chosen = cases(ALL if long_faults else SOME)
     for number, (about, case) in enumerate(chosen):
         rehearsal, marker = rehearsals[case.command], tmp_path / f"there-{number}"
@@ -122,9 +130,9 @@ def test_a_signal_ends_the_round_saves_and_the_run_goes_on_exactly(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
 def test_a_second_signal_ends_the_run_at_once_and_it_goes_on_exactly_all_the_same(
-    number: signal.Signals, code: int, forks: Forks, image_folder: Path, tmp_path: Path
+    number: signal.Signals, code: int, forks: Forks, rehearsals: dict[str, Rehearsal], tmp_path: Path
 ) -> None:
-    rehearsal, marker = Rehearsal("run", tmp_path, image_folder, forks), tmp_path / "there"
+    rehearsal, marker = rehearsals["run"], tmp_path / "there"
     slow = SLOW.format(place=PLACES["a round"], call=3, marker=str(marker))
     fork = forks.start(*rehearsal.words, before=slow)
     wait_for(marker, fork)
@@ -136,3 +144,4 @@ def test_a_second_signal_ends_the_run_at_once_and_it_goes_on_exactly_all_the_sam
     assert time.monotonic() - started < 5
     rehearsal.go()
     assert differing(outcome(rehearsal.run), rehearsal.whole) == []
+    rehearsal.start_anew()

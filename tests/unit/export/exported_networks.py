@@ -2,8 +2,10 @@
 
 import hashlib
 import re
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -11,7 +13,7 @@ import torch
 from xnas import Genotype, Nasbench201Genotype, NetworkSpec, TrainedNetwork, build_network, published_genotype
 from xnas.config.loading import parse_config
 from xnas.data.images import Normalisation
-from xnas.export.export import about_network
+from xnas.export.export import about_network, export
 from xnas.export.metadata import About
 from xnas.export.sums import IN_JSON, sealed
 from xnas.runs.folder import Result
@@ -124,3 +126,16 @@ def write_exported(folder: Path, case: Case) -> Path:
     for name, content in exported_files(about_of(trained), trained.network).items():
         (folder / name).write_bytes(content)
     return folder
+
+
+@cache
+def onnx_content(name: str, *, normalise: bool) -> bytes:
+    """Return an exported network as bytes; an export takes seconds, so that tests of one process share it."""
+    case = CASES[name]
+    trained = trained_network(case)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export(
+            trained, about_of(trained), pixels(case, 3), form="onnx", path=path, name="n", normalise=normalise
+        )
+        return path.read_bytes()
