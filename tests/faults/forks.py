@@ -17,8 +17,8 @@ SERVER = """
 import importlib, json, os, sys
 import torch
 import matplotlib.figure
-from xnas.cli import COMMANDS, main
-for command in COMMANDS:
+from xnas.cli import COMMANDS, STUDIES, main
+for command in COMMANDS.keys() - STUDIES | {"study"}:
     importlib.import_module(f"xnas.cli.{command}")
 import xnas.train.context, xnas.train.retrain, xnas.train.search, xnas.report.page
 torch.set_num_threads(1)

@@ -82,7 +82,7 @@ def test_layouts_kinds_and_whole_numbers_give_the_same_network(
     assert (first.predict_proba(images) == second.predict_proba(images / 255)).all()
 
 
-def test_a_fit_that_was_broken_off_goes_on_to_the_same_network(
+def test_a_fit_that_was_interrupted_resumes_to_the_same_network(
     images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ImageClassifier(settings=SETTINGS).fit(images, labels)

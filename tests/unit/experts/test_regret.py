@@ -120,7 +120,7 @@ def test_a_ledger_is_as_large_after_many_feedbacks_as_before_any() -> None:
     assert size(ledger) == size(RegretLedger.initial(1, 3))
 
 
-def test_a_new_ledger_has_no_regret_and_says_so_before_anything_was_heard() -> None:
+def test_a_new_ledger_has_no_regret_before_any_reward() -> None:
     rule = ExpertRule(step_size=0.5, horizon=10)
     regret = RegretLedger.initial(2, 4).regret(torch.ones(2, 4, dtype=torch.bool), rule=rule)
     assert regret.regret_E.tolist() == regret.clip_rate_E.tolist() == regret.reward_size_E.tolist() == [0, 0]

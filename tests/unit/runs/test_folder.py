@@ -36,7 +36,7 @@ def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
     assert [place.create().name for _ in range(3)] == ["quick-1", "quick-2", "quick-3"]
 
 
-def test_a_run_that_is_there_is_gone_on_with_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
+def test_a_run_that_is_there_is_resumed_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
     folder = begun(RunLocation(runs=tmp_path, name="mine"))
     folder.metrics.append({"kind": "test"})
     earlier = RunLocation(runs=tmp_path, name="mine").existing()
@@ -56,7 +56,7 @@ def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
     assert folder.has("config.toml")
 
 
-def test_a_folder_whose_process_ended_while_it_made_it_is_begun_anew(tmp_path: Path) -> None:
+def test_a_folder_whose_process_ended_while_it_made_it_is_made_again(tmp_path: Path) -> None:
     folder = RunFolder.at(tmp_path / "mine")
     folder.write_job(Job(command="search"))
     (folder.path / ".environment.json.part").write_text("{")

@@ -10,7 +10,7 @@ from ..report.run_builder import build_run, search_rows, write, write_rows
 pytestmark = pytest.mark.usefixtures("by_hand")
 
 
-def test_the_course_of_a_run_is_read(tmp_path: Path) -> None:
+def test_the_history_of_a_run_is_read(tmp_path: Path) -> None:
     history = read_history(build_run(tmp_path / "run"))
     assert list(history.groups) == ["normal", "reduction"]
     assert history.groups["normal"].replicas == 6
@@ -39,7 +39,7 @@ def test_a_row_is_written_as_it_is_read(tmp_path: Path) -> None:
         }
 
 
-def test_a_folder_without_metrics_has_an_empty_course(tmp_path: Path) -> None:
+def test_a_folder_without_metrics_has_an_empty_history(tmp_path: Path) -> None:
     assert read_history(tmp_path).search == ()
 
 

@@ -39,7 +39,7 @@ def test_what_listened_to_signals_before_listens_again_afterwards() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_signal_that_whoever_started_the_program_wants_ignored_stays_ignored() -> None:
+def test_a_signal_that_the_parent_process_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_on_signals() as stop_request:

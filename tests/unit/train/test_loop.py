@@ -52,7 +52,7 @@ def tensors(folder: RunFolder, phase: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("feedback", ["sample", "batch"])
-def test_a_search_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+def test_a_search_interrupted_after_any_step_ends_as_if_nothing_had_happened(
     feedback: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(
@@ -120,7 +120,7 @@ def test_experts_that_were_wiped_out_stay_so(tiny: Config, data: DataSet, tmp_pa
     assert set(trainer.sgd.state) == set(parameters.values())  # nor has the optimizer anything of them
 
 
-def test_a_retraining_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+def test_a_retraining_interrupted_after_any_step_ends_as_if_nothing_had_happened(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     def train(folder: RunFolder, after: int = 0) -> dict[str, object]:
@@ -246,7 +246,7 @@ def resume_key(config: Config, trainer: SearchTrainer) -> ResumeKey:
         ({"minutes": 100}, []),
     ],
 )
-def test_a_course_is_saved_every_so_many_minutes_or_rounds(
+def test_a_trainer_is_saved_every_so_many_minutes_or_steps(
     settings: dict[str, Any], saved: list[int], tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(

@@ -179,7 +179,7 @@ def test_the_tower_changes_nothing_of_the_networks_first_weights(tiny: Config, d
         assert torch.equal(with_tower.network.state_dict()[name], value)
 
 
-def test_a_training_by_the_whole_recipe_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+def test_a_training_by_the_full_recipe_interrupted_after_any_step_ends_as_if_nothing_had_happened(
     tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     def train(folder: RunFolder, *, after: int = 0, activation_checkpointing: bool = False) -> None:

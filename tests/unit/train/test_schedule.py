@@ -68,7 +68,7 @@ def test_the_larger_the_power_the_sooner_the_rate_falls(t: float, p: float, more
     assert power_cosine(t, horizon=1, power=p * more) <= power_cosine(t, horizon=1, power=p) + 1e-12
 
 
-def test_every_cycle_anneals_anew_at_a_share_of_the_amplitude_before() -> None:
+def test_every_cycle_anneals_again_from_a_share_of_the_amplitude_before() -> None:
     found = rates(50, power=10, cycles=5, cycle_decay=0.5)
     first = [rate - 0.01 for rate in found[:10]]
     assert first == pytest.approx([0.09 * power_cosine(t, horizon=10, power=10) for t in range(10)])

@@ -59,7 +59,7 @@ def rows(folder: RunFolder, kind: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("method", LEARNING)
-def test_a_search_broken_off_after_every_round_ends_as_if_nothing_had_happened(
+def test_a_search_interrupted_after_every_step_ends_as_if_nothing_had_happened(
     method: str, tiny: Config, data: DataSet, tmp_path: Path
 ) -> None:
     config = searching(tiny, method)

@@ -66,7 +66,7 @@ def test_every_image_trains_and_rewards_once_an_epoch(tiny: Config, data: DataSe
 
 
 @pytest.mark.parametrize("optimizer", ["xnas", "gdas"])
-def test_a_search_on_one_level_broken_off_after_any_round_ends_as_if_nothing_had_happened(
+def test_a_search_on_one_level_interrupted_after_any_step_ends_as_if_nothing_had_happened(
     tiny: Config, data: DataSet, tmp_path: Path, optimizer: str
 ) -> None:
     config = nasbench201(single_level(tiny, method=optimizer, warmup_epochs=1))
