@@ -18,11 +18,11 @@ from .outcome import differing, outcome
 from .rehearsal import Rehearsal
 
 PLACES = {
-    "a round": "xnas.train.search:Search.round",
+    "a round": "xnas.train.search:SearchTrainer.training_step",
     "the reward pass": "xnas.train.search:SearchTrainer.measure",
     "a save": "os:fsync",
-    "a retraining": "xnas.train.retrain:Retraining.round",
-    "the test": "xnas.train.evaluate:TrainedNetwork.test",
+    "a retraining": "xnas.train.retrain:RetrainTrainer.training_step",
+    "the test": "xnas.train.trained_network:TrainedNetwork.test",
 }
 """What a run can be about, and the function that it is in."""
 SLOW = """
