@@ -4,9 +4,9 @@ All see the same supernet, batches and discretisation. XNAS takes the settings t
 as its own paper has it, with the mean loss of a batch as one feedback. A new baseline is one file and one line here.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from xnas.io.registry import import_from
 from xnas.io.text import choose
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ METHODS = ("xnas", "paper", *BASELINES)
 
 def baseline(name: str) -> "type[BaselineOptimizer]":
     """Return the class of a baseline. Raises ValueError, with the nearest, for an unknown name."""
-    module, _, kind = BASELINES[choose("method", name, BASELINES)].rpartition(".")
-    found: type[BaselineOptimizer] = getattr(importlib.import_module(f"xnas.optimizers.{module}"), kind)
+    found: type[BaselineOptimizer] = import_from(
+        "xnas.optimizers", BASELINES[choose("method", name, BASELINES)]
+    )
     return found

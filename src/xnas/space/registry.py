@@ -1,8 +1,8 @@
 """The search spaces, by name. Knows no torch until one is asked for. A new space is one module and one line here."""
 
-import importlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from xnas.io.registry import import_from
 from xnas.space.names import NASBENCH201_OPERATIONS, SEARCHABLE
 
 if TYPE_CHECKING:
@@ -26,6 +26,5 @@ SPACES = {
 
 def space_class(kind: str) -> "type[SearchSpace]":
     """Return the class of a space that SPACES names."""
-    module, _, name = SPACES[kind].home.rpartition(".")
-    found: type[SearchSpace] = getattr(importlib.import_module(f"xnas.space.{module}"), name)
+    found: type[SearchSpace] = import_from("xnas.space", SPACES[kind].home)
     return found

@@ -1,6 +1,5 @@
 """Data sets by name, or from a folder of images."""
 
-import importlib
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from xnas.data.sets.fashion_mnist import read_shipped
 from xnas.data.sets.known_folders import read_folder_set
 from xnas.io.paths import expanded, is_path
 from xnas.io.plain_value import plain_value
+from xnas.io.registry import import_from
 from xnas.io.text import choose, short_repr
 
 Number = TypeVar("Number", int, int | None)
@@ -101,16 +101,12 @@ def load_data(
             resized_crops=resized_crops,
             download=download,
         )
-    data = read_shipped() if name == SHIPPED else _read(name, root, download=download)
-    return data if image_size is None else _resize(data, image_size)
-
-
-def _read(name: str, root: Path | None, *, download: bool) -> DataSet:
-    module, _, reader = READERS[name].rpartition(".")
-    data: DataSet = getattr(importlib.import_module(f"xnas.data.sets.{module}"), reader)(
-        root, download=download
+    data = (
+        read_shipped()
+        if name == SHIPPED
+        else import_from("xnas.data.sets", READERS[name])(root, download=download)
     )
-    return data
+    return data if image_size is None else _resize(data, image_size)
 
 
 def _whole(name: str, value: Number) -> Number:
