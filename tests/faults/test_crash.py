@@ -77,7 +77,7 @@ def job(data: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_a_job_that_ends_at_any_step_goes_on_to_the_same_result(
     job: Job, tmp_path: Path, long_faults: bool, record_property: Record
 ) -> None:
-    record_property("figures", job.check_results(ENDS, tmp_path, every=1 if long_faults else 7))
+    record_property("figures", job.check_results(ENDS, tmp_path, every=1 if long_faults else 4))
 
 
 @pytest.mark.parametrize("end", ENDS)

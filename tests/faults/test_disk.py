@@ -117,7 +117,7 @@ def test_whatever_call_fails_the_job_ends_as_it_should_or_says_what_it_cannot_re
     with failing(ANY, errno.EIO, path=f"{run}*", times=0) as counted:
         run_job(smallest(), data, run)
     expected, said = outcome(run), list[str]()
-    calls = range(0, counted.seen, 1 if long_faults else 50)
+    calls = range(0, counted.seen, 1 if long_faults else 30)
     for number in calls:
         run = prepare(str(number))
         with failing(ANY, errno.EIO, path=f"{run}*", skip=number):

@@ -47,7 +47,7 @@ from .mutations import (
 pytestmark = pytest.mark.usefixtures("by_hand")
 
 READS = {False: 500, True: 10_000}
-REPORTS = {False: 10, True: 100}
+REPORTS = {False: 3, True: 100}
 """How many, in short and at length."""
 GOLDEN = Path(__file__).parents[1] / "golden" / "run-1"
 BEGUN = "begun/checkpoints/search-0000000004"
@@ -201,7 +201,6 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(
     assert any(outcome.refusal for outcome in outcomes)
 
 
-@pytest.mark.usefixtures("blank_pictures")
 def test_the_report_of_a_damaged_run_is_written_or_refused_in_one_line(
     honest: Path, tmp_path: Path, long_faults: bool, record_property: Callable[[str, object], None]
 ) -> None:
@@ -222,7 +221,7 @@ def test_the_report_of_a_damaged_run_is_written_or_refused_in_one_line(
         kind = chance.choice(kinds)
         (folder / kind.file).write_bytes(kind.mutate((folder / kind.file).read_bytes(), chance))
         try:
-            # Pictures, which are drawn at length alone, take their time, also of a run that nobody has damaged.
+            # Pictures take their time, also of a run that nobody has damaged.
             outcome = watched(lambda folder=folder: write_report(folder), most_seconds=20)  # type: ignore[misc]
         except BaseException:
             print(f"number {number - 1}, {kind.file}: {(folder / kind.file).read_bytes()[:2000]!r}")
