@@ -15,7 +15,7 @@ from xnas.config.loading import parse_config
 from xnas.data.images import DataSet, ImageSet
 from xnas.runs.signals import SIGNALS
 
-from .log_lines import LogLines
+from .helpers.log_lines import LogLines
 
 TINY = """
 [data]
@@ -83,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def blank_pictures(long_faults: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports draw no pictures, unless there is time for them."""
     if not long_faults:
-        from .blank_pictures import draw_blank
+        from .helpers.blank_pictures import draw_blank
 
         draw_blank(monkeypatch.setattr)
 
@@ -93,7 +93,7 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run folders that the test makes or changes count as written so by xnas, or by a stranger who knows how."""
     from xnas.runs.finished_files import RunFiles
 
-    from .sealed import sealing
+    from .helpers.sealed_runs import sealing
 
     monkeypatch.setattr(RunFiles, "digests", sealing(RunFiles.digests))
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.distributed import own_model
-from tests.distributed.launcher import spawn
+from tests.helpers.rank_launcher import spawn
 
 WRAPPED = ("wrapped", "bare")
 

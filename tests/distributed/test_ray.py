@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from ..faults.smallest import SMALLEST
-from .cluster import Simulated, begin, kill, simulated_cluster
+from ..helpers.ray_cluster import Simulated, begin, kill, simulated_cluster
+from ..helpers.smallest_run import SMALLEST
 
 pytestmark = pytest.mark.filterwarnings("default")  # Ray warns of itself
 PATIENCE = 300.0

@@ -11,7 +11,7 @@ import pytest
 
 from tests.distributed import alike
 from tests.distributed import cut as cut_off
-from tests.distributed.launcher import spawn
+from tests.helpers.rank_launcher import spawn
 
 WORLDS = (1, 2, 4)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from .forks import Forks, forking
-from .smallest import SMALLEST
+from ..helpers.fork_server import Forks, forking
+from ..helpers.smallest_run import SMALLEST
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 from xnas import Config, DataSet
 from xnas.cli import main
 
-from .broken_disk import ENDS, RANDOM, Disk, Image, put_back, watched
-from .outcome import differing, outcome
-from .smallest import OTHERS, Record, left_over, newest_good, run_job, smallest
+from ..helpers.broken_disk import ENDS, RANDOM, Disk, Image, put_back, watched
+from ..helpers.outcomes import differing, outcome
+from ..helpers.smallest_run import OTHERS, Record, left_over, newest_good, run_job, smallest
 
 PHASES = ("search", "retrain")
 

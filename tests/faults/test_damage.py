@@ -11,9 +11,9 @@ from xnas import DataSet
 from xnas.cli import main
 from xnas.runs.checkpoint import DAMAGED, MANIFEST, STATE, TENSORS, CheckpointStore, Damaged
 
-from ..sealed import seal
-from .outcome import differing, outcome
-from .smallest import Record, interrupted, run_search, smallest
+from ..helpers.outcomes import differing, outcome
+from ..helpers.sealed_runs import seal
+from ..helpers.smallest_run import Record, interrupted, run_search, smallest
 
 FILES = (TENSORS, STATE, MANIFEST)
 KINDS = ("bit", "byte", "cut", "empty", "missing", "longer", "zeros", "swap", "older", "folder", "link")

@@ -18,9 +18,9 @@ from xnas.cli import main
 from xnas.io.errors import CannotWrite
 from xnas.train.search import fit_search
 
-from .full_disk import ANY, failing
-from .outcome import differing, outcome
-from .smallest import (
+from ..helpers.full_disk import ANY, failing
+from ..helpers.outcomes import differing, outcome
+from ..helpers.smallest_run import (
     CPU,
     Listener,
     Record,

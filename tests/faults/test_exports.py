@@ -24,7 +24,7 @@ from xnas.space.backbone import NetworkSpec
 from xnas.space.published import published_genotype, published_names
 from xnas.train.build import network_spec
 
-from ..unit.export.exported_networks import (
+from ..helpers.exported_networks import (
     CASES,
     SHORT,
     Case,
@@ -34,7 +34,7 @@ from ..unit.export.exported_networks import (
     trained_network,
     write_exported,
 )
-from .bounded import watched
+from ..helpers.resource_limits import watched
 
 BITS = {False: 60, True: 1000}
 CASE = CASES["RGB, DARTS"]

@@ -22,8 +22,8 @@ from xnas.train.build import resolve_stems
 from xnas.train.retrain import RetrainTrainer, fit_retrain
 from xnas.train.trainer import Trainer
 
-from .outcome import differing, outcome
-from .smallest import CPU, run_job, run_search, smallest
+from ..helpers.outcomes import differing, outcome
+from ..helpers.smallest_run import CPU, run_job, run_search, smallest
 
 VALUES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 BAD = [1, 5]

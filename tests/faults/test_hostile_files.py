@@ -31,11 +31,8 @@ from xnas.train.trained_network import TrainedNetwork
 
 from ..conftest import TINY
 from ..golden import small
-from ..sealed import seal
-from ..unit.export.exported_networks import reseal
-from ..unit.report.run_builder import build_run
-from .bounded import Outcome, watched
-from .mutations import (
+from ..helpers.exported_networks import reseal
+from ..helpers.mutations import (
     Mutator,
     mutate_darts_text,
     mutate_json,
@@ -43,6 +40,9 @@ from .mutations import (
     mutate_safetensors,
     mutate_toml,
 )
+from ..helpers.resource_limits import Outcome, watched
+from ..helpers.run_builder import build_run
+from ..helpers.sealed_runs import seal
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

@@ -18,8 +18,8 @@ from xnas.data.files.decode_memory import DecodeMemory
 from xnas.data.files.folder import read_folder
 from xnas.export.predict import form_of, read_images
 
-from .bounded import _forget_peak, _peak_bytes
-from .hostile_images import write_hostile_images
+from ..helpers.hostile_images import write_hostile_images
+from ..helpers.resource_limits import _forget_peak, _peak_bytes
 
 SMALL = 1 / 32
 """GiB: 32 MiB, of which an image may take 16."""

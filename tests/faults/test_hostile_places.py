@@ -21,8 +21,8 @@ from xnas.space.architecture import read_genotype
 from xnas.space.published import published_genotype
 from xnas.train.trained_network import TrainedNetwork
 
-from ..unit.report.run_builder import build_run
-from .bounded import watched
+from ..helpers.resource_limits import watched
+from ..helpers.run_builder import build_run
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

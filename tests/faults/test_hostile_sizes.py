@@ -16,8 +16,8 @@ from xnas.runs.folder import RunRecord, read_run_config
 from xnas.runs.history import read_history
 from xnas.space.genotype import CellGenotype, Genotype
 
-from ..unit.report.run_builder import build_run, result, search_rows, write_json, write_rows
-from .bounded import watched
+from ..helpers.resource_limits import watched
+from ..helpers.run_builder import build_run, result, search_rows, write_json, write_rows
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

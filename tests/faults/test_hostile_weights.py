@@ -15,7 +15,7 @@ from xnas.space.published import published_genotype
 from xnas.train.build import network_spec
 from xnas.train.trained_network import TrainedNetwork
 
-from .bounded import watched
+from ..helpers.resource_limits import watched
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

@@ -20,7 +20,8 @@ from xnas.report.page import write_report
 from xnas.report.terminal import log_to_terminal
 from xnas.runs.folder import Job, RunFolder
 
-from ..unit.report.run_builder import (
+from ..helpers.resource_limits import watched
+from ..helpers.run_builder import (
     CONFIG,
     ENVIRONMENT,
     build_run,
@@ -30,7 +31,6 @@ from ..unit.report.run_builder import (
     write_json,
     write_rows,
 )
-from .bounded import watched
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

@@ -23,10 +23,10 @@ from xnas.kernels import build
 from xnas.kernels.cache import SUM, WORK, trusted
 from xnas.runs.checkpoint import CheckpointStore
 
-from ..sealed import seal
-from .forks import Fork, Forks, nobody_is_left
-from .outcome import differing, outcome
-from .rehearsal import Rehearsal
+from ..helpers.fork_server import Fork, Forks, nobody_is_left
+from ..helpers.outcomes import differing, outcome
+from ..helpers.rehearsal import Rehearsal
+from ..helpers.sealed_runs import seal
 
 FOREIGN = """
 #include <cstdio>

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .forks import Forks, nobody_is_left
-from .outcome import differing, outcome
-from .rehearsal import COMMANDS, Rehearsal
+from ..helpers.fork_server import Forks, nobody_is_left
+from ..helpers.outcomes import differing, outcome
+from ..helpers.rehearsal import COMMANDS, Rehearsal
 
 PART = {"run": 0.4, "search": 0.25, "retrain": 0.2, "files": 0.15}
 """Of the kills."""

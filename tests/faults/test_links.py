@@ -21,11 +21,11 @@ from PIL import Image
 
 from xnas.cli import main
 
-from ..blank_pictures import draw_blank
 from ..conftest import COLOURS, coloured
-from ..sealed import seal
-from .bounded import Hung, hanging_fails
-from .smallest import SMALLEST
+from ..helpers.blank_pictures import draw_blank
+from ..helpers.resource_limits import Hung, hanging_fails
+from ..helpers.sealed_runs import seal
+from ..helpers.smallest_run import SMALLEST
 
 PATIENCE = 60
 """Seconds after which a command that waits is ended."""

@@ -13,9 +13,9 @@ import pytest
 from xnas.runs.checkpoint import CheckpointStore
 
 from ..conftest import save_images
-from .forks import Fork, Forks, nobody_is_left
-from .outcome import differing, outcome
-from .rehearsal import Rehearsal
+from ..helpers.fork_server import Fork, Forks, nobody_is_left
+from ..helpers.outcomes import differing, outcome
+from ..helpers.rehearsal import Rehearsal
 
 PLACES = {
     "a round": "xnas.train.search:SearchTrainer.training_step",

@@ -10,7 +10,7 @@ from xnas import DataSet, RunFolder, SearchTrainer
 from xnas.runs.callbacks import NullCallback
 from xnas.train.search import fit_search
 
-from .smallest import CPU, Record, smallest
+from ..helpers.smallest_run import CPU, Record, smallest
 
 MOST_GROWTH = 5e6
 """Bytes."""

@@ -13,7 +13,7 @@ from xnas.cli import main
 from xnas.runs.finished_files import MANIFEST, RunFiles
 
 from ..conftest import COLOURS, coloured
-from .smallest import SMALLEST, Record
+from ..helpers.smallest_run import SMALLEST, Record
 
 TRIALS = {False: 60, True: 1000}
 EXPERIMENT = """
@@ -54,7 +54,7 @@ STUDY = {
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, long_faults: bool) -> Iterator[Path]:
     """A folder with images, runs/mine and runs/study."""
-    from ..blank_pictures import draw_blank
+    from ..helpers.blank_pictures import draw_blank
 
     home = tmp_path_factory.mktemp("sums")
     for part, count in (("train", 20), ("test", 4)):

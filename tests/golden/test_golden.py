@@ -12,7 +12,7 @@ from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.folder import RunRecord
 from xnas.train.search import fit_search
 
-from ..sealed import seal
+from ..helpers.sealed_runs import seal
 from .make import supernet_logits
 from .small import config, images, probe
 

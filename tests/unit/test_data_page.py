@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from xnas.data.sets.fashion_mnist import read_shipped
-from xnas.data.sets.registry import NAMES
+from xnas.data.names import DATA_SETS
 from xnas.report.figures.style import png_bytes
 from xnas.train.build import LARGE
 
@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 def test_the_table_names_every_data_set_and_no_other() -> None:
     named = re.findall(r"^\| `([a-z0-9-]+)` \|", PAGE, flags=re.MULTILINE)
-    assert sorted(named) == sorted(NAMES)
+    assert sorted(named) == sorted(DATA_SETS)
 
 
 def test_the_size_from_which_images_are_large_is_as_said() -> None:

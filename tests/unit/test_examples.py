@@ -13,7 +13,7 @@ from PIL import Image
 from xnas.data.files import decode
 from xnas.data.files.decode import DecodeSpec
 
-from .export.exported_networks import CASES, onnx_content, pixels, trained_network
+from ..helpers.exported_networks import CASES, onnx_content, pixels, trained_network
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

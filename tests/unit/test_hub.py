@@ -12,7 +12,15 @@ from safetensors.torch import save
 from xnas import load
 from xnas.hub import HubNetwork
 
-from .export.exported_networks import CASES, RESULT, about_of, logits, pixels, trained_network, write_exported
+from ..helpers.exported_networks import (
+    CASES,
+    RESULT,
+    about_of,
+    logits,
+    pixels,
+    trained_network,
+    write_exported,
+)
 
 CASE = CASES["RGB, DARTS"]
 

@@ -14,7 +14,7 @@ from xnas.space.backbone import NetworkSpec
 from xnas.space.cost import count_parameters
 from xnas.timm_models import NETWORKS, TimmNetwork, xnas_network
 
-from .export.exported_networks import CASES, logits, pixels, trained_network, write_exported
+from ..helpers.exported_networks import CASES, logits, pixels, trained_network, write_exported
 
 
 def small(name: str = "RGB, DARTS", **words: object) -> nn.Module:

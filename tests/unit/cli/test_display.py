@@ -11,7 +11,7 @@ from xnas.report.terminal import LiveDisplay
 from xnas.runs.callbacks import PhaseInfo
 from xnas.runs.history import read_history
 
-from ..report.run_builder import search_rows, write_rows
+from ...helpers.run_builder import search_rows, write_rows
 
 
 def panel(rows: list[dict[str, Any]], folder: Path) -> str:

@@ -14,7 +14,7 @@ from xnas import RunFolder, load, read_config
 from xnas.cli import main
 from xnas.data.sets.registry import load_data
 
-from ..export.exported_networks import CASES, trained_network
+from ...helpers.exported_networks import CASES, trained_network
 
 SMALL = """
 [data]

@@ -13,8 +13,8 @@ from PIL import Image
 from xnas import RunFolder
 from xnas.cli import main
 
-from ...sealed import seal
-from .breaking_off import signal_in_step
+from ...helpers.sealed_runs import seal
+from ...helpers.signal_in_step import signal_in_step
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 

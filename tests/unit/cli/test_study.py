@@ -33,12 +33,12 @@ from xnas.train import pipeline, trained_network
 from xnas.train.context import RunRequest
 from xnas.train.retrain import RetrainTrainer
 
-from ...blank_pictures import draw_blank
 from ...conftest import save_images
-from ...faults.smallest import SMALLEST
-from ...sealed import seal
-from ..study.nasbench201.nasbench201_maker import make_rows, write_csv
-from .breaking_off import signal_in_step
+from ...helpers.blank_pictures import draw_blank
+from ...helpers.nasbench201_tables import make_rows, write_csv
+from ...helpers.sealed_runs import seal
+from ...helpers.signal_in_step import signal_in_step
+from ...helpers.smallest_run import SMALLEST
 
 BENCH = """
 [data]

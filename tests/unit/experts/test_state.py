@@ -8,7 +8,7 @@ import torch
 
 from xnas.experts.state import ExpertRule, ExpertState, update_experts
 
-from .reference import PlainForecaster
+from ...helpers.reference_experts import PlainForecaster
 
 
 def random_rule(rng: random.Random) -> ExpertRule:

@@ -36,7 +36,7 @@ from xnas.io.atomic import alone_in
 from xnas.io.errors import CannotWrite
 from xnas.space.genotype import CellGenotype, Edge, Genotype
 
-from .exported_networks import (
+from ...helpers.exported_networks import (
     CASES,
     RESULT,
     SHORT,

@@ -15,7 +15,15 @@ from xnas.data.images import ImageSet
 from xnas.export.load import exported_files, read_exported
 from xnas.train.retrain import fit_retrain
 
-from .exported_networks import CASES, RESULT, about_of, pixels, reseal, trained_network, write_exported
+from ...helpers.exported_networks import (
+    CASES,
+    RESULT,
+    about_of,
+    pixels,
+    reseal,
+    trained_network,
+    write_exported,
+)
 
 CASE = CASES["RGB, DARTS"]
 

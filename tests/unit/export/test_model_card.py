@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 
 from xnas.export.model_card import model_card
 
-from .exported_networks import CASES, about_of, trained_network
+from ...helpers.exported_networks import CASES, about_of, trained_network
 
 ABOUT = about_of(trained_network(CASES["RGB, ImageNet"]))
 

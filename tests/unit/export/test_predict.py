@@ -20,7 +20,7 @@ from xnas.export.predict import (
 )
 from xnas.space.names import Stem
 
-from .exported_networks import CASES, Case, about_of, pixels, trained_network, write_exported
+from ...helpers.exported_networks import CASES, Case, about_of, pixels, trained_network, write_exported
 
 RGB, GREY = CASES["RGB, DARTS"], CASES["grey, NAS-Bench-201"]
 

@@ -22,7 +22,7 @@ from benchmarks.plain import plain_logits
 from xnas import DartsSpace, NetworkSpec
 from xnas.kernels import build, cache, calls
 
-from ...log_lines import LogLines
+from ...helpers.log_lines import LogLines
 
 MAKES = 'for last; do :; done\necho "$0 $@" >> "{log}"\n'
 """A compiler's first lines: what it is to make is its last argument."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from xnas.optimizers.asap import Asap, AsapLearner
 from xnas.optimizers.darts import BETAS
 
-from .small import Twins, by_autograd, losses, one_round
+from ...helpers.small_models import Twins, by_autograd, losses, one_round
 
 
 def learner(rounds: int, *, experts: int = 4, rate: float = 1.0) -> AsapLearner:

@@ -14,7 +14,7 @@ from xnas.optimizers.darts_second import DartsSecondOrder
 from xnas.optimizers.softmax import softmax_gradient
 from xnas.space.forecaster import Forecaster
 
-from .small import Twins, batch, losses
+from ...helpers.small_models import Twins, batch, losses
 
 TRAIN, VALIDATION = 11, 12
 """Seeds of the two batches."""

@@ -5,7 +5,7 @@ import torch
 
 from xnas.optimizers.gaea import Gaea, GaeaLearner
 
-from .small import Twins, by_autograd, one_round
+from ...helpers.small_models import Twins, by_autograd, one_round
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.7])

@@ -11,7 +11,7 @@ from xnas.optimizers.gumbel import Annealing, GumbelLearner
 from xnas.optimizers.registry import baseline
 from xnas.optimizers.snas import Snas
 
-from .small import Twins, batch, by_autograd, losses, one_round
+from ...helpers.small_models import Twins, batch, by_autograd, losses, one_round
 
 
 def learner(kind: type[GumbelLearner], alpha: list[float], *, tau: float, seed: int = 0) -> GumbelLearner:

@@ -21,7 +21,7 @@ from xnas.optimizers.registry import METHODS, baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 
-from .small import Twins, batch, losses
+from ...helpers.small_models import Twins, batch, losses
 
 ROUNDS, BATCH = 12, 8
 

@@ -6,7 +6,7 @@ from xnas.optimizers.random import RandomChoice, RandomLearner
 from xnas.space.darts.space import DartsSpace
 from xnas.space.darts.supernet import cell_edges
 
-from .small import Twins, one_round
+from ...helpers.small_models import Twins, one_round
 
 EXPERTS = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
 

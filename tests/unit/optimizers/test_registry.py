@@ -12,7 +12,7 @@ from xnas.optimizers.registry import BASELINES, METHODS, baseline
 from xnas.optimizers.xnas import XNAS
 from xnas.space.forecaster import Forecaster
 
-from .small import Twins, losses, one_round
+from ...helpers.small_models import Twins, losses, one_round
 
 ROUNDS = 12
 

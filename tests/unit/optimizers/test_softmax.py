@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xnas.optimizers.registry import baseline
 
-from .small import Twins, by_autograd, one_round
+from ...helpers.small_models import Twins, by_autograd, one_round
 
 Descent = Callable[[list[Tensor]], torch.optim.Optimizer]
 

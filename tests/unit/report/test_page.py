@@ -13,7 +13,7 @@ from xnas.report import page as report_page
 from xnas.report.page import write_report
 from xnas.space.genotype import Genotype
 
-from .run_builder import CONFIG, ENVIRONMENT, build_run, search_rows, write, write_json, write_rows
+from ...helpers.run_builder import CONFIG, ENVIRONMENT, build_run, search_rows, write, write_json, write_rows
 
 
 class Structure(HTMLParser):

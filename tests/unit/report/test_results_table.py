@@ -4,7 +4,7 @@ import pytest
 
 from xnas.report.results_table import count_text, format_table, result_table, verdict
 
-from .run_builder import build_run, result, write_json
+from ...helpers.run_builder import build_run, result, write_json
 
 
 def put(folder: Path, found: float | None, controls: dict[str, float]) -> Path:

@@ -14,7 +14,7 @@ from xnas.runs.folder import Job, RunFolder
 from xnas.runs.location import RunLocation
 from xnas.runs.lock import locked
 
-from ...sealed import seal
+from ...helpers.sealed_runs import seal
 
 
 def begun(place: RunLocation) -> RunFolder:

@@ -5,7 +5,7 @@ import pytest
 
 from xnas.runs.history import read_history, to_row
 
-from ..report.run_builder import build_run, search_rows, write, write_rows
+from ...helpers.run_builder import build_run, search_rows, write, write_rows
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

@@ -14,7 +14,7 @@ from xnas.runs.history import read_history
 from xnas.runs.signals import StopRequest
 from xnas.train.search import fit_search
 
-from ...log_lines import LogLines
+from ...helpers.log_lines import LogLines
 
 CPU = torch.device("cpu")
 

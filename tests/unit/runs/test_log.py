@@ -8,7 +8,7 @@ import pytest
 from xnas.io.errors import CannotWrite
 from xnas.runs.log import MetricsLog
 
-from ...sealed import seal
+from ...helpers.sealed_runs import seal
 
 
 def test_rows_are_appended_one_to_a_line(tmp_path: Path) -> None:

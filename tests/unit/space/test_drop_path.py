@@ -20,7 +20,7 @@ from xnas.space.names import OPERATIONS
 from xnas.space.operations import NETWORK_STYLE, build_operation
 from xnas.space.published import published_genotype
 
-from .equality import CLOSE
+from ...helpers.equal_supernets import CLOSE
 from .fast.test_cpu import module_by_module
 
 LABELS = torch.tensor([0, 2, 1, 1, 0])

@@ -19,7 +19,7 @@ from xnas.space.genotype import MAX_NODES, OPERATIONS, CellGenotype, Edge, Genot
 from xnas.space.names import EXPERTS
 from xnas.space.published import published_genotype
 
-from .drawing import cells, check_read_or_refused_in_one_line, corrupted, genotypes
+from ...helpers.svg_shapes import cells, check_read_or_refused_in_one_line, corrupted, genotypes
 
 CELL = CellGenotype(edges=(Edge("skip_connect", 0), Edge("sep_conv_3x3", 1)), concat=(2,))
 GENOTYPE = Genotype(normal=CELL, reduction=CELL)

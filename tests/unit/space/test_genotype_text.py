@@ -12,7 +12,7 @@ from xnas.space.genotype import CellGenotype, Edge, Genotype
 from xnas.space.genotype_text import from_darts_text, to_darts_text
 from xnas.space.published import published_genotype
 
-from .drawing import check_read_or_refused_in_one_line, corrupted, genotypes
+from ...helpers.svg_shapes import check_read_or_refused_in_one_line, corrupted, genotypes
 
 CELL = CellGenotype(
     edges=(

@@ -31,7 +31,7 @@ from xnas.study.ray import (
 from xnas.study.runner import files_of
 from xnas.study.scheduler import Failure, Task
 
-from ...faults.smallest import SMALLEST
+from ...helpers.smallest_run import SMALLEST
 
 
 class RayError(Exception):

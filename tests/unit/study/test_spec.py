@@ -12,7 +12,7 @@ from xnas.study.spec import SearchImages, Variant, read_spec
 from xnas.study.tasks import tasks
 
 from ...conftest import TINY
-from ...sealed import seal
+from ...helpers.sealed_runs import seal
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 BASES = {

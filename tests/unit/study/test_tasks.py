@@ -12,7 +12,7 @@ from xnas.cli.study import read_study_file
 from xnas.study.spec import Variant
 from xnas.study.tasks import genotype_of, select, tasks
 
-from ...sealed import seal
+from ...helpers.sealed_runs import seal
 from .test_spec import BASES, EXAMPLES, GRID, read
 
 

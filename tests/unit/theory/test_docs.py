@@ -16,7 +16,7 @@ from xnas.theory.regret_selection import play_regret_selection
 from xnas.theory.weight_decay import Decays, play_weight_decay
 from xnas.theory.wipeout import WipeoutGames, play_wipeout
 
-from .small import only
+from ...helpers.small_games import only
 
 DOCS = Path(__file__).parents[3] / "docs" / "theory"
 

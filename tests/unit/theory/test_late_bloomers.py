@@ -7,7 +7,7 @@ import pytest
 from xnas.theory.contenders import CONTENDERS
 from xnas.theory.late_bloomers import Blooming, last_delay, least_zeta, play_late_bloomers, shown
 
-from .small import BLOOMING, only
+from ...helpers.small_games import BLOOMING, only
 
 
 def test_without_delay_everyone_leads_with_the_best_at_once() -> None:

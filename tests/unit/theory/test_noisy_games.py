@@ -7,7 +7,7 @@ import pytest
 from xnas.theory.initialisation import Starts, play_initialisation
 from xnas.theory.regret_selection import NoisyGames, play_regret_selection
 
-from .small import NOISY, STARTS, only
+from ...helpers.small_games import NOISY, STARTS, only
 
 
 def test_without_noise_xnas_makes_good_exactly_what_eta_t_times_the_lead_covers() -> None:

@@ -14,7 +14,7 @@ from xnas.theory.demonstration import Numbers, markdown_table, power, rounded, s
 from xnas.theory.demonstrations import DEMONSTRATIONS
 from xnas.theory.page import render_page, to_json, write_demonstration, write_page
 
-from .small import played
+from ...helpers.small_games import played
 
 
 @pytest.fixture(scope="module")

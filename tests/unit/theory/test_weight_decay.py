@@ -7,7 +7,7 @@ from xnas.optimizers.softmax import SoftmaxLearner
 from xnas.theory.entropy import normalised_entropy
 from xnas.theory.weight_decay import DecayedSoftmax, Decays, play_weight_decay
 
-from .small import DECAYS
+from ...helpers.small_games import DECAYS
 
 
 def adam(parameters: list[torch.Tensor], decay: float = 0.0) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ import pytest
 
 from xnas.theory.wipeout import KINDS, WipeoutGames, play_wipeout
 
-from .small import WIPEOUT
+from ...helpers.small_games import WIPEOUT
 
 
 def test_with_zeta_one_the_best_is_never_lost_and_nobody_goes_in_the_first_half() -> None:

@@ -18,8 +18,8 @@ from xnas.train.checkpointing import CheckpointManager, ResumeKey
 from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 
-from ...log_lines import LogLines
-from ...sealed import seal
+from ...helpers.log_lines import LogLines
+from ...helpers.sealed_runs import seal
 
 CPU = torch.device("cpu")
 

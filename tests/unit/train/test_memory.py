@@ -18,7 +18,7 @@ from xnas.train.memory import MemoryNotice, peak_memory
 from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 
-from ...log_lines import LogLines
+from ...helpers.log_lines import LogLines
 
 CPU = torch.device("cpu")
 GIB = 2**30

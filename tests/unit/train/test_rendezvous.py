@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.distributed.launcher import free_port
+from tests.helpers.rank_launcher import free_port
 from xnas.io.errors import RankLost
 from xnas.train import rendezvous as meeting
 from xnas.train.launch import Launch

@@ -17,7 +17,7 @@ from xnas.runs.checkpoint import read_checkpoint
 from xnas.runs.signals import StopRequest
 from xnas.train.search import fit_search
 
-from ...sealed import seal
+from ...helpers.sealed_runs import seal
 
 CPU = torch.device("cpu")
 LEARNING = [name for name in METHODS if name != "random"]

@@ -8,7 +8,7 @@ from xnas.runs.history import read_history
 from xnas.space.architecture import chosen_operations
 from xnas.space.published import published_genotype
 
-from ..run_builder import EDGES, build_run
+from ....helpers.run_builder import EDGES, build_run
 
 
 def test_panels_stand_by_node_and_source_and_other_labels_in_rows_of_five() -> None:

@@ -32,7 +32,7 @@ from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduc
 from xnas.space.published import published_genotype
 from xnas.train.search import fit_search
 
-from ..equality import (
+from ....helpers.equal_supernets import (
     CLOSE,
     LABELS,
     PLAN,

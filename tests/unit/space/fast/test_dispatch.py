@@ -11,7 +11,7 @@ from benchmarks.accelerator import grouped
 from benchmarks.plain import plain_logits
 from xnas.space.names import EXPERTS, SEARCHABLE
 
-from ..equality import check_equal, forecasters_of, images, supernet
+from ....helpers.equal_supernets import check_equal, forecasters_of, images, supernet
 
 
 @pytest.fixture(autouse=True, params=["native", "grouped"])

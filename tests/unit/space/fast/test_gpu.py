@@ -20,7 +20,7 @@ from xnas.space.forecaster import Forecaster
 from xnas.space.names import EXPERTS, SEARCHABLE
 from xnas.space.operations import NETWORK_STYLE, SUPERNET_STYLE, FactorizedReduce, build_operation
 
-from ..equality import (
+from ....helpers.equal_supernets import (
     CLOSE,
     PLAN,
     check_equal,

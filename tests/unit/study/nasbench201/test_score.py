@@ -15,9 +15,9 @@ from xnas.study.results import StudyResults, read_study
 from xnas.study.scheduler import Failure
 from xnas.study.summary import format_study
 
-from ...report.run_builder import write
-from .bench_builder import Leads, build_bench, write_spec
-from .nasbench201_maker import make_rows, write_csv
+from ....helpers.bench_builder import Leads, build_bench, write_spec
+from ....helpers.nasbench201_tables import make_rows, write_csv
+from ....helpers.run_builder import write
 
 pytestmark = pytest.mark.usefixtures("by_hand")
 

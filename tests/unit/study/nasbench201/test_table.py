@@ -12,7 +12,7 @@ import pytest
 from xnas.study.nasbench201 import table as table_file
 from xnas.study.nasbench201.table import DATA_SETS, PUBLISHED_BEST, Accuracies, Nasbench201Table
 
-from .nasbench201_maker import (
+from ....helpers.nasbench201_tables import (
     NAME,
     make_few,
     make_lines,

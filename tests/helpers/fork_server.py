@@ -24,7 +24,7 @@ import xnas.train.context, xnas.train.retrain, xnas.train.search, xnas.report.pa
 torch.set_num_threads(1)
 if len(sys.argv) > 1:
     sys.path.insert(0, sys.argv[1])
-    from tests.blank_pictures import draw_blank
+    from tests.helpers.blank_pictures import draw_blank
     draw_blank()
 for line in sys.stdin:
     request = json.loads(line)

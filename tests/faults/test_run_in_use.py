@@ -17,7 +17,7 @@ from xnas.cli import main
 from xnas.runs.lock import LOCK, locked
 from xnas.train import loop as follow
 
-from ..sealed import seal
+from ..helpers.sealed_runs import seal
 
 HOLD = """
 import os, sys

@@ -4,8 +4,8 @@ import shutil
 import time
 from pathlib import Path
 
-from .forks import Forks
-from .outcome import outcome
+from .fork_server import Forks
+from .outcomes import outcome
 
 SETTINGS = """
 device = "cpu"

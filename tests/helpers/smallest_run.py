@@ -15,7 +15,7 @@ from xnas.runs.signals import StopRequest
 from xnas.train.retrain import fit_retrain
 from xnas.train.search import fit_search
 
-from ..log_lines import LogLines
+from .log_lines import LogLines
 
 Record = Callable[[str, object], None]
 """Of a figure, to be shown at the end."""

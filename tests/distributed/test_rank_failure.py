@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.distributed.launcher import ROOT, Ranks, spawn, start, wait_until
+from tests.helpers.rank_launcher import ROOT, Ranks, spawn, start, wait_until
 from xnas.cli import main
 from xnas.runs.folder import GENOTYPE, RunFolder
 

@@ -10,7 +10,7 @@ from xnas.space.genotype import Genotype
 from xnas.space.names import EXPERTS
 from xnas.space.published import published_genotype
 
-from ...sealed import seal
+from .sealed_runs import seal
 
 EDGES = [f"{source}→{node}" for node in range(2, 6) for source in range(node)]
 ROUNDS = 52

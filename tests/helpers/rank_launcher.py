@@ -1,6 +1,6 @@
 """Starting the ranks of a run, as a launcher would: forked from one process that has imported what takes seconds.
 
-    python -m tests.distributed.launcher
+    python -m tests.helpers.rank_launcher
 
 reads requests from its input, one in a line, and forks their ranks.
 """

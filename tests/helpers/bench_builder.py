@@ -9,7 +9,7 @@ from xnas import StudySpec
 from xnas.space.names import NASBENCH201_OPERATIONS as OPERATIONS
 from xnas.space.nasbench201.genotype import EDGES, Nasbench201Genotype
 
-from ...report.run_builder import write, write_json, write_rows
+from .run_builder import write, write_json, write_rows
 
 ROUNDS = 390
 """Of an epoch."""
