@@ -45,7 +45,7 @@ def whole_batches(told: list[dict]) -> list[list[int]]:
     return [list(itertools.chain(*parts)) for parts in zip(*(one["ids"] for one in told), strict=True)]
 
 
-def test_every_sample_of_a_step_is_computed_once_whoever_many_share_it(
+def test_every_sample_of_a_step_is_computed_once_however_many_ranks_share_it(
     courses: dict[int, list[dict]],
 ) -> None:
     alone = courses[1][0]["ids"]

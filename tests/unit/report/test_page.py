@@ -163,7 +163,7 @@ def test_an_interrupted_search_says_how_far_it_came(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_blank")
-def test_a_search_broken_off_in_its_first_epoch_has_a_report(tmp_path: Path) -> None:
+def test_a_search_interrupted_in_its_first_epoch_has_a_report(tmp_path: Path) -> None:
     folder = build_run(tmp_path / "run", search_epochs=0, retrain_epochs=0, tested=False, controls=False)
     text = read(write_report(folder)).text
     assert "0 of 5 epochs" in text

@@ -26,7 +26,7 @@ def test_a_game_is_what_a_plain_loop_over_one_game_gives() -> None:
 
 
 @pytest.mark.parametrize("name", [each.name for each in CONTENDERS])
-def test_nobody_leads_before_anything_is_heard_and_initial_weights_decide(name: str) -> None:
+def test_nobody_leads_before_the_first_reward_and_initial_weights_decide(name: str) -> None:
     even = build_learner(name, games=1, experts=3, rounds=5, step_size=0.1)  # type: ignore[arg-type]
     assert leaders(even).tolist() == [NOBODY]
     log_v0_EK = torch.tensor([[0.0, 1.0, -2.0]], dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_initial_weights_are_not_written_to() -> None:
     assert log_v0_EK.tolist() == [[0, 0, 0]]
 
 
-def test_xnas_leads_with_whoever_earned_most_whatever_the_step_size() -> None:
+def test_xnas_leads_with_the_expert_that_earned_most_at_every_step_size() -> None:
     rewards_TEK = standard_noise(20, rounds=50, experts=5).clamp(-1, 1)
     for step_size in (1e-3, 0.1, 10.0):
         learner = build_learner("xnas", games=20, experts=5, rounds=50, step_size=step_size)
