@@ -71,6 +71,14 @@ def silent(said: list[str]) -> Iterator[None]:
     assert said == []
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What tests print and log of hostile names must be UTF-8 to come from a worker."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # What a test records as a property called figures.
     for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
