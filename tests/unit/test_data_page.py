@@ -4,8 +4,8 @@ import importlib.util
 import re
 from pathlib import Path
 
-from xnas.data.sets.fashion_mnist import read_shipped
 from xnas.data.names import DATA_SETS
+from xnas.data.sets.fashion_mnist import read_shipped
 from xnas.report.figures.style import png_bytes
 from xnas.train.build import LARGE
 
