@@ -163,7 +163,7 @@ class ImageClassifier:
             if stop.exit_code != 128 + signal.SIGINT:
                 raise SystemExit(stop.exit_code) from None
             raise KeyboardInterrupt(
-                f"to go on, fit the same images with folder={str(folder.path)!r}"
+                f"to resume, fit the same images with folder={str(folder.path)!r}"
             ) from None
 
     def predict_proba(self, images: Any) -> NDArray[np.float32]:

@@ -93,7 +93,7 @@ def test_every_damage_is_noticed_and_the_checkpoint_before_is_taken(
         assert found[0].name == OLDER, seed
         (warning,) = said
         assert any(f"{home / NEWEST / name} " in warning for name in names), (seed, warning)
-        assert warning.endswith(f"; going on from {OLDER} instead")
+        assert warning.endswith(f"; resuming from {OLDER} instead")
         assert contents(home / f"{DAMAGED}{NEWEST}") == bad
         assert contents(home / OLDER) == contents(broken_off / "checkpoints" / OLDER)
         assert not (home / NEWEST).exists()

@@ -191,7 +191,7 @@ def test_the_command_line_ends_with_4_and_the_same_command_goes_on(
     assert "No space left on device; it needs" in said
     assert "last good checkpoint: " in said
     assert main(words) == 0
-    assert "search: going on from" in capsys.readouterr().out
+    assert "search: resuming from" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("error", ERRORS)

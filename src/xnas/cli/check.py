@@ -115,7 +115,7 @@ def _json(report: "Report") -> str:
 def _lines(report: "Report", *, seconds: float) -> Iterator[str]:
     for title, is_error in (
         ("errors: a run would stop, or its result be worthless", True),
-        ("warnings: a run goes on", False),
+        ("warnings: a run continues", False),
     ):
         found = [finding for finding in report.findings if finding.error == is_error]
         if found:

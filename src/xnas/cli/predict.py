@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit code: 0, 1 if some images could not be read, 2 if some output is not finite."""
     description = (
         "Tell the most probable classes of images, which are brought to the size and the channels of those that the "
-        "network was trained on. An image that cannot be read is named, the others go on, and the exit code is 1. "
+        "network was trained on. An image that cannot be read is named, the others are told, and the exit code is 1. "
         "It is 2 where what the network says of one is no number."
     )
     arguments = parse(PredictArguments, argv, command="predict", description=description)

@@ -103,13 +103,13 @@ def _retrain_run(run: Path, config: Config, *, overwrite: bool) -> "RunRequest":
 def _parse(argv: Sequence[str], start: Config) -> RetrainArguments:
     description = (
         "Train the network of an architecture from scratch on the whole training set, and test it once. The same "
-        "command again goes on with it after an interruption."
+        "command again resumes it after an interruption."
     )
     return parse(RetrainArguments, argv, command="retrain", description=description, start=fields_of(start))
 
 
 def _refuse_what_run_decides(arguments: RetrainArguments, searched: Config) -> None:
-    """The folder must go on describing the search that is in it."""
+    """Raise ValueError for settings that contradict the search in the folder."""
     for name in ("preset", "config", "name"):
         if getattr(arguments, name) is not None:
             raise ValueError(

@@ -28,7 +28,7 @@ def request(argv: Sequence[str]) -> "RunRequest":
     """Return the run that is asked for."""
     description = (
         "Search an architecture, train its network from scratch, test it once, and write the report. The same command "
-        "with the same --name goes on with it after an interruption."
+        "with the same --name resumes it after an interruption."
     )
     arguments = parse(
         RunArguments, argv, command="run", description=description, start=fields_of(start_from(argv))

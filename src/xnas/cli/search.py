@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def request(argv: Sequence[str]) -> "RunRequest":
     """Return the run that is asked for."""
     description = (
-        "Search an architecture; the same command with the same --name goes on with it after an interruption, and "
+        "Search an architecture; the same command with the same --name resumes it after an interruption, and "
         "`xnas retrain RUN` trains what it found."
     )
     arguments = parse(

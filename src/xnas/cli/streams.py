@@ -53,7 +53,7 @@ class _SteadyWriter(io.RawIOBase):
         if self.matters and threading.current_thread() is threading.main_thread():
             raise ReaderLeft if error.errno in _LEFT else CannotWrite(said)
         if self.complaints is not None and error.errno not in _LEFT:
-            print(f"xnas: {said}; the work goes on", file=self.complaints, flush=True)
+            print(f"xnas: {said}; the work continues", file=self.complaints, flush=True)
 
     def fileno(self) -> int:
         """Return the descriptor of the stream below."""

@@ -78,6 +78,6 @@ def on_other_images(config: Config) -> Config:
 def _parse(argv: Sequence[str], start: Config) -> TransferArguments:
     description = (
         "Train the network of the architecture that a search has found from scratch on other images, and test it once, "
-        "in a run folder of its own. The same command with the same --name goes on with it after an interruption."
+        "in a run folder of its own. The same command with the same --name resumes it after an interruption."
     )
     return parse(TransferArguments, argv, command="transfer", description=description, start=fields_of(start))

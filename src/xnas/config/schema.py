@@ -72,7 +72,7 @@ Precision = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(PRECISIONS) + "}
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """The labelled images. Paths are kept from the root on, so that they mean the same wherever work goes on."""
+    """The labelled images. Paths are kept from the root on, so that they mean the same wherever a run is resumed."""
 
     source: Annotated[str, tyro.conf.arg(aliases=("--data",))] = "fashion-mnist-small"
     """A data set (fashion-mnist-small is shipped; fashion-mnist, cifar10, cifar100, svhn, imagenet, tiny-imagenet,

@@ -97,5 +97,5 @@ class Report:
 
     @property
     def warnings(self) -> int:
-        """Faults that a run goes on with."""
+        """Faults despite which a run continues."""
         return sum(finding.count for finding in self.findings if not finding.error)

@@ -90,7 +90,7 @@ def _missing(run: RunRecord) -> list[str]:
         if rows and isinstance(planned, int) and rows[-1] < planned:
             tail = _standing_of_cells(run.history) if section == "search" and run.genotype else ""
             reached = f"{rows[-1]} of {planned} epochs are on record{tail}"
-            notes.append(f"The {what} has not ended: {reached}. xnas resume goes on with it.")
+            notes.append(f"The {what} has not ended: {reached}. xnas resume continues it.")
     if run.result is None and not run.history.retrain:
         notes.append("No network has been trained from scratch and tested yet.")
     if run.untested:

@@ -109,7 +109,7 @@ class CheckpointStore:
                 unfit.append((path, error))
                 continue
             for bad, reason in unfit:
-                log.warning(f"{reason}; going on from {path.name} instead")
+                log.warning(f"{reason}; resuming from {path.name} instead")
                 _set_aside(bad)
             return path, snapshot
         if unfit:

@@ -299,7 +299,7 @@ class RunFolder:
         return dict(self._read_json(ENVIRONMENT).values)
 
     def note_kernels(self, now: str) -> object:
-        """Write by which kernels the run goes on; returns those before it, None if the folder does not say."""
+        """Write which kernels the run uses; returns those before it, None if the folder does not say."""
         environment = self.environment()
         before = environment.get("kernels")
         if before != now:

@@ -77,7 +77,7 @@ class MetricsLog:
         return self._sha256.hexdigest()
 
     def cut(self, length: int, *, sha256: str) -> None:
-        """Drop the rows after the first `length` bytes, which a run that goes on from there will write again.
+        """Drop the rows after the first `length` bytes, which a run that resumes from there writes again.
 
         Raises ValueError if the file is shorter than that, or these bytes have another SHA-256.
         """

@@ -54,7 +54,7 @@ def run_study(
     `folder` is the study's own; without one it is runs/study- and the next free number. What has ended is not done
     again, so the same call resumes, and seeds, methods, variants and controls may have been added. Tasks are done in
     this process one after another, or on a Ray `cluster`. Tasks that fail by themselves are in `failures` of the
-    results, and the others go on.
+    results, and the others continue.
 
     Raises ValueError, before anything is written, for settings with which a task could not start; CannotWrite; and
     Interrupted after a signal.

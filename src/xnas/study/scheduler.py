@@ -103,7 +103,7 @@ def run_tasks(
 ) -> dict[str, Failure]:
     """Do what has not ended, in order as far as there is room; returns what failed, by name.
 
-    With a task that fails, those that need it fail; the others go on. `on_start` is called for every task that is
+    With a task that fails, those that need it fail; the others continue. `on_start` is called for every task that is
     started; `on_end` for each that has ended or failed, and for those that cannot be started, too.
     """
     failures: dict[str, Failure] = {}

@@ -119,7 +119,7 @@ class CheckpointManager:
             self.folder.metrics.cut(values.integer("metrics_bytes"), sha256=values.text("metrics_sha256"))
             self._seconds_before = values.number("seconds")
             self.last, self._last_tried = path, self.trainer.step
-            log.info(f"{self.trainer.phase}: going on from {path}")
+            log.info(f"{self.trainer.phase}: resuming from {path}")
 
     def log(self, rows: Sequence[HistoryRow]) -> None:
         """Write rows into metrics.jsonl; those that the disk does not take now wait for the next checkpoint."""
@@ -151,7 +151,7 @@ class CheckpointManager:
             self.failures += 1
             if self.failures >= MOST_FAILURES or self.trainer.step == self.trainer.total_steps:
                 raise
-            log.warning(f"{error}; " + ("stopping without it" if ending else "going on, trying again"))
+            log.warning(f"{error}; " + ("stopping without it" if ending else "continuing, trying again"))
 
     def end(self) -> None:
         """Save the end of the trainer. Raises CannotWrite."""

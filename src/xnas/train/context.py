@@ -58,7 +58,7 @@ class RunRequest:
     def __post_init__(self) -> None:
         data = self.config.data
         if data.root is None and data.source in DATA_SETS and data.source != SHIPPED:
-            # Wherever it goes on, the files are where they were looked for at first.
+            # Wherever it is resumed, the files are where they were looked for at first.
             data = replace(data, root=Path("data"))  # which becomes absolute
             object.__setattr__(self, "config", replace(self.config, data=data))
 
@@ -226,7 +226,7 @@ class RunContext:
         log.info(f"report: {write_report(folder.path)}")
 
     def _come_back(self, folder: RunFolder) -> None:
-        """Note what has changed around a run that goes on."""
+        """Note what has changed around a resumed run."""
         before, now = folder.environment(), environment(self.device, processes=process_group().size)
         changed = _changes(before, now)
         if changed:

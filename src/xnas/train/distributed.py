@@ -116,7 +116,7 @@ class SingleProcess:
         return compute()
 
     def raised_everywhere(self, error: Exception) -> bool:
-        """Return whether every rank has raised an error, so that all may go on after it."""
+        """Return whether every rank has raised an error, so that all may continue after it."""
         del error
         return True
 
@@ -223,7 +223,7 @@ class ProcessGroup(SingleProcess):
         raise self._raised_by_all
 
     def raised_everywhere(self, error: Exception) -> bool:
-        """Return whether every rank has raised an error, so that all may go on after it."""
+        """Return whether every rank has raised an error, so that all may continue after it."""
         return error is self._raised_by_all or isinstance(error, NonFinite | RanksDiffer)
 
     # Tensors go through torch.distributed.

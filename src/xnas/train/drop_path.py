@@ -1,7 +1,7 @@
 """Scheduled drop-path: which image goes without the output of which edge of a network (Zoph et al. 2018).
 
 Whether image b keeps edge e of cell c is drawn by the address (seed, epoch, c, e, b): 53 of its random bits are a
-number in [0, 1), and it keeps the edge where that is at least the probability. So a training that goes on after a stop
+number in [0, 1), and it keeps the edge where that is at least the probability. So a training that is resumed
 drops what it would have dropped, whatever the batches are. What is kept is multiplied by 1 / (1 - probability), so that
 the mean of what an edge gives is as without.
 

@@ -33,7 +33,7 @@ def test_warnings_alone_end_with_code_0_and_errors_come_first(
     (image_folder / "train" / "red" / "notes.txt").write_text("red")
     assert main(["check", str(image_folder)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("warnings: a run goes on\n")
+    assert printed.startswith("warnings: a run continues\n")
     assert "0 errors, 1 warning (" in printed
     (image_folder / "train" / "red" / "000.png").write_bytes(b"")
     assert main(["check", str(image_folder)]) == 2

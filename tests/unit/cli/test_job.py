@@ -260,7 +260,7 @@ def test_a_signal_ends_a_run_cleanly_and_it_goes_on_where_it_was(
     assert "epochs are on record; the cells below are its choice" in (run / "report.html").read_text()
     reached = max(path.name for path in (run / "checkpoints").iterdir())
     assert main(["resume", str(run), "--threads", "1"]) == 0
-    assert f"search: going on from {run}/checkpoints/{reached}" in capsys.readouterr().out
+    assert f"search: resuming from {run}/checkpoints/{reached}" in capsys.readouterr().out
     assert names(run) == FILES | {"result.json"}
 
 
@@ -324,7 +324,7 @@ def test_a_run_goes_on_with_its_images_from_elsewhere_and_keeps_to_it(
     capsys.readouterr()
     assert main(["resume", "mine", "--data", "../elsewhere"]) == 0
     said = capsys.readouterr().out
-    assert said.count("going on from") == 2
+    assert said.count("resuming from") == 2
     assert (run / "checkpoints" / "network.safetensors").read_bytes() == weights
     assert (run / "metrics.jsonl").read_bytes() == metrics
     for part in (run, run / "controls" / "random-1"):

@@ -97,7 +97,7 @@ def test_a_run_whose_output_nobody_takes_ends_with_the_same_files_and_code(
     found = run_files(tmp_path / "runs" / "mine")
     assert found == (undisturbed or found)
     undisturbed.update(found)
-    lost = "xnas: cannot write the output: No space left on device; the work goes on\n"
+    lost = "xnas: cannot write the output: No space left on device; the work continues\n"
     assert complaints.getvalue() == (lost if kind == "full" else "")
 
 

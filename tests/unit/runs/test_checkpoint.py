@@ -83,7 +83,7 @@ def test_the_older_one_is_taken_with_one_warning_and_the_damaged_one_is_set_asid
     assert found is not None
     assert found[1].values == {"step": 2}
     assert said == [
-        f"warning: {path} has changed since it was written; going on from search-0000000002 instead"
+        f"warning: {path} has changed since it was written; resuming from search-0000000002 instead"
     ]
     assert names(store) == ["damaged-search-0000000003", "search-0000000002"]
     store.save(snapshot(3), step=3)

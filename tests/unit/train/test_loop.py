@@ -66,7 +66,7 @@ def test_a_search_interrupted_after_any_step_ends_as_if_nothing_had_happened(
             run(config, data, folder, after=after)
         torch.rand(7)  # a process of its own would have another state
         said = run(config, data, RunFolder(folder.path))
-        assert f"search: going on from {folder.path}/checkpoints/search-{after:010}" in said
+        assert f"search: resuming from {folder.path}/checkpoints/search-{after:010}" in said
         assert tensors(folder, "search") == tensors(whole, "search")
         assert folder.genotype() == whole.genotype()
         assert (folder.path / "metrics.jsonl").read_bytes() == (whole.path / "metrics.jsonl").read_bytes()

@@ -1,4 +1,4 @@
-"""The layout of a folder of images: where reading it stops at a fault, this notes the fault and goes on."""
+"""The layout of a folder of images: where reading it stops at a fault, this notes the fault and continues."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
