@@ -52,11 +52,11 @@ def measure(options: Options) -> list[Figure]:
     for name, config in configs.items():
         with tempfile.TemporaryDirectory() as place:
             saved = Saved(config, RunFolder(Path(place)))
-            timings = in_turn({"step": saved.round, "save": saved.save}, n=options.repeats(10))
+            timings = in_turn({"step": saved.training_step, "save": saved.save}, n=options.repeats(10))
             save = timings["save"]
             shares = tuple(100 * value / (60 * config.checkpoint.minutes) for value in save.wall)
             figures += [
-                time_ratio(f"saving, {name}", "checkpoint / round", save, timings["round"], better="less"),
+                time_ratio(f"saving, {name}", "checkpoint / step", save, timings["step"], better="less"),
                 Figure(name=f"one a minute, {name}", values=shares, unit="% of the time", better="less"),
                 Figure(
                     name=f"checkpoint, {name}", values=(saved.num_bytes() / 1e6,), unit="MB", better="less"

@@ -111,8 +111,8 @@ def share(
 ) -> Figure:
     """The share of the time of a search that drawing its batches takes."""
     rounds = Rounds(config, data)
-    timings = in_turn({"draw": rounds.draw, "step": rounds.round}, n=options.repeats(10), warm_up=2)
-    part = timings["draw"].over(timings["draw"] + timings["round"])
+    timings = in_turn({"draw": rounds.draw, "step": rounds.training_step}, n=options.repeats(10), warm_up=2)
+    part = timings["draw"].over(timings["draw"] + timings["step"])
     wall, processor = (tuple(100 * value for value in values) for values in (part.wall, part.cpu))
     return Figure(
         name=f"time that images take, {name}", values=wall, processor=processor, unit="% of the search",

@@ -141,6 +141,7 @@ def test_after_three_failures_in_a_row_the_search_stops_and_says_what_it_needs(
     run, config = tmp_path / "run", smallest("[search]\nepochs = 4")
     watcher = Watcher(run)
     with (
+        watcher,
         failing("write", errno.ENOSPC, path="*/.staging-*", times=-1, skip=6),
         pytest.raises(
             CannotWrite,

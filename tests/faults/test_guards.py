@@ -205,14 +205,15 @@ def test_another_error_is_not_taken_for_want_of_memory(data: DataSet, tmp_path: 
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from xnas.cli import main, session
-open_images, more = session.open_images, int(sys.argv[1])
+from xnas.cli import main
+from xnas.train import context
+open_data, more = context.open_data, int(sys.argv[1])
 def load(*given, **named):
-    data = open_images(*given, **named)
+    data = open_data(*given, **named)
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held + more * 2**20, held + more * 2**20))
     return data
-session.open_images = load
+context.open_data = load
 sys.exit(main(sys.argv[2:]))
 """
 """The command line, which has so many MiB and no more once it has read the images."""

@@ -148,17 +148,17 @@ def test_a_run_that_is_a_link_is_not_overwritten(run: Path, tmp_path: Path) -> N
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mine").symlink_to(run)
     with pytest.raises(ValueError, match="mine is a link, so it is not overwritten; choose another --name"):
-        RunLocation(runs=tmp_path / "runs", name="mine", overwrite=True).earlier()
+        RunLocation(runs=tmp_path / "runs", name="mine", overwrite=True).existing()
     assert (run / "config.toml").is_file()
 
 
 def test_a_place_for_a_run_that_cannot_be_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
     with pytest.raises(ValueError, match="file is there and is not a run folder; choose another --name"):
-        RunLocation(runs=tmp_path, name="file", overwrite=True).earlier()
+        RunLocation(runs=tmp_path, name="file", overwrite=True).existing()
     for name, stem in (("x" * 300, "quick"), (None, "x" * 300)):
         place = RunLocation(runs=tmp_path, name=name, stem=stem)
-        assert place.earlier() is None
+        assert place.existing() is None
         with pytest.raises(ValueError, match=r"cannot make the run folder .*File name too long"):
             place.create()
     assert (tmp_path / "file").read_text() == "precious"

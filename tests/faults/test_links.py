@@ -219,7 +219,7 @@ COMMANDS: dict[str, Command] = {
         ),
     ),
     "the same run again": Command(words=RUN, folder="runs/mine", leavings=LEFT, short=(".",)),
-    "a run anew": Command(
+    "a run that overwrites": Command(
         words=(*RUN[:-4], "--name", "mine", "--overwrite"),
         folder="runs/mine",
         leavings=LEFT,
@@ -277,7 +277,7 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def command(*words: str, at: Path) -> tuple[int, str]:
+def run_command(*words: str, at: Path) -> tuple[int, str]:
     """The exit code of a command in a folder, and what it printed."""
     said = io.StringIO()
     with chdir(at), redirect_stdout(said), redirect_stderr(said), hanging_fails(PATIENCE):
@@ -315,7 +315,7 @@ def put_and_try(command: Command, place: str, kind: str, *, pristine: Path, at: 
     before, _noticed = contents(outside), []
     hangs = False
     try:
-        code, said = command(*command.words, at=home)
+        code, said = run_command(*command.words, at=home)
     except Hung as error:
         hangs, code, said = True, -1, str(error)
     finally:
@@ -350,7 +350,7 @@ def prepare(home: Path, *, long: bool) -> None:
                 pixels = coloured(colour, seed=100 * label + i + 1000 * (part == "test"), size=8)
                 Image.fromarray(pixels).save(home / "images" / part / name / f"{i:03}.png")
     for words in (RUN, SEARCH, COMPARE, EXPORT, *((EXPERIMENT, SWEEP) if long else ())):
-        code, said = command(*words, at=home)
+        code, said = run_command(*words, at=home)
         assert code == 0, said[-2000:]
     newest = sorted((home / "runs" / "search" / "checkpoints").iterdir())[-1]
     shutil.rmtree(newest)  # it goes on from the one before, and has something to do

@@ -50,7 +50,7 @@ def test_of_many_places_the_first_few_are_printed_and_the_rest_counted(
     assert main(["check", str(image_folder)]) == 2
     printed = capsys.readouterr().out
     assert "  empty files: 20\n    train/red/000.png\n" in printed
-    assert "train/red/004.png\n    and 15 more\n    -> 0 bytes: bring them anew or take them out" in printed
+    assert "train/red/004.png\n    and 15 more\n    -> 0 bytes: fetch them again or take them out" in printed
 
 
 def test_json_is_all_that_is_printed_and_says_the_same(

@@ -43,7 +43,7 @@ class Listener(NullCallback, LogLines):
             self.stop_request.number = 2
 
     def epoch_done(self, row: Any) -> None:
-        self.lines.append(f"epoch {row['epoch']}")
+        self.lines.append(f"epoch {row.epoch}")
 
 
 def notice(monkeypatch: pytest.MonkeyPatch, peaks: list[float]) -> MemoryNotice:

@@ -1,7 +1,6 @@
 """Searching and training from a program: `xnas.search`, `xnas.retrain` and `xnas.run`."""
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import xnas
 from xnas import Config, DataSet, RunRecord
 from xnas.cli import main
 from xnas.runs.callbacks import NullCallback
+from xnas.runs.history import RetrainEpoch, SearchEpoch
 from xnas.train.search import SearchTrainer
 
 
@@ -17,10 +17,10 @@ class Epochs(NullCallback):
     """Keeps the epochs that it is told of."""
 
     def __init__(self) -> None:
-        self.rows: list[Mapping[str, object]] = []
+        self.rows: list[SearchEpoch | RetrainEpoch] = []
 
-    def epoch_done(self, row: Mapping[str, object]) -> None:
-        self.rows.append(row)
+    def epoch_done(self, epoch: SearchEpoch | RetrainEpoch) -> None:
+        self.rows.append(epoch)
 
 
 def test_a_run_leaves_a_record_with_controls_and_a_report(
@@ -32,7 +32,7 @@ def test_a_run_leaves_a_record_with_controls_and_a_report(
     assert record.result is not None
     assert {*record.controls} == {"xnas", "random-1"}
     assert (tmp_path / "mine" / "report.html").is_file()
-    assert [row["kind"] for row in callback.rows[:3]] == ["search_epoch", "search_epoch", "retrain_epoch"]
+    assert [type(row) for row in callback.rows[:3]] == [SearchEpoch, SearchEpoch, RetrainEpoch]
     again = xnas.run(tiny, data, folder=tmp_path / "mine", controls=1)
     assert again.result == record.result
 
