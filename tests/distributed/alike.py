@@ -61,7 +61,7 @@ def joined() -> None:
         init_distributed(launch).init_process_group(DistributedConfig(timeout=60), torch.device("cpu"))
 
 
-def begun(*, seed: int) -> WithoutStatistics:
+def started_trainer(*, seed: int) -> WithoutStatistics:
     """A search of 15 steps, three an epoch, in which experts are wiped out."""
     config = Config(
         seed=seed,
@@ -109,7 +109,7 @@ def told(trainer: WithoutStatistics) -> dict[str, object]:
 
 def main(folder: str, seed: str) -> None:
     joined()
-    trainer = begun(seed=int(seed))
+    trainer = started_trainer(seed=int(seed))
     for batches in trainer.remaining_batches():
         trainer.training_step(*batches)
     trainer.reduce_meters()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from tests.distributed.alike import begun, joined, told
+from tests.distributed.alike import joined, started_trainer, told
 from xnas.train.distributed import process_group, shutdown
 
 
 def main(before: str, after: str, stop: str) -> None:
     joined()
-    trainer = begun(seed=1)
+    trainer = started_trainer(seed=1)
     if before != "nothing":
         trainer.load_state_dict(
             load_file(before), step=json.loads(Path(before).with_suffix(".json").read_text())

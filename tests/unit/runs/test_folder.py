@@ -17,7 +17,7 @@ from xnas.runs.lock import locked
 from ...helpers.sealed_runs import seal
 
 
-def begun(place: RunLocation) -> RunFolder:
+def started_run(place: RunLocation) -> RunFolder:
     folder = RunFolder(place.create())
     folder.write_job(Job(command="search"))
     folder.describe(Config(), {})
@@ -37,20 +37,20 @@ def test_without_a_name_the_next_free_number_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_there_is_resumed_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
-    folder = begun(RunLocation(runs=tmp_path, name="mine"))
+    folder = started_run(RunLocation(runs=tmp_path, name="mine"))
     folder.metrics.append({"kind": "test"})
     earlier = RunLocation(runs=tmp_path, name="mine").existing()
     assert earlier is not None
     assert earlier.path == RunLocation(runs=tmp_path, name="mine").create() == folder.path
     assert earlier.metrics.kinds() == {"test"}
-    anew = RunLocation(runs=tmp_path, name="mine", overwrite=True)
-    assert anew.existing() is None
-    assert list(anew.create().iterdir()) == []
+    again = RunLocation(runs=tmp_path, name="mine", overwrite=True)
+    assert again.existing() is None
+    assert list(again.create().iterdir()) == []
     assert [item.name for item in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
-    folder = begun(RunLocation(runs=tmp_path, name="mine"))
+    folder = started_run(RunLocation(runs=tmp_path, name="mine"))
     with locked(folder.path), pytest.raises(ValueError, match="mine is in use"):
         RunLocation(runs=tmp_path, name="mine", overwrite=True).create()
     assert folder.has("config.toml")
@@ -96,7 +96,7 @@ def test_a_name_that_is_no_plain_name_is_refused(name: str, tmp_path: Path) -> N
 def test_a_run_folder_has_a_place_whatever_it_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = begun(RunLocation(runs=tmp_path, name="mine"))
+    folder = started_run(RunLocation(runs=tmp_path, name="mine"))
     moved = folder.path.rename(tmp_path / "my run (2)")
     monkeypatch.chdir(moved)
     for path in (moved, Path("."), Path("../my run (2)"), Path("checkpoints/..")):
@@ -112,7 +112,7 @@ def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_settings_that_differ_are_named_one_by_one(tmp_path: Path) -> None:
-    folder = begun(RunLocation(runs=tmp_path, name="mine"))
+    folder = started_run(RunLocation(runs=tmp_path, name="mine"))
     other = parse_config(
         "seed = 3\n[data]\nroot = 'elsewhere'\n[space]\nnodes = 2\n[checkpoint]\nminutes = 9", where="x"
     )

@@ -1,4 +1,4 @@
-"""A whole search by every method: it leaves a genotype, and can be broken off after any round."""
+"""A search by every method: it leaves a genotype, and can be interrupted after any step."""
 
 import dataclasses
 import json
